@@ -1,0 +1,193 @@
+"""What a meter is, which there are, and how several become one.
+
+A meter counts joules, cumulatively, like the one in the hallway. Each device has its own file beside
+this one and its own entry point in the group ``pytest_energy.meters``; a meter of yours takes part in
+the same way::
+
+    [project.entry-points."pytest_energy.meters"]
+    mymeter = "my_package:open_my_meter"       # called with (MeterSettings, argument: str | None)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.reading import Domain, MeterInfo, Provenance, Reading
+
+ENTRY_POINT_GROUP = "pytest_energy.meters"
+
+AUTO = "auto"
+# What `auto` tries, in groups: of each group the first that is there is used, and all that are found
+# count together, since a CPU's sensor and a GPU's count different things. powercap and perf read the same
+# registers, so only one of them may count. hwmon, zeus, pyrapl and replay are only used by name: what they
+# count overlaps with these in ways that cannot be told from here.
+AUTO_SENSORS = (("powercap", "perf"), ("nvml",))
+AUTO_FALLBACK = "estimate"
+
+
+@dataclass(frozen=True)
+class MeterSettings:
+    """What a user can say about meters. Every meter gets all of it, and takes what concerns it."""
+
+    powercap_root: str = "/sys/class/powercap"
+    hwmon_root: str = "/sys/class/hwmon"
+    watts: tuple[float, float] | None = None
+    """Idle and full-load watts of this machine, for the estimate."""
+
+
+class Meter(Protocol):
+    """Something that counts joules. Subclass it, or just have these names."""
+
+    name: str
+    provenance: Provenance
+    domains: tuple[Domain, ...]
+    update_interval_s: float
+    resolution_joules: float
+    band: tuple[float, float] = (1.0, 1.0)
+    notes: tuple[str, ...] = ()
+
+    def read(self) -> Reading:
+        """The cumulative joules of every domain now. Raises `MeterFailed` where it cannot tell."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the meter holds open. Closing twice does no harm."""
+        ...
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+MeterFactory = Callable[[MeterSettings, "str | None"], Meter]
+
+
+def info(meter: Meter) -> MeterInfo:
+    """What to write down beside the numbers of this meter."""
+    return MeterInfo(
+        meter.name,
+        meter.provenance,
+        tuple(meter.domains),
+        meter.update_interval_s,
+        meter.resolution_joules,
+        tuple(getattr(meter, "band", (1.0, 1.0))),
+        tuple(getattr(meter, "notes", ())),
+    )
+
+
+class CompositeMeter(Meter):
+    """Several meters of one provenance, read one after the other as one."""
+
+    def __init__(self, meters: list[Meter]):
+        provenances = {meter.provenance for meter in meters}
+        if len(provenances) != 1:
+            raise OptionError(
+                f"meters {[meter.name for meter in meters]} are partly measured and partly estimated, "
+                "and one number must not hold both; name meters of one kind"
+            )
+        names = [domain.name for meter in meters for domain in meter.domains]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise OptionError(f"{twice} would be counted twice by {[meter.name for meter in meters]}; name one of them")
+        self._meters = meters
+        self.name = "+".join(meter.name for meter in meters)
+        self.provenance = meters[0].provenance
+        self.domains = tuple(domain for meter in meters for domain in meter.domains)
+        self.update_interval_s = max(meter.update_interval_s for meter in meters)
+        self.resolution_joules = max(meter.resolution_joules for meter in meters)
+        self.band = (min(info(m).band[0] for m in meters), max(info(m).band[1] for m in meters))
+        self.notes = tuple(note for meter in meters for note in info(meter).notes)
+
+    def read(self) -> Reading:
+        readings = [meter.read() for meter in self._meters]
+        joules: dict[str, float] = {}
+        for reading in readings:
+            joules.update(reading.joules)
+        return Reading(readings[0].at_s, joules)
+
+    def close(self) -> None:
+        for meter in self._meters:
+            meter.close()
+
+
+def installed() -> dict[str, MeterFactory]:
+    """The meters that are installed, ours and others', by name, not yet imported nor opened."""
+    return {point.name: _Lazy(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+class _Lazy:
+    """A factory that imports its meter's module only when it is called."""
+
+    def __init__(self, point):
+        self._point = point
+
+    def __call__(self, settings: MeterSettings, argument: str | None) -> Meter:
+        return self._point.load()(settings, argument)
+
+
+def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter:
+    """Open what ``spec`` names: ``auto``, a name, ``name:argument``, or several with commas between.
+
+    Raises `MeterUnavailable` where a meter that was asked for by name is not to be had, and `OptionError`
+    where there is none of that name. ``auto`` takes the sensors that are there, else the estimate::
+
+        with open_meter() as meter:
+            before = meter.read()
+    """
+    settings = settings or MeterSettings(powercap_root=os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT", MeterSettings.powercap_root))
+    factories = installed()
+    if spec == AUTO:
+        return _open_auto(factories, settings)
+    meters = [_open_one(factories, part.strip(), settings) for part in spec.split(",")]
+    return meters[0] if len(meters) == 1 else CompositeMeter(meters)
+
+
+def _open_one(factories: dict[str, MeterFactory], part: str, settings: MeterSettings) -> Meter:
+    name, _, argument = part.partition(":")
+    if name not in factories:
+        raise OptionError(f"no meter is called {name!r}; installed are: {', '.join(sorted([AUTO, *factories]))}")
+    return factories[name](settings, argument or None)
+
+
+def _open_auto(factories: dict[str, MeterFactory], settings: MeterSettings) -> Meter:
+    found: list[Meter] = []
+    for group in AUTO_SENSORS:
+        for name in group:
+            try:
+                found.append(factories[name](settings, None))
+            except MeterUnavailable:
+                continue  # doctor() says why; here the next one is tried
+            break
+    if not found:
+        return factories[AUTO_FALLBACK](settings, None)
+    return found[0] if len(found) == 1 else CompositeMeter(found)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of trying one meter: what it can do, or why it is not to be had and the remedy."""
+
+    name: str
+    meter: MeterInfo | None
+    reason: str = ""
+    remedy: str = ""
+
+
+def survey(settings: MeterSettings) -> list[Finding]:
+    """Try every installed meter, and say of each what it can do here, or what is missing."""
+    findings = []
+    for name, factory in sorted(installed().items()):
+        try:
+            with factory(settings, None) as meter:
+                meter.read()
+                findings.append(Finding(name, info(meter)))
+        except MeterUnavailable as error:
+            findings.append(Finding(name, None, error.reason, error.remedy))
+    return findings
