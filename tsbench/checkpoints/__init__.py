@@ -1,0 +1,98 @@
+"""Trained models as safetensors files, each with a model card beside it.
+
+A file holds the weights and, in its metadata, the ModelConfig and where the model came from,
+as JSON. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from tsbench import cache
+from tsbench.errors import CheckpointError
+from tsbench.model import Classifier, ModelConfig
+
+SHIPPED_FOLDER = Path(__file__).parent
+FORMAT = "tsbench-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in eval mode, and what its file says of where it came from."""
+
+    model: Classifier
+    about: dict[str, object]
+    path: Path
+
+
+def save(path: Path, model: Classifier, about: dict[str, object]) -> None:
+    """Writes the model, whole or not at all; `about` must be JSON."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(asdict(model.config), sort_keys=True),
+        "about": json.dumps(about, sort_keys=True),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    cache.write_atomically(path, to_bytes(weights, metadata))
+
+
+def load(path: Path) -> Checkpoint:
+    """The model that `path` holds. Raises CheckpointError, which names the file."""
+    weights, metadata = _read(path)
+    config, about = _parse(path, metadata)
+    model = Classifier(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # names and shapes of what does not fit
+        raise CheckpointError(path, f"weights do not fit its config: {error}") from None
+    return Checkpoint(model.eval(), about, path)
+
+
+def shipped(dataset: str, config: str) -> Path:
+    """The path of a checkpoint in this package. Raises CheckpointError where there is none."""
+    for path in list_shipped():
+        if path.stem.lower() == f"{dataset}-{config}".lower():
+            return path
+    raise CheckpointError(
+        SHIPPED_FOLDER / f"{dataset}-{config}.safetensors",
+        f"not shipped; train it: tsbench train {dataset} {config}",
+    )
+
+
+def list_shipped() -> list[Path]:
+    """The checkpoints in this package, sorted."""
+    return sorted(SHIPPED_FOLDER.glob("*.safetensors"))
+
+
+def read_about(path: Path) -> tuple[ModelConfig, dict[str, object]]:
+    """Config and origin of a checkpoint, without building its model."""
+    return _parse(path, _read(path, weights_too=False)[1])
+
+
+def _read(path: Path, weights_too: bool = True) -> tuple[dict, dict[str, str]]:
+    if not path.is_file():
+        raise CheckpointError(path, "no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys() if weights_too else ()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"corrupt, or not safetensors: {error}") from None
+
+
+def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str, object]]:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(path, f"format {metadata.get('format')!r}, expected {FORMAT!r}")
+    try:
+        values = json.loads(metadata["config"])
+        about = json.loads(metadata["about"])
+        if set(values) != {field.name for field in fields(ModelConfig)}:
+            raise ValueError(f"config has the fields {sorted(values)}")
+        return ModelConfig(**values), about
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(path, f"metadata cannot be used: {error}") from None

@@ -1,0 +1,43 @@
+"""How good a model is, and how far two models agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Large enough to amortise the calls, small enough to stay in a core's cache.
+EVALUATION_BATCH_CASES = 32
+
+
+def batched_logits(
+    classify: Callable[[Tensor], Tensor], x: Tensor, batch_cases: int = EVALUATION_BATCH_CASES
+) -> Tensor:
+    """Logits (cases, n_classes) of every case in x, computed batch by batch.
+
+    Every call gets exactly `batch_cases` cases (the last one is filled up, and the filling
+    cut off again), because a compiled or exported model may be tied to one batch size.
+    """
+    if batch_cases < 1 or len(x) < 1:
+        raise ValueError(f"cannot evaluate {len(x)} cases in batches of {batch_cases}")
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(x), batch_cases):
+            batch = x[start : start + batch_cases]
+            missing = batch_cases - len(batch)
+            if missing:
+                batch = torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])])
+            # An engine may hand out its own output buffer, to be overwritten by the next call.
+            outputs.append(classify(batch)[: batch_cases - missing].clone())
+    return torch.cat(outputs)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of cases whose highest logit is the right class, from 0 to 1."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def agreement(logits: Tensor, other: Tensor) -> float:
+    """The share of cases for which two models predict the same class, from 0 to 1."""
+    return (logits.argmax(dim=1) == other.argmax(dim=1)).double().mean().item()

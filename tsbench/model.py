@@ -1,0 +1,184 @@
+"""The classifier: a transformer over patches of a time series, after ViT.
+
+`Classifier` is made of torch's own `nn.TransformerEncoder`, so that the fp32 baseline is
+what a user of stock torch has, fast path included. `PlainEncoderLayer` computes the same
+from bare Linears: quantizers can take hold of them (the fused attention hides its weights),
+and heads and feed-forward channels can be cut out of them.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsbench.errors import UnknownName
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a Classifier; the defaults are T1's."""
+
+    in_channels: int = 2  # signal and log-std, see preprocess.to_array
+    timepoints: int = 512
+    n_classes: int = 11
+    patch_timepoints: int = 16
+    stem_channels: int = 32
+    stem_kernel: int = 7
+    d_model: int = 64
+    n_layers: int = 8
+    n_heads: int = 8
+    ff_dim: int = 128
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.timepoints % self.patch_timepoints:
+            raise ValueError(
+                f"timepoints ({self.timepoints}) must be a multiple of "
+                f"patch_timepoints ({self.patch_timepoints})"
+            )
+        if self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model ({self.d_model}) must be a multiple of n_heads ({self.n_heads})"
+            )
+
+    @property
+    def n_patches(self) -> int:
+        return self.timepoints // self.patch_timepoints
+
+
+# Layers and heads of T1 and T2 are those of arXiv:2502.16627.
+CONFIGS = {
+    "t1": ModelConfig(n_layers=8, n_heads=8),
+    "t2": ModelConfig(n_layers=12, n_heads=16),
+}
+
+
+def config_for(name: str, in_channels: int, timepoints: int, n_classes: int) -> ModelConfig:
+    """The named config, for data of this shape. Raises UnknownName."""
+    if name.lower() not in CONFIGS:
+        raise UnknownName("config", name, CONFIGS)
+    return replace(
+        CONFIGS[name.lower()],
+        in_channels=in_channels,
+        timepoints=timepoints,
+        n_classes=n_classes,
+    )
+
+
+class Classifier(nn.Module):
+    """Convolutional stem, patches, positions, encoder, mean over patches, linear head."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        c = config
+        self.stem = nn.Sequential(
+            nn.Conv1d(c.in_channels, c.stem_channels, c.stem_kernel, padding="same"),
+            nn.GELU(),
+        )
+        self.patch = nn.Conv1d(
+            c.stem_channels, c.d_model, c.patch_timepoints, stride=c.patch_timepoints
+        )
+        self.position = nn.Parameter(torch.empty(1, c.n_patches, c.d_model))
+        nn.init.normal_(self.position, std=0.02)  # as in ViT
+        layer = nn.TransformerEncoderLayer(
+            c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        # Nested tensors only serve padding masks, which tiling makes needless, and torch
+        # warns that they do not go with norm_first.
+        self.encoder = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False)
+        for block in self.encoder.layers:  # TransformerEncoder copies one layer: same weights
+            for parameter in block.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        self.norm = nn.LayerNorm(c.d_model)
+        self.head = nn.Linear(c.d_model, c.n_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Patches with their positions, before the encoder."""
+        x = self.stem(x)  # (batch, in_channels, timepoints) -> (batch, stem_channels, timepoints)
+        x = self.patch(x).transpose(1, 2)  # (batch, n_patches, d_model)
+        return x + self.position
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, in_channels, timepoints)
+        x = self.encoder(self.embed(x))  # (batch, n_patches, d_model)
+        return self.head(self.norm(x.mean(dim=1)))  # (batch, n_classes)
+
+
+class PlainEncoderLayer(nn.Module):
+    """A pre-norm encoder layer of bare Linears; n_heads and ff_dim are its own.
+
+    `n_heads * head_dim` may be less than d_model, once heads have been removed.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, head_dim: int, ff_dim: int, dropout: float):
+        super().__init__()
+        self.n_heads, self.head_dim, self.dropout = n_heads, head_dim, dropout
+        self.norm1 = nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * n_heads * head_dim)  # rows: all q, all k, all v
+        self.out = nn.Linear(n_heads * head_dim, d_model)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.ff1 = nn.Linear(d_model, ff_dim)
+        self.ff2 = nn.Linear(ff_dim, d_model)
+
+    @classmethod
+    def from_stock(cls, stock: nn.TransformerEncoderLayer) -> PlainEncoderLayer:
+        """The same layer with its own copy of the same weights."""
+        attention = stock.self_attn
+        plain = cls(
+            attention.embed_dim,
+            attention.num_heads,
+            attention.head_dim,
+            stock.linear1.out_features,
+            stock.dropout.p,
+        )
+        with torch.no_grad():
+            plain.qkv.weight.copy_(attention.in_proj_weight)
+            plain.qkv.bias.copy_(attention.in_proj_bias)
+            for ours, theirs in (
+                (plain.out, attention.out_proj),
+                (plain.ff1, stock.linear1),
+                (plain.ff2, stock.linear2),
+                (plain.norm1, stock.norm1),
+                (plain.norm2, stock.norm2),
+            ):
+                ours.weight.copy_(theirs.weight)
+                ours.bias.copy_(theirs.bias)
+        return plain.train(stock.training)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Self-attention: (batch, n_patches, d_model) in and out."""
+        batch, n_patches, _ = x.shape
+        qkv = self.qkv(x).view(batch, n_patches, 3, self.n_heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, n_heads, n_patches, head_dim)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, n_patches, d_model)
+        dropout = self.dropout
+        x = x + F.dropout(self.attend(self.norm1(x)), dropout, self.training)
+        hidden = F.dropout(F.gelu(self.ff1(self.norm2(x))), dropout, self.training)
+        return x + F.dropout(self.ff2(hidden), dropout, self.training)
+
+
+def to_plain(model: Classifier) -> Classifier:
+    """A copy of `model` whose encoder is a Sequential of PlainEncoderLayers.
+
+    Same function, same parameter count, nothing shared; `model` is left as it was.
+    """
+    plain = deepcopy(model)
+    plain.encoder = nn.Sequential(
+        *(PlainEncoderLayer.from_stock(layer) for layer in model.encoder.layers)
+    )
+    return plain.train(model.training)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many trainable numbers the model has."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,260 @@
+"""Training, the same each time: one thread, one seed, one recipe.
+
+    prepared = prepare(dataset, timepoints)             arrays for a model
+    result = train(prepared, config, recipe)            always trains
+    result = train_cached(prepared, config, recipe)     trains once
+
+An epoch is a function of a TrainingState, which holds everything the next epoch depends on,
+so that saving and restoring it is all that resuming will need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tsbench import cache, checkpoints, preprocess
+from tsbench.datasets import Dataset, Split
+from tsbench.evaluate import accuracy, batched_logits
+from tsbench.model import Classifier, ModelConfig
+
+# Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
+# entries are then no longer found.
+TRAINING_VERSION = 1
+MAX_GRADIENT_NORM = 1.0  # the usual clip for transformers; early steps of post-warm-up spike
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are those of a dataset without a recipe of its own."""
+
+    epochs: int = 60
+    batch_cases: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_share: float = 0.1  # of all steps: linear rise, then a half cosine down to 0
+    label_smoothing: float = 0.1
+    shift: bool = True  # preprocess.circular_shift as augmentation
+    validation_share: float = 0.0  # held out of the training split, to choose a recipe by
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as model input: x float32 (cases, in_channels, timepoints), y int64 (cases,)."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: Tensor
+    test_y: Tensor
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to; `validation_accuracy` is None where nothing is held out."""
+
+    epoch: int  # counts from 1
+    loss: float  # mean over the epoch's cases
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained model and where it came from. `cpu_seconds` is None if it was in the cache."""
+
+    model: Classifier
+    recipe: Recipe
+    validation_accuracy: float | None
+    cpu_seconds: float | None
+
+
+@dataclass
+class TrainingState:
+    """Everything that the next epoch depends on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
+    torch_rng: Tensor  # the generator state that dropout draws from
+    step: int = 0
+    epoch: int = 0
+
+
+def prepare(dataset: Dataset, timepoints: int) -> Prepared:
+    """The dataset's two splits as arrays of `timepoints`."""
+
+    def arrays(split: Split) -> np.ndarray:
+        return preprocess.to_array(split.cases, timepoints)
+
+    return Prepared(
+        dataset.name,
+        dataset.fingerprint,
+        dataset.classes,
+        arrays(dataset.train),
+        dataset.train.labels,
+        torch.from_numpy(arrays(dataset.test)),
+        torch.from_numpy(dataset.test.labels),
+    )
+
+
+def train(
+    data: Prepared,
+    config: ModelConfig,
+    recipe: Recipe,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> TrainResult:
+    """A model trained from scratch by `recipe`; the same arguments give the same weights.
+
+    `on_epoch` is called after each epoch. Never looks at the test split.
+    """
+    with _one_thread_seeded(recipe.seed):
+        model = Classifier(config)
+        return fit(model, data, recipe, on_epoch)
+
+
+def fit(
+    model: nn.Module,
+    data: Prepared,
+    recipe: Recipe,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> TrainResult:
+    """Trains `model` itself, from the weights it has: train's second half, and fine-tuning."""
+    started = time.process_time()
+    rng = np.random.default_rng(recipe.seed)
+    if recipe.validation_share:
+        kept, held_out = preprocess.stratified_split(data.train_y, recipe.validation_share, rng)
+    else:
+        kept, held_out = np.arange(len(data.train_y)), np.array([], dtype=np.int64)
+    validation_accuracy = None
+    with _one_thread_seeded(recipe.seed):
+        state = TrainingState(model, _optimizer(model, recipe), rng, torch.get_rng_state())
+        while state.epoch < recipe.epochs:
+            loss = run_epoch(state, data.train_x[kept], data.train_y[kept], recipe)
+            if len(held_out):
+                model.eval()
+                logits = batched_logits(model, torch.from_numpy(data.train_x[held_out]))
+                validation_accuracy = accuracy(logits, torch.from_numpy(data.train_y[held_out]))
+            if on_epoch is not None:
+                on_epoch(EpochReport(state.epoch, loss, validation_accuracy))
+    model.eval()
+    return TrainResult(model, recipe, validation_accuracy, time.process_time() - started)
+
+
+def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe) -> float:
+    """Advances `state` by one pass over the cases; the mean loss."""
+    torch.set_rng_state(state.torch_rng)
+    n_batches = -(-len(x) // recipe.batch_cases)
+    order = state.rng.permutation(len(x))
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    state.model.train()
+    total = 0.0
+    for chosen in np.array_split(order, n_batches):
+        batch = x[chosen]
+        if recipe.shift:
+            batch = preprocess.circular_shift(batch, state.rng)
+        rate = learning_rate(state.step, recipe.epochs * n_batches, recipe)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        loss = criterion(state.model(torch.from_numpy(batch)), torch.from_numpy(y[chosen]))
+        state.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
+        state.optimizer.step()
+        state.step += 1
+        total += loss.item() * len(chosen)
+    state.epoch += 1
+    state.torch_rng = torch.get_rng_state()
+    return total / len(x)
+
+
+def learning_rate(step: int, n_steps: int, recipe: Recipe) -> float:
+    """The rate at `step` (from 0): a linear rise, then half a cosine down to almost 0."""
+    n_warmup = max(round(recipe.warmup_share * n_steps), 1)
+    if step < n_warmup:
+        return recipe.learning_rate * (step + 1) / n_warmup
+    progress = (step - n_warmup) / max(n_steps - n_warmup, 1)
+    return recipe.learning_rate * 0.5 * (1 + cos(pi * progress))
+
+
+def train_cached(
+    data: Prepared,
+    config: ModelConfig,
+    recipe: Recipe,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> TrainResult:
+    """Like `train`, but takes the model from the cache where it has been trained before."""
+    path = cached_path(data, config, recipe)
+    if path.is_file():
+        saved = checkpoints.load(path)
+        return TrainResult(saved.model, recipe, saved.about.get("validation_accuracy"), None)
+    result = train(data, config, recipe, on_epoch)
+    checkpoints.save(path, result.model, about_training(data, result))
+    return result
+
+
+def cached_path(data: Prepared, config: ModelConfig, recipe: Recipe) -> Path:
+    """Where `train_cached` keeps the model: named by a hash of data, config and recipe."""
+    key = cache_key(data, config=asdict(config), recipe=asdict(recipe))
+    return cache.folder() / "models" / f"{data.name}-{key}.safetensors"
+
+
+def cache_key(data: Prepared, **what: object) -> str:
+    """A hash that differs whenever the data, the training code or `what` do."""
+    named = {"version": TRAINING_VERSION, "data": data.fingerprint, "x": data.train_x.shape, **what}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def about_training(data: Prepared, result: TrainResult) -> dict[str, object]:
+    """What a checkpoint says of where it came from."""
+    return {
+        "dataset": data.name,
+        "classes": list(data.classes),
+        "data_sha256": data.fingerprint,
+        "recipe": asdict(result.recipe),
+        "training_version": TRAINING_VERSION,
+        "torch_version": str(torch.__version__),
+        "cpu_seconds": result.cpu_seconds,
+        "validation_accuracy": result.validation_accuracy,
+    }
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # Biases, norms and positions are not decayed: pulling them to 0 regularises nothing.
+    decayed = [p for p in model.parameters() if p.dim() == 2 or p.dim() == 3 and p.shape[0] > 1]
+    chosen = {id(p) for p in decayed}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    # fused: one call for all of the ~110 small tensors instead of several for each.
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        fused=True,
+    )
+
+
+@contextmanager
+def _one_thread_seeded(seed: int) -> Iterator[None]:
+    """One torch thread and this seed inside; threads and generator as before outside."""
+    n_threads, rng_state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+        torch.set_rng_state(rng_state)
