@@ -1,0 +1,320 @@
+"""NVIDIA GPUs, through NVML and its own Python binding (the package nvidia-ml-py).
+
+Volta and newer count their joules (``nvmlDeviceGetTotalEnergyConsumption``, millijoules since the driver
+was loaded). What has no such counter is sampled for its power instead, and the meter's notes say so. A
+GPU that gives neither is named, and never counts as 0.
+
+The counter is slow: it stands still for 20 to 100 ms, depending on the GPU, and then jumps. The interval
+is in no manual, so it is found by watching the counter when the meter is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters.sampler import WattsIntegrator
+from pytest_energy.reading import Domain, Provenance, Reading
+
+JOULES_PER_MILLIJOULE = 1e-3
+WATTS_PER_MILLIWATT = 1e-3
+
+WATCH_BOUND_S = 0.5
+"""The longest that opening watches the counters. Long enough for four intervals of 100 ms, the slowest known."""
+
+WATCH_POLL_S = 0.0005
+"""Between two looks while watching: 2.5 % of the shortest interval known (20 ms)."""
+
+WATCH_INTERVALS = 4
+"""Intervals after which a counter is known well enough. Their median shrugs off one look that came late."""
+
+DEFAULT_UPDATE_INTERVAL_S = 0.1
+"""Where a counter did not move while watched: the slowest interval known, so that windows come out rather too long."""
+
+INSTALL_REMEDY = 'pip install "pytest-energy[nvml]"'
+DRIVER_REMEDY = "install or load the NVIDIA driver, until nvidia-smi lists the GPU"
+PERMISSION_REMEDY = (
+    "give this user read and write access to /dev/nvidiactl and /dev/nvidia*, or start the container with its GPUs (--gpus all)"
+)
+NOT_SUPPORTED_REMEDY = (
+    "this GPU has no power sensor that NVML may read (a MIG instance, a vGPU or an old GeForce); "
+    "measure on the whole GPU, or leave it out by naming the others, as nvml:0+2"
+)
+REBOOT_REMEDY = "the driver was updated under a running kernel module: reload the module, or reboot"
+
+
+@dataclass(eq=False)
+class _Gpu:
+    """One GPU, and what is kept of its counter between two reads."""
+
+    index: int
+    handle: Any
+    label: str
+    last_millijoules: int = 0
+    update_interval_s: float = DEFAULT_UPDATE_INTERVAL_S
+
+    @property
+    def domain(self) -> str:
+        return f"gpu-{self.index}"
+
+
+class NvmlMeter(Meter):
+    """The joules of NVIDIA GPUs, each a domain: ``gpu-0``, ``gpu-1``, numbered as nvidia-smi does.
+
+    ``indices`` picks GPUs. Without it, those count that ``CUDA_VISIBLE_DEVICES`` leaves visible. Raises
+    `MeterUnavailable` where there is nothing to read, with the reason in NVML's words.
+    """
+
+    name = "nvml"
+    provenance: Provenance = "measured"
+
+    def __init__(self, indices: tuple[int, ...] | None = None):
+        self._nvml = _import_nvml()
+        self._integrator: WattsIntegrator | None = None
+        self._closed = False
+        self._notes: list[str] = []
+        _start(self._nvml)
+        try:
+            self._open(indices)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers has to know, and whether sampling was ever held up."""
+        if self._integrator is None or not self._integrator.held_up:
+            return tuple(self._notes)
+        gap = f"nvml: the power sampling was held up for {self._integrator.longest_gap_s:.2f} s at the longest"
+        return (*self._notes, gap)
+
+    def read(self) -> Reading:
+        """The joules of each GPU since its driver was loaded, or since the meter was opened where they are sampled."""
+        if self._closed:
+            raise MeterFailed("the nvml meter was read after it was closed; open it again")
+        at_s = time.perf_counter()
+        joules = {}
+        for gpu in self._counted:
+            joules[gpu.domain] = self._millijoules(gpu) * JOULES_PER_MILLIJOULE
+        if self._integrator is not None:
+            for gpu, value in zip(self._sampled, self._integrator.joules()[1], strict=True):
+                joules[gpu.domain] = value
+        return Reading(at_s, joules)
+
+    def close(self) -> None:
+        """Stop sampling and let go of NVML."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._integrator is not None:
+            self._integrator.close()
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError:
+            pass  # a driver that has gone needs no goodbye, and nothing is read after this
+
+    def _open(self, indices: tuple[int, ...] | None) -> None:
+        gpus = self._find(indices)
+        refused: list[str] = []
+        errors: list[Exception] = []
+        self._counted: list[_Gpu] = []
+        self._sampled: list[_Gpu] = []
+        for gpu in gpus:
+            energy_error = self._error_of("nvmlDeviceGetTotalEnergyConsumption", gpu)
+            if energy_error is None:
+                self._counted.append(gpu)
+                continue
+            power_error = self._error_of("nvmlDeviceGetPowerUsage", gpu)
+            if power_error is None:
+                self._sample(gpu, f"has no energy counter ({energy_error})")
+            else:
+                refused.append(f"{gpu.label} gives neither energy ({energy_error}) nor power ({power_error})")
+                errors += [energy_error, power_error]
+        if refused and (indices is not None or len(refused) == len(gpus)):
+            raise MeterUnavailable("; ".join(refused), _remedy(self._nvml, *errors))
+        self._notes += [f"nvml: {reason}: it is left out" for reason in refused]
+        try:
+            self._watch()
+            if self._sampled:
+                self._integrator = WattsIntegrator(self._watts)
+        except MeterFailed as failure:
+            raise MeterUnavailable(f"it was there, and went while it was opened: {failure}", DRIVER_REMEDY) from failure
+        used = [gpu for gpu in gpus if gpu in self._counted or gpu in self._sampled]
+        self._notes += [note for gpu in used if (note := self._mig_note(gpu))]
+        self.domains = tuple(Domain(gpu.domain) for gpu in used)
+        intervals = [gpu.update_interval_s for gpu in self._counted]
+        steps = [JOULES_PER_MILLIJOULE] * bool(self._counted)
+        if self._integrator is not None:
+            intervals.append(DEFAULT_UPDATE_INTERVAL_S)
+            steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
+            sampled = ", ".join(gpu.label for gpu in self._sampled)
+            # What nvmlDeviceGetPowerUsage gives is averaged so since Ampere, GA100 excepted, says NVML's reference.
+            self._notes.append(
+                f"nvml: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms, "
+                "which Ampere and newer average over 1 s"
+            )
+        self.update_interval_s = max(intervals)
+        self.resolution_joules = max(steps)
+
+    def _sample(self, gpu: _Gpu, reason: str) -> None:
+        self._sampled.append(gpu)
+        self._notes.append(f"nvml: {gpu.label} {reason}")
+
+    def _find(self, indices: tuple[int, ...] | None) -> list[_Gpu]:
+        try:
+            there = range(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as error:
+            raise MeterUnavailable(f"NVML cannot count the GPUs: {error}", _remedy(self._nvml, error)) from error
+        if not there:
+            raise MeterUnavailable("the NVIDIA driver is there, but lists no GPU", DRIVER_REMEDY)
+        if indices is not None and (missing := [i for i in indices if i not in there]):
+            raise MeterUnavailable(f"there is no GPU {missing[0]}", f"this machine has 0 to {there[-1]}")
+        chosen = indices if indices is not None else self._visible(there)
+        gpus = []
+        for index in chosen:
+            try:
+                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+                gpus.append(_Gpu(index, handle, f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})"))
+            except self._nvml.NVMLError as error:
+                # Leaving it out would make its joules a silent 0, and which GPUs are asked for is one option away.
+                raise MeterUnavailable(
+                    f"gpu-{index} cannot be opened: {error}", f"{_remedy(self._nvml, error)}; or name the others, as nvml:0+2"
+                ) from error
+        return gpus
+
+    def _visible(self, there: range) -> list[int]:
+        """The GPUs that CUDA programs started from here can use, as far as that can be told."""
+        wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if wanted is None:
+            return list(there)
+        entries = [entry.strip() for entry in wanted.split(",")]
+        if not wanted.strip() or entries[0] in ("-1", "NoDevFiles"):
+            raise MeterUnavailable(
+                f"CUDA_VISIBLE_DEVICES={wanted!r} hides every GPU", "unset it, or name the GPUs to count, as nvml:0"
+            )
+        visible = [int(entry) for entry in entries if entry.isdecimal() and int(entry) in there]
+        if len(visible) == len(entries):
+            self._notes.append(f"nvml: only the GPUs of CUDA_VISIBLE_DEVICES={wanted} count")
+            return sorted(set(visible))
+        # UUIDs and MIG instances: which GPU holds them is not worth guessing
+        self._notes.append(f"nvml: CUDA_VISIBLE_DEVICES={wanted} is not a list of GPU numbers, so every GPU counts")
+        return list(there)
+
+    def _error_of(self, function: str, gpu: _Gpu) -> Exception | None:
+        try:
+            getattr(self._nvml, function)(gpu.handle)
+        except self._nvml.NVMLError as error:
+            return error
+        return None
+
+    def _mig_note(self, gpu: _Gpu) -> str | None:
+        try:
+            current_mode, _pending_mode = self._nvml.nvmlDeviceGetMigMode(gpu.handle)
+        except self._nvml.NVMLError:
+            return None  # older than MIG
+        if current_mode != self._nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        return f"nvml: {gpu.label} is in MIG mode: the joules are the whole GPU's, all its instances together"
+
+    def _millijoules(self, gpu: _Gpu) -> int:
+        try:
+            millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)
+        except self._nvml.NVMLError as error:
+            raise MeterFailed(f"{gpu.label}: reading its energy counter failed: {error}") from error
+        if millijoules < gpu.last_millijoules:
+            raise MeterFailed(
+                f"{gpu.label}: its energy counter went back from {gpu.last_millijoules} to {millijoules} mJ; "
+                "the driver was reloaded or the GPU reset, so open the meter again"
+            )
+        gpu.last_millijoules = millijoules
+        return millijoules
+
+    def _watts(self) -> list[float]:
+        watts = []
+        for gpu in self._sampled:
+            try:
+                watts.append(self._nvml.nvmlDeviceGetPowerUsage(gpu.handle) * WATTS_PER_MILLIWATT)
+            except self._nvml.NVMLError as error:
+                raise MeterFailed(f"{gpu.label}: reading its power failed: {error}") from error
+        return watts
+
+    def _watch(self) -> None:
+        """Find each counter's update interval, all of them at once, so that eight GPUs take no longer than one."""
+        moves: dict[_Gpu, list[float]] = {gpu: [] for gpu in self._counted}
+        for gpu in self._counted:
+            self._millijoules(gpu)
+        until_s = time.perf_counter() + WATCH_BOUND_S
+        while (now_s := time.perf_counter()) < until_s and any(len(m) <= WATCH_INTERVALS for m in moves.values()):
+            for gpu, instants in moves.items():
+                before = gpu.last_millijoules
+                if self._millijoules(gpu) != before:
+                    instants.append(now_s)
+            time.sleep(WATCH_POLL_S)
+        for gpu, instants in moves.items():
+            if len(instants) > 1:
+                gpu.update_interval_s = statistics.median(b - a for a, b in zip(instants, instants[1:], strict=False))
+            elif instants:
+                gpu.update_interval_s = WATCH_BOUND_S
+                self._notes.append(f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s")
+            else:
+                self._stands_still(gpu)
+
+    def _stands_still(self, gpu: _Gpu) -> None:
+        """A counter that did not move: dead if the GPU tells of watts meanwhile, else perhaps only asleep."""
+        try:
+            draws_power = self._nvml.nvmlDeviceGetPowerUsage(gpu.handle) > 0
+        except self._nvml.NVMLError:
+            draws_power = False
+        if draws_power:
+            self._counted.remove(gpu)
+            self._sample(gpu, f"has an energy counter that stood still for {WATCH_BOUND_S:g} s while it drew power")
+        else:
+            self._notes.append(
+                f"nvml: {gpu.label} did not move its counter in {WATCH_BOUND_S:g} s; "
+                f"an update interval of {DEFAULT_UPDATE_INTERVAL_S * 1000:g} ms is assumed"
+            )
+
+
+def open_nvml(settings: MeterSettings, argument: str | None) -> NvmlMeter:
+    """The GPUs that ``argument`` lists with plus signs between, as in ``nvml:0+2``, or all that are visible."""
+    del settings  # nothing in it concerns a GPU
+    if argument is None:
+        return NvmlMeter()
+    parts = [part.strip() for part in argument.split("+")]
+    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) != len(parts):
+        raise OptionError(f"nvml:{argument}: list each GPU once, by number, with plus signs between, as in nvml:0+2")
+    return NvmlMeter(tuple(int(part) for part in parts))
+
+
+def _import_nvml() -> ModuleType:
+    try:
+        import pynvml
+    except ModuleNotFoundError as error:
+        if error.name != "pynvml":
+            raise
+        raise MeterUnavailable("the package nvidia-ml-py is not installed", INSTALL_REMEDY) from error
+    return pynvml
+
+
+def _start(nvml: ModuleType) -> None:
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise MeterUnavailable(f"NVML cannot be started: {error}", _remedy(nvml, error)) from error
+
+
+def _remedy(nvml: ModuleType, *errors: Any) -> str:
+    """What to do about the first of these errors that says something more than that the driver is at fault."""
+    known = {
+        nvml.NVML_ERROR_LIBRARY_NOT_FOUND: f"libnvidia-ml.so.1 comes with the driver: {DRIVER_REMEDY}",
+        nvml.NVML_ERROR_NO_PERMISSION: PERMISSION_REMEDY,
+        nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: REBOOT_REMEDY,
+        nvml.NVML_ERROR_NOT_SUPPORTED: NOT_SUPPORTED_REMEDY,
+    }
+    return next((known[error.value] for error in errors if error.value in known), DRIVER_REMEDY)

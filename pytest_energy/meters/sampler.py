@@ -1,0 +1,91 @@
+"""Joules from watts, for a device that counts no joules: sampled in a thread, and integrated by the trapezoid rule.
+
+Used inside a meter whose device tells only its power, and always said in that meter's notes: what the
+device did between two samples is a straight line here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from pytest_energy.errors import MeterFailed
+
+SAMPLING_INTERVAL_S = 0.02
+"""Between two samples. NVML's power registers refresh every 20 to 100 ms and an INA3221 every few to a few
+hundred, so that faster sampling reads the same value twice; slower would blur the edge of a 1 s window by more than 2 %."""
+
+HELD_UP_INTERVALS = 10
+"""A gap of so many intervals between samples is worth a word: other threads kept the interpreter to themselves."""
+
+JOIN_TIMEOUT_S = 1.0
+"""How long closing waits for the thread, which is asleep for at most one interval unless the device hangs."""
+
+
+class WattsIntegrator:
+    """Cumulative joules of several things that tell only watts, since this was made.
+
+    ``read_watts`` returns the watts of each, always in the same order, and raises `MeterFailed` where it
+    cannot. Every call of `joules` takes a sample of its own, so that a window of any length ends on one.
+    Once a sample has failed, every later call raises: a piece of the integral is missing for good::
+
+        integrator = WattsIntegrator(lambda: [12.5])
+        at_s, joules = integrator.joules()
+        integrator.close()
+    """
+
+    def __init__(self, read_watts: Callable[[], Sequence[float]], interval_s: float = SAMPLING_INTERVAL_S):
+        self.interval_s = interval_s
+        self.longest_gap_s = 0.0
+        self._read_watts = read_watts
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._failure: MeterFailed | None = None
+        self._at_s = time.perf_counter()
+        self._watts = list(read_watts())
+        self._joules = [0.0] * len(self._watts)
+        self._thread = threading.Thread(target=self._run, name="pytest-energy-sampler", daemon=True)
+        self._thread.start()
+
+    @property
+    def held_up(self) -> bool:
+        """Whether samples were ever so far apart that what lies between them is a guess."""
+        return self.longest_gap_s > HELD_UP_INTERVALS * self.interval_s
+
+    def joules(self) -> tuple[float, list[float]]:
+        """The instant of a sample taken now, and the joules of each thing up to it."""
+        with self._lock:
+            self._sample()
+            return self._at_s, self._joules.copy()
+
+    def close(self) -> None:
+        """Stop sampling. Closing twice does no harm."""
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(JOIN_TIMEOUT_S)
+
+    def _sample(self) -> None:
+        if self._failure is not None:
+            raise MeterFailed(str(self._failure)) from self._failure
+        at_s = time.perf_counter()
+        try:
+            watts = self._read_watts()
+        except MeterFailed as failure:
+            self._failure = failure
+            raise
+        seconds = at_s - self._at_s
+        for i, now in enumerate(watts):
+            self._joules[i] += 0.5 * (self._watts[i] + now) * seconds
+            self._watts[i] = now
+        self._at_s = at_s
+        if seconds > self.longest_gap_s:
+            self.longest_gap_s = seconds
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.interval_s):
+            with self._lock:
+                try:
+                    self._sample()
+                except MeterFailed:
+                    return  # kept in _failure, and raised to whoever reads next

@@ -1,0 +1,147 @@
+/* A libnvidia-ml.so.1 with no GPU behind it, for the real nvidia-ml-py to load.
+ *
+ * What it plays is in the file that FAKE_NVML_STATE names, mapped into memory, so that a test can change
+ * it while it is being read, from the same process or from another one. The layout is that of
+ * fake_nvml.py; fake_nvml_state_size() tells whether the two still agree.
+ *
+ * Each GPU has a log of (instant, watts) steps, from which the counter's joules and the true joules
+ * follow exactly. The counter is refreshed on ticks only, like the real one.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_GPUS = 8, MAX_STEPS = 4096 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, DRIVER_NOT_LOADED = 9 };
+
+struct step { double at_s, watts, joules_before; };
+
+struct gpu {
+    char name[64];
+    int32_t handle_error, energy_error, power_error, mig_mode; /* mig_mode -1: not supported */
+    double update_interval_s, jitter_s, origin_s, joules_at_origin;
+    int64_t step_count;
+    struct step steps[MAX_STEPS];
+};
+
+struct state {
+    int32_t init_error, any_error, gpu_count, starts;
+    struct gpu gpus[MAX_GPUS];
+};
+
+static struct state *state;
+
+size_t fake_nvml_state_size(void) { return sizeof(struct state); }
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A number in [0, 1) that belongs to this tick for good, so that jitter is the same for every reader. */
+static double noise(int64_t tick) {
+    uint64_t x = (uint64_t)tick * 0x9E3779B97F4A7C15u;
+    x ^= x >> 29;
+    x *= 0xBF58476D1CE4E5B9u;
+    x ^= x >> 32;
+    return (double)(x >> 11) / 9007199254740992.0;
+}
+
+static double tick_at_s(const struct gpu *g, int64_t tick) {
+    return g->origin_s + (double)tick * g->update_interval_s + g->jitter_s * noise(tick);
+}
+
+static double last_tick_s(const struct gpu *g, double t) {
+    int64_t tick = (int64_t)floor((t - g->origin_s) / g->update_interval_s);
+    if (tick_at_s(g, tick) > t) tick--;
+    return tick_at_s(g, tick);
+}
+
+static const struct step *step_at(const struct gpu *g, double t) {
+    int64_t i = g->step_count - 1;
+    while (i > 0 && g->steps[i].at_s > t) i--;
+    return &g->steps[i];
+}
+
+static double joules_at(const struct gpu *g, double t) {
+    const struct step *s = step_at(g, t);
+    return t <= s->at_s ? s->joules_before : s->joules_before + s->watts * (t - s->at_s);
+}
+
+static int refused(const struct gpu *g, int error) {
+    if (!state) return UNINITIALIZED;
+    if (state->any_error) return state->any_error;
+    if (!g) return INVALID_ARGUMENT;
+    return error;
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    const char *path = getenv("FAKE_NVML_STATE");
+    int file = path ? open(path, O_RDWR) : -1;
+    (void)flags;
+    if (file < 0) return DRIVER_NOT_LOADED;
+    void *mapped = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    if (mapped == MAP_FAILED) return DRIVER_NOT_LOADED;
+    state = mapped;
+    if (state->init_error) return state->init_error;
+    state->starts++;
+    return SUCCESS;
+}
+
+int nvmlShutdown(void) {
+    if (!state) return UNINITIALIZED;
+    state->starts--;
+    return state->any_error;
+}
+
+const char *nvmlErrorString(int code) {
+    static char text[64];
+    snprintf(text, sizeof text, "fake NVML error %d", code);
+    return text;
+}
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    if (!state) return UNINITIALIZED;
+    *count = (unsigned)state->gpu_count;
+    return state->any_error;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, struct gpu **handle) {
+    if (!state) return UNINITIALIZED;
+    if (index >= (unsigned)state->gpu_count) return INVALID_ARGUMENT;
+    *handle = &state->gpus[index];
+    return refused(*handle, (*handle)->handle_error);
+}
+
+int nvmlDeviceGetName(struct gpu *g, char *name, unsigned length) {
+    int error = refused(g, SUCCESS);
+    if (!error) snprintf(name, length, "%s", g->name);
+    return error;
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(struct gpu *g, unsigned long long *millijoules) {
+    int error = refused(g, g ? g->energy_error : 0);
+    if (!error) *millijoules = (unsigned long long)(1e3 * (g->joules_at_origin + joules_at(g, last_tick_s(g, now_s()))));
+    return error;
+}
+
+int nvmlDeviceGetPowerUsage(struct gpu *g, unsigned *milliwatts) {
+    int error = refused(g, g ? g->power_error : 0);
+    if (!error) *milliwatts = (unsigned)(1e3 * step_at(g, now_s())->watts + 0.5);
+    return error;
+}
+
+int nvmlDeviceGetMigMode(struct gpu *g, unsigned *current, unsigned *pending) {
+    int error = refused(g, g && g->mig_mode < 0 ? NOT_SUPPORTED : SUCCESS);
+    if (!error) *current = *pending = (unsigned)g->mig_mode;
+    return error;
+}
