@@ -129,7 +129,11 @@ class _Lazy:
         self._point = point
 
     def __call__(self, settings: MeterSettings, argument: str | None) -> Meter:
-        return self._point.load()(settings, argument)
+        try:
+            factory = self._point.load()
+        except (ImportError, AttributeError) as error:
+            raise MeterUnavailable(f"meter {self._point.name} cannot be loaded from {self._point.value}: {error}") from None
+        return factory(settings, argument)
 
 
 def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter:

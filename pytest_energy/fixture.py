@@ -1,0 +1,93 @@
+"""The ``energy`` fixture, and pytest-benchmark's ``benchmark`` with joules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TypeVar
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from pytest_energy.errors import FixtureMisuse
+from pytest_energy.reading import Comparison, Quality
+from pytest_energy.session import Recorder
+
+T = TypeVar("T")
+
+
+class EnergyFixture:
+    """Measures a call, or two in turns. Without ``--energy`` it only calls them, and checks the floors."""
+
+    def __init__(self, recorder: Recorder | None):
+        self._recorder = recorder
+        self.failed_floors: list[Quality] = []
+
+    @property
+    def enabled(self) -> bool:
+        """Whether joules are measured in this run."""
+        return self._recorder is not None
+
+    def __call__(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Measure ``function(*args, **kwargs)`` and return what it returns. Once per test."""
+        call = partial(function, *args, **kwargs)
+        result = call()
+        if self._recorder is not None:
+            self._recorder.measure(call)
+        return result
+
+    def versus(self, baseline: Callable, candidate: Callable, *args: object, **kwargs: object) -> Comparison | None:
+        """Measure ``baseline`` and ``candidate``, with the same arguments, in turns. Once per test.
+
+        Returns the comparison, or None without ``--energy`` (both are called once then).
+        """
+        calls = partial(baseline, *args, **kwargs), partial(candidate, *args, **kwargs)
+        for call in calls:
+            call()
+        return self._recorder.versus(*calls) if self._recorder is not None else None
+
+    def quality(self, name: str, value: float, floor: float | None = None) -> None:
+        """Say what must not be paid for energy; the test fails where ``value`` is under ``floor``."""
+        quality = Quality(name, float(value), None if floor is None else float(floor))
+        if quality.floor is not None and math.isnan(quality.floor):
+            raise FixtureMisuse(f"the floor of {name!r} is not a number")
+        if self._recorder is not None:
+            self._recorder.quality(quality)
+        if quality.floor is not None and not quality.value >= quality.floor:
+            self.failed_floors.append(quality)
+
+
+class MeasuredBenchmark(BenchmarkFixture):
+    """pytest-benchmark's fixture, which after its own rounds has the same call measured in our windows.
+
+    Its own rounds cannot serve: they may be microseconds long, and no counter is that fine. The plugin
+    gives the finished fixture this class, so that suites need no change and pytest-benchmark's type check holds.
+    """
+
+    energy_recorder: Recorder
+
+    def __call__(self, function_to_benchmark, *args, **kwargs):
+        result = super().__call__(function_to_benchmark, *args, **kwargs)
+        if self.enabled:
+            self.energy_recorder.measure(partial(function_to_benchmark, *args, **kwargs))
+        return result
+
+    def pedantic(self, target, args=(), kwargs=None, setup=None, teardown=None, **counts):
+        result = super().pedantic(target, args, kwargs, setup=setup, teardown=teardown, **counts)
+        if not self.enabled:
+            return result
+        if setup is None and teardown is None:
+            self.energy_recorder.measure(partial(target, *args, **(kwargs or {})))
+        else:
+            self.energy_recorder.measure_prepared(_rounds(target, args, kwargs or {}, setup, teardown))
+        return result
+
+
+def _rounds(target, args, kwargs, setup, teardown) -> Generator[Callable[[], object], None, None]:
+    """A fresh call for each window, with setup before and teardown after it, as pedantic() means them."""
+    while True:
+        made = setup() if setup is not None else None
+        call_args, call_kwargs = made or (args, kwargs)
+        yield partial(target, *call_args, **call_kwargs)
+        if teardown is not None:
+            teardown(*call_args, **call_kwargs)

@@ -1,0 +1,12 @@
+"""What a conftest can fill in."""
+
+
+def pytest_energy_synchronize():
+    """Wait until work that was only queued is done; called before each reading of the meter.
+
+    Without it, a window around calls that only launch GPU kernels ends before the kernels do::
+
+        # conftest.py
+        def pytest_energy_synchronize():
+            torch.cuda.synchronize()
+    """

@@ -1,0 +1,304 @@
+"""How the windows around one piece of code come to be: warm-up, calibration, windows, idle.
+
+Inside a window nothing of ours runs but the loop over the calls. Garbage collection is off in it, as
+pytest-benchmark has it, and the collector runs between windows as it likes.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+
+from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.meters import Meter, info, open_meter
+from pytest_energy.reading import Measurement, Reading, Window, window_between
+
+Call = Callable[[], object]
+
+# A scheduler gives other processes turns of some milliseconds; a window of ten holds a few of them.
+SHORTEST_WINDOW_S = 0.01
+# Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms) does
+# not need it: 1 % of a window is 100 ms. A GPU's counter (20 to 100 ms) would need windows of 2 to 10 s.
+SLOW_UPDATE_S = 0.005
+# A counter that has not moved for this many of its update intervals is taken for dead.
+DEAD_AFTER_UPDATES = 50
+# ... but no sooner than this: under load a driver may be late.
+DEAD_AFTER_S = 2.0
+# Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time is used up.
+SETTLED_BATCHES, SETTLED = 3, 0.05
+WARM_UP_SHARE = 0.2
+# 95 % intervals by order statistics need 6 windows; more than 50 narrow them by little.
+FEWEST_WINDOWS, MOST_WINDOWS = 6, 50
+# So many windows are taken even where they cost this many times the time allowed.
+OVERTIME = 4
+# The loop around the calls costs some 30 ns a call here; below 30 times that it is worth a word.
+SHORTEST_CALL_S = 1e-6
+# A plain measurement decides less than a comparison and is given this much of its time.
+MEASURE_SHARE = 0.2
+IDLE_WINDOWS = 10
+IDLE_WINDOW_S = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure, and how finely."""
+
+    max_time_s: float = 5.0
+    """Time for a comparison; a plain measurement, which decides less, takes `MEASURE_SHARE` of it."""
+    max_quantisation: float = 0.01
+    """The counter's own error, as a part of a window's energy, that windows are made long enough for."""
+    alpha: float = 0.01
+    """1 - confidence of the intervals of a comparison."""
+    tolerance: float = 0.03
+    """What counts as unchanged: a ratio within 1/(1 + tolerance) and 1 + tolerance."""
+    synchronize: Call | None = None
+    """Called before each reading: waits for work that was only queued, as on a GPU."""
+
+    def __post_init__(self):
+        if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
+            raise OptionError(f"the time for a comparison must be more than 0 seconds, not {self.max_time_s!r}")
+        if not 0 < self.max_quantisation <= 1:
+            raise OptionError(f"the quantisation must lie in (0, 1], not {self.max_quantisation!r}")
+        if not 0 < self.alpha < 0.5:
+            raise OptionError(f"alpha must lie in (0, 0.5), not {self.alpha!r}")
+        if not 0 < self.tolerance < 1:
+            raise OptionError(f"the tolerance must lie in (0, 1), not {self.tolerance!r}")
+
+
+
+
+
+def measure(function: Callable, *args: object, meter: Meter | None = None, plan: Plan = Plan(), name: str = "") -> Measurement:
+    """Measure ``function(*args)`` in windows, as long as ``plan`` allows.
+
+    Without ``meter``, opens `auto` and closes it again. Raises what ``function`` raises, and `MeterFailed`::
+
+        measurement = measure(model, x)
+        joules_per_call(measurement).value
+    """
+    if meter is None:
+        with open_meter() as opened:
+            return measure(function, *args, meter=opened, plan=plan, name=name)
+    call = partial(function, *args) if args else function
+    budget_s = plan.max_time_s * MEASURE_SHARE
+    seconds_per_call = warm_up(call, budget_s * WARM_UP_SHARE)
+    calls = calibrate(meter, call, seconds_per_call, plan)
+    windows = take_windows(meter, call, calls, budget_s, plan)
+    return Measurement(name or _name(function), info(meter), windows, (), tuple(find_warnings(meter, windows, plan)))
+
+
+def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Plan, name: str) -> Measurement:
+    """Measure calls that each need preparing: one call per window, and whatever ``calls`` does is between windows.
+
+    Windows cannot be made longer here, so a coarse counter ends in a warning.
+    """
+    windows: list[Window] = []
+    next(calls)()  # the warm-up
+    began = time.perf_counter()
+    for call in calls:
+        with _collector_off():
+            windows.append(plain_window(meter, call, 1, plan.synchronize))
+        spent_s = time.perf_counter() - began
+        if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, plan.max_time_s * MEASURE_SHARE):
+            break
+    calls.close()
+    return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan)))
+
+
+def warm_up(call: Call, budget_s: float) -> float:
+    """Call until the time of a call settles or the budget is used up; gives the seconds per call."""
+    clock = time.perf_counter
+    began = clock()
+    call()
+    seconds = clock() - began
+    batch_s = min(budget_s / (2 * SETTLED_BATCHES), SHORTEST_WINDOW_S / 2)
+    recent: list[float] = []
+    while clock() - began < budget_s:
+        calls = max(1, int(batch_s / max(seconds, 1e-9)))
+        start = clock()
+        for _ in repeat(None, calls):
+            call()
+        seconds = (clock() - start) / calls
+        recent = [*recent[1 - SETTLED_BATCHES :], seconds]
+        if len(recent) == SETTLED_BATCHES and max(recent) <= min(recent) * (1 + SETTLED):
+            break
+    return min(recent, default=seconds)
+
+
+def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan) -> int:
+    """Calls per window such that the counter's own error is at most ``plan.max_quantisation``."""
+    if is_slow(meter):
+        # On the counter's ticks the error is about one call at the end, see aligned_window.
+        shortest_s = max(meter.update_interval_s, seconds_per_call / plan.max_quantisation)
+    else:
+        shortest_s = max(SHORTEST_WINDOW_S, meter.update_interval_s / plan.max_quantisation)
+    calls = max(1, math.ceil(shortest_s / max(seconds_per_call, 1e-9)))
+    if is_slow(meter):
+        return calls
+    trial = take_window(meter, call, calls, plan)
+    step = _step_share(meter, trial)
+    if step > plan.max_quantisation:
+        # Grow by the counter's steps; where it did not move at all, by as much as one window may last.
+        longest = max(1, int(plan.max_time_s / 2 / max(trial.seconds / trial.calls, 1e-9)))
+        calls = min(longest, calls * 100 if step == math.inf else math.ceil(calls * step / plan.max_quantisation))
+    return calls
+
+
+def take_windows(meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan) -> tuple[Window, ...]:
+    """Windows of ``calls`` calls each until the budget is used up, 6 to 50 of them (fewer where they take hours)."""
+    windows: list[Window] = []
+    began = time.perf_counter()
+    while True:
+        windows.append(take_window(meter, call, calls, plan))
+        spent_s = time.perf_counter() - began
+        if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
+            return tuple(windows)
+
+
+def _enough(windows: int, spent_s: float, budget_s: float) -> bool:
+    return spent_s >= budget_s and (windows >= FEWEST_WINDOWS or spent_s >= OVERTIME * budget_s)
+
+
+def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
+    """One window around ``calls`` calls, or some more where it has to end on the counter's tick."""
+    with _collector_off():
+        if is_slow(meter):
+            return aligned_window(meter, call, calls, plan.synchronize)
+        return plain_window(meter, call, calls, plan.synchronize)
+
+
+def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
+    """A window that starts and ends at once."""
+    if synchronize is not None:
+        synchronize()
+    before = meter.read()
+    for _ in repeat(None, calls):
+        call()
+    if synchronize is not None:
+        synchronize()
+    return window_between(before, meter.read(), calls)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
+    """A window from one tick of a slow counter to another, so that it is wrong by a call, not by an update.
+
+    A counter that is refreshed every 100 ms lags by up to 100 ms. Right after it has moved it does
+    not lag: there the window starts. At its end, calls go on until the counter moves once more.
+    """
+    if synchronize is not None:
+        synchronize()
+    before = wait_for_tick(meter)
+    for _ in repeat(None, calls):
+        call()
+    if synchronize is not None:
+        synchronize()
+    # Reading after every call would make short calls mostly readings; a hundredth of an update is fine enough.
+    elapsed_s = max(time.perf_counter() - before.at_s, 1e-9)
+    stride = max(1, int(meter.update_interval_s / 100 / (elapsed_s / calls)))
+    last = after = meter.read()
+    limit_s = time.perf_counter() + _dead_after_s(meter)
+    while not _all_moved(last, after):
+        for _ in repeat(None, stride):
+            call()
+        if synchronize is not None:
+            synchronize()
+        calls += stride
+        after = meter.read()
+        if after.at_s > limit_s and not _all_moved(last, after):
+            raise _dead(meter, last, after)
+    return window_between(before, after, calls)
+
+
+def wait_for_tick(meter: Meter) -> Reading:
+    """The first reading after every counter has moved: those that are fast do at once, the slow one just did."""
+    first = reading = meter.read()
+    limit_s = first.at_s + _dead_after_s(meter)
+    while not _all_moved(first, reading):
+        reading = meter.read()
+        if reading.at_s > limit_s and not _all_moved(first, reading):
+            raise _dead(meter, first, reading)
+    return reading
+
+
+def idle_windows(meter: Meter) -> tuple[Window, ...]:
+    """Windows with nothing running in this process: what the machine draws anyway. ``calls`` is 0."""
+    windows = []
+    length_s = max(IDLE_WINDOW_S, 0.0 if is_slow(meter) else meter.update_interval_s * 10)
+    for _ in range(IDLE_WINDOWS):
+        before = wait_for_tick(meter) if is_slow(meter) else meter.read()
+        time.sleep(length_s)
+        after = wait_for_tick(meter) if is_slow(meter) else meter.read()
+        windows.append(window_between(before, after, 0))
+    return tuple(windows)
+
+
+def is_slow(meter: Meter) -> bool:
+    """Whether windows have to start and end on the counter's ticks."""
+    return meter.update_interval_s > SLOW_UPDATE_S
+
+
+def quantisation(meter: Meter, window: Window) -> float:
+    """The counter's own error as a part of the window's energy: lag at both ends, and its smallest step."""
+    lag_s = window.seconds_per_call if is_slow(meter) else meter.update_interval_s
+    return lag_s / window.seconds + _step_share(meter, window)
+
+
+def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan) -> list[str]:
+    """What a reader of these windows has to be told, each with its likely cause and what helps."""
+    warnings = []
+    window = windows[len(windows) // 2]
+    error = quantisation(meter, window)
+    if error == math.inf:
+        warnings.append(f"the counter of {meter.name} did not move in a window of {window.seconds:.3g} s: no joules can be told")
+    elif error > plan.max_quantisation * 1.5:
+        warnings.append(
+            f"the counter of {meter.name} is too coarse for these windows: its own error is {error:.1%} of a window "
+            f"of {window.seconds:.3g} s; --energy-max-time above {plan.max_time_s:g} makes longer ones"
+        )
+    if window.seconds_per_call < SHORTEST_CALL_S:
+        warnings.append(
+            f"a call takes {window.seconds_per_call * 1e9:.0f} ns, of which the loop around it is a good part; "
+            "do more in one call"
+        )
+    if len(windows) < FEWEST_WINDOWS:
+        warnings.append(f"only {len(windows)} windows fit into the time, too few for an interval; raise --energy-max-time")
+    return warnings
+
+
+def _step_share(meter: Meter, window: Window) -> float:
+    joules = info(meter).total_joules(window.joules)
+    return meter.resolution_joules / joules if joules > 0 else math.inf
+
+
+def _all_moved(before: Reading, after: Reading) -> bool:
+    return all(after.joules[name] != joules for name, joules in before.joules.items())
+
+
+def _dead_after_s(meter: Meter) -> float:
+    return max(DEAD_AFTER_S, DEAD_AFTER_UPDATES * meter.update_interval_s)
+
+
+def _dead(meter: Meter, before: Reading, after: Reading) -> MeterFailed:
+    still = [name for name, joules in before.joules.items() if after.joules[name] == joules]
+    return MeterFailed(f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter seems frozen")
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)

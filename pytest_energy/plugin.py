@@ -1,0 +1,243 @@
+"""The hooks of the pytest plugin. No arithmetic here: what to do is said in the modules that these call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_energy import hooks
+from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.options import SETTINGS, Mark, Options, gate_from_marks
+
+if TYPE_CHECKING:
+    from pytest_energy.gate import Gate
+    from pytest_energy.session import Recorder, Session
+
+OPTIONS = pytest.StashKey[Options]()
+SESSION = pytest.StashKey["Session"]()
+GATE = pytest.StashKey["Gate"]()
+RECORDER = pytest.StashKey["Recorder"]()
+FLOORS = pytest.StashKey[list]()
+
+MARKERS = (
+    "energy(max_joules, max_watts, max_seconds, tolerance): the most that one call may take, all optional.",
+    "gps_up(speedup, greenup): what energy.versus has to reach, both optional.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("energy", "energy: joules, watts and seconds")
+    group.addoption("--energy", action="store_true", default=False, help="Measure energy, and gate it.")
+    for setting in SETTINGS:
+        if setting.metavar is None:
+            group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
+            parser.addini(setting.ini, setting.help, type="bool", default=False)
+        else:
+            group.addoption(setting.flag, metavar=setting.metavar, default=None, help=setting.help)
+            parser.addini(setting.ini, setting.help, default="")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    try:
+        options = config.stash[OPTIONS] = read_options(config)
+    except OptionError as error:
+        raise pytest.UsageError(str(error)) from None
+    if options.enabled:
+        refuse_xdist(config)
+        config.stash[SESSION] = open_session(config, options)
+
+
+def read_options(config: pytest.Config) -> Options:
+    """The command line first, then the ini file."""
+    given = {}
+    for setting in SETTINGS:
+        value = config.getoption(setting.flag)
+        given[setting.name] = config.getini(setting.ini) if value is None else value
+    return Options.of(config.getoption("--energy"), given)
+
+
+def refuse_xdist(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") != "no" or config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "--energy cannot run with xdist's workers side by side: the counters belong to the whole machine, "
+            "and each worker's joules would hold the others'; use -n 0"
+        )
+
+
+def open_session(config: pytest.Config, options: Options) -> Session:
+    from pytest_energy.meters import open_meter
+    from pytest_energy.session import Session
+
+    try:
+        meter = open_meter(options.meter, options.meter_settings)
+    except MeterUnavailable as error:
+        raise pytest.UsageError(f"--energy-meter {options.meter}: {error}") from None
+    except OptionError as error:
+        raise pytest.UsageError(str(error)) from None
+    synchronize = config.hook.pytest_energy_synchronize
+    return Session(options, meter, synchronize if synchronize.get_hookimpls() else None)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return []
+    from pytest_energy.report.terminal import header
+
+    return header(session.meter_info)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Markers are read before anything runs, so that a typo is not found after an hour."""
+    for item in items:
+        marks = {name: item.get_closest_marker(name) for name in ("energy", "gps_up")}
+        try:
+            item.stash[GATE] = gate_from_marks(
+                *(Mark(mark.name, mark.args, mark.kwargs) if mark else None for mark in marks.values()),
+                config.stash[OPTIONS],
+            )
+        except OptionError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+@pytest.fixture
+def energy(request: pytest.FixtureRequest):
+    """Measure joules, watts and seconds of a call, or compare two; see pytest_energy.fixture.EnergyFixture."""
+    from pytest_energy.fixture import EnergyFixture
+
+    fixture = EnergyFixture(recorder_of(request.node))
+    request.node.stash[FLOORS] = fixture.failed_floors
+    return fixture
+
+
+def recorder_of(item: pytest.Item) -> Recorder | None:
+    """The recorder of this test, or None without ``--energy``."""
+    session = item.config.stash.get(SESSION, None)
+    if session is None:
+        return None
+    if RECORDER not in item.stash:
+        from pytest_energy.session import Recorder
+
+        mark = item.get_closest_marker("benchmark")
+        group = mark.kwargs.get("group") if mark else None
+        item.stash[RECORDER] = Recorder(session, item.nodeid, item.stash[GATE], group)
+    return item.stash[RECORDER]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Give pytest-benchmark's own fixture our windows, with no change to the suite that uses it."""
+    value = yield
+    if fixturedef.argname == "benchmark" and request.config.stash.get(SESSION, None) is not None:
+        from pytest_benchmark.fixture import BenchmarkFixture
+
+        from pytest_energy.fixture import MeasuredBenchmark
+
+        if type(value) is BenchmarkFixture:
+            value.__class__ = MeasuredBenchmark
+            value.energy_recorder = recorder_of(request.node)
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    """After the test's own body: judge what it measured, and fail it as a test fails."""
+    try:
+        outcome = yield
+    finally:
+        recorder = item.stash.get(RECORDER, None)
+        result = recorder.result() if recorder is not None else None
+        if result is not None:
+            item.config.stash[SESSION].results.append(result)
+            save_with_benchmarks(item, result)
+    problems = unmet_floors(item) if result is None else complaints(item, result)
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+    return outcome
+
+
+def unmet_floors(item: pytest.Item) -> list[str]:
+    """Accuracy needs no meter: its floors hold without ``--energy``, too."""
+    from pytest_energy.report.terminal import floor_complaint
+
+    return [floor_complaint(quality) for quality in item.stash.get(FLOORS, [])]
+
+
+def complaints(item: pytest.Item, result) -> list[str]:
+    from pytest_energy.report.terminal import complaint
+
+    strict = item.config.stash[OPTIONS].strict
+    return [complaint(verdict) for verdict in result.verdicts if verdict.fails or (strict and verdict.verdict == "inconclusive")]
+
+
+def save_with_benchmarks(item: pytest.Item, result) -> None:
+    """Have pytest-benchmark save this result; a test with its own ``benchmark`` has its entry already."""
+    benchmarks = getattr(item.config, "_benchmarksession", None)
+    if benchmarks is None or benchmarks.disabled or "benchmark" in getattr(item, "funcargs", {}):
+        return
+    from pytest_energy.benchmark_entry import benchmark_entry
+
+    benchmarks.benchmarks.append(benchmark_entry(item, result))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config, machine_info) -> None:
+    if SESSION in config.stash:
+        machine_info["node"] = ""  # a saved run goes to other people; who needs a machine's name gives it
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config, benchmarks, output_json) -> None:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return
+    from pytest_energy import store
+
+    output_json["energy"] = store.top_level(session.meter_info, session.idle)
+    results = {result.name: result for result in session.results}
+    for saved in output_json["benchmarks"]:
+        if saved["fullname"] in results:
+            saved["energy"] = store.entry(results[saved["fullname"]])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session):
+    """Before pytest-benchmark saves: the closing idle windows."""
+    ours = session.config.stash.get(SESSION, None)
+    if ours is not None:
+        ours.finish()
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return
+    from pytest_energy.report.terminal import summary
+
+    terminalreporter.section("energy", sep="-")
+    terminalreporter.write_line(
+        summary(session.results, session.meter_info, terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup)
+    )
+    hide_own_rows(config, session)
+
+
+def hide_own_rows(config: pytest.Config, session: Session) -> None:
+    """pytest-benchmark's table is for its own benchmarks; where all entries are ours it would say all twice."""
+    benchmarks = getattr(config, "_benchmarksession", None)
+    if benchmarks is not None and all(hasattr(entry, "is_energy_entry") for entry in benchmarks.benchmarks):
+        benchmarks.quiet = True
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.close()

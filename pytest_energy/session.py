@@ -1,0 +1,115 @@
+"""What lasts as long as one pytest run: the open meter, the idle windows, the results."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from dataclasses import replace
+
+from pytest_energy.errors import FixtureMisuse
+from pytest_energy.gate import Gate
+from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared
+from pytest_energy.meters import Meter, info
+from pytest_energy.options import Options
+from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Window
+from pytest_energy.versus import versus
+
+
+class Session:
+    """One open meter, and all results so far."""
+
+    def __init__(self, options: Options, meter: Meter, synchronize: Callable[[], object] | None = None):
+        self.options = options
+        self.meter = meter
+        self.plan: Plan = replace(options.plan, synchronize=synchronize)
+        self.results: list[Result] = []
+        self.idle: tuple[Window, ...] = ()
+
+    @property
+    def meter_info(self) -> MeterInfo:
+        return info(self.meter)
+
+    def ensure_idle(self) -> None:
+        """Take idle windows before the first measurement."""
+        if not self.idle:
+            self.idle = idle_windows(self.meter)
+
+    def finish(self) -> None:
+        """Take idle windows after the last measurement, give them all to the results, and let go of the meter."""
+        if self.results:
+            self.idle += idle_windows(self.meter)
+            self.results = [replace(r, measurement=replace(r.measurement, idle=self.idle)) for r in self.results]
+        self.close()
+
+    def close(self) -> None:
+        self.meter.close()
+
+
+class Recorder:
+    """What becomes known of one test, until its result is complete."""
+
+    def __init__(self, session: Session, name: str, gate: Gate, group: str | None):
+        self.session = session
+        self.name = name
+        self.gate = gate
+        self.group = group
+        self.measurement: Measurement | None = None
+        self.comparison: Comparison | None = None
+        self.qualities: list[Quality] = []
+
+    def measure(self, call: Callable[[], object]) -> None:
+        self._only_once()
+        self.session.ensure_idle()
+        self.measurement = measure(call, meter=self.session.meter, plan=self._plan, name=self.name)
+
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
+        self._only_once()
+        self.session.ensure_idle()
+        self.measurement = measure_prepared(calls, meter=self.session.meter, plan=self._plan, name=self.name)
+
+    def versus(self, baseline: Callable, candidate: Callable) -> Comparison:
+        self._only_once()
+        self.session.ensure_idle()
+        meter = self.session.meter_info
+        self.comparison = versus(
+            baseline,
+            candidate,
+            meter=self.session.meter,
+            plan=self._plan,
+            decided=lambda ratios: self.gate.decided(ratios, meter),
+            coin=random.Random(),
+        )
+        candidate_windows = tuple(
+            window
+            for block in self.comparison.blocks
+            for letter, window in zip(block.order, block.windows, strict=True)
+            if letter == "B"
+        )
+        self.measurement = Measurement(self.name, meter, candidate_windows, (), self._warnings(candidate_windows))
+        return self.comparison
+
+    def quality(self, quality: Quality) -> None:
+        if any(known.name == quality.name for known in self.qualities):
+            raise FixtureMisuse(f"the quality {quality.name!r} was given twice in {self.name}")
+        self.qualities.append(quality)
+
+    def result(self) -> Result | None:
+        """The judged result, or None where nothing was measured."""
+        if self.measurement is None:
+            return None
+        result = Result(self.name, self.measurement, self.comparison, tuple(self.qualities), (), self.group)
+        return replace(result, verdicts=self.gate.judge(result))
+
+    @property
+    def _plan(self) -> Plan:
+        return replace(self.session.plan, tolerance=self.gate.tolerance)
+
+    def _warnings(self, windows: tuple[Window, ...]) -> tuple[str, ...]:
+        return tuple(find_warnings(self.session.meter, windows, self.session.plan))
+
+    def _only_once(self) -> None:
+        if self.measurement is not None:
+            raise FixtureMisuse(
+                f"{self.name} measures twice, and a test has one entry in the saved run; "
+                "make it two tests, or parametrize it"
+            )
