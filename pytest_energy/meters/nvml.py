@@ -11,7 +11,6 @@ is in no manual, so it is found by watching the counter when the meter is opened
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,23 +18,16 @@ from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.sampler import WattsIntegrator
+from pytest_energy.meters.sampler import (
+    DEFAULT_UPDATE_INTERVAL_S,
+    WATCH_BOUND_S,
+    WattsIntegrator,
+    watch_update_intervals,
+)
 from pytest_energy.reading import Domain, Provenance, Reading
 
 JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
-
-WATCH_BOUND_S = 0.5
-"""The longest that opening watches the counters. Long enough for four intervals of 100 ms, the slowest known."""
-
-WATCH_POLL_S = 0.0005
-"""Between two looks while watching: 2.5 % of the shortest interval known (20 ms)."""
-
-WATCH_INTERVALS = 4
-"""Intervals after which a counter is known well enough. Their median shrugs off one look that came late."""
-
-DEFAULT_UPDATE_INTERVAL_S = 0.1
-"""Where a counter did not move while watched: the slowest interval known, so that windows come out rather too long."""
 
 INSTALL_REMEDY = 'pip install "pytest-energy[nvml]"'
 DRIVER_REMEDY = "install or load the NVIDIA driver, until nvidia-smi lists the GPU"
@@ -246,24 +238,15 @@ class NvmlMeter(Meter):
 
     def _watch(self) -> None:
         """Find each counter's update interval, all of them at once, so that eight GPUs take no longer than one."""
-        moves: dict[_Gpu, list[float]] = {gpu: [] for gpu in self._counted}
-        for gpu in self._counted:
-            self._millijoules(gpu)
-        until_s = time.perf_counter() + WATCH_BOUND_S
-        while (now_s := time.perf_counter()) < until_s and any(len(m) <= WATCH_INTERVALS for m in moves.values()):
-            for gpu, instants in moves.items():
-                before = gpu.last_millijoules
-                if self._millijoules(gpu) != before:
-                    instants.append(now_s)
-            time.sleep(WATCH_POLL_S)
-        for gpu, instants in moves.items():
-            if len(instants) > 1:
-                gpu.update_interval_s = statistics.median(b - a for a, b in zip(instants, instants[1:], strict=False))
-            elif instants:
-                gpu.update_interval_s = WATCH_BOUND_S
-                self._notes.append(f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s")
-            else:
+        watched = self._counted.copy()
+        intervals = watch_update_intervals(lambda: [self._millijoules(gpu) for gpu in watched])
+        for gpu, interval_s in zip(watched, intervals, strict=True):
+            if interval_s is None:
                 self._stands_still(gpu)
+                continue
+            gpu.update_interval_s = interval_s
+            if interval_s == WATCH_BOUND_S:
+                self._notes.append(f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s")
 
     def _stands_still(self, gpu: _Gpu) -> None:
         """A counter that did not move: dead if the GPU tells of watts meanwhile, else perhaps only asleep."""

@@ -1,11 +1,12 @@
-"""Joules from watts, for a device that counts no joules: sampled in a thread, and integrated by the trapezoid rule.
+"""What meters of slow devices share: finding how often a counter is refreshed, and joules from watts.
 
-Used inside a meter whose device tells only its power, and always said in that meter's notes: what the
-device did between two samples is a straight line here.
+A device that counts no joules is sampled in a thread, and its watts integrated by the trapezoid rule.
+That is always said in its meter's notes: what the device did between two samples is a straight line here.
 """
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,43 @@ HELD_UP_INTERVALS = 10
 
 JOIN_TIMEOUT_S = 1.0
 """How long closing waits for the thread, which is asleep for at most one interval unless the device hangs."""
+
+WATCH_BOUND_S = 0.5
+"""The longest that opening watches the counters. Long enough for four intervals of 100 ms, NVML's slowest."""
+
+WATCH_POLL_S = 0.0005
+"""Between two looks while watching: 2.5 % of NVML's shortest interval (20 ms), half of amd_energy's 1 ms."""
+
+WATCH_INTERVALS = 4
+"""Intervals after which a counter is known well enough. Their median shrugs off one look that came late."""
+
+DEFAULT_UPDATE_INTERVAL_S = 0.1
+"""Where a counter did not move while watched: the slowest common interval, so that windows come out rather too long."""
+
+
+def watch_update_intervals(read_counters: Callable[[], Sequence[int]]) -> list[float | None]:
+    """The seconds between two moves of each counter, all of them watched at once and for at most `WATCH_BOUND_S`.
+
+    None for a counter that did not move at all, and the bound for one that moved only once: it is slower than half of it.
+    """
+    last = list(read_counters())
+    moves: list[list[float]] = [[] for _ in last]
+    until_s = time.perf_counter() + WATCH_BOUND_S
+    while (now_s := time.perf_counter()) < until_s and any(len(instants) <= WATCH_INTERVALS for instants in moves):
+        for i, count in enumerate(read_counters()):
+            if count != last[i]:
+                last[i] = count
+                moves[i].append(now_s)
+        time.sleep(WATCH_POLL_S)
+    return [_interval_of(instants) for instants in moves]
+
+
+def _interval_of(instants: Sequence[float]) -> float | None:
+    if not instants:
+        return None
+    if len(instants) == 1:
+        return WATCH_BOUND_S
+    return statistics.median(after - before for before, after in zip(instants, instants[1:], strict=False))
 
 
 class WattsIntegrator:

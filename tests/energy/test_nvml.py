@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import MeterSettings, info
-from pytest_energy.meters.nvml import DEFAULT_UPDATE_INTERVAL_S, INSTALL_REMEDY, open_nvml
-from pytest_energy.meters.sampler import SAMPLING_INTERVAL_S, WattsIntegrator
+from pytest_energy.meters.nvml import INSTALL_REMEDY, open_nvml
+from pytest_energy.meters.sampler import DEFAULT_UPDATE_INTERVAL_S, SAMPLING_INTERVAL_S, WattsIntegrator
 from pytest_energy.reading import window_between
 from tests.energy.rigs import fake_nvml
 from tests.energy.rigs.fake_nvml import FakeNvml, NoCompiler, build_library
@@ -109,7 +109,11 @@ def test_a_gpu_that_is_not_there(driver):
 
 @pytest.mark.parametrize(
     "wanted, domains, note",
-    [("1", ["gpu-1"], "only the GPUs of"), ("1,0", ["gpu-0", "gpu-1"], "only"), ("GPU-8932f937", ["gpu-0", "gpu-1"], "not a list")],
+    [
+        ("1", ["gpu-1"], "only the GPUs of"),
+        ("1,0", ["gpu-0", "gpu-1"], "only"),
+        ("GPU-8932f937", ["gpu-0", "gpu-1"], "not a list"),
+    ],
 )
 def test_gpus_hidden_from_cuda_do_not_count(driver, monkeypatch, wanted, domains, note):
     driver(gpus=2)
@@ -158,7 +162,9 @@ def test_a_gpu_that_gives_nothing_is_named_and_the_others_count(driver):
     nvml.gpus[1].energy_error = nvml.gpus[1].power_error = fake_nvml.NOT_SUPPORTED
     with open_meter() as meter:
         assert [d.name for d in meter.domains] == ["gpu-0"]
-        assert "gpu-1 (Fake GPU 1) gives neither energy (Not Supported) nor power (Not Supported): it is left out" in meter.notes[0]
+        assert (
+            "gpu-1 (Fake GPU 1) gives neither energy (Not Supported) nor power (Not Supported): it is left out" in meter.notes[0]
+        )
     with pytest.raises(MeterUnavailable, match=r"gpu-1 \(Fake GPU 1\) gives neither"):
         open_meter("0+1")
 
