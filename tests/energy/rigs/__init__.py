@@ -1,0 +1,1 @@
+"""Stand-ins for the sensors that a test machine does not have."""

@@ -1,0 +1,274 @@
+"""RAPL through the powercap files of Linux: the joules of CPU packages and their DRAM, Intel and AMD.
+
+The kernel's intel_rapl driver (AMD's counters too, and under the same name) shows one folder a zone::
+
+    intel-rapl:0            name: package-0     energy_uj  max_energy_range_uj
+    intel-rapl:0:0          name: core          inside the package
+    intel-rapl:0:1          name: dram          beside the package, although its folder is in it
+    intel-rapl:1            name: psys          the whole platform: holds package-0 again
+    intel-rapl-mmio:0       name: package-0     the same register, seen from another side
+
+What counts is ``package-N`` and ``dram-N``, each once. The rest is read only when asked for by name.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from time import perf_counter  # CLOCK_MONOTONIC on Linux, as time.monotonic is; the project's one clock
+
+from pytest_energy.errors import MeterFailed
+from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters.powercap_zones import choose, find_counters, read_number, unreadable
+from pytest_energy.reading import Domain, Reading
+
+# Intel's SDM vol. 3B, "RAPL Domains", has the energy status registers updated about every 1 ms; AMD's Zen 2 was
+# measured to do the same (Schoene et al. 2021, "Energy Efficiency Aspects of the AMD Zen 2 Architecture").
+RAPL_UPDATE_INTERVAL_S = 0.001
+# The registers have 32 bits, and max_energy_range_uj is all of them times the unit. So the range tells the
+# unit of each zone: 262143328850 uJ means 61 uJ, 65532610987 uJ means 15.3 uJ, and psys may count in whole joules.
+RAPL_COUNTER_STEPS = 2**32
+ENERGY_UJ_STEP_JOULES = 1e-6  # the files hold whole microjoules, so nothing finer can be seen
+# More than any one zone can draw: the largest sockets are sold with 500 W, and firmware lets them peak at 764 W
+# (the constraint_1_max_power_uw in intel/powertelemetry's issue 3). A zone that is read more often than range / this many watts
+# cannot wrap twice unseen: every 262 s at 262 kJ, every 65 s at 65 kJ.
+MAX_ZONE_WATTS = 1000.0
+# No real counter wraps in less than a minute; test trees with a range of a few joules do, and a scheduler that
+# holds the sampler back for some milliseconds must not void their windows.
+SHORTEST_TRUSTED_GAP_S = 1.0
+SHORTEST_SAMPLING_INTERVAL_S = 0.005
+# A counter that stands still this long is checked for being there at all: a deleted file reads on as it was.
+STANDSTILL_S = 0.1
+SUSPEND_S = 0.5  # CLOCK_BOOTTIME gains this much on CLOCK_MONOTONIC only when the machine slept
+ENERGY_BYTES = 32  # 2**64 has 20 digits
+
+
+def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:
+    """Open ``powercap``, ``powercap:psys``, ``powercap:package-0+core-0`` or ``powercap:all``."""
+    return PowercapMeter(settings.powercap_root, argument.split("+") if argument else None)
+
+
+class PowercapMeter(Meter):
+    """Cumulative joules of the RAPL zones under ``root``; by default of every package and its DRAM.
+
+    ``domains`` names others instead: ``core-0``, ``uncore-0``, ``psys``, or ``all`` for everything but psys.
+    Raises `MeterUnavailable` where there is no zone or none may be read, `OptionError` for a domain that is
+    not there. A wrap is undone zone by zone. So that none is missed in a window longer than the shortest
+    wrap, a daemon thread reads every ``range / max_zone_watts / 2`` seconds, which is half a minute at the
+    least on real hardware; where even that was not kept up (a stopped process), `read` raises `MeterFailed`::
+
+        with PowercapMeter() as meter:
+            before = meter.read()
+            work()
+            after = meter.read()
+    """
+
+    name = "powercap"
+    provenance = "measured"
+    update_interval_s = RAPL_UPDATE_INTERVAL_S
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = "/sys/class/powercap",
+        domains: Sequence[str] | None = None,
+        *,
+        cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo",
+        max_zone_watts: float = MAX_ZONE_WATTS,
+    ):
+        found = find_counters(os.fspath(root), cpuinfo)
+        chosen = choose(found, domains)
+        names = {counter.name for counter in chosen}
+        self.domains = tuple(Domain(counter.name, next((p for p in counter.inside if p in names), None)) for counter in chosen)
+        self.notes = found.notes
+        self._max_zone_watts = max_zone_watts
+        self._lock = threading.Lock()
+        self._failure: MeterFailed | None = None
+        self._open_zones: list[_OpenZone] = []
+        self._closed = False
+        try:
+            for counter in chosen:
+                self._open_zones.append(_OpenZone(counter.name, os.path.join(counter.folder, "energy_uj")))
+        except BaseException:
+            _close_zones(self._open_zones)
+            raise
+        self.resolution_joules = max(ENERGY_UJ_STEP_JOULES, *(z.range_uj / RAPL_COUNTER_STEPS * 1e-6 for z in self._open_zones))
+        shortest_wrap_s = min(zone.range_uj for zone in self._open_zones) * 1e-6 / max_zone_watts
+        self._longest_gap_s = max(shortest_wrap_s, SHORTEST_TRUSTED_GAP_S)
+        self._sampling_interval_s = max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S)
+        self._read_at_s = perf_counter()
+        self._stale_at_s = self._read_at_s + self._longest_gap_s
+        self._suspended_s = _suspended_s()
+        self._stop_sampling = threading.Event()
+        self._sampler: threading.Thread | None = None
+        self._release = weakref.finalize(self, _release, self._open_zones, self._stop_sampling)
+        _live_meters.add(self)
+        self._start_sampling()
+
+    def read(self) -> Reading:
+        """The cumulative joules of every domain; two of these cost a few microseconds."""
+        # Under a lock, because a value read before another thread's and added after it would look like a wrap.
+        with self._lock:
+            at_s = perf_counter()
+            if at_s > self._stale_at_s or self._failure is not None:
+                self._refuse(at_s)
+            joules = {}
+            try:
+                for zone in self._open_zones:
+                    energy_uj = int(os.pread(zone.fd, ENERGY_BYTES, 0))
+                    gained_uj = energy_uj - zone.energy_uj
+                    if gained_uj < 0 or energy_uj > zone.range_uj:
+                        gained_uj = self._unwrap(zone, energy_uj, at_s)
+                    if gained_uj:
+                        zone.moved_at_s = at_s
+                    elif at_s - zone.moved_at_s > STANDSTILL_S:
+                        zone.check_still_there()
+                    zone.energy_uj = energy_uj
+                    zone.total_uj += gained_uj
+                    joules[zone.name] = zone.total_uj * 1e-6
+            except OSError as error:
+                raise MeterFailed(f"{zone.path} can no longer be read: {error.strerror}") from error
+            except ValueError as error:
+                raise MeterFailed(f"{zone.path} holds no whole number of microjoules: {error}") from error
+            self._read_at_s = at_s
+            self._stale_at_s = at_s + self._longest_gap_s
+        return Reading(at_s, joules)
+
+    def close(self) -> None:
+        """Stop sampling and close the files. Reading after this raises `MeterFailed`."""
+        _live_meters.discard(self)
+        self._stop_sampling.set()
+        with self._lock:
+            self._closed = True
+            self._stale_at_s = float("-inf")
+            self._release()
+
+    def _refuse(self, at_s: float) -> None:
+        """Say why there is no reading: closed, or failed between two readings, or not read for too long."""
+        if self._closed:
+            raise MeterFailed("the powercap meter is closed")
+        failure, self._failure = self._failure, None
+        if failure is None:
+            failure = MeterFailed(
+                f"the counters of {self._open_zones[0].path} and its like went unread for {at_s - self._read_at_s:.0f} s, and "
+                f"within {self._longest_gap_s:.0f} s one can wrap more than once; the process was probably stopped"
+            )
+        try:
+            for zone in self._open_zones:  # so that the next window is sound again
+                zone.start_over()
+        except (OSError, ValueError) as error:
+            raise failure from error
+        self._read_at_s = at_s
+        self._stale_at_s = at_s + self._longest_gap_s
+        raise failure
+
+    def _unwrap(self, zone: _OpenZone, energy_uj: int, at_s: float) -> int:
+        """The microjoules gained by a counter that went backwards, if a wrap is what explains it."""
+        if not 0 <= energy_uj <= zone.range_uj:
+            raise MeterFailed(f"{zone.path} says {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}")
+        before_uj = zone.energy_uj
+        gained_uj = energy_uj - before_uj + zone.modulus_uj
+        possible_uj = self._max_zone_watts * (at_s - self._read_at_s) * 1e6
+        suspended_s = _suspended_s()
+        slept_s, self._suspended_s = suspended_s - self._suspended_s, suspended_s
+        # Of the two ways round, back by a little or forward by nearly all of the range, the shorter is what
+        # happened, unless there was time enough for the longer one.
+        if slept_s > SUSPEND_S or gained_uj > max(zone.modulus_uj / 2, possible_uj):
+            zone.energy_uj = energy_uj
+            because = f"the machine slept {slept_s:.0f} s" if slept_s > SUSPEND_S else f"a wrap would be {gained_uj * 1e-6:.3f} J"
+            raise MeterFailed(
+                f"{zone.path} went back from {before_uj} to {energy_uj} uJ in {at_s - self._read_at_s:.6f} s, which no wrap at "
+                f"{zone.range_uj} uJ explains ({because}): the counter was reset, and this window is void"
+            )
+        return gained_uj
+
+    def _start_sampling(self) -> None:
+        self._stop_sampling.clear()
+        arguments = (weakref.ref(self), self._stop_sampling, self._sampling_interval_s)
+        self._sampler = threading.Thread(target=_sample, args=arguments, name="powercap-sampler", daemon=True)
+        self._sampler.start()
+
+    def _pause_sampling(self) -> None:
+        self._stop_sampling.set()
+        if self._sampler is not None:
+            self._sampler.join()
+
+
+class _OpenZone:
+    """One counter, held open: its file, where it stood, and what it has added up to."""
+
+    __slots__ = ("name", "path", "fd", "range_uj", "modulus_uj", "energy_uj", "total_uj", "moved_at_s")
+
+    def __init__(self, name: str, path: str):
+        self.name = name
+        self.path = path
+        self.range_uj = read_number(os.path.join(os.path.dirname(path), "max_energy_range_uj"))
+        # The range is the register's last value; one step later it is at zero.
+        self.modulus_uj = self.range_uj + round(self.range_uj / RAPL_COUNTER_STEPS)
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        try:
+            self.start_over()
+        except (OSError, ValueError) as error:
+            os.close(self.fd)
+            raise unreadable(path, error) from error
+        self.total_uj = 0
+
+    def start_over(self) -> None:
+        self.energy_uj = int(os.pread(self.fd, ENERGY_BYTES, 0))
+        self.moved_at_s = perf_counter()
+
+    def check_still_there(self) -> None:
+        # sysfs answers ENODEV by itself once a zone is gone; an ordinary file lives on while it is open.
+        if os.fstat(self.fd).st_nlink == 0:
+            raise FileNotFoundError(2, "the file was deleted")
+
+
+_live_meters: weakref.WeakSet[PowercapMeter] = weakref.WeakSet()
+
+
+def _sample(meter_ref: weakref.ref[PowercapMeter], stop: threading.Event, interval_s: float) -> None:
+    while not stop.wait(interval_s):
+        meter = meter_ref()
+        if meter is None:
+            return
+        try:
+            meter.read()
+        except MeterFailed as failure:
+            meter._failure = failure  # for whoever reads next: their window is the one that is void
+        del meter
+
+
+def _release(zones: list[_OpenZone], stop: threading.Event) -> None:
+    stop.set()
+    _close_zones(zones)
+
+
+def _close_zones(zones: list[_OpenZone]) -> None:
+    while zones:
+        os.close(zones.pop().fd)
+
+
+def _pause_before_fork() -> None:
+    # From Python 3.12 on a fork with a thread running is a warning, which would be our doing in somebody else's test.
+    for meter in list(_live_meters):
+        meter._pause_sampling()
+
+
+def _resume_in_parent() -> None:
+    # Only there: a child gets no thread that it did not start, and a window of its own that is long enough for two
+    # wraps is refused by `read`.
+    for meter in list(_live_meters):
+        meter._start_sampling()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pause_before_fork, after_in_parent=_resume_in_parent)
+
+
+def _suspended_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

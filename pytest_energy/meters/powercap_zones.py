@@ -1,0 +1,242 @@
+"""Which RAPL zones a powercap tree has, what they are called, and which of them count the same joules.
+
+Only the layout: the counters themselves are read in powercap.py. The names come from the kernel's
+drivers/powercap/intel_rapl_common.c, which serves Intel and AMD alike.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_energy.errors import MeterUnavailable, OptionError
+
+# Two dies whose counters differ by no more than this are one counter, read twice: it is what a large socket draws
+# in ten updates. Two independent counters come that close by chance once in 26 000 (10 J of 262 kJ).
+MIRROR_SLACK_UJ = 5_000_000
+# "AMD/HYGON platforms use per-PKG package energy counter", says the comment above rapl_msrs_are_pkg_scope in
+# intel_rapl_common.c; kernels from before that comment (2024) show it once a die all the same.
+ONE_COUNTER_A_PACKAGE = ("AuthenticAMD", "HygonGenuine")
+ALL_DOMAINS = "all"
+
+_CONTROL = re.compile(r"intel-rapl(-[a-z]+)?")
+_ZONE = re.compile(r"(?P<control>intel-rapl(-[a-z]+)?):(?P<address>[0-9a-f]+(:[0-9a-f]+)*)")  # the kernel counts in hex
+_PACKAGE = re.compile(r"package-(?P<package>\d+)(-die-(?P<die>\d+))?")
+_PSYS = re.compile(r"psys(-\d+)?")
+_INSIDE_PACKAGE = ("core", "uncore")
+
+_NO_SENSOR = (
+    "load the driver (sudo modprobe intel_rapl_msr), or, in a container, mount the host's /sys/class/powercap and name "
+    "the place with --energy-powercap-root or PYTEST_ENERGY_POWERCAP_ROOT; most virtual machines have no such sensor: "
+    "there, --energy-meter estimate works"
+)
+_MASKED = (
+    "in a container, /sys/devices/virtual/powercap is usually masked: mount it from the host, and name the place with "
+    "--energy-powercap-root or PYTEST_ENERGY_POWERCAP_ROOT"
+)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One domain and the folder that counts it."""
+
+    name: str
+    folder: str
+    inside: tuple[str, ...] = ()
+    """The domains that hold this one's joules already, nearest first."""
+    counted: bool = True
+    """Whether it counts when nobody asks for it by name."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The domains of a tree, each once, and what a reader of their joules has to know."""
+
+    root: str
+    counters: dict[str, Counter]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Zone:
+    control: str
+    address: str
+    folder: str
+    name: str
+
+
+def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> Found:
+    """Every domain under ``root``; raises `MeterUnavailable` where there is none.
+
+    ``cpuinfo`` is where the CPU's vendor stands, on which it depends whether the dies of a package count apart.
+    """
+    zones = _find_zones(root)
+    psys = tuple(zone.name for zone in zones if _PSYS.fullmatch(zone.name))
+    counters: dict[str, Counter] = {}
+    notes: list[str] = []
+
+    def add(zone: _Zone, name: str, inside: tuple[str, ...], counted: bool = True) -> None:
+        # intel-rapl comes first, so what is met again is intel-rapl-mmio's view of the same register.
+        counters.setdefault(name, Counter(name, zone.folder, inside, counted))
+
+    for zone in zones:
+        package = _PACKAGE.fullmatch(zone.name)
+        if ":" in zone.address:
+            continue  # comes with the package that it is in
+        if _PSYS.fullmatch(zone.name):
+            add(zone, zone.name, (), counted=False)
+            continue
+        if package is None:
+            notes.append(_stranger(zone))
+            continue
+        place = package["package"]
+        if package["die"] is not None:
+            siblings = [z for z in zones if z.control == zone.control and z.name.startswith(f"package-{place}-die-")]
+            one_counter = _why_one_counter(siblings, cpuinfo)
+            if one_counter and zone is not siblings[0]:
+                notes.append(f"{zone.name} is not counted: {one_counter}")
+                continue
+            if not one_counter:
+                place = f"{place}-die-{package['die']}"
+        add(zone, f"package-{place}", psys)
+        for inner in zones:
+            if inner.control == zone.control and inner.address.startswith(f"{zone.address}:"):
+                if inner.name == "dram":
+                    add(inner, f"dram-{place}", psys)
+                elif inner.name in _INSIDE_PACKAGE:
+                    add(inner, f"{inner.name}-{place}", (f"package-{place}", *psys), counted=False)
+                else:
+                    notes.append(_stranger(inner))
+    if psys:
+        notes.append(f"{' and '.join(psys)} holds the packages already, and counts only when asked for (powercap:{psys[0]})")
+    if not any(name.startswith("dram-") for name in counters):
+        notes.append("no zone counts DRAM here: the joules are without memory")
+    if not counters:
+        raise MeterUnavailable(f"{root} has no RAPL zone that is known here: {'; '.join(notes)}", _NO_SENSOR)
+    return Found(root, counters, tuple(notes))
+
+
+def choose(found: Found, domains: Sequence[str] | None) -> list[Counter]:
+    """The counters to read: the packages and their DRAM, or those named; `OptionError` for a name that is not there."""
+    if domains is None:
+        counted = [counter for counter in found.counters.values() if counter.counted]
+        if not counted:
+            names = "+".join(found.counters)
+            raise MeterUnavailable(f"{found.root} has no package, only {names}", f"ask for it: --energy-meter powercap:{names}")
+        return counted
+    if list(domains) == [ALL_DOMAINS]:
+        return [counter for counter in found.counters.values() if not _PSYS.fullmatch(counter.name)]
+    unknown = [name for name in domains if name not in found.counters]
+    if unknown or not domains:
+        raise OptionError(
+            f"no powercap domain is called {' or '.join(map(repr, unknown)) or repr('')}; {found.root} has: "
+            f"{', '.join(found.counters)}; {ALL_DOMAINS} is all of them but psys, and + joins several"
+        )
+    return [found.counters[name] for name in dict.fromkeys(domains)]
+
+
+def read_number(path: str) -> int:
+    """A positive whole number from a file; `MeterUnavailable` names the file where it has none."""
+    try:
+        with open(path, "rb") as file:
+            number = int(file.read())
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if number <= 0:
+        raise MeterUnavailable(f"{path} says {number}, and a counter's range is above 0", "use another meter")
+    return number
+
+
+def unreadable(path: str, error: Exception) -> MeterUnavailable:
+    """What to say of a counter's file that cannot be read, with the line that mends it."""
+    if isinstance(error, PermissionError):
+        return MeterUnavailable(
+            f"{path} may not be read by this user (root only since CVE-2020-8694)",
+            f"until the next boot: sudo chmod a+r {path}; for good, in /etc/udev/rules.d/70-powercap.rules: "
+            'ACTION=="add", SUBSYSTEM=="powercap", KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
+            "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with CAP_PERFMON",
+        )
+    said = error.strerror if isinstance(error, OSError) else error
+    return MeterUnavailable(f"{path} cannot be read: {said}", "name the domains that work, as in --energy-meter powercap:package-0")
+
+
+def _find_zones(root: str) -> list[_Zone]:
+    """Each zone once, whether it lies flat in the root, nested, or both, as in sysfs."""
+    folders: dict[str, str] = {}
+    try:
+        for folder in _zone_folders(root):
+            folders.setdefault(os.path.basename(folder), folder)
+    except FileNotFoundError as error:
+        raise MeterUnavailable(f"{error.filename} does not exist", _NO_SENSOR) from error
+    except OSError as error:
+        raise MeterUnavailable(f"{error.filename} cannot be listed: {error.strerror}", _NO_SENSOR) from error
+    if not folders:
+        raise MeterUnavailable(f"{root} has no RAPL zone (intel-rapl:0 or its like)", _NO_SENSOR)
+    zones = []
+    for basename, folder in folders.items():
+        match = _ZONE.fullmatch(basename)
+        zones.append(_Zone(match["control"], match["address"], folder, _read_name(folder)))
+    return sorted(zones, key=lambda zone: (zone.control, [int(part, 16) for part in zone.address.split(":")]))
+
+
+def _zone_folders(folder: str) -> Iterator[str]:
+    for entry in sorted(os.listdir(folder)):
+        inner = os.path.join(folder, entry)
+        if (_CONTROL.fullmatch(entry) or _ZONE.fullmatch(entry)) and os.path.isdir(inner):
+            if _ZONE.fullmatch(entry):
+                yield inner
+            yield from _zone_folders(inner)
+
+
+def _read_name(folder: str) -> str:
+    path = os.path.join(folder, "name")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise MeterUnavailable(f"{path} cannot be read: {error.strerror}", _MASKED) from error
+
+
+def _stranger(zone: _Zone) -> str:
+    return f"{zone.folder} calls itself {zone.name!r}, which is no RAPL domain known here, and is not counted"
+
+
+def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
+    """Why these dies show one counter, or nothing where each has its own.
+
+    The vendor says it for AMD and Hygon. On Intel's Cascade Lake-AP each die has its own; there, and where the
+    vendor is unknown, equal counters are one all the same, since two come that close by chance once in 26 000.
+    """
+    if len(dies) < 2:
+        return ""
+    vendor = _cpu_vendor(cpuinfo)
+    if vendor in ONE_COUNTER_A_PACKAGE:
+        return f"on {vendor} the dies of a package show one counter, which {dies[0].name} has given"
+    first_path = os.path.join(dies[0].folder, "energy_uj")
+    for die in dies[1:]:
+        before_uj = _read_energy_uj(first_path)
+        energy_uj = _read_energy_uj(os.path.join(die.folder, "energy_uj"))
+        after_uj = _read_energy_uj(first_path)
+        if energy_uj <= MIRROR_SLACK_UJ or not before_uj - MIRROR_SLACK_UJ <= energy_uj <= after_uj + MIRROR_SLACK_UJ:
+            return ""
+    return f"its counter and that of {dies[0].name} stand at the same value, and so are one"
+
+
+def _read_energy_uj(path: str) -> int:
+    try:
+        with open(path, "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _cpu_vendor(cpuinfo: str | os.PathLike[str]) -> str:
+    """``GenuineIntel``, ``AuthenticAMD``, …, or nothing where it does not say."""
+    try:
+        with open(cpuinfo, encoding="utf-8", errors="replace") as file:
+            match = re.search(r"^vendor_id\s*:\s*(\S+)", file.read(), re.MULTILINE)
+    except OSError:
+        return ""  # the counters themselves decide then
+    return match[1] if match else ""

@@ -1,0 +1,60 @@
+"""A meter for tests: a known power x the monotonic clock, quantised and refreshed like a real counter.
+
+Also a meter as somebody else would ship it: a module and an entry point, of which pytest_energy knows nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from pytest_energy.errors import OptionError
+from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.reading import Domain, Reading
+
+ENTRY_POINT = "[pytest_energy.meters]\nclock = clock_meter:open_clock\n"
+
+
+class ClockMeter(Meter):
+    """``watts`` for each second of the clock, in steps, refreshed every ``update_interval_s``."""
+
+    name = "clock"
+
+    def __init__(
+        self,
+        watts: float = 20.0,
+        update_interval_s: float = 1e-4,
+        resolution_joules: float = 1e-6,
+        provenance: str = "measured",
+        frozen_after_s: float = math.inf,
+    ):
+        self.provenance = provenance
+        self.domains = (Domain("package-0"), Domain("core-0", "package-0"))
+        self.update_interval_s = update_interval_s
+        self.resolution_joules = resolution_joules
+        self.watts = watts
+        self.closed = False
+        self.reads = 0
+        self._stops_at_s = time.perf_counter() + frozen_after_s
+
+    def read(self) -> Reading:
+        self.reads += 1
+        now_s = time.perf_counter()
+        seen_s = math.floor(min(now_s, self._stops_at_s) / self.update_interval_s) * self.update_interval_s
+        joules = math.floor(seen_s * self.watts / self.resolution_joules) * self.resolution_joules
+        return Reading(now_s, {"package-0": joules, "core-0": joules / 2})
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def open_clock(settings: MeterSettings, argument: str | None) -> Meter:
+    """``clock`` or ``clock:KEY=VALUE;KEY=VALUE`` with the keywords of `ClockMeter`."""
+    keywords: dict = {}
+    for pair in (argument or "").split(";"):
+        if pair:
+            key, _, value = pair.partition("=")
+            if key not in ("watts", "update_interval_s", "resolution_joules", "provenance", "frozen_after_s"):
+                raise OptionError(f"clock has no {key!r}")
+            keywords[key] = value if key == "provenance" else float(value)
+    return ClockMeter(**keywords)
