@@ -8,7 +8,7 @@ windows are what is saved, and every figure is worked out from them again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Provenance = Literal["measured", "estimated"]
@@ -152,7 +152,6 @@ class Result:
     qualities: tuple[Quality, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     group: str | None = None
-    result_warnings: tuple[str, ...] = field(default=())
 
 
 def window_between(before: Reading, after: Reading, calls: int) -> Window:

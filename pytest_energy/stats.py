@@ -95,8 +95,4 @@ def positive(interval: Interval) -> Interval:
 
 def exp_interval(logs: Interval) -> Interval:
     """An interval of logarithms as one of ratios."""
-    return Interval(math.exp(logs.value), _exp(logs.low), _exp(logs.high))
-
-
-def _exp(log: float) -> float:
-    return math.inf if log == math.inf else math.exp(log)
+    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
