@@ -41,7 +41,7 @@ OVERTIME = 4
 SHORTEST_CALL_S = 1e-6
 # A plain measurement decides less than a comparison and is given this much of its time.
 MEASURE_SHARE = 0.2
-IDLE_WINDOWS = 10
+IDLE_WINDOWS = 5
 IDLE_WINDOW_S = 0.05
 
 

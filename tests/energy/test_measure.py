@@ -1,0 +1,170 @@
+"""Windows, warm-up, calibration: against a meter whose truth is known."""
+
+import gc
+import time
+
+import pytest
+
+from pytest_energy import figures, measure
+from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.measure import (
+    FEWEST_WINDOWS,
+    Plan,
+    aligned_window,
+    calibrate,
+    idle_windows,
+    measure_prepared,
+    plain_window,
+    quantisation,
+    warm_up,
+)
+from tests.energy.rigs.clock_meter import ClockMeter
+
+SHORT = Plan(max_time_s=1.0)
+
+
+def spin(seconds=0.001):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_joules_per_call_are_power_times_time():
+    seen = figures(measure(spin, 0.002, meter=ClockMeter(watts=30.0), plan=SHORT))
+    assert seen.joules.value == pytest.approx(30.0 * seen.seconds.value, rel=0.02)
+    assert seen.seconds.low <= seen.seconds.value <= seen.seconds.high
+    assert seen.watts.value == pytest.approx(30.0, rel=0.02)
+
+
+def test_a_domain_inside_another_is_not_counted_twice():
+    seen = figures(measure(spin, meter=ClockMeter(watts=10.0), plan=SHORT))
+    assert seen.domains["core-0"] == pytest.approx(seen.joules.value / 2, rel=0.01)
+    assert seen.watts.value == pytest.approx(10.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "meter",
+    [
+        ClockMeter(update_interval_s=1e-3),
+        ClockMeter(watts=1.0, update_interval_s=1e-4, resolution_joules=1e-3),
+        ClockMeter(watts=0.5, update_interval_s=1e-4, resolution_joules=4e-3),
+    ],
+    ids=["lag", "coarse steps", "no step in the trial window"],
+)
+def test_calibration_makes_windows_long_enough_for_the_counter(meter):
+    plan = Plan(max_time_s=5.0, max_quantisation=0.02)
+    calls = calibrate(meter, spin, 0.001, plan)
+    window = plain_window(meter, spin, calls, None)
+    assert quantisation(meter, window) <= plan.max_quantisation * 1.5
+
+
+@pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
+def test_windows_on_a_slow_counter_are_wrong_by_a_call_and_not_by_an_update(update_interval_s):
+    """Unaligned, a 100 ms counter makes a 300 ms window wrong by up to a third."""
+    meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s)
+    call_s = 0.002
+    window = aligned_window(meter, lambda: spin(call_s), int(0.3 / call_s), None)
+    joules = window.joules["package-0"]
+    assert joules == pytest.approx(50.0 * window.seconds, rel=3 * call_s / window.seconds)
+    assert window.seconds_per_call == pytest.approx(call_s, rel=0.3)
+
+
+def test_short_calls_on_a_slow_counter_never_read_zero():
+    meter = ClockMeter(watts=50.0, update_interval_s=0.1)
+    measurement = measure(spin, 0.0001, meter=meter, plan=SHORT)
+    assert all(window.joules["package-0"] > 0 for window in measurement.windows)
+
+
+def test_a_frozen_counter_is_an_error_and_not_a_hang():
+    meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0)
+    with pytest.raises(MeterFailed, match="package-0.*did not move.*frozen"):
+        measure(spin, meter=meter, plan=SHORT)
+
+
+def test_a_counter_that_never_moves_gives_no_joules_and_says_so():
+    measurement = measure(spin, meter=ClockMeter(watts=1e-9), plan=SHORT)
+    assert figures(measurement).joules is None
+    assert figures(measurement).watts is None
+    assert any("did not move" in warning for warning in measurement.warnings)
+
+
+def test_a_call_too_short_for_the_loop_around_it_is_warned_of():
+    measurement = measure(int, meter=ClockMeter(), plan=SHORT)
+    assert any("the loop around it" in warning for warning in measurement.warnings)
+
+
+def test_the_collector_is_off_in_windows_and_on_again_after_them():
+    seen = []
+    measure(lambda: (seen.append(gc.isenabled()), spin()), meter=ClockMeter(), plan=Plan(max_time_s=0.2))
+    assert gc.isenabled()
+    assert seen[-1] is False
+
+
+def test_an_exception_of_the_code_reaches_the_caller_as_it_was():
+    calls = []
+
+    def fails_later():
+        calls.append(None)
+        spin(0.0002)
+        if len(calls) > 50:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        measure(fails_later, meter=ClockMeter(), plan=SHORT)
+    assert gc.isenabled()
+
+
+def test_slow_calls_get_fewer_windows_and_a_warning():
+    measurement = measure(time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.25))
+    assert 1 <= len(measurement.windows) < FEWEST_WINDOWS
+    assert any("too few for an interval" in warning for warning in measurement.warnings)
+    assert figures(measurement).seconds.high == float("inf")
+
+
+def test_prepared_calls_are_prepared_outside_their_windows():
+    log = []
+
+    def calls():
+        while True:
+            log.append("setup")
+            yield lambda: log.append("call")
+            log.append("teardown")
+
+    measurement = measure_prepared(calls(), ClockMeter(), Plan(max_time_s=0.05), "prepared")
+    assert log[:3] == ["setup", "call", "teardown"]
+    assert log.count("call") == len(measurement.windows) + 1
+    assert all(window.calls == 1 for window in measurement.windows)
+
+
+def test_queued_work_is_waited_for_before_each_reading():
+    waits = []
+    plan = Plan(max_time_s=0.2, synchronize=lambda: waits.append(None))
+    meter = ClockMeter()
+    measure(spin, meter=meter, plan=plan)
+    assert len(waits) == meter.reads
+
+
+def test_idle_windows_hold_no_calls():
+    windows = idle_windows(ClockMeter(watts=7.0))
+    assert {window.calls for window in windows} == {0}
+    assert sum(w.joules["package-0"] for w in windows) / sum(w.seconds for w in windows) == pytest.approx(7.0, rel=0.02)
+
+
+def test_net_joules_take_the_idle_power_off():
+    measurement = measure(spin, meter=ClockMeter(watts=7.0), plan=SHORT)
+    with_idle = type(measurement)(measurement.name, measurement.meter, measurement.windows, idle_windows(ClockMeter(watts=7.0)))
+    assert figures(measurement).net_joules is None
+    assert abs(figures(with_idle).net_joules.value) < 0.05 * figures(with_idle).joules.value
+
+
+def test_warm_up_gives_the_settled_time_of_a_call():
+    slow_first = iter([0.05, 0.03])
+    assert warm_up(lambda: spin(next(slow_first, 0.001)), 0.5) == pytest.approx(0.001, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_time_s", 0), ("max_time_s", float("inf")), ("alpha", 0.5), ("tolerance", 0), ("max_quantisation", 2)]
+)
+def test_an_impossible_plan_is_refused(field, value):
+    with pytest.raises(OptionError, match=repr(value).replace("(", r"\(")):
+        Plan(**{field: value})

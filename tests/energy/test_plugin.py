@@ -1,0 +1,295 @@
+"""What a user of the plugin sees: exit codes, failures, tables, saved files."""
+
+import json
+import re
+
+import pytest
+
+MEASURED = ("--energy", "--energy-meter", "clock", "--energy-max-time", "0.25", "-p", "no:cacheprovider")
+
+WORK = """
+import pytest
+
+def work(steps=20_000):
+    return sum(range(steps))
+
+def double():
+    return work(40_000)
+"""
+
+
+def saved(pytester):
+    (path,) = pytester.path.glob(".benchmarks/*/*.json")
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def no_plugin_frames(result):
+    text = result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in text
+    assert not re.search(r"pytest_energy/\w+\.py:\d+", text)
+
+
+def test_the_fixture_returns_what_the_code_returns(suite):
+    suite.makepyfile(WORK + "def test_it(energy): assert energy(work) == 199990000 and energy.enabled")
+    result = suite.runpytest(*MEASURED, "--benchmark-autosave")
+    result.assert_outcomes(passed=1)
+    entry = saved(suite)["benchmarks"][0]["energy"]
+    assert entry["provenance"] == "measured"
+    assert entry["watts"]["value"] == pytest.approx(20.0, rel=0.05)
+    result.stdout.fnmatch_lines(["*test_it*", "*J measured*", "*W measured*"])
+
+
+def test_without_the_option_it_only_calls(suite):
+    suite.makepyfile(
+        WORK
+        + """
+calls = []
+def test_one(energy):
+    assert energy(calls.append, 1) is None and calls == [1] and not energy.enabled
+def test_two(energy):
+    assert energy.versus(calls.append, lambda x: calls.append(x + 1), 5) is None and calls == [1, 5, 6]
+"""
+    )
+    result = suite.runpytest()
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*estimated*")
+
+
+def test_a_candidate_that_does_the_work_twice_fails_the_run(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.mark.gps_up(speedup=1.2, greenup=1.1)
+def test_slower(energy):
+    energy.versus(work, double)
+"""
+    )
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.re_match_lines([r"energy gate: speedup missed: speedup 0\.\d+ \[.*\] against the threshold 1.2 \(\d+ blocks at 99%.*clock\)"])
+    result.stdout.re_match_lines([r"energy gate: greenup missed: .* threshold 1.1 .*measured by clock"])
+    no_plugin_frames(result)
+
+
+def test_accuracy_under_its_floor_fails_the_run(suite):
+    suite.makepyfile(
+        WORK
+        + """
+def test_accurate(energy):
+    energy(work)
+    energy.quality("accuracy", 0.83, floor=0.84)
+"""
+    )
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: accuracy missed: accuracy 0.83 against the floor 0.84"])
+    no_plugin_frames(result)
+
+
+def test_floors_hold_without_the_option_too(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
+    result = suite.runpytest()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: accuracy missed: accuracy 0.5 against the floor 0.6"])
+
+
+def test_floors_hold_where_nothing_else_is_measured(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: accuracy missed: accuracy 0.5 against the floor 0.6"])
+
+
+def test_a_regression_fails_where_no_threshold_is_asked(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy.versus(work, double)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.re_match_lines([r"energy gate: speedup regressed: .*tolerance of 3.0%"])
+    result.stdout.re_match_lines([r"energy gate: greenup regressed: .*"])
+
+
+@pytest.mark.parametrize(("limits", "verdict"), [("max_joules=1e-9", "joules missed"), ("max_watts=1", "watts missed")])
+def test_a_budget_that_is_not_kept_fails(suite, limits, verdict):
+    suite.makepyfile(WORK + f"@pytest.mark.energy({limits})\ndef test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.re_match_lines([rf"energy gate: {verdict}: .* per call against at most .* windows; joules measured by clock\)"])
+
+
+def test_a_budget_that_is_kept_passes(suite):
+    suite.makepyfile(WORK + "@pytest.mark.energy(max_joules=9, max_watts=25, max_seconds=9)\ndef test_it(energy): energy(work)")
+    suite.runpytest(*MEASURED).assert_outcomes(passed=1)
+
+
+def test_estimated_joules_do_not_gate_and_that_is_said(suite):
+    suite.makepyfile(WORK + "@pytest.mark.energy(max_joules=1e-9)\ndef test_it(energy): energy(work)")
+    arguments = ("--energy", "--energy-meter", "clock:provenance=estimated", "--energy-max-time", "0.5")
+    result = suite.runpytest(*arguments)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*ESTIMATED by meter clock*", "*J estimated*joules not gated*", "NOT GATED (1x): joules are estimated*"])
+    suite.runpytest(*arguments, "--energy-gate-estimates").assert_outcomes(failed=1)
+
+
+def test_inconclusive_is_said_and_fails_only_when_strict(suite):
+    suite.makepyfile(WORK + "@pytest.mark.gps_up(speedup=1.0)\ndef test_it(energy): energy.versus(work, work)")
+    result = suite.runpytest(*MEASURED)
+    # The threshold is the true ratio: met or missed would be an error of under 1 %.
+    result.stdout.fnmatch_lines(["*speedup inconclusive*", "inconclusive: *test_it:*"])
+    result.assert_outcomes(passed=1)
+    suite.runpytest(*MEASURED, "--energy-strict").assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("energy(max_joule=1)", "no keyword 'max_joule'"),
+        ("gps_up(1.2)", "keywords only"),
+        ("gps_up(speedup='fast')", "must be a number above 0, not 'fast'"),
+        ("energy(max_watts=-1)", "must be a number above 0, not -1"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), MEASURED], ids=["off", "on"])
+def test_a_marker_that_cannot_be_meant_is_a_usage_error(suite, marker, words, options):
+    suite.makepyfile(f"import pytest\n@pytest.mark.{marker}\ndef test_it(energy): pass")
+    result = suite.runpytest(*options)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: *test_it: *{words}*"])
+
+
+def test_a_gps_up_marker_without_a_comparison_fails(suite):
+    suite.makepyfile(WORK + "@pytest.mark.gps_up(speedup=2)\ndef test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: gps_up missed: *never called energy.versus"])
+
+
+def test_measuring_twice_in_one_test_is_refused(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work); energy(work)")
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FixtureMisuse: *measures twice*"])
+
+
+def test_an_exception_of_the_code_is_the_tests_own_failure(suite):
+    suite.makepyfile("def boom(): raise ZeroDivisionError('mine')\ndef test_it(energy): energy(boom)")
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *ZeroDivisionError: mine"])
+
+
+def test_an_expected_failure_stays_one(suite):
+    suite.makepyfile(
+        WORK + "@pytest.mark.xfail(strict=True)\n@pytest.mark.gps_up(speedup=9)\ndef test_it(energy): energy.versus(work, work)"
+    )
+    suite.runpytest(*MEASURED).assert_outcomes(xfailed=1)
+
+
+def test_an_unmodified_benchmark_suite_gets_joules(suite):
+    suite.makepyfile(
+        WORK
+        + """
+def test_called(benchmark):
+    assert benchmark(work) == 199990000
+def test_pedantic(benchmark):
+    assert benchmark.pedantic(work, args=(1000,), rounds=3) == 499500
+def test_with_setup(benchmark):
+    benchmark.pedantic(work, setup=lambda: ((30_000,), {}), rounds=3)
+"""
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-max-time", "0.1", "--benchmark-autosave")
+    result.assert_outcomes(passed=3)
+    entries = saved(suite)["benchmarks"]
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry["energy"]["watts"]["value"] == pytest.approx(20.0, rel=0.1)
+        assert entry["energy"]["joules"]["value"] > 0
+    result.stdout.fnmatch_lines(["*Name (time in *"])  # pytest-benchmark's own table is still there
+
+
+def test_a_suite_of_ours_alone_is_told_once(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.runpytest(*MEASURED).stdout.no_fnmatch_line("*Name (time in *")
+
+
+def test_the_saved_run_is_pytest_benchmarks(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.mark.parametrize("steps", [20_000, 30_000])
+@pytest.mark.benchmark(group="sums")
+def test_it(energy, steps):
+    energy(work, steps)
+    energy.quality("accuracy", 1.0)
+"""
+    )
+    suite.runpytest(*MEASURED, "--benchmark-autosave").assert_outcomes(passed=2)
+    document = saved(suite)
+    assert document["machine_info"]["node"] == ""
+    assert document["energy"]["schema"] == 1
+    assert document["energy"]["meters"][0]["name"] == "clock"
+    assert document["energy"]["idle"]
+    assert [entry["group"] for entry in document["benchmarks"]] == ["sums", "sums"]
+    assert [entry["param"] for entry in document["benchmarks"]] == ["20000", "30000"]
+    assert document["benchmarks"][0]["energy"]["net_joules"] is not None
+    result = suite.run("pytest-benchmark", "compare", *map(str, suite.path.glob(".benchmarks/*/*.json")))
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*2 tests*", "*test_it*20000*"])
+
+
+def test_no_meter_of_that_name_is_a_usage_error(suite):
+    result = suite.runpytest("--energy", "--energy-meter", "wattmeter")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: no meter is called 'wattmeter'; installed are: auto, clock, *powercap*"])
+
+
+def test_a_sensor_that_is_not_there_is_a_usage_error_with_a_remedy(suite):
+    result = suite.runpytest("--energy", "--energy-meter", "powercap", "--energy-powercap-root", "nowhere")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --energy-meter powercap: nowhere*;*--energy-powercap-root*"])
+
+
+def test_xdist_beside_it_is_a_usage_error(suite):
+    pytest.importorskip("xdist")
+    suite.makepyfile("def test_it(energy): pass")
+    result = suite.runpytest("--energy", "--energy-meter", "clock", "-n", "2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --energy cannot run with xdist's workers*belong to the whole machine*-n 0*"])
+
+
+def test_nothing_measured_is_said_loudly(suite):
+    suite.makepyfile("def test_it(): pass")
+    result = suite.runpytest(*MEASURED)
+    result.stdout.fnmatch_lines(["NOTHING WAS MEASURED*"])
+
+
+def test_the_ini_file_is_heard_and_the_command_line_wins(suite):
+    suite.makeini("[pytest]\nenergy_meter = clock:watts=5\nenergy_max_time = 0.5\n")
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.runpytest("--energy").stdout.fnmatch_lines(["*5.0? W measured*"])
+    suite.runpytest("--energy", "--energy-meter", "clock:watts=8").stdout.fnmatch_lines(["*8.0? W measured*"])
+
+
+def test_a_conftest_can_wait_for_queued_work(suite):
+    suite.makeconftest("waits = []\ndef pytest_energy_synchronize(): waits.append(1)")
+    suite.makepyfile(WORK + "def test_it(energy):\n    energy(work)\n    import conftest\n    assert len(conftest.waits) > 10")
+    suite.runpytest(*MEASURED).assert_outcomes(passed=1)
+
+
+def test_it_works_without_pytest_benchmark_loaded(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*J measured*"])
+
+
+def test_a_fixture_that_asks_for_energy_works_as_the_test_would(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.fixture
+def measured(energy): return energy(work)
+@pytest.mark.energy(max_watts=1)
+def test_it(measured): pass
+"""
+    )
+    suite.runpytest(*MEASURED).assert_outcomes(failed=1)
