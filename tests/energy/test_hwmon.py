@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
-from pytest_energy.meters import MeterSettings, info
-from pytest_energy.meters import hwmon
+from pytest_energy.meters import MeterSettings, hwmon, info
 from pytest_energy.meters.hwmon import HwmonMeter, Sensor, domain_names, find_sensors, open_hwmon
 from pytest_energy.reading import window_between
 
@@ -273,11 +272,9 @@ def test_domain_names_are_unique_and_can_be_named(parts):
     assert not any(set(name) & set(" \t,:+") for name in names.values())
 
 
-@given(
-    st.lists(st.sampled_from("ab"), min_size=1, max_size=12), st.lists(st.sampled_from(["x", "x-2", "x_y", "x y"]), min_size=12)
-)
-def test_domain_names_are_unique_even_where_labels_collide(devices, labels):
-    sensors = [Sensor("c", d, "s", label, (Path(str(i)),), True, None) for i, (d, label) in enumerate(zip(devices, labels))]
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "x-2", "x_y", "x y"])), min_size=1, max_size=12))
+def test_domain_names_are_unique_even_where_labels_collide(parts):
+    sensors = [Sensor("c", device, "s", label, (Path(str(i)),), True, None) for i, (device, label) in enumerate(parts)]
     assert len(set(domain_names(sensors).values())) == len(sensors)
 
 
