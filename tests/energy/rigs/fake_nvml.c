@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_GPUS = 8, MAX_STEPS = 4096 };
+enum { MAX_GPUS = 8, MAX_STEPS = 16384 };
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, DRIVER_NOT_LOADED = 9 };
 
 struct step { double at_s, watts, joules_before; };

@@ -22,7 +22,7 @@ from pathlib import Path
 from unittest import mock
 
 MAX_GPUS = 8
-MAX_STEPS = 4096
+MAX_STEPS = 16384  # a minute and more of two steps every 10 ms
 
 # NVML's own codes, as in nvml.h
 NOT_SUPPORTED = 3
@@ -120,8 +120,8 @@ class FakeNvml:
     ):
         self.library = library
         self.state_file = folder / "fake_nvml.state"
-        self.state_file.write_bytes(bytes(ctypes.sizeof(_State)))
-        with self.state_file.open("r+b") as file:
+        with self.state_file.open("w+b") as file:
+            file.truncate(ctypes.sizeof(_State))
             self._map = mmap.mmap(file.fileno(), 0)
         self.state = _State.from_buffer(self._map)
         self.state.gpu_count = gpus
