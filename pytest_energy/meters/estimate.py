@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters.calibration import find_calibration, read_cpuinfo
 from pytest_energy.meters.power_model import (
     AVERAGE_WATTS_PER_VCPU,
+    CLIENT_STAND_IN,
     PUBLISHED_WATTS_PER_VCPU,
+    TDP_SHARES,
     PowerModel,
+    cpu_name,
+    is_client,
     microarchitecture,
     watts_are_possible,
 )
@@ -36,6 +42,9 @@ CLOCK_STEP_S = 1e-6
 # in a short window it can have used more CPU than there was. This much for each CPU waits for the next
 # window; beyond it, the CPUs were counted wrong.
 CARRIED_S = 0.02
+
+# Some zones give all ones where they know no limit. Eight sockets of 500 W are the most that is sold.
+IMPLAUSIBLE_TDP_WATTS = 5000.0
 
 
 class EstimateMeter(Meter):
@@ -93,37 +102,54 @@ class EstimateMeter(Meter):
 def open_estimate(settings: MeterSettings, argument: str | None = None) -> EstimateMeter:
     """The estimate for this machine, from the best watts that are known for it.
 
-    In this order: the user's own two figures; published ones for this CPU; published averages.
+    In this order: the user's own two figures; a calibration of this machine (``argument`` is its file, else
+    the one of `calibration_path`); figures published for this CPU; a share of its TDP; published averages.
+    Raises `OptionError` for watts that cannot be, `MeterUnavailable` for a broken calibration file.
     """
-    if argument is not None:
-        raise OptionError(f"the estimate takes no argument, and got {argument!r}; give watts as --energy-watts IDLE,FULL")
     cpus = os.cpu_count() or 1
-    return EstimateMeter(choose_model(settings.watts, _read_text("/proc/cpuinfo"), cpus), cpus)
+    cpuinfo = read_cpuinfo()
+    if settings.watts is not None:
+        return EstimateMeter(model_of_watts(*settings.watts), cpus)
+    calibration, notes = find_calibration(argument, cpus, cpu_name(cpuinfo))
+    if calibration is not None:
+        return EstimateMeter(calibration.model(), cpus, notes)
+    return EstimateMeter(published_model(cpuinfo, cpus, _tdp_watts(settings.powercap_root)), cpus, notes)
 
 
-def choose_model(watts: tuple[float, float] | None, cpuinfo: str, cpus: int) -> PowerModel:
-    """The best model that can be had from the user's watts, else from what the CPU says it is."""
-    if watts is not None:
-        idle_watts, full_watts = watts
-        if not watts_are_possible(idle_watts, full_watts):
-            raise OptionError(
-                f"watts {idle_watts:g},{full_watts:g} cannot be: idle and full-load watts of the machine are wanted, "
-                "0 <= idle <= full and full > 0"
-            )
-        return PowerModel(idle_watts, full_watts, "the user's figures")
-    kind = microarchitecture(cpuinfo)
-    if kind is not None:
-        idle_watts, full_watts = PUBLISHED_WATTS_PER_VCPU[kind]
-        source = f"Cloud Carbon Footprint's {idle_watts:g} to {full_watts:g} W for one CPU of {kind}"
+def model_of_watts(idle_watts: float, full_watts: float) -> PowerModel:
+    """The model from the user's two figures. Raises `OptionError` where they cannot be a machine's."""
+    if not watts_are_possible(idle_watts, full_watts):
+        raise OptionError(
+            f"watts {idle_watts:g},{full_watts:g} cannot be: idle and full-load watts of the machine are wanted, "
+            "0 <= idle <= full and full > 0"
+        )
+    return PowerModel(idle_watts, full_watts, "the user's figures")
+
+
+def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerModel:
+    """The best model for a machine that nobody measured: published watts for its CPU, its TDP, or averages."""
+    kind, client = microarchitecture(cpuinfo), is_client(cpuinfo)
+    if tdp_watts is not None and (client or kind is None):
+        idle_watts, full_watts = (share * tdp_watts for share in TDP_SHARES)
+        shares = " and ".join(f"{share:.0%}" for share in TDP_SHARES)
+        return PowerModel(idle_watts, full_watts, f"{shares} of the CPU's TDP of {tdp_watts:g} W")
+    if client:
+        whose, (idle_watts, full_watts) = f"desktop CPUs ({CLIENT_STAND_IN})", PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN]
+    elif kind is not None:
+        whose, (idle_watts, full_watts) = kind, PUBLISHED_WATTS_PER_VCPU[kind]
     else:
-        idle_watts, full_watts = AVERAGE_WATTS_PER_VCPU
-        source = f"unknown CPU: Cloud Carbon Footprint's average of {idle_watts:g} to {full_watts:g} W for one CPU"
+        whose, (idle_watts, full_watts) = "an average CPU, since this one is unknown", AVERAGE_WATTS_PER_VCPU
+    source = f"Cloud Carbon Footprint's {idle_watts:g} to {full_watts:g} W a vCPU of {whose}"
     return PowerModel(idle_watts * cpus, full_watts * cpus, source)
 
 
-def _read_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""  # no such file on this system: then nothing is known of the CPU
+def _tdp_watts(powercap_root: str) -> float | None:
+    """The TDP of all packages, which the kernel tells even where it keeps their energy to root; or None."""
+    watts = 0.0
+    for zone in sorted(Path(powercap_root).glob("intel-rapl:*")):
+        try:
+            if (zone / "name").read_text().startswith("package"):
+                watts += int((zone / "constraint_0_max_power_uw").read_text()) * 1e-6
+        except (OSError, ValueError):
+            continue  # no such file (AMD), or nothing told in a virtual machine
+    return watts if 0 < watts < IMPLAUSIBLE_TDP_WATTS else None

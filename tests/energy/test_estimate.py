@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters import MeterSettings, info
-from pytest_energy.meters.estimate import CARRIED_S, DOMAIN, EstimateMeter, choose_model, open_estimate
+from pytest_energy.meters.calibration import PATH_VARIABLE
+from pytest_energy.meters.estimate import (
+    CARRIED_S,
+    DOMAIN,
+    EstimateMeter,
+    model_of_watts,
+    open_estimate,
+    published_model,
+)
 from pytest_energy.meters.power_model import (
     AVERAGE_WATTS_PER_VCPU,
+    CLIENT_STAND_IN,
     PUBLISHED_WATTS_PER_VCPU,
+    TDP_SHARES,
     PowerModel,
     load_curve,
     microarchitecture,
@@ -25,6 +35,13 @@ from pytest_energy.meters.power_model import (
 from pytest_energy.meters.process_cpu import ProcessTreeClock
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
+
+
+@pytest.fixture(autouse=True)
+def no_calibration_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+
 
 shares = st.floats(0, 1)
 exponents = st.floats(0.2, 1)
@@ -134,13 +151,13 @@ def test_reading_a_closed_meter_fails():
 @pytest.mark.parametrize("watts", [(5, 4), (-1, 4), (0, 0), (1, math.inf), (math.nan, 4)])
 def test_impossible_watts_are_refused(watts):
     with pytest.raises(OptionError, match="idle <= full"):
-        choose_model(watts, "", 2)
+        model_of_watts(*watts)
 
 
-def cpuinfo(vendor, family, model, stepping=0):
+def cpuinfo(vendor, family, model, stepping=0, name="some CPU: of ours"):
     return (
         f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
-        f"model name\t: some CPU: of ours\nstepping\t: {stepping}\n\nprocessor\t: 1\nmodel\t\t: 999\n"
+        f"model name\t: {name}\nstepping\t: {stepping}\n\nprocessor\t: 1\nmodel\t\t: 999\n"
     )
 
 
@@ -164,9 +181,39 @@ def cpuinfo(vendor, family, model, stepping=0):
 def test_the_cpu_is_recognised(text, kind):
     assert microarchitecture(text) == kind
     per_cpu = PUBLISHED_WATTS_PER_VCPU[kind] if kind else AVERAGE_WATTS_PER_VCPU
-    model = choose_model(None, text, 3)
+    model = published_model(text, 3, tdp_watts=None)
     assert (model.idle_watts, model.full_watts) == pytest.approx((per_cpu[0] * 3, per_cpu[1] * 3))
     assert "Cloud Carbon Footprint" in model.source
+
+
+def test_a_desktop_cpu_goes_by_its_tdp():
+    text = cpuinfo("GenuineIntel", 6, 94, name="Intel(R) Core(TM) i7-6700 CPU @ 3.40GHz")
+    model = published_model(text, 8, tdp_watts=65.0)
+    assert (model.idle_watts, model.full_watts) == pytest.approx((65 * TDP_SHARES[0], 65 * TDP_SHARES[1]))
+    assert "TDP of 65 W" in model.source
+
+
+def test_a_desktop_cpu_of_unknown_tdp_goes_by_other_desktop_cpus():
+    text = cpuinfo("AuthenticAMD", 23, 1, name="AMD Ryzen Threadripper 1950X 16-Core Processor")
+    model = published_model(text, 32, tdp_watts=None)
+    assert model.full_watts == pytest.approx(32 * PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN][1])
+
+
+def test_a_server_cpu_goes_by_published_figures_before_its_tdp():
+    model = published_model(cpuinfo("AuthenticAMD", 25, 17, name="AMD EPYC"), 2, tdp_watts=360.0)
+    assert model.full_watts == pytest.approx(2 * PUBLISHED_WATTS_PER_VCPU["EPYC 4th Gen"][1])
+
+
+def test_the_tdp_is_read_from_powercap(tmp_path, monkeypatch):
+    for zone, name, limit in [("0", "package-0", "65000000"), ("1", "package-1", "65000000"), ("0:0", "core", "1000000")]:
+        folder = tmp_path / f"intel-rapl:{zone}"
+        folder.mkdir()
+        (folder / "name").write_text(f"{name}\n")
+        (folder / "constraint_0_max_power_uw").write_text(f"{limit}\n")
+    (tmp_path / "intel-rapl:2").mkdir()
+    monkeypatch.setattr("pytest_energy.meters.estimate.read_cpuinfo", lambda: "")
+    with open_estimate(MeterSettings(powercap_root=str(tmp_path))) as meter:
+        assert meter.model.full_watts == pytest.approx(130 * TDP_SHARES[1])
 
 
 # Real processes. Seconds of CPU are compared with what the kernel says of the child when it has ended.
