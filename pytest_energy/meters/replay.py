@@ -1,0 +1,181 @@
+"""Plays the readings of a recorded trace again, so that a run can be analysed once more.
+
+A trace is JSON lines. The first says which meter it was; every other is one reading, in order::
+
+    {"pytest_energy_trace": 1, "name": "powercap", "provenance": "measured", "domains": [["package-0", null]], ...}
+    [12.25, {"package-0": 104.5}]
+
+`RecordingMeter` writes one while another meter is read; `open_replay` reads it, as ``--energy-meter
+replay:trace.jsonl``. Seconds and joules are written so that they come back to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable
+from pytest_energy.meters import Meter, MeterSettings, info
+from pytest_energy.reading import Domain, MeterInfo, Reading
+
+VERSION = 1
+_MARK = "pytest_energy_trace"
+
+
+class RecordingMeter(Meter):
+    """Reads another meter, and writes every reading to a trace."""
+
+    def __init__(self, inner: Meter, path: str | Path):
+        about = info(inner)
+        self._inner = inner
+        self.name, self.provenance, self.domains = about.name, about.provenance, about.domains
+        self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
+        self.band, self.notes = about.band, about.notes
+        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._write(_header(about))
+
+    def read(self) -> Reading:
+        if self._file.closed:
+            raise MeterFailed(f"the recording {self._file.name} was read after it was closed")
+        reading = self._inner.read()
+        self._write([reading.at_s, reading.joules])
+        return reading
+
+    def close(self) -> None:
+        self._file.close()
+        self._inner.close()
+
+    def _write(self, line: object) -> None:
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+class ReplayMeter(Meter):
+    """Gives the readings of a trace one after the other, and fails when there are no more."""
+
+    def __init__(self, path: str | Path, about: MeterInfo, readings: list[Reading]):
+        self._path = path
+        self._readings = readings
+        self._next = 0
+        self.name = f"replay of {about.name}"
+        self.provenance, self.domains = about.provenance, about.domains
+        self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
+        self.band = about.band
+        self.notes = (*about.notes, f"replayed from {path}: not counted now")
+
+    def read(self) -> Reading:
+        if self._next == len(self._readings):
+            raise MeterFailed(
+                f"the trace {self._path} has ended: it holds {len(self._readings)} readings, and one more was asked for"
+            )
+        reading = self._readings[self._next]
+        self._next += 1
+        return reading
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayMeter:
+    """The replay of the trace that ``argument`` names. Raises `MeterUnavailable` naming file and line."""
+    if argument is None:
+        raise MeterUnavailable("no trace was named", "name it: replay:PATH")
+    try:
+        lines = Path(argument).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeterUnavailable(f"the trace {argument} cannot be read: {error}", "record one with `pytest-energy record`") from error
+    try:
+        about = _parse_header(json.loads(lines[0]))
+    except ValueError as error:
+        raise _broken(argument, 1, str(error)) from error
+    names = {domain.name for domain in about.domains}
+    readings: list[Reading] = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            reading = _parse_reading(json.loads(line), names)
+            if readings and reading.at_s < readings[-1].at_s:
+                raise ValueError(f"the clock runs backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s")
+        except ValueError as error:  # a JSON error is one too
+            raise _broken(argument, number, str(error)) from error
+        readings.append(reading)
+    return ReplayMeter(argument, about, readings)
+
+
+def _broken(path: str, number: int, what: str) -> MeterUnavailable:
+    return MeterUnavailable(f"{path}, line {number}: not a trace of pytest-energy: {what}", "record it again with `pytest-energy record`")
+
+
+def _header(about: MeterInfo) -> dict[str, object]:
+    return {
+        _MARK: VERSION,
+        "name": about.name,
+        "provenance": about.provenance,
+        "domains": [[domain.name, domain.parent] for domain in about.domains],
+        "update_interval_s": about.update_interval_s,
+        "resolution_joules": about.resolution_joules,
+        "band": list(about.band),
+        "notes": list(about.notes),
+    }
+
+
+def _parse_header(line: object) -> MeterInfo:
+    if not isinstance(line, dict) or line.get(_MARK) != VERSION:
+        raise ValueError(f'an object with "{_MARK}": {VERSION} is wanted')
+    if line.get("provenance") not in ("measured", "estimated"):
+        raise ValueError(f"provenance must be measured or estimated, got {line.get('provenance')!r}")
+    domains, band, notes = line.get("domains"), line.get("band"), line.get("notes")
+    if not _is_list_of(domains, _is_domain) or not domains or len({name for name, _ in domains}) != len(domains):
+        raise ValueError(f"domains must be pairs of a name and a parent, each name once, got {domains!r}")
+    if not _is_list_of(band, _is_amount) or len(band) != 2:
+        raise ValueError(f"band must be two factors, got {band!r}")
+    if not _is_list_of(notes, lambda note: isinstance(note, str)):
+        raise ValueError(f"notes must be texts, got {notes!r}")
+    for key in ("update_interval_s", "resolution_joules"):
+        if not _is_amount(line.get(key)):
+            raise ValueError(f"{key} must be a number of 0 or more, got {line.get(key)!r}")
+    return MeterInfo(
+        str(line.get("name")),
+        line["provenance"],
+        tuple(Domain(name, parent) for name, parent in domains),
+        float(line["update_interval_s"]),
+        float(line["resolution_joules"]),
+        (float(band[0]), float(band[1])),
+        tuple(notes),
+    )
+
+
+def _parse_reading(line: object, names: set[str]) -> Reading:
+    if not isinstance(line, list) or len(line) != 2 or not _is_number(line[0]) or not isinstance(line[1], dict):
+        raise ValueError(f"[seconds, {{domain: joules}}] is wanted, got {line!r}")
+    at_s, joules = line
+    if set(joules) != names:
+        raise ValueError(f"joules of the domains {sorted(names)} are wanted, got {sorted(joules)}")
+    if not all(map(_is_number, joules.values())):
+        raise ValueError(f"joules must be finite numbers, got {joules!r}")
+    return Reading(float(at_s), {name: float(value) for name, value in joules.items()})
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
+def _is_amount(value: object) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_list_of(value: object, fits) -> bool:
+    return isinstance(value, list) and all(map(fits, value))
+
+
+def _is_domain(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and (value[1] is None or isinstance(value[1], str))
+    )
