@@ -13,6 +13,7 @@ What counts is ``package-N`` and ``dram-N``, each once. The rest is read only wh
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -44,6 +45,9 @@ SHORTEST_SAMPLING_INTERVAL_S = 0.005
 STANDSTILL_S = 0.1
 SUSPEND_S = 0.5  # CLOCK_BOOTTIME gains this much on CLOCK_MONOTONIC only when the machine slept
 ENERGY_BYTES = 32  # 2**64 has 20 digits
+NEVER_S = float("-inf")  # "read this long ago" sends the next reading to `_refuse`, at no cost to the others
+
+_pread = getattr(os, "pread", None)  # not on Windows, where there is no powercap either; found once, as it is called often
 
 
 def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:
@@ -99,7 +103,6 @@ class PowercapMeter(Meter):
         self._longest_gap_s = max(shortest_wrap_s, SHORTEST_TRUSTED_GAP_S)
         self._sampling_interval_s = max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S)
         self._read_at_s = perf_counter()
-        self._stale_at_s = self._read_at_s + self._longest_gap_s
         self._suspended_s = _suspended_s()
         self._stop_sampling = threading.Event()
         self._sampler: threading.Thread | None = None
@@ -112,28 +115,25 @@ class PowercapMeter(Meter):
         # Under a lock, because a value read before another thread's and added after it would look like a wrap.
         with self._lock:
             at_s = perf_counter()
-            if at_s > self._stale_at_s or self._failure is not None:
+            if at_s - self._read_at_s > self._longest_gap_s:
                 self._refuse(at_s)
             joules = {}
             try:
                 for zone in self._open_zones:
-                    energy_uj = int(os.pread(zone.fd, ENERGY_BYTES, 0))
+                    energy_uj = int(_pread(zone.fd, ENERGY_BYTES, 0))
                     gained_uj = energy_uj - zone.energy_uj
-                    if gained_uj < 0 or energy_uj > zone.range_uj:
-                        gained_uj = self._unwrap(zone, energy_uj, at_s)
                     if gained_uj:
-                        zone.moved_at_s = at_s
-                    elif at_s - zone.moved_at_s > STANDSTILL_S:
-                        zone.check_still_there()
-                    zone.energy_uj = energy_uj
-                    zone.total_uj += gained_uj
-                    joules[zone.name] = zone.total_uj * 1e-6
+                        if gained_uj < 0 or energy_uj > zone.range_uj:
+                            self._unwrap(zone, energy_uj, at_s)
+                        zone.energy_uj = energy_uj
+                    elif at_s - zone.checked_at_s > STANDSTILL_S:
+                        zone.check_still_there(at_s)
+                    joules[zone.name] = (energy_uj + zone.wrapped_uj) * 1e-6
             except OSError as error:
                 raise MeterFailed(f"{zone.path} can no longer be read: {error.strerror}") from error
             except ValueError as error:
                 raise MeterFailed(f"{zone.path} holds no whole number of microjoules: {error}") from error
             self._read_at_s = at_s
-            self._stale_at_s = at_s + self._longest_gap_s
         return Reading(at_s, joules)
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class PowercapMeter(Meter):
         self._stop_sampling.set()
         with self._lock:
             self._closed = True
-            self._stale_at_s = float("-inf")
+            self._read_at_s = NEVER_S
             self._release()
 
     def _refuse(self, at_s: float) -> None:
@@ -157,15 +157,14 @@ class PowercapMeter(Meter):
             )
         try:
             for zone in self._open_zones:  # so that the next window is sound again
-                zone.start_over()
+                zone.start_over(int(_pread(zone.fd, ENERGY_BYTES, 0)))
         except (OSError, ValueError) as error:
             raise failure from error
         self._read_at_s = at_s
-        self._stale_at_s = at_s + self._longest_gap_s
         raise failure
 
-    def _unwrap(self, zone: _OpenZone, energy_uj: int, at_s: float) -> int:
-        """The microjoules gained by a counter that went backwards, if a wrap is what explains it."""
+    def _unwrap(self, zone: _OpenZone, energy_uj: int, at_s: float) -> None:
+        """Note a wrap of a counter that went backwards, if a wrap is what explains it."""
         if not 0 <= energy_uj <= zone.range_uj:
             raise MeterFailed(f"{zone.path} says {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}")
         before_uj = zone.energy_uj
@@ -176,13 +175,19 @@ class PowercapMeter(Meter):
         # Of the two ways round, back by a little or forward by nearly all of the range, the shorter is what
         # happened, unless there was time enough for the longer one.
         if slept_s > SUSPEND_S or gained_uj > max(zone.modulus_uj / 2, possible_uj):
-            zone.energy_uj = energy_uj
+            zone.start_over(energy_uj)
             because = f"the machine slept {slept_s:.0f} s" if slept_s > SUSPEND_S else f"a wrap would be {gained_uj * 1e-6:.3f} J"
             raise MeterFailed(
                 f"{zone.path} went back from {before_uj} to {energy_uj} uJ in {at_s - self._read_at_s:.6f} s, which no wrap at "
                 f"{zone.range_uj} uJ explains ({because}): the counter was reset, and this window is void"
             )
-        return gained_uj
+        zone.wrapped_uj += zone.modulus_uj
+
+    def _hold(self, failure: MeterFailed) -> None:
+        """Keep what the sampler met for whoever reads next: theirs is the window that is void."""
+        with self._lock:
+            self._failure = failure
+            self._read_at_s = NEVER_S
 
     def _start_sampling(self) -> None:
         self._stop_sampling.clear()
@@ -199,7 +204,7 @@ class PowercapMeter(Meter):
 class _OpenZone:
     """One counter, held open: its file, where it stood, and what it has added up to."""
 
-    __slots__ = ("name", "path", "fd", "range_uj", "modulus_uj", "energy_uj", "total_uj", "moved_at_s")
+    __slots__ = ("name", "path", "fd", "range_uj", "modulus_uj", "energy_uj", "wrapped_uj", "checked_at_s")
 
     def __init__(self, name: str, path: str):
         self.name = name
@@ -212,20 +217,24 @@ class _OpenZone:
         except OSError as error:
             raise unreadable(path, error) from error
         try:
-            self.start_over()
+            self.energy_uj = self.wrapped_uj = 0
+            self.start_over(int(os.pread(self.fd, ENERGY_BYTES, 0)))
         except (OSError, ValueError) as error:
             os.close(self.fd)
             raise unreadable(path, error) from error
-        self.total_uj = 0
+        self.wrapped_uj = -self.energy_uj  # a meter's first reading is about zero
+        self.checked_at_s = perf_counter()
 
-    def start_over(self) -> None:
-        self.energy_uj = int(os.pread(self.fd, ENERGY_BYTES, 0))
-        self.moved_at_s = perf_counter()
+    def start_over(self, energy_uj: int) -> None:
+        """Go on from where the counter stands now, as if it had not moved since it was last read."""
+        self.wrapped_uj += self.energy_uj - energy_uj
+        self.energy_uj = energy_uj
 
-    def check_still_there(self) -> None:
+    def check_still_there(self, at_s: float) -> None:
         # sysfs answers ENODEV by itself once a zone is gone; an ordinary file lives on while it is open.
+        self.checked_at_s = at_s
         if os.fstat(self.fd).st_nlink == 0:
-            raise FileNotFoundError(2, "the file was deleted")
+            raise FileNotFoundError(errno.ENOENT, "the file was deleted")
 
 
 _live_meters: weakref.WeakSet[PowercapMeter] = weakref.WeakSet()
@@ -239,7 +248,7 @@ def _sample(meter_ref: weakref.ref[PowercapMeter], stop: threading.Event, interv
         try:
             meter.read()
         except MeterFailed as failure:
-            meter._failure = failure  # for whoever reads next: their window is the one that is void
+            meter._hold(failure)
         del meter
 
 

@@ -159,7 +159,9 @@ def unreadable(path: str, error: Exception) -> MeterUnavailable:
             "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with CAP_PERFMON",
         )
     said = error.strerror if isinstance(error, OSError) else error
-    return MeterUnavailable(f"{path} cannot be read: {said}", "name the domains that work, as in --energy-meter powercap:package-0")
+    return MeterUnavailable(
+        f"{path} cannot be read: {said}", "name the domains that work, as in --energy-meter powercap:package-0"
+    )
 
 
 def _find_zones(root: str) -> list[_Zone]:

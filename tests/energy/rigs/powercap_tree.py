@@ -149,6 +149,7 @@ class Tree:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             os.pwrite(fd, energy_bytes(energy_uj), 0)
+            os.ftruncate(fd, ENERGY_BYTES)
         finally:
             os.close(fd)
 
@@ -167,7 +168,7 @@ class Waveform:
 
     def __post_init__(self):
         self._sums.append(0.0)
-        for (t0, w0), (t1, w1) in zip(self.knots, self.knots[1:]):
+        for (t0, w0), (t1, w1) in zip(self.knots, self.knots[1:], strict=False):
             self._sums.append(self._sums[-1] + (t1 - t0) * (w0 + w1) / 2)
 
     def joules(self, seconds: float) -> float:
@@ -213,7 +214,9 @@ WAVEFORMS = {
 
 
 class DrivenTree(Tree):
-    """A tree whose counters a process of its own moves by a known power. Use it in a ``with``::
+    """A tree whose counters a process of its own moves by a known power.
+
+    It moves them from the start of a ``with`` to its end::
 
         with DrivenTree(tmp_path, LAYOUTS["client"], WAVEFORMS["square"]) as tree:
             before_s = time.perf_counter()
