@@ -6,6 +6,9 @@ whole machine would draw if nothing but this process tree ran on it, idle power 
 package's sensor would count it; in a virtual machine, the share of the host that its CPUs stand for. What
 other programs use meanwhile is left out, and so is a GPU.
 
+Because the curve is concave, an uneven load comes out lower the more often it is read: up to the difference
+between the mean of watts(u) and watts of the mean u. A load that is steady within a window is not touched.
+
 It adds nothing that time and CPU seconds did not already say, and every number carries a band.
 """
 

@@ -62,8 +62,8 @@ PUBLISHED_WATTS_PER_VCPU = {
 
 # The only row that holds nothing but desktop parts (Xeon E-2100 and E-2200). It stands for every desktop and
 # laptop CPU whose TDP is unknown, because a server's many slow cores draw less each. Against RAPL over the
-# load sweeps of a Threadripper 1950X, its own generation's row ("EPYC 1st Gen") was off by 53 % (median of
-# 22 points, all too low), and this one by 12 %; there was no second desktop to try it on.
+# load sweeps of a Threadripper 1950X, its own generation's row ("EPYC 1st Gen") was off by 52 % (median of
+# 22 points, all too low), and this one by 13 %; there was no second desktop to try it on.
 CLIENT_STAND_IN = "Coffee Lake"
 
 # What Cloud Carbon Footprint takes for a processor it does not know: MIN_WATTS_AVG and MAX_WATTS_AVG in

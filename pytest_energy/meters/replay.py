@@ -83,7 +83,8 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
     try:
         lines = Path(argument).read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise MeterUnavailable(f"the trace {argument} cannot be read: {error}", "record one with `pytest-energy record`") from error
+        reason = f"the trace {argument} cannot be read: {error}"
+        raise MeterUnavailable(reason, "record one with `pytest-energy record`") from error
     try:
         about = _parse_header(json.loads(lines[0]))
     except ValueError as error:
@@ -102,7 +103,8 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
 
 
 def _broken(path: str, number: int, what: str) -> MeterUnavailable:
-    return MeterUnavailable(f"{path}, line {number}: not a trace of pytest-energy: {what}", "record it again with `pytest-energy record`")
+    reason = f"{path}, line {number}: not a trace of pytest-energy: {what}"
+    return MeterUnavailable(reason, "record it again with `pytest-energy record`")
 
 
 def _header(about: MeterInfo) -> dict[str, object]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -238,6 +240,35 @@ def test_own_cpu_seconds_count_and_sleep_does_not(clock):
     assert 0.05 <= after_cpu_s - cpu_s <= after_at_s - at_s
     time.sleep(0.1)
     assert clock.read()[1] - after_cpu_s < 0.01
+
+
+@linux
+def test_a_thread_on_another_cpu_is_counted_to_the_moment(clock):
+    # Left alone, the process's clock holds another running thread's seconds up to the last tick only: in
+    # windows of 1 ms, none of it or 4 ms.
+    ended = threading.Event()
+
+    def hash_on(data=bytes(1 << 25)):
+        while not ended.is_set():
+            hashlib.sha256(data).digest()  # 20 ms without the interpreter's lock
+
+    thread = threading.Thread(target=hash_on)
+    thread.start()
+    thread_clock = time.pthread_getcpuclockid(thread.ident)
+    off_s, deadline = [], time.perf_counter() + 3
+    while len(off_s) < 40 and time.perf_counter() < deadline:
+        before, thread_before, own_before = clock.read()[1], time.clock_gettime(thread_clock), time.thread_time()
+        end = time.perf_counter() + 0.001
+        while time.perf_counter() < end:  # asleep, this thread would wake on the other's CPU, and bring it up to date
+            pass
+        after, thread_after, own_after = clock.read()[1], time.clock_gettime(thread_clock), time.thread_time()
+        if thread_after - thread_before > 0.0005:  # it ran, which a busy machine does not grant always
+            off_s.append(abs((after - before) - (thread_after - thread_before) - (own_after - own_before)))
+    ended.set()
+    thread.join()
+    if len(off_s) < 5:
+        pytest.skip("the other thread hardly ever ran: too busy a machine, or one CPU")
+    assert sorted(off_s)[len(off_s) // 2] < 0.0003
 
 
 @linux

@@ -154,8 +154,11 @@ def exponents(sweeps: list[Sweep]) -> None:
         return statistics.median(abs(1 / ratio - 1) for ratio in judged(exponent, sweeps))
 
     for exponent in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
-        print(f"  {exponent:.1f}  " + "  ".join(f"{m.name} {median_error(exponent, [s for s in sweeps if s.machine == m]):.1%}"
-                                                for m in MACHINES.values()), f" all {median_error(exponent, sweeps):.1%}")  # fmt: skip
+        each = [
+            f"{machine.name} {median_error(exponent, [sweep for sweep in sweeps if sweep.machine == machine]):.1%}"
+            for machine in MACHINES.values()
+        ]
+        print(f"  {exponent:.1f}  {'  '.join(each)}  all {median_error(exponent, sweeps):.1%}")
     print("  One machine left out: the exponent and the band that are best on the other, judged on the one (2 machines only)")
     for machine in MACHINES.values():
         others = [sweep for sweep in sweeps if sweep.machine != machine]
