@@ -213,7 +213,7 @@ def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
     """
     if len(dies) < 2:
         return ""
-    vendor = _cpu_vendor(cpuinfo)
+    vendor = cpu_vendor(cpuinfo)
     if vendor in ONE_COUNTER_A_PACKAGE:
         return f"on {vendor} the dies of a package show one counter, which {dies[0].name} has given"
     first_path = os.path.join(dies[0].folder, "energy_uj")
@@ -234,7 +234,7 @@ def _read_energy_uj(path: str) -> int:
         raise unreadable(path, error) from error
 
 
-def _cpu_vendor(cpuinfo: str | os.PathLike[str]) -> str:
+def cpu_vendor(cpuinfo: str | os.PathLike[str]) -> str:
     """``GenuineIntel``, ``AuthenticAMD``, …, or nothing where it does not say."""
     try:
         with open(cpuinfo, encoding="utf-8", errors="replace") as file:
