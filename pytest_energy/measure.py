@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from time import perf_counter, sleep
 
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters import Meter, info, open_meter
@@ -30,6 +30,8 @@ SLOW_UPDATE_S = 0.005
 DEAD_AFTER_UPDATES = 50
 # ... but no sooner than this: under load a driver may be late.
 DEAD_AFTER_S = 2.0
+# A counter that has missed this many updates while others moved stands still, and is not waited for.
+STILL_AFTER_UPDATES = 3
 # Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time is used up.
 SETTLED_BATCHES, SETTLED = 3, 0.05
 WARM_UP_SHARE = 0.2
@@ -100,11 +102,11 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     """
     windows: list[Window] = []
     next(calls)()  # the warm-up
-    began = time.perf_counter()
+    began = perf_counter()
     for call in calls:
         with _collector_off():
             windows.append(plain_window(meter, call, 1, plan.synchronize))
-        spent_s = time.perf_counter() - began
+        spent_s = perf_counter() - began
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, plan.max_time_s * MEASURE_SHARE):
             break
     calls.close()
@@ -113,7 +115,7 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
 
 def warm_up(call: Call, budget_s: float) -> float:
     """Call until the time of a call settles or the budget is used up; gives the seconds per call."""
-    clock = time.perf_counter
+    clock = perf_counter
     began = clock()
     call()
     seconds = clock() - began
@@ -153,10 +155,10 @@ def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan) -> 
 def take_windows(meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan) -> tuple[Window, ...]:
     """Windows of ``calls`` calls each until the budget is used up, 6 to 50 of them (fewer where they take hours)."""
     windows: list[Window] = []
-    began = time.perf_counter()
+    began = perf_counter()
     while True:
         windows.append(take_window(meter, call, calls, plan))
-        spent_s = time.perf_counter() - began
+        spent_s = perf_counter() - began
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             return tuple(windows)
 
@@ -204,37 +206,47 @@ def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | Non
     """
     if synchronize is not None:
         synchronize()
-    before = wait_for_tick(meter)
+    before, moving = wait_for_tick(meter)
     for _ in repeat(None, calls):
         call()
     if synchronize is not None:
         synchronize()
     # Reading after every call would make short calls mostly readings; a hundredth of an update is fine enough.
-    elapsed_s = max(time.perf_counter() - before.at_s, 1e-9)
+    elapsed_s = max(perf_counter() - before.at_s, 1e-9)
     stride = max(1, int(meter.update_interval_s / 100 / (elapsed_s / calls)))
     last = after = meter.read()
-    limit_s = time.perf_counter() + _dead_after_s(meter)
-    while not _all_moved(last, after):
+    limit_s = perf_counter() + _dead_after_s(meter)
+    while moving - _moved(last, after):
         for _ in repeat(None, stride):
             call()
         if synchronize is not None:
             synchronize()
         calls += stride
         after = meter.read()
-        if after.at_s > limit_s and not _all_moved(last, after):
+        if after.at_s > limit_s and moving - _moved(last, after):
             raise _dead(meter, last, after)
     return window_between(before, after, calls)
 
 
-def wait_for_tick(meter: Meter) -> Reading:
-    """The first reading after every counter has moved: those that are fast do at once, the slow one just did."""
+def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
+    """The reading in which the last of the counters moved, and which counters do move.
+
+    Fast counters move at once, so it is the slow one's tick. A counter that stands still while others move
+    several times (a GPU asleep beside a busy one) is not waited for.
+    """
+    wanted = frozenset(domain.name for domain in meter.domains)
     first = reading = meter.read()
-    limit_s = first.at_s + _dead_after_s(meter)
-    while not _all_moved(first, reading):
+    some_moved_at_s = None
+    while wanted - _moved(first, reading):
         reading = meter.read()
-        if reading.at_s > limit_s and not _all_moved(first, reading):
+        moved = _moved(first, reading)
+        if moved and some_moved_at_s is None:
+            some_moved_at_s = reading.at_s
+        if some_moved_at_s is not None and reading.at_s > some_moved_at_s + STILL_AFTER_UPDATES * meter.update_interval_s:
+            wanted, first, some_moved_at_s = moved, reading, None
+        elif not moved and reading.at_s > first.at_s + _dead_after_s(meter):
             raise _dead(meter, first, reading)
-    return reading
+    return reading, wanted
 
 
 def idle_windows(meter: Meter) -> tuple[Window, ...]:
@@ -242,9 +254,9 @@ def idle_windows(meter: Meter) -> tuple[Window, ...]:
     windows = []
     length_s = max(IDLE_WINDOW_S, 0.0 if is_slow(meter) else meter.update_interval_s * 10)
     for _ in range(IDLE_WINDOWS):
-        before = wait_for_tick(meter) if is_slow(meter) else meter.read()
-        time.sleep(length_s)
-        after = wait_for_tick(meter) if is_slow(meter) else meter.read()
+        before = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
+        sleep(length_s)
+        after = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
         windows.append(window_between(before, after, 0))
     return tuple(windows)
 
@@ -287,8 +299,8 @@ def _step_share(meter: Meter, window: Window) -> float:
     return meter.resolution_joules / joules if joules > 0 else math.inf
 
 
-def _all_moved(before: Reading, after: Reading) -> bool:
-    return all(after.joules[name] != joules for name, joules in before.joules.items())
+def _moved(before: Reading, after: Reading) -> frozenset[str]:
+    return frozenset(name for name, joules in before.joules.items() if after.joules[name] != joules)
 
 
 def _dead_after_s(meter: Meter) -> float:
@@ -296,7 +308,7 @@ def _dead_after_s(meter: Meter) -> float:
 
 
 def _dead(meter: Meter, before: Reading, after: Reading) -> MeterFailed:
-    still = [name for name, joules in before.joules.items() if after.joules[name] == joules]
+    still = sorted(set(before.joules) - _moved(before, after))
     return MeterFailed(f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter seems frozen")
 
 

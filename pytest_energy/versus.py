@@ -9,9 +9,9 @@ paid by both sides, and the coin makes the sign of what is left fair. Each block
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 
 from pytest_energy.gpsup import GpsUp, gps_up
 from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, take_window, warm_up
@@ -57,11 +57,11 @@ def versus(
     calls = {letter: _calls(meter, call, plan) for letter, call in sides.items()}
     needed = blocks_needed(plan.alpha)
     blocks: list[Block] = []
-    began = time.perf_counter()
+    began = perf_counter()
     while True:
         order = coin.choice(ORDERS)
         blocks.append(Block(order, tuple(take_window(meter, sides[letter], calls[letter], plan) for letter in order)))
-        spent_s = time.perf_counter() - began
+        spent_s = perf_counter() - began
         if spent_s >= OVERTIME * plan.max_time_s:
             break
         if len(blocks) < needed:

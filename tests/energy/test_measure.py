@@ -1,7 +1,7 @@
 """Windows, warm-up, calibration: against a meter whose truth is known."""
 
 import gc
-import time
+import sys
 
 import pytest
 
@@ -18,148 +18,154 @@ from pytest_energy.measure import (
     quantisation,
     warm_up,
 )
-from tests.energy.rigs.clock_meter import ClockMeter
+from pytest_energy.reading import Domain, Reading
+from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 
 SHORT = Plan(max_time_s=1.0)
 
 
-def spin(seconds=0.001):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that only work moves, for all of measure.py."""
+    clock = VirtualClock()
+    module = sys.modules["pytest_energy.measure"]
+    monkeypatch.setattr(module, "perf_counter", clock)
+    monkeypatch.setattr(module, "sleep", clock.work)
+    return clock
 
 
-def test_joules_per_call_are_power_times_time():
-    seen = figures(measure(spin, 0.002, meter=ClockMeter(watts=30.0), plan=SHORT))
+def test_joules_per_call_are_power_times_time(clock):
+    seen = figures(measure(clock.work, 0.002, meter=ClockMeter(watts=30.0, clock=clock), plan=SHORT))
     assert seen.joules.value == pytest.approx(30.0 * seen.seconds.value, rel=0.02)
     assert seen.seconds.low <= seen.seconds.value <= seen.seconds.high
     assert seen.watts.value == pytest.approx(30.0, rel=0.02)
 
 
-def test_a_domain_inside_another_is_not_counted_twice():
-    seen = figures(measure(spin, meter=ClockMeter(watts=10.0), plan=SHORT))
+def test_a_domain_inside_another_is_not_counted_twice(clock):
+    seen = figures(measure(clock.work, meter=ClockMeter(watts=10.0, clock=clock), plan=SHORT))
     assert seen.domains["core-0"] == pytest.approx(seen.joules.value / 2, rel=0.01)
     assert seen.watts.value == pytest.approx(10.0, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    "meter",
+    "counter",
     [
-        ClockMeter(update_interval_s=1e-3),
-        ClockMeter(watts=1.0, update_interval_s=1e-4, resolution_joules=1e-3),
-        ClockMeter(watts=0.5, update_interval_s=1e-4, resolution_joules=4e-3),
+        {"update_interval_s": 1e-3},
+        {"watts": 1.0, "update_interval_s": 1e-4, "resolution_joules": 1e-3},
+        {"watts": 0.5, "update_interval_s": 1e-4, "resolution_joules": 4e-3},
     ],
     ids=["lag", "coarse steps", "no step in the trial window"],
 )
-def test_calibration_makes_windows_long_enough_for_the_counter(meter):
+def test_calibration_makes_windows_long_enough_for_the_counter(counter, clock):
+    meter = ClockMeter(clock=clock, **counter)
     plan = Plan(max_time_s=5.0, max_quantisation=0.02)
-    calls = calibrate(meter, spin, 0.001, plan)
-    window = plain_window(meter, spin, calls, None)
+    calls = calibrate(meter, clock.work, 0.001, plan)
+    window = plain_window(meter, clock.work, calls, None)
     assert quantisation(meter, window) <= plan.max_quantisation * 1.5
 
 
 @pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
-def test_windows_on_a_slow_counter_are_wrong_by_a_call_and_not_by_an_update(update_interval_s):
+def test_windows_on_a_slow_counter_are_wrong_by_a_call_and_not_by_an_update(update_interval_s, clock):
     """Unaligned, a 100 ms counter makes a 300 ms window wrong by up to a third."""
-    meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s)
+    meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s, clock=clock)
     call_s = 0.002
-    window = aligned_window(meter, lambda: spin(call_s), int(0.3 / call_s), None)
+    window = aligned_window(meter, lambda: clock.work(call_s), int(0.3 / call_s), None)
     joules = window.joules["package-0"]
     assert joules == pytest.approx(50.0 * window.seconds, rel=3 * call_s / window.seconds)
     assert window.seconds_per_call == pytest.approx(call_s, rel=0.3)
 
 
-def test_short_calls_on_a_slow_counter_never_read_zero():
-    meter = ClockMeter(watts=50.0, update_interval_s=0.1)
-    measurement = measure(spin, 0.0001, meter=meter, plan=SHORT)
+def test_short_calls_on_a_slow_counter_never_read_zero(clock):
+    meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
+    measurement = measure(clock.work, 0.0001, meter=meter, plan=SHORT)
     assert all(window.joules["package-0"] > 0 for window in measurement.windows)
 
 
-def test_a_frozen_counter_is_an_error_and_not_a_hang():
-    meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0)
+def test_a_frozen_counter_is_an_error_and_not_a_hang(clock):
+    meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0, clock=clock)
     with pytest.raises(MeterFailed, match="package-0.*did not move.*frozen"):
-        measure(spin, meter=meter, plan=SHORT)
+        measure(clock.work, meter=meter, plan=SHORT)
 
 
-def test_a_counter_that_never_moves_gives_no_joules_and_says_so():
-    measurement = measure(spin, meter=ClockMeter(watts=1e-9), plan=SHORT)
+def test_a_counter_that_never_moves_gives_no_joules_and_says_so(clock):
+    measurement = measure(clock.work, meter=ClockMeter(watts=1e-9, clock=clock), plan=SHORT)
     assert figures(measurement).joules is None
     assert figures(measurement).watts is None
     assert any("did not move" in warning for warning in measurement.warnings)
 
 
-def test_a_call_too_short_for_the_loop_around_it_is_warned_of():
-    measurement = measure(int, meter=ClockMeter(), plan=SHORT)
+def test_a_call_too_short_for_the_loop_around_it_is_warned_of(clock):
+    measurement = measure(clock.work, 1e-7, meter=ClockMeter(clock=clock), plan=SHORT)
     assert any("the loop around it" in warning for warning in measurement.warnings)
 
 
-def test_the_collector_is_off_in_windows_and_on_again_after_them():
+def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
     seen = []
-    measure(lambda: (seen.append(gc.isenabled()), spin()), meter=ClockMeter(), plan=Plan(max_time_s=0.2))
+    measure(lambda: (seen.append(gc.isenabled()), clock.work()), meter=ClockMeter(clock=clock), plan=Plan(max_time_s=0.2))
     assert gc.isenabled()
     assert seen[-1] is False
 
 
-def test_an_exception_of_the_code_reaches_the_caller_as_it_was():
+def test_an_exception_of_the_code_reaches_the_caller_as_it_was(clock):
     calls = []
 
     def fails_later():
         calls.append(None)
-        spin(0.0002)
+        clock.work(0.0002)
         if len(calls) > 50:
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        measure(fails_later, meter=ClockMeter(), plan=SHORT)
+        measure(fails_later, meter=ClockMeter(clock=clock), plan=SHORT)
     assert gc.isenabled()
 
 
-def test_slow_calls_get_fewer_windows_and_a_warning():
-    measurement = measure(time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.25))
+def test_slow_calls_get_fewer_windows_and_a_warning(clock):
+    measurement = measure(clock.work, 0.1, meter=ClockMeter(clock=clock), plan=Plan(max_time_s=0.25))
     assert 1 <= len(measurement.windows) < FEWEST_WINDOWS
     assert any("too few for an interval" in warning for warning in measurement.warnings)
     assert figures(measurement).seconds.high == float("inf")
 
 
-def test_prepared_calls_are_prepared_outside_their_windows():
+def test_prepared_calls_are_prepared_outside_their_windows(clock):
     log = []
 
     def calls():
         while True:
             log.append("setup")
-            yield lambda: log.append("call")
+            yield lambda: (log.append("call"), clock.work())
             log.append("teardown")
 
-    measurement = measure_prepared(calls(), ClockMeter(), Plan(max_time_s=0.05), "prepared")
+    measurement = measure_prepared(calls(), ClockMeter(clock=clock), Plan(max_time_s=0.05), "prepared")
     assert log[:3] == ["setup", "call", "teardown"]
     assert log.count("call") == len(measurement.windows) + 1
     assert all(window.calls == 1 for window in measurement.windows)
 
 
-def test_queued_work_is_waited_for_before_each_reading():
+def test_queued_work_is_waited_for_before_each_reading(clock):
     waits = []
     plan = Plan(max_time_s=0.2, synchronize=lambda: waits.append(None))
-    meter = ClockMeter()
-    measure(spin, meter=meter, plan=plan)
+    meter = ClockMeter(clock=clock)
+    measure(clock.work, meter=meter, plan=plan)
     assert len(waits) == meter.reads
 
 
-def test_idle_windows_hold_no_calls():
-    windows = idle_windows(ClockMeter(watts=7.0))
+def test_idle_windows_hold_no_calls(clock):
+    windows = idle_windows(ClockMeter(watts=7.0, clock=clock))
     assert {window.calls for window in windows} == {0}
     assert sum(w.joules["package-0"] for w in windows) / sum(w.seconds for w in windows) == pytest.approx(7.0, rel=0.02)
 
 
-def test_net_joules_take_the_idle_power_off():
-    measurement = measure(spin, meter=ClockMeter(watts=7.0), plan=SHORT)
-    with_idle = type(measurement)(measurement.name, measurement.meter, measurement.windows, idle_windows(ClockMeter(watts=7.0)))
+def test_net_joules_take_the_idle_power_off(clock):
+    measurement = measure(clock.work, meter=ClockMeter(watts=7.0, clock=clock), plan=SHORT)
+    with_idle = type(measurement)(measurement.name, measurement.meter, measurement.windows, idle_windows(ClockMeter(watts=7.0, clock=clock)))
     assert figures(measurement).net_joules is None
     assert abs(figures(with_idle).net_joules.value) < 0.05 * figures(with_idle).joules.value
 
 
-def test_warm_up_gives_the_settled_time_of_a_call():
+def test_warm_up_gives_the_settled_time_of_a_call(clock):
     slow_first = iter([0.05, 0.03])
-    assert warm_up(lambda: spin(next(slow_first, 0.001)), 0.5) == pytest.approx(0.001, rel=0.2)
+    assert warm_up(lambda: clock.work(next(slow_first, 0.001)), 0.5) == pytest.approx(0.001, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +174,20 @@ def test_warm_up_gives_the_settled_time_of_a_call():
 def test_an_impossible_plan_is_refused(field, value):
     with pytest.raises(OptionError, match=repr(value).replace("(", r"\(")):
         Plan(**{field: value})
+
+
+def test_a_domain_that_stands_still_does_not_hold_up_the_others(clock):
+    """A second GPU asleep beside a busy one; windows go by the counter that moves."""
+
+    class Uneven(ClockMeter):
+        domains = (Domain("gpu-0"), Domain("gpu-1"))
+
+        def read(self):
+            at_s, joules = super().read()
+            return Reading(at_s, {"gpu-0": joules["package-0"], "gpu-1": 5.0})
+
+    meter = Uneven(watts=50.0, update_interval_s=0.1, clock=clock)
+    meter.domains = Uneven.domains
+    window = aligned_window(meter, clock.work, 300, None)
+    assert window.joules["gpu-0"] == pytest.approx(50.0 * window.seconds, rel=0.01)
+    assert window.joules["gpu-1"] == 0

@@ -7,12 +7,30 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 from pytest_energy.errors import OptionError
 from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.reading import Domain, Reading
 
 ENTRY_POINT = "[pytest_energy.meters]\nclock = clock_meter:open_clock\n"
+
+
+class VirtualClock:
+    """A clock that only work moves, so that tests of timing code are exact however busy the machine is."""
+
+    # What looking at the clock or the counter takes: without it, waiting in a loop would never end.
+    LOOK_S = 1e-5
+
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        self.now_s += self.LOOK_S
+        return self.now_s
+
+    def work(self, seconds: float = 0.001) -> None:
+        self.now_s += seconds
 
 
 class ClockMeter(Meter):
@@ -27,6 +45,7 @@ class ClockMeter(Meter):
         resolution_joules: float = 1e-6,
         provenance: str = "measured",
         frozen_after_s: float = math.inf,
+        clock: Callable[[], float] = time.perf_counter,
     ):
         self.provenance = provenance
         self.domains = (Domain("package-0"), Domain("core-0", "package-0"))
@@ -35,11 +54,12 @@ class ClockMeter(Meter):
         self.watts = watts
         self.closed = False
         self.reads = 0
-        self._stops_at_s = time.perf_counter() + frozen_after_s
+        self._clock = clock
+        self._stops_at_s = clock() + frozen_after_s
 
     def read(self) -> Reading:
         self.reads += 1
-        now_s = time.perf_counter()
+        now_s = self._clock()
         seen_s = math.floor(min(now_s, self._stops_at_s) / self.update_interval_s) * self.update_interval_s
         joules = math.floor(seen_s * self.watts / self.resolution_joules) * self.resolution_joules
         return Reading(now_s, {"package-0": joules, "core-0": joules / 2})
