@@ -22,7 +22,8 @@ class Figures:
     joules: Interval | None
     """Gross: what the windows counted."""
     net_joules: Interval | None
-    """Gross less idle power x seconds. None without idle windows, too."""
+    """Gross less idle power x seconds. None without idle windows, too. Below 0 where the idle power was the greater:
+    a sleep, or a neighbour who was busy only then. Its unknown lower bound is minus infinity, not 0."""
     watts: Interval | None
     seconds: Interval
     domains: dict[str, float]
@@ -37,16 +38,16 @@ def figures(measurement: Measurement) -> Figures:
         return meter.total_joules(window.joules)
 
     def over_windows(value: Callable[[Window], float]) -> Interval:
-        return positive(median_interval([value(window) for window in windows], FIGURES_ALPHA))
+        return median_interval([value(window) for window in windows], FIGURES_ALPHA)
 
-    seconds = over_windows(lambda window: window.seconds_per_call)
+    seconds = positive(over_windows(lambda window: window.seconds_per_call))
     domains = {
         domain.name: median([window.joules[domain.name] / window.calls for window in windows]) for domain in meter.domains
     }
     if min(total(window) for window in windows) <= 0:
         return Figures(None, None, None, seconds, domains)
-    joules = over_windows(lambda window: total(window) / window.calls)
-    watts = over_windows(lambda window: total(window) / window.seconds)
+    joules = positive(over_windows(lambda window: total(window) / window.calls))
+    watts = positive(over_windows(lambda window: total(window) / window.seconds))
     net_joules = None
     idle = idle_watts(measurement)
     if idle is not None:
@@ -69,4 +70,6 @@ def idle_watts(measurement: Measurement) -> Interval | None:
 
 
 def _banded(interval: Interval, band: tuple[float, float]) -> Interval:
-    return Interval(interval.value, interval.low * band[0], interval.high * band[1])
+    """Bounds moved outwards: a net of joules may be negative, and then the greater factor is the lower bound's."""
+    low, high = interval.low, interval.high
+    return Interval(interval.value, min(low * factor for factor in band), max(high * factor for factor in band))

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Provenance = Literal["measured", "estimated"]
+VerdictName = Literal["met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"]
+# In what order the four windows of a block are taken: A is the baseline, B the candidate.
+ORDERS = ("ABBA", "BAAB")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its bounds. Where the data cannot bound it, ``low`` is 0 and ``high`` is infinite."""
+    """A value with its bounds. Where the data cannot bound it, ``high`` is infinite, and ``low`` is 0, or minus
+    infinity of something that may be negative (net joules)."""
 
     value: float
     low: float
@@ -92,7 +96,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Block:
-    """One randomised group of windows: ``order`` is ABBA or BAAB, A the baseline and B the candidate."""
+    """One randomised group of windows: ``order`` is one of `ORDERS`."""
 
     order: str
     windows: tuple[Window, ...]
@@ -132,7 +136,7 @@ class Verdict:
     """What the gate says of one metric, and why."""
 
     metric: str
-    verdict: Literal["met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"]
+    verdict: VerdictName
     reason: str
 
     @property
