@@ -47,11 +47,11 @@ class Gate:
     gate_estimates: bool = False
 
     def decided(self, ratios: GpsUp, meter: MeterInfo) -> bool:
-        """Whether more blocks could still change a verdict that counts."""
-        return all(
-            verdict.verdict != "inconclusive"
-            for verdict in self._of_ratios(ratios, meter, "")
-            if verdict.verdict != "not gated"
+        """Whether more blocks are of no use: no verdict is inconclusive that they could still settle."""
+        # A counter that stood still in one block leaves no greenup, and no later block mends that.
+        lost = () if ratios.greenup is not None else ("greenup",)
+        return not any(
+            verdict.verdict == "inconclusive" and verdict.metric not in lost for verdict in self._of_ratios(ratios, meter, "")
         )
 
     def judge(self, result: Result) -> tuple[Verdict, ...]:
@@ -61,7 +61,7 @@ class Gate:
         if comparison is not None:
             ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup)
             evidence = (
-                f"{len(comparison.blocks)} blocks at {comparison.confidence:.0%}; "
+                f"{len(comparison.blocks)} blocks at {100 * comparison.confidence:.4g}%; "
                 f"joules {result.measurement.meter.provenance} by {result.measurement.meter.name}"
             )
             verdicts = [*self._of_ratios(ratios, result.measurement.meter, evidence), *verdicts]

@@ -1,0 +1,245 @@
+"""What is asked, and the verdict on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_energy.gate import Budget, Gate, Thresholds, show
+from pytest_energy.gpsup import GpsUp
+from pytest_energy.reading import Interval, Quality
+from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, compared, exactly, measurement, result, results, window
+
+TOLERANCE = 0.1  # 1 / 1.1 to 1.1
+SURE = exactly(1.0)
+
+
+def verdicts_of(gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR) -> dict[str, str]:
+    """The gate's verdicts on two ratios."""
+    made = compared((block(window(1.0, 1.0), window(1.0, 1.0)),), meter)
+    return verdicts(gate, result(measurement(window(1.0, 1.0), meter=meter), replace(made, speedup=speedup, greenup=greenup)))
+
+
+def verdicts(gate: Gate, made) -> dict[str, str]:
+    judged = gate.judge(made)
+    assert len({verdict.metric for verdict in judged}) == len(judged)
+    return {verdict.metric: verdict.verdict for verdict in judged}
+
+
+def decided(gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR) -> bool:
+    return gate.decided(GpsUp(speedup, greenup, SURE if greenup else None), meter)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [
+        (Interval(1.3, 1.2, 1.4), "met"),
+        (Interval(1.3, 1.1999, 1.4), "inconclusive"),
+        (Interval(1.1, 1.0, 1.2), "inconclusive"),
+        (Interval(1.1, 1.0, 1.1999), "missed"),
+        (exactly(1.2), "met"),
+        (UNKNOWN, "inconclusive"),
+    ],
+)
+@pytest.mark.parametrize("metric", ["speedup", "greenup"])
+def test_threshold(metric, ratio, verdict):
+    gate = Gate(thresholds=Thresholds(**{metric: 1.2}))
+    assert verdicts_of(gate, **{metric: ratio}) == {metric: verdict}
+    assert decided(gate, **{metric: ratio}) == (verdict != "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [
+        (Interval(1.2, 1.1001, 1.3), "improved"),
+        (Interval(1.2, 1.1, 1.3), "inconclusive"),
+        (Interval(1.0, 1 / 1.1, 1.1), "unchanged"),
+        (Interval(1.0, 0.9, 1.1), "inconclusive"),
+        (Interval(0.9, 0.8, 1 / 1.1), "inconclusive"),
+        (Interval(0.9, 0.8, 0.9), "regressed"),
+        (UNKNOWN, "inconclusive"),
+    ],
+)
+@pytest.mark.parametrize("metric", ["speedup", "greenup"])
+def test_tolerance(metric, ratio, verdict):
+    gate = Gate(tolerance=TOLERANCE)
+    other = "greenup" if metric == "speedup" else "speedup"
+    assert verdicts_of(gate, **{metric: ratio}) == {metric: verdict, other: "unchanged"}
+    assert decided(gate, **{metric: ratio}) == (verdict != "inconclusive")
+
+
+# 95 % of 6 windows: from the least to the greatest. 0.5 to 1.5 s, and as many joules and 1 W.
+SIX = [window(seconds, seconds) for seconds in (0.5, 0.8, 0.9, 1.1, 1.2, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "verdict"),
+    [
+        ("seconds", 1.5, "met"),
+        ("seconds", 1.4999, "inconclusive"),
+        ("seconds", 0.5, "inconclusive"),
+        ("seconds", 0.4999, "missed"),
+        ("joules", 1.5, "met"),
+        ("joules", 0.5, "inconclusive"),
+        ("joules", 0.4999, "missed"),
+        ("watts", 1.0, "met"),
+        ("watts", 0.9999, "missed"),
+    ],
+)
+def test_budget(metric, limit, verdict):
+    gate = Gate(Budget(**{f"max_{metric}": limit}))
+    assert verdicts(gate, result(measurement(*SIX))) == {metric: verdict}
+
+
+def test_budget_of_too_few_windows_is_inconclusive():
+    gate = Gate(Budget(max_seconds=100.0, max_joules=1e-9))
+    assert verdicts(gate, result(measurement(*SIX[:5]))) == {"seconds": "inconclusive", "joules": "inconclusive"}
+
+
+def test_counter_that_did_not_move_meets_no_budget():
+    gate = Gate(Budget(100.0, 100.0, 100.0))
+    still = result(measurement(*SIX, window(1.0, 0.0)))
+    assert verdicts(gate, still) == {"joules": "inconclusive", "watts": "inconclusive", "seconds": "met"}
+
+
+def test_counter_that_did_not_move_meets_no_threshold():
+    assert verdicts_of(Gate(), greenup=None) == {"speedup": "unchanged", "greenup": "inconclusive"}
+
+
+def test_counter_that_did_not_move_is_not_measured_on_for():
+    """No later block brings the greenup back, so only the speedup keeps a comparison going."""
+    assert decided(Gate(), greenup=None)
+    assert not decided(Gate(), speedup=UNKNOWN, greenup=None)
+
+
+def test_estimated_joules_are_not_gated():
+    gate = Gate(Budget(1e-9, 1e-9, 1e-9))
+    estimated = result(measurement(*SIX, meter=ESTIMATE))
+    assert verdicts(gate, estimated) == {"joules": "not gated", "watts": "not gated", "seconds": "missed"}
+    assert verdicts_of(Gate(), greenup=exactly(0.1), meter=ESTIMATE) == {"speedup": "unchanged", "greenup": "not gated"}
+    assert decided(Gate(), greenup=UNKNOWN, meter=ESTIMATE)
+
+
+def test_estimated_joules_are_gated_where_one_opts_in():
+    gate = Gate(Budget(max_joules=1e-9, max_watts=1e-9), gate_estimates=True)
+    assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {"joules": "missed", "watts": "missed"}
+    assert verdicts_of(Gate(gate_estimates=True), greenup=exactly(0.1), meter=ESTIMATE)["greenup"] == "regressed"
+    assert not decided(Gate(gate_estimates=True), greenup=UNKNOWN, meter=ESTIMATE)
+
+
+def test_band_of_an_estimate_counts():
+    """At 1.5 J and a band of 0.5 to 2, a budget of 2 J is not met for certain."""
+    gate = Gate(Budget(max_joules=2.0), gate_estimates=True)
+    assert verdicts(gate, result(measurement(*SIX))) == {"joules": "met"}
+    assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {"joules": "inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "verdict"),
+    [
+        (0.85, 0.84, "met"),
+        (0.84, 0.84, "met"),
+        (0.8399, 0.84, "missed"),
+        (math.nan, 0.84, "missed"),
+        (math.nan, -math.inf, "missed"),
+        (-math.inf, 0.84, "missed"),
+        (0.1, None, "not gated"),
+        (math.nan, None, "not gated"),
+    ],
+)
+def test_quality(value, floor, verdict):
+    made = result(measurement(*SIX), None, Quality("accuracy", value, floor))
+    assert verdicts(Gate(), made) == {"accuracy": verdict}
+
+
+def test_only_what_the_marker_names_is_gated():
+    gate = Gate(thresholds=Thresholds(speedup=1.0))
+    assert verdicts_of(gate, greenup=exactly(0.1)) == {"speedup": "met"}
+    assert decided(gate, greenup=UNKNOWN)
+
+
+def test_marker_without_a_threshold_says_that_it_gates_nothing():
+    assert verdicts_of(Gate(thresholds=Thresholds())) == {"gps_up": "not gated"}
+    assert decided(Gate(thresholds=Thresholds()), UNKNOWN, UNKNOWN)
+
+
+def test_thresholds_without_a_comparison_are_missed():
+    assert verdicts(Gate(thresholds=Thresholds(1.0)), result(measurement(*SIX))) == {"gps_up": "missed"}
+
+
+def test_nothing_asked():
+    assert verdicts(Gate(), result(measurement(*SIX))) == {}
+
+
+def test_reason_has_all_that_one_asks_next():
+    twice = tuple(block(window(1.0, 10.0), window(2.0, 20.0)) for _ in range(12))
+    made = result(measurement(*SIX), compared(twice), Quality("accuracy", 0.7, 0.84))
+    speedup, greenup, joules, accuracy = Gate(Budget(max_joules=0.1), Thresholds(1.2, 1.2)).judge(made)
+    assert speedup.reason == (
+        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 (12 blocks at 99%; joules measured by made-up)"
+    )
+    assert greenup.verdict == "missed"
+    assert joules.reason == "1 [0.5, 1.5] J per call against at most 0.1 J (6 windows; joules measured by made-up)"
+    assert accuracy.reason == "accuracy 0.7 against the floor 0.84"
+    assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
+
+
+def test_high_confidence_is_not_rounded_to_certainty():
+    made = compared(tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001)
+    assert "20 blocks at 99.9%" in Gate().judge(result(measurement(*SIX), made))[0].reason
+
+
+def test_unknown_bounds_are_said_to_be_unknown():
+    assert show(UNKNOWN) == "1 [too few blocks for an interval]"
+    assert show(Interval(1.63, 1.6, 1.66)) == "1.63 [1.6, 1.66]"
+
+
+ratio_bounds = st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3).map(sorted)
+ratios = st.one_of(
+    st.just(UNKNOWN), ratio_bounds.map(lambda bounds: Interval(bounds[1], bounds[0], bounds[2])), st.floats(0.1, 10).map(exactly)
+)
+asked = st.one_of(st.none(), st.floats(0.1, 10.0))
+gates = st.builds(
+    Gate,
+    thresholds=st.one_of(st.none(), st.builds(Thresholds, asked, asked)),
+    tolerance=st.floats(0.001, 0.999),
+    gate_estimates=st.booleans(),
+)
+
+
+@given(gates, ratios, ratios, st.sampled_from([SENSOR, ESTIMATE]))
+def test_decided_exactly_when_no_verdict_is_inconclusive(gate, speedup, greenup, meter):
+    open_verdicts = "inconclusive" in verdicts_of(gate, speedup, greenup, meter).values()
+    assert decided(gate, speedup, greenup, meter) == (not open_verdicts)
+
+
+@given(gates, ratios, st.floats(0, 1), st.floats(0, 1))
+def test_narrower_interval_never_turns_a_verdict_round(gate, ratio, a, b):
+    """More evidence settles what was inconclusive, and unsettles nothing."""
+    if ratio is UNKNOWN:
+        return
+    low, high = sorted(ratio.low + share * (ratio.high - ratio.low) for share in (a, b))
+    narrow = Interval((low + high) / 2, max(low, ratio.low), min(high, ratio.high))
+    before, after = (verdicts_of(gate, speedup=r).get("speedup") for r in (ratio, narrow))
+    assert after == before or before == "inconclusive"
+
+
+@given(results(), gates)
+def test_everything_asked_gets_a_verdict(made, gate):
+    gate = replace(gate, budget=Budget(1.0, 1.0, 1.0))
+    metrics = [verdict.metric for verdict in gate.judge(made)]
+    ratios = ["speedup", "greenup"] if gate.thresholds is None else asked_of(gate.thresholds) or ["gps_up"]
+    if made.comparison is None:
+        ratios = []
+    assert metrics[: len(ratios)] == ratios
+    rest = ["joules", "watts", "seconds", *(quality.name for quality in made.qualities)]
+    never_compared = gate.thresholds is not None and made.comparison is None
+    assert metrics[len(ratios) :] == rest + ["gps_up"] * never_compared
+
+
+def asked_of(thresholds: Thresholds) -> list[str]:
+    return [name for name, value in vars(thresholds).items() if value is not None]
