@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pytest_energy.errors import OptionError
@@ -70,7 +71,6 @@ class Options:
         def text(name: str, default: str) -> str:
             return given.get(name) or default
 
-        plan = Plan()
         settings = MeterSettings()
         return cls(
             enabled,
@@ -80,33 +80,48 @@ class Options:
                 text("hwmon_root", settings.hwmon_root),
                 _watts(given.get("watts")),
             ),
-            Plan(
-                _number("max_time", given.get("max_time"), plan.max_time_s),
-                _share("quantisation", given.get("quantisation"), plan.max_quantisation),
-                _share("alpha", given.get("alpha"), plan.alpha),
-                _share("tolerance", given.get("tolerance"), plan.tolerance),
-            ),
+            _plan(given),
             bool(given.get("gate_estimates")),
             bool(given.get("strict")),
         )
 
 
-def _number(name: str, value: str | None, default: float) -> float:
-    if not value:
-        return default
+# Which field of the plan each option fills.
+PLAN_FIELDS = {"max_time": "max_time_s", "quantisation": "max_quantisation", "alpha": "alpha", "tolerance": "tolerance"}
+
+
+def _plan(given: Mapping[str, Any]) -> Plan:
+    plan = Plan()
+    for setting in SETTINGS:
+        text = given.get(setting.name)
+        if setting.name not in PLAN_FIELDS or not text:
+            continue
+        number = _share(text) if setting.metavar == "SHARE" else _number(text)
+        if number is None:
+            kind = "a share, such as 3% or 0.03" if setting.metavar == "SHARE" else "a number"
+            raise OptionError(f"{setting.flag} takes {kind}, not {text!r}")
+        try:
+            plan = replace(plan, **{PLAN_FIELDS[setting.name]: number})
+        except OptionError as error:
+            raise OptionError(f"{setting.flag} {text}: {error}") from None
+    return plan
+
+
+def _number(text: str) -> float | None:
+    """The number that a text means, or None where it means none."""
     try:
-        number = float(value)
+        number = float(text)
     except ValueError:
-        raise OptionError(f"--energy-{name.replace('_', '-')} takes a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise OptionError(f"--energy-{name.replace('_', '-')} takes a finite number, not {value!r}")
-    return number
+        return None
+    return number if math.isfinite(number) else None
 
 
-def _share(name: str, value: str | None, default: float) -> float:
-    if value and value.strip().endswith("%"):
-        return _number(name, value.strip()[:-1], default) / 100
-    return _number(name, value, default)
+def _share(text: str) -> float | None:
+    stripped = text.strip()
+    if not stripped.endswith("%"):
+        return _number(stripped)
+    percent = _number(stripped[:-1])
+    return None if percent is None else percent / 100
 
 
 def _watts(value: str | None) -> tuple[float, float] | None:
@@ -138,6 +153,8 @@ def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) 
     if energy is not None:
         values = _keywords(energy, [field.name for field in fields(Budget)] + ["tolerance"])
         tolerance = values.pop("tolerance", tolerance)
+        if not tolerance < 1:
+            raise OptionError(f"tolerance of the energy marker must lie in (0, 1), such as 0.03 for 3 %, not {tolerance!r}")
         budget = Budget(**values)
     if gps_up is not None:
         thresholds = Thresholds(**_keywords(gps_up, [field.name for field in fields(Thresholds)]))
@@ -150,6 +167,6 @@ def _keywords(mark: Mark, allowed: list[str]) -> dict[str, float]:
     for key, value in mark.kwargs.items():
         if key not in allowed:
             raise OptionError(f"the {mark.name} marker has no keyword {key!r}; it has {', '.join(allowed)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise OptionError(f"{key} of the {mark.name} marker must be a number above 0, not {value!r}")
-    return dict(mark.kwargs)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+            raise OptionError(f"{key} of the {mark.name} marker must be a finite number above 0, not {value!r}")
+    return {key: float(value) for key, value in mark.kwargs.items()}
