@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from tsbench.errors import UnknownName
 
+STEM_STRIDE = 4  # two convolutions of stride 2
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -27,14 +29,20 @@ class ModelConfig:
     n_classes: int = 11
     patch_timepoints: int = 16
     stem_channels: int = 32
-    stem_kernel: int = 7
     d_model: int = 64
     n_layers: int = 8
     n_heads: int = 8
     ff_dim: int = 128
-    dropout: float = 0.1
+    # Off: on CPU, drawing the masks was 28 % of a training step, and PLAID's shift augmentation
+    # regularises enough.
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.patch_timepoints % STEM_STRIDE:
+            raise ValueError(
+                f"patch_timepoints ({self.patch_timepoints}) must be a multiple of the stem's "
+                f"stride ({STEM_STRIDE})"
+            )
         if self.timepoints % self.patch_timepoints:
             raise ValueError(
                 f"timepoints ({self.timepoints}) must be a multiple of "
@@ -76,13 +84,18 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         c = config
+        # Convolutions with batch norm before the patches: with them T1 reached .834 instead of
+        # .807 on held-out PLAID training cases, in equally many epochs.
         self.stem = nn.Sequential(
-            nn.Conv1d(c.in_channels, c.stem_channels, c.stem_kernel, padding="same"),
+            nn.Conv1d(c.in_channels, c.stem_channels, 7, stride=2, padding=3),
+            nn.BatchNorm1d(c.stem_channels),
+            nn.GELU(),
+            nn.Conv1d(c.stem_channels, c.d_model, 5, stride=2, padding=2),
+            nn.BatchNorm1d(c.d_model),
             nn.GELU(),
         )
-        self.patch = nn.Conv1d(
-            c.stem_channels, c.d_model, c.patch_timepoints, stride=c.patch_timepoints
-        )
+        per_patch = c.patch_timepoints // STEM_STRIDE
+        self.patch = nn.Conv1d(c.d_model, c.d_model, per_patch, stride=per_patch)
         self.position = nn.Parameter(torch.empty(1, c.n_patches, c.d_model))
         nn.init.normal_(self.position, std=0.02)  # as in ViT
         layer = nn.TransformerEncoderLayer(
@@ -100,7 +113,7 @@ class Classifier(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Patches with their positions, before the encoder."""
-        x = self.stem(x)  # (batch, in_channels, timepoints) -> (batch, stem_channels, timepoints)
+        x = self.stem(x)  # (batch, in_channels, timepoints) -> (batch, d_model, timepoints / 4)
         x = self.patch(x).transpose(1, 2)  # (batch, n_patches, d_model)
         return x + self.position
 

@@ -217,6 +217,15 @@ def cache_key(data: Prepared, **what: object) -> str:
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def weights_sha256(model: nn.Module) -> str:
+    """A hash of every weight and buffer of the model, to key caches with."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def about_training(data: Prepared, result: TrainResult) -> dict[str, object]:
     """What a checkpoint says of where it came from."""
     return {

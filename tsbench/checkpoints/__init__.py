@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
 
 from tsbench import cache
 from tsbench.errors import CheckpointError
@@ -32,13 +33,7 @@ class Checkpoint:
 
 def save(path: Path, model: Classifier, about: dict[str, object]) -> None:
     """Writes the model, whole or not at all; `about` must be JSON."""
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(asdict(model.config), sort_keys=True),
-        "about": json.dumps(about, sort_keys=True),
-    }
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    cache.write_atomically(path, to_bytes(weights, metadata))
+    save_weights(path, model, {"config": asdict(model.config), "about": about})
 
 
 def load(path: Path) -> Checkpoint:
@@ -46,11 +41,28 @@ def load(path: Path) -> Checkpoint:
     weights, metadata = _read(path)
     config, about = _parse(path, metadata)
     model = Classifier(config)
+    _fill(path, model, weights)
+    return Checkpoint(model, about, path)
+
+
+def save_weights(path: Path, model: nn.Module, about: dict[str, object]) -> None:
+    """Writes the weights of any module; each value of `about` becomes JSON metadata."""
+    metadata = {key: json.dumps(value, sort_keys=True) for key, value in about.items()}
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    cache.write_atomically(path, to_bytes(weights, {"format": FORMAT, **metadata}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fills `model`, built to the right shape already, and sets it to eval mode."""
+    _fill(path, model, _read(path)[0])
+
+
+def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # names and shapes of what does not fit
-        raise CheckpointError(path, f"weights do not fit its config: {error}") from None
-    return Checkpoint(model.eval(), about, path)
+        raise CheckpointError(path, f"weights do not fit the model: {error}") from None
+    model.eval()
 
 
 def shipped(dataset: str, config: str) -> Path:

@@ -1,0 +1,59 @@
+"""Eager dynamic quantization: int8 weights, activations quantized on each call.
+
+torch's own `quantize_dynamic` on the Linears. torchao's eager successor, `quantize_` with
+Int8DynamicActivationInt8WeightConfig, has no fused CPU kernel without a compiler.
+The stock encoder layer cannot be quantized in place: its fast path takes the weights of its
+Linears directly and crashes on quantized ones, so the layers become bare Linears first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from tsbench.errors import VariantUnavailable
+from tsbench.variants import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tsbench.model import Classifier
+    from tsbench.train import Prepared
+
+ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # best first; torch names them so
+
+
+def check() -> None:
+    """Raises VariantUnavailable where torch was built without quantized kernels."""
+    import torch
+
+    if not set(ENGINES) & set(torch.backends.quantized.supported_engines):
+        raise VariantUnavailable(
+            "int8_dynamic",
+            f"torch's quantized engines here are {torch.backends.quantized.supported_engines}",
+            f"install a torch built with one of {', '.join(ENGINES)}",
+        )
+
+
+def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
+    """A copy of the model whose Linears hold int8 weights."""
+    import torch
+    from torch import nn
+
+    from tsbench.model import to_plain
+
+    plain = to_plain(model).eval()
+    with warnings.catch_warnings():
+        # torch 2.13 announces that this module and its quantized tensors will go, in favour
+        # of torchao. It still works, and is what the paper measured; the pin keeps it.
+        warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated")
+        warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize_per_channel")
+        return torch.ao.quantization.quantize_dynamic(
+            plain, {nn.Linear}, dtype=torch.qint8, inplace=True
+        )
+
+
+VARIANT = Variant(
+    "int8_dynamic", "eager int8 Linears, activations quantized on each call", ("torch",),
+    check, make,
+)

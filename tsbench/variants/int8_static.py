@@ -1,0 +1,160 @@
+"""Static quantization: int8 weights and activations, scales from calibration, compiled.
+
+torchao's PT2E flow for x86: export, insert observers, run calibration cases, convert, and let
+inductor fuse the quantized operators into oneDNN's int8 kernels. Compiled ahead of time
+(AOTInductor) rather than by torch.compile, so that the result can be cached as a file and a
+call runs no Python guards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsbench.errors import VariantUnavailable
+from tsbench.variants import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tsbench.model import Classifier
+    from tsbench.train import Prepared
+    from tsbench.variants import Classify
+
+# Shuffled, because UCR files are sorted by class and the first cases would all be of one.
+CALIBRATION_CASES = 256
+CALIBRATION_SEED = 0
+BUILD_VERSION = 1  # counts up when the steps below change: older cached builds are left alone
+
+
+def check() -> None:
+    """Raises VariantUnavailable without torchao, a C++ compiler or an x86 CPU."""
+    if find_spec("torchao") is None:
+        raise VariantUnavailable(
+            "int8_static", "torchao is not installed", "pip install 'pytest-energy[tsbench]'"
+        )
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise VariantUnavailable(
+            "int8_static",
+            f"its kernels are for x86, this is {platform.machine()}",
+            "run it on an x86 machine",
+        )
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise VariantUnavailable(
+            "int8_static",
+            f"inductor needs a C++ compiler and {compiler} is not on the PATH",
+            "apt-get install g++, or set CXX",
+        )
+
+
+def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
+    """The quantized model, compiled for exactly this batch size; from the cache if it is there."""
+    import torch
+
+    from tsbench import cache
+
+    path = cache.folder() / "compiled" / f"{data.name}-int8_static-{_key(model, data, batch_cases)}.pt2"
+    with _known_warnings():
+        if not path.is_file():
+            converted = quantize(model, data, batch_cases)
+            cache.write_atomically(path, _compile(converted, _example(data, batch_cases)))
+        return torch._inductor.aoti_load_package(str(path))
+
+
+def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
+    """The converted graph, before compiling: quantize and dequantize around every operator."""
+    import numpy as np
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+        X86InductorQuantizer,
+        get_default_x86_inductor_quantization_config,
+    )
+
+    from tsbench.evaluate import batched_logits
+    from tsbench.model import to_plain
+
+    order = np.random.default_rng(CALIBRATION_SEED).permutation(len(data.train_x))
+    calibration_x = torch.from_numpy(data.train_x[order[:CALIBRATION_CASES]])
+    with torch.no_grad():
+        exported = torch.export.export(to_plain(model).eval(), (_example(data, batch_cases),))
+        quantizer = X86InductorQuantizer()
+        quantizer.set_global(get_default_x86_inductor_quantization_config())
+        observed = prepare_pt2e(exported.module(), quantizer)
+        batched_logits(observed, calibration_x, batch_cases)
+        return convert_pt2e(observed)
+
+
+def _compile(converted: nn.Module, example: object) -> bytes:
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "model.pt2"
+        # freezing folds the weights' quantization into constants, which is what lets
+        # inductor choose oneDNN's prepacked int8 kernels.
+        with torch._inductor.config.patch(freezing=True):
+            program = torch.export.export(converted, (example,))
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+        return path.read_bytes()
+
+
+def _example(data: Prepared, batch_cases: int) -> object:
+    import torch
+
+    return torch.from_numpy(data.train_x[:1]).expand(batch_cases, -1, -1).contiguous()
+
+
+def _key(model: Classifier, data: Prepared, batch_cases: int) -> str:
+    """Differs with the weights, the data, the batch, the libraries, and what the CPU can do."""
+    import torch
+    import torchao
+
+    from tsbench.train import cache_key, weights_sha256
+
+    return cache_key(
+        data,
+        weights=weights_sha256(model),
+        batch_cases=batch_cases,
+        calibration_cases=CALIBRATION_CASES,
+        build=BUILD_VERSION,
+        libraries=[str(torch.__version__), str(torchao.__version__)],
+        cpu=_cpu_flags_sha256(),  # compiled for this CPU: elsewhere it could be an illegal instruction
+    )
+
+
+def _cpu_flags_sha256() -> str:
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = ""
+    if cpuinfo.is_file():
+        flags = next((s for s in cpuinfo.read_text().splitlines() if s.startswith("flags")), "")
+    capability = torch.backends.cpu.get_cpu_capability()
+    return hashlib.sha256(f"{capability} {flags}".encode()).hexdigest()
+
+
+@contextmanager
+def _known_warnings() -> Iterator[None]:
+    """Silences what torch 2.13 and torchao 0.18 warn of in each other's code, and only that."""
+    with warnings.catch_warnings():
+        # torchao decorates functions with torch.jit when it is imported.
+        warnings.filterwarnings("ignore", "`torch.jit.*` is deprecated", DeprecationWarning)
+        # inductor's lowering of quantized Linears copies zero points with torch.tensor.
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        yield
+
+
+VARIANT = Variant(
+    "int8_static", "int8 weights and activations, calibrated, compiled by inductor",
+    ("torch", "torchao", "g++"), check, make,
+)

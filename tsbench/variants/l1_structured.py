@@ -1,0 +1,136 @@
+"""Structured magnitude pruning: whole attention heads and feed-forward channels removed.
+
+What has the smallest L1 norm goes, layer by layer; the remaining weights are copied into
+smaller Linears, and a short fine-tune, cached, makes up for the loss.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tsbench.variants import Variant, needs_nothing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsbench.model import Classifier, PlainEncoderLayer
+    from tsbench.train import Prepared
+
+REMOVED_SHARE = 0.5  # of the heads, and of the feed-forward channels, of every layer
+FINE_TUNE_EPOCHS = 12  # a fifth of PLAID's training
+FINE_TUNE_LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
+
+
+def prune(model: Classifier, removed_share: float) -> Classifier:
+    """A copy of the model with that share of heads and feed-forward channels cut out.
+
+    Every layer keeps at least one head and one channel.
+    """
+    from torch import nn
+
+    from tsbench.model import to_plain
+
+    slim = to_plain(model)
+    slim.encoder = nn.Sequential(
+        *(
+            _cut(layer, *(_keep(scores, removed_share) for scores in importances(layer)))
+            for layer in slim.encoder
+        )
+    )
+    return slim.eval()
+
+
+def importances(layer: PlainEncoderLayer) -> tuple[Tensor, Tensor]:
+    """L1 norms of the layer's heads (n_heads,) and feed-forward channels (ff_dim,).
+
+    A head's weights are its rows of q, k and v and its columns of the output projection; a
+    channel's, its row of the first Linear and its column of the second.
+    """
+    per_head = layer.qkv.weight.view(3, layer.n_heads, layer.head_dim, -1)
+    out = layer.out.weight.view(-1, layer.n_heads, layer.head_dim)
+    heads = per_head.abs().sum(dim=(0, 2, 3)) + out.abs().sum(dim=(0, 2))
+    channels = layer.ff1.weight.abs().sum(dim=1) + layer.ff2.weight.abs().sum(dim=0)
+    return heads.detach(), channels.detach()
+
+
+def masked(model: Classifier, removed_share: float) -> Classifier:
+    """The same pruning with zeros in place of what `prune` cuts out: same logits, same size."""
+    import torch
+
+    from tsbench.model import to_plain
+
+    plain = to_plain(model)
+    with torch.no_grad():
+        for layer in plain.encoder:
+            heads, channels = (_keep(scores, removed_share) for scores in importances(layer))
+            head_mask = torch.zeros(layer.n_heads)
+            head_mask[heads] = 1
+            # A head adds to the output only through its columns of `out`, a channel through `ff2`.
+            layer.out.weight *= head_mask.repeat_interleave(layer.head_dim)
+            channel_mask = torch.zeros(layer.ff2.in_features)
+            channel_mask[channels] = 1
+            layer.ff2.weight *= channel_mask
+    return plain.eval()
+
+
+def fine_tuned(slim: Classifier, data: Prepared) -> Classifier:
+    """A fine-tuned copy of the pruned model; from the cache where this was done before."""
+    from tsbench import cache, checkpoints
+    from tsbench.train import Recipe, cache_key, fit, weights_sha256
+
+    recipe = Recipe(epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_LEARNING_RATE)
+    key = cache_key(data, weights=weights_sha256(slim), recipe=asdict(recipe))
+    path = cache.folder() / "models" / f"{data.name}-l1_structured-{key}.safetensors"
+    tuned = deepcopy(slim)
+    if path.is_file():
+        checkpoints.load_weights(path, tuned)
+    else:
+        fit(tuned, data, recipe)
+        checkpoints.save_weights(path, tuned, {"recipe": asdict(recipe)})
+    return tuned
+
+
+def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:
+    """The model pruned by REMOVED_SHARE and fine-tuned on the training split."""
+    return fine_tuned(prune(model, REMOVED_SHARE), data)
+
+
+def _keep(scores: Tensor, removed_share: float) -> Tensor:
+    """Indices of what stays, in their old order."""
+    n_kept = max(len(scores) - round(removed_share * len(scores)), 1)
+    return scores.argsort(descending=True, stable=True)[:n_kept].sort().values
+
+
+def _cut(layer: PlainEncoderLayer, heads: Tensor, channels: Tensor) -> PlainEncoderLayer:
+    import torch
+
+    from tsbench.model import PlainEncoderLayer
+
+    d_model = layer.qkv.in_features
+    slim = PlainEncoderLayer(d_model, len(heads), layer.head_dim, len(channels), layer.dropout)
+    slim.norm1.load_state_dict(layer.norm1.state_dict())
+    slim.norm2.load_state_dict(layer.norm2.state_dict())
+    # Rows of one head within q, k or v; the three parts follow each other in `qkv`.
+    rows = (heads[:, None] * layer.head_dim + torch.arange(layer.head_dim)).flatten()
+    width = layer.n_heads * layer.head_dim
+    all_rows = torch.cat([rows, rows + width, rows + 2 * width])
+    with torch.no_grad():
+        _fill(slim.qkv, layer.qkv.weight[all_rows], layer.qkv.bias[all_rows])
+        _fill(slim.out, layer.out.weight[:, rows], layer.out.bias)
+        _fill(slim.ff1, layer.ff1.weight[channels], layer.ff1.bias[channels])
+        _fill(slim.ff2, layer.ff2.weight[:, channels], layer.ff2.bias)
+    return slim
+
+
+def _fill(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
+
+
+VARIANT = Variant(
+    "l1_structured",
+    f"{REMOVED_SHARE:.0%} of heads and feed-forward channels cut out, then fine-tuned",
+    ("torch",), needs_nothing, make,
+)
