@@ -65,15 +65,12 @@ def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     model.eval()
 
 
-def shipped(dataset: str, config: str) -> Path:
-    """The path of a checkpoint in this package. Raises CheckpointError where there is none."""
+def shipped(dataset: str, config: str) -> Path | None:
+    """The path of the checkpoint in this package, or None where there is none."""
     for path in list_shipped():
         if path.stem.lower() == f"{dataset}-{config}".lower():
             return path
-    raise CheckpointError(
-        SHIPPED_FOLDER / f"{dataset}-{config}.safetensors",
-        f"not shipped; train it: tsbench train {dataset} {config}",
-    )
+    return None
 
 
 def list_shipped() -> list[Path]:

@@ -1,0 +1,175 @@
+"""The command `tsbench`: train a model, list models, list variants."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from tsbench import variants
+from tsbench.errors import TsbenchError, VariantUnavailable
+
+if TYPE_CHECKING:
+    from tsbench.train import EpochReport
+
+USER_ERROR = 2  # argparse's own exit code for a wrong command line
+VALIDATION_SHARE = 0.3  # 161 of PLAID's 537 training cases: one is .6 points
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit code, 2 for what the user can put right."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except TsbenchError as error:
+        print(f"tsbench: error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tsbench", description="Time-series transformers, and ways of compressing them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train a model, or take it from the cache")
+    train.add_argument("dataset", metavar="DATASET", help="for example PLAID")
+    train.add_argument("config", metavar="CONFIG", help="t1 or t2")
+    train.add_argument("--seed", type=int, help="of initial weights and of shuffling (default 0)")
+    train.add_argument("--epochs", type=_positive, help="instead of the dataset's own number")
+    train.add_argument(
+        "--validate",
+        action="store_true",
+        help=f"hold {VALIDATION_SHARE:.0%} of the training cases out and report accuracy on them",
+    )
+    train.add_argument("--output", type=Path, help="a .safetensors file; a model card goes beside it")
+    train.set_defaults(run=_train)
+    models = commands.add_parser("models", help="list the models that come with tsbench")
+    models.set_defaults(run=_models)
+    listing = commands.add_parser("variants", help="list the ways of compressing a model")
+    listing.set_defaults(run=_variants)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _train(options: argparse.Namespace) -> int:
+    from tsbench import checkpoints, datasets
+    from tsbench.evaluate import accuracy, batched_logits
+    from tsbench.model import config_for, parameter_count
+    from tsbench.modelcard import write_card
+    from tsbench.recipes import plan_for
+    from tsbench.train import about_training, cached_path, prepare, train_cached
+
+    if options.output is not None and options.output.suffix != ".safetensors":
+        raise TsbenchError(f"--output must end in .safetensors, got {options.output}")
+    dataset = datasets.load(options.dataset)
+    plan = plan_for(dataset)
+    changes = {"seed": options.seed, "epochs": options.epochs}
+    recipe = replace(plan.recipe, **{k: v for k, v in changes.items() if v is not None})
+    if options.validate:
+        recipe = replace(recipe, validation_share=VALIDATION_SHARE)
+    config = config_for(
+        options.config, 2 * dataset.channels, plan.timepoints, len(dataset.classes)
+    )
+    data = prepare(dataset, plan.timepoints)
+    console = Console()
+    with _progress(console, recipe.epochs) as on_epoch:
+        result = train_cached(data, config, recipe, on_epoch)
+    took = "from the cache" if result.cpu_seconds is None else f"{result.cpu_seconds:.0f} CPU-seconds"
+    console.print(
+        f"{data.name} {options.config}: {parameter_count(result.model)} parameters, {took}",
+        highlight=False,
+    )
+    if options.validate:
+        # The test accuracy stays unseen while a recipe is being chosen.
+        console.print(f"validation accuracy {result.validation_accuracy:.4f}", highlight=False)
+    else:
+        test_accuracy = accuracy(batched_logits(result.model, data.test_x), data.test_y)
+        console.print(f"test accuracy {test_accuracy:.4f}", highlight=False)
+    console.print(str(cached_path(data, config, recipe)), highlight=False, soft_wrap=True)
+    if options.output is not None:
+        about = about_training(data, result)
+        checkpoints.save(options.output, result.model, about)
+        if not options.validate:
+            write_card(options.output, options.config, data, test_accuracy)
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from tsbench import checkpoints
+
+    table = Table("model", "layers", "heads", "seed", "KiB", "trained on")
+    for path in checkpoints.list_shipped():
+        config, about = checkpoints.read_about(path)
+        size_kib = path.stat().st_size / 1024
+        table.add_row(
+            path.stem,
+            str(config.n_layers),
+            str(config.n_heads),
+            str(about["recipe"]["seed"]),
+            f"{size_kib:.0f}",
+            f"{about['dataset']}, {len(about['classes'])} classes",
+        )
+    Console().print(table)
+    return 0
+
+
+def _variants(options: argparse.Namespace) -> int:
+    table = Table("variant", "what it is", "needs", "here")
+    for name in variants.names():
+        variant = variants.get(name)
+        try:
+            variant.check()
+            here = "yes"
+        except VariantUnavailable as error:
+            here = f"no: {error.reason}; {error.remedy}"
+        table.add_row(name, variant.summary, ", ".join(variant.needs), here)
+    Console().print(table)
+    return 0
+
+
+@contextmanager
+def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
+    """A bar with loss, validation accuracy and time left; off a terminal, a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]}  validation {task.fields[validation]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("train", total=n_epochs, loss="-", validation="-")
+
+        def on_epoch(report: EpochReport) -> None:
+            validation = (
+                "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
+            )
+            bar.update(task, completed=report.epoch, loss=f"{report.loss:.3f}", validation=validation)
+            if not console.is_terminal and (report.epoch % 10 == 0 or report.epoch == n_epochs):
+                console.print(
+                    f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  "
+                    f"validation {validation}",
+                    highlight=False,
+                )
+
+        yield on_epoch
+
+
+if __name__ == "__main__":
+    sys.exit(main())

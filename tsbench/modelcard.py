@@ -1,0 +1,39 @@
+"""The model card that stands beside a checkpoint: where it came from and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsbench import cache, checkpoints
+from tsbench.train import Prepared
+
+
+def write_card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> None:
+    """Writes `path` with the suffix `.md`, from what the checkpoint says and its accuracy."""
+    cache.write_atomically(
+        path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode()
+    )
+
+
+def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> str:
+    """The card's text: Markdown."""
+    config, about = checkpoints.read_about(path)
+    recipe = about["recipe"]
+    cpu_seconds = about["cpu_seconds"]
+    cost = "not known (from the cache)" if cpu_seconds is None else f"{cpu_seconds:.0f}"
+    rows = {
+        "data": f"{data.name}, default split: {len(data.train_x)} training and "
+        f"{len(data.test_x)} test cases, {len(data.classes)} classes",
+        "data SHA-256": f"`{about['data_sha256']}`",
+        "input": f"{config.in_channels} × {config.timepoints} (`tsbench.preprocess.to_array`)",
+        "model": f"{config_name}: {config.n_layers} layers, {config.n_heads} heads, "
+        f"d_model {config.d_model}, feed-forward {config.ff_dim}",
+        "seed": recipe["seed"],
+        "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "seed"),
+        "training CPU-seconds": f"{cost} (one thread, torch {about['torch_version']})",
+        "test accuracy": f"{test_accuracy:.4f} (one seed; the test split chose nothing)",
+        "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "
+        f"--epochs {recipe['epochs']} --output {path.name}`",
+    }
+    lines = [f"# {path.stem}", "", "| | |", "|---|---|"]
+    return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()]) + "\n"
