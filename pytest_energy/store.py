@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pytest_energy.errors import RunUnreadable
 from pytest_energy.figures import figures
+from pytest_energy.gpsup import gps_up
 from pytest_energy.machine import fingerprint
 from pytest_energy.reading import (
+    ORDERS,
     Block,
     Comparison,
     Domain,
     Interval,
     Measurement,
     MeterInfo,
+    Provenance,
     Quality,
     Result,
     Verdict,
+    VerdictName,
     Window,
 )
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
+MAX_FLOAT = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,11 @@ def read_run(path: str | Path) -> Run:
     """The run in a file. Raises `RunUnreadable`, naming the file and what is wrong with it."""
     try:
         text = Path(path).read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise RunUnreadable(f"{path}: cannot be read: {error}") from None
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunUnreadable(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict) or "benchmarks" not in document:
         raise RunUnreadable(f"{path}: not a run of pytest-benchmark: it has no key 'benchmarks'")
@@ -96,33 +102,43 @@ def read_run(path: str | Path) -> Run:
         if ours["schema"] != SCHEMA:
             raise RunUnreadable(f"{path}: schema {ours['schema']!r}, and this version reads {SCHEMA}")
         meters = {meter.name: meter for meter in map(_meter_in, ours["meters"])}
-        idle = tuple(_window_in(window) for window in ours.get("idle", []))
+        saved_idle = ours.get("idle", [])
         results = tuple(
-            _result_in(benchmark, meters, idle) for benchmark in document["benchmarks"] if benchmark.get("energy") is not None
+            _result_in(benchmark, meters, saved_idle)
+            for benchmark in document["benchmarks"]
+            if benchmark.get("energy") is not None
         )
-        return Run(str(path), ours["machine"], results, document.get("commit_info", {}), document.get("datetime", ""))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunUnreadable(f"{path}: broken: {type(error).__name__}: {error}") from None
+        return Run(
+            str(path),
+            _as(dict, ours["machine"]),
+            results,
+            _as(dict, document.get("commit_info") or {}),
+            _as(str, document.get("datetime") or ""),
+        )
+    except KeyError as error:
+        raise RunUnreadable(f"{path}: broken: no key {error} where there must be one") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunUnreadable(f"{path}: broken: {error}") from None
 
 
-def _result_in(benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], idle: tuple[Window, ...]) -> Result:
-    ours = benchmark["energy"]
-    measurement = Measurement(
-        benchmark["fullname"],
-        meters[ours["meter"]],
-        tuple(_window_in(window) for window in ours["windows"]),
-        idle,
-        tuple(ours["warnings"]),
-    )
-    if not measurement.windows:
-        raise ValueError(f"{benchmark['fullname']} has no windows")
+def _result_in(benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: list[Any]) -> Result:
+    ours, name = benchmark["energy"], _as(str, benchmark["fullname"])
+    if ours["meter"] not in meters:
+        raise ValueError(f"{name} was measured by {ours['meter']!r}, which is not among the meters {sorted(meters)}")
+    meter = meters[ours["meter"]]
+    if ours["provenance"] != meter.provenance:
+        raise ValueError(f"{name} is {ours['provenance']!r}, and its meter {meter.name} {meter.provenance!r}")
+    windows = tuple(_window_in(window, meter, fewest_calls=1) for window in ours["windows"])
+    if not windows:
+        raise ValueError(f"{name} has no windows")
+    idle = tuple(_window_in(window, meter, fewest_calls=0) for window in saved_idle)
     return Result(
-        benchmark["fullname"],
-        measurement,
-        _comparison_in(ours["versus"]),
-        tuple(Quality(name, _number(q["value"]), q["floor"]) for name, q in ours["quality"].items()),
-        tuple(Verdict(v["metric"], v["verdict"], v["reason"]) for v in ours["verdicts"]),
-        benchmark.get("group"),
+        name,
+        Measurement(name, meter, windows, idle, tuple(_as(str, warning) for warning in ours["warnings"])),
+        _comparison_in(ours["versus"], meter),
+        tuple(_quality_in(name, saved) for name, saved in ours["quality"].items()),
+        tuple(_verdict_in(saved) for saved in ours["verdicts"]),
+        _as((str, type(None)), benchmark.get("group")),
     )
 
 
@@ -139,17 +155,18 @@ def _meter_out(meter: MeterInfo) -> dict[str, Any]:
 
 
 def _meter_in(saved: Mapping[str, Any]) -> MeterInfo:
-    if saved["provenance"] not in ("measured", "estimated"):
-        raise ValueError(f"provenance {saved['provenance']!r}")
     low, high = saved["band"]
+    domains = tuple(Domain(_as(str, domain["name"]), _as((str, type(None)), domain["parent"])) for domain in saved["domains"])
+    if all(domain.parent is not None for domain in domains):
+        raise ValueError(f"no domain of the meter {saved['name']!r} stands for itself")
     return MeterInfo(
-        saved["name"],
-        saved["provenance"],
-        tuple(Domain(domain["name"], domain["parent"]) for domain in saved["domains"]),
-        float(saved["update_interval_s"]),
-        float(saved["resolution_joules"]),
-        (float(low), float(high)),
-        tuple(saved["notes"]),
+        _as(str, saved["name"]),
+        _one_of(get_args(Provenance), saved["provenance"]),
+        domains,
+        _number(saved["update_interval_s"], 0),
+        _number(saved["resolution_joules"], 0),
+        (_number(low, 0), _number(high, 0)),
+        tuple(_as(str, note) for note in saved["notes"]),
     )
 
 
@@ -157,24 +174,39 @@ def _window_out(window: Window) -> list[Any]:
     return [window.seconds, window.joules, window.calls]
 
 
-def _window_in(saved: Any) -> Window:
+def _window_in(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     seconds, joules, calls = saved
-    if not (seconds > 0 and calls >= 0):
+    if joules.keys() != {domain.name for domain in meter.domains}:
+        raise ValueError(f"a window with joules of {sorted(joules)}, and the meter counts {[d.name for d in meter.domains]}")
+    if not _number(seconds, 0) > 0 or _number(calls, fewest_calls) != int(calls):
         raise ValueError(f"a window of {seconds!r} s and {calls!r} calls")
-    return Window(float(seconds), {name: float(value) for name, value in joules.items()}, int(calls))
+    # Not below 0: counters only go up.
+    return Window(float(seconds), {name: _number(value, 0) for name, value in joules.items()}, int(calls))
+
+
+def _as(kind: type | tuple[type, ...], value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} where a {getattr(kind, '__name__', 'text or null')} must be")
+    return value
+
+
+def _one_of(allowed: Sequence[str], value: Any) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{value!r} where one of {', '.join(allowed)} must be")
+    return value
+
+
+def _number(value: Any, lowest: float = -math.inf) -> float:
+    """Python's json reads NaN, Infinity and 1e999, and True is an int: none of them is a quantity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value or not abs(value) <= MAX_FLOAT:
+        raise ValueError(f"{value!r} where a finite number must be" + (f", {lowest} or more" if math.isfinite(lowest) else ""))
+    return float(value)
 
 
 def _interval_out(interval: Interval | None) -> dict[str, float | None] | None:
     if interval is None:
         return None
-    return {"value": interval.value, "low": interval.low, "high": _finite(interval.high)}
-
-
-def _interval_in(saved: Mapping[str, Any] | None) -> Interval | None:
-    if saved is None:
-        return None
-    high = saved["high"]
-    return Interval(float(saved["value"]), float(saved["low"]), math.inf if high is None else float(high))
+    return {"value": interval.value, "low": _finite(interval.low), "high": _finite(interval.high)}
 
 
 def _finite(value: float) -> float | None:
@@ -182,8 +214,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _quality_in(name: str, saved: Mapping[str, Any]) -> Quality:
+    value, floor = saved["value"], saved["floor"]
+    return Quality(name, math.nan if value is None else _number(value), None if floor is None else _number(floor))
+
+
+def _verdict_in(saved: Mapping[str, Any]) -> Verdict:
+    return Verdict(_as(str, saved["metric"]), _one_of(get_args(VerdictName), saved["verdict"]), _as(str, saved["reason"]))
 
 
 def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
@@ -200,18 +237,21 @@ def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
     }
 
 
-def _comparison_in(saved: Mapping[str, Any] | None) -> Comparison | None:
+def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
     if saved is None:
         return None
-    speedup = _interval_in(saved["speedup"])
-    if speedup is None:
-        raise ValueError("a comparison without a speedup")
+    blocks = tuple(_block_in(order, windows, meter) for order, windows in saved["blocks"])
+    confidence = _number(saved["confidence"])
+    if not blocks or not 0 < confidence < 1:
+        raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
+    # 1 - 0.99 is 0.010000000000000009.
+    ratios = gps_up(blocks, meter, round(1 - confidence, 12))
     return Comparison(
-        saved["baseline"],
-        speedup,
-        _interval_in(saved["greenup"]),
-        _interval_in(saved["powerup"]),
-        saved["category"],
-        tuple(Block(order, tuple(_window_in(window) for window in windows)) for order, windows in saved["blocks"]),
-        float(saved["confidence"]),
+        _as(str, saved["baseline"]), ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, blocks, confidence
     )
+
+
+def _block_in(order: Any, windows: Any, meter: MeterInfo) -> Block:
+    if _as(str, order) not in ORDERS or len(windows) != len(order):
+        raise ValueError(f"a block {order!r} of {len(windows)} windows")
+    return Block(order, tuple(_window_in(window, meter, fewest_calls=1) for window in windows))
