@@ -66,7 +66,8 @@ class Gate:
             )
             verdicts = [*self._of_ratios(ratios, result.measurement.meter, evidence), *verdicts]
         elif self.thresholds is not None:
-            verdicts.append(Verdict("gps_up", "missed", "the gps_up marker asks for ratios, but the test never called energy.versus"))
+            reason = "the gps_up marker asks for ratios, but the test never called energy.versus"
+            verdicts.append(Verdict("gps_up", "missed", reason))
         return tuple(verdicts)
 
     def _of_ratios(self, ratios: GpsUp, meter: MeterInfo, evidence: str) -> Iterator[Verdict]:

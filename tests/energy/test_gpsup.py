@@ -21,7 +21,8 @@ joules = st.floats(1e-9, 1e6)
 # Of ordinary size, so that a product of two ratios is not lost in rounding.
 calls = st.integers(1, 10**6)
 windows = st.builds(window, seconds, joules, calls)
-blocks = st.lists(st.builds(Block, st.sampled_from(ORDERS), st.tuples(windows, windows, windows, windows)), min_size=1, max_size=20)
+four = st.tuples(windows, windows, windows, windows)
+blocks = st.lists(st.builds(Block, st.sampled_from(ORDERS), four), min_size=1, max_size=20)
 
 
 def test_examples():

@@ -73,8 +73,8 @@ def meters(draw: st.DrawFn) -> MeterInfo:
     names = draw(st.lists(texts, min_size=1, max_size=3, unique=True))
     domains = tuple(Domain(name, draw(st.sampled_from([None, names[0]])) if name != names[0] else None) for name in names)
     band = draw(st.floats(0.1, 1.0)), draw(st.floats(1.0, 10.0))
-    notes = tuple(draw(st.lists(texts, max_size=2)))
-    return MeterInfo(draw(texts), draw(st.sampled_from(["measured", "estimated"])), domains, draw(seconds), draw(joules), band, notes)
+    provenance, notes = draw(st.sampled_from(["measured", "estimated"])), tuple(draw(st.lists(texts, max_size=2)))
+    return MeterInfo(draw(texts), provenance, domains, draw(seconds), draw(joules), band, notes)
 
 
 @st.composite
