@@ -1,0 +1,61 @@
+"""Small data and a small model for the tests, and a cache of their own."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from tsbench import cache, datasets, train
+from tsbench.model import Classifier, ModelConfig
+
+TINY = ModelConfig(
+    in_channels=2, timepoints=64, n_classes=3, patch_timepoints=16,
+    stem_channels=8, d_model=16, n_layers=2, n_heads=4, ff_dim=32,
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv(cache.CACHE_FOLDER_VARIABLE, str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def plaid():
+    return datasets.load("PLAID")
+
+
+@pytest.fixture
+def tiny_model():
+    """An untrained model, in eval mode, its batch norms with statistics of some data."""
+    torch.manual_seed(0)
+    model = Classifier(TINY)
+    model(torch.randn(32, 2, 64))
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_data():
+    """Sine waves of three frequencies: easy to tell apart, quick to learn."""
+    rng = np.random.default_rng(0)
+
+    def split(n_cases):
+        labels = np.arange(n_cases) % 3
+        times = np.arange(64) / 64
+        waves = [np.sin(2 * np.pi * (3 * label + 2) * times + rng.uniform(0, 6)) for label in labels]
+        noisy = np.array(waves)[:, None] + rng.normal(0, 0.1, (n_cases, 1, 64))
+        return datasets.Split(tuple(noisy), labels)
+
+    made = datasets.Dataset("Waves", ("a", "b", "c"), split(48), split(30), source=None)
+    return train.prepare(made, 64)
+
+
+@pytest.fixture(scope="session")
+def refrigeration_devices():
+    """Only where someone has it: it cannot be downloaded in a test."""
+    if not os.environ.get(datasets.DATA_FOLDER_VARIABLE):
+        pytest.skip("set TSBENCH_DATA to a UCR folder that holds RefrigerationDevices")
+    return datasets.load("RefrigerationDevices")
