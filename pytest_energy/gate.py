@@ -85,7 +85,7 @@ class Gate:
             elif threshold is not None:
                 yield _against_threshold(metric, ratio, threshold, evidence)
             else:
-                yield _against_tolerance(metric, ratio, self.tolerance, evidence)
+                yield against_tolerance(metric, ratio, self.tolerance, evidence)
         if self.thresholds == Thresholds():
             yield Verdict("gps_up", "not gated", "the gps_up marker names no threshold: shown only")
 
@@ -117,7 +117,8 @@ def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence:
     return Verdict(metric, "inconclusive", text)
 
 
-def _against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: str) -> Verdict:
+def against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: str) -> Verdict:
+    """The verdict on baseline / candidate where no threshold is asked: the whole interval has to lie on one side."""
     text = f"{metric} {show(ratio)} at a tolerance of {tolerance:.1%} ({evidence})"
     lowest, highest = 1 / (1 + tolerance), 1 + tolerance
     if ratio.high < lowest:
