@@ -50,12 +50,17 @@ class Workshop:
         return train_cached(data, shape, plan.recipe).model
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
-        built = variants.get(variant).build(
+        return variants.get(variant).build(
             self.model(dataset, config), self.data(dataset), batch_cases
         )
-        return built
 
-    def _quality(self, dataset: str, config: str, variant: str, batch_cases: int) -> tuple[float, float]:
+    def another_fp32(self, dataset: str, config: str, batch_cases: int) -> Classify:
+        """A second copy of the baseline, never the cached one."""
+        return self._variant(dataset, config, "fp32", batch_cases)
+
+    def _quality(
+        self, dataset: str, config: str, variant: str, batch_cases: int
+    ) -> tuple[float, float]:
         """Accuracy, and agreement with fp32's predictions, on the whole test split.
 
         Per batch size too: a variant calibrated and compiled for another batch size is

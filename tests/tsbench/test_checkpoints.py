@@ -1,0 +1,101 @@
+"""Checkpoints: there and back, and what happens to damaged ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsbench import cache, checkpoints
+from tsbench.errors import CheckpointError
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_model):
+    path = tmp_path / "tiny.safetensors"
+    checkpoints.save(path, tiny_model, {"seed": 0})
+    return path
+
+
+def test_there_and_back(saved, tiny_model):
+    found = checkpoints.load(saved)
+    assert found.about == {"seed": 0}
+    assert found.model.config == tiny_model.config
+    assert not found.model.training
+    x = torch.randn(3, 2, 64)
+    with torch.inference_mode():
+        assert torch.equal(found.model(x), tiny_model(x))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 100, 5000])
+def test_a_file_cut_short_is_named(saved, n_bytes):
+    saved.write_bytes(saved.read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: corrupt"):
+        checkpoints.load(saved)
+
+
+def test_a_pickle_is_not_loaded(saved):
+    torch.save({"a": torch.zeros(2)}, saved)
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: corrupt, or not safetensors"):
+        checkpoints.load(saved)
+
+
+def test_weights_of_another_shape_are_named(saved, tiny_model):
+    config = {**vars(tiny_model.config), "d_model": 32}
+    checkpoints.save_weights(saved, tiny_model, {"config": config, "about": {}})
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: weights do not fit"):
+        checkpoints.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("about", "problem"),
+    [({}, "metadata"), ({"config": {"layers": 3}, "about": {}}, "layers"), ({"config": 3, "about": {}}, "metadata")],
+)
+def test_metadata_that_is_no_config_is_an_error(saved, tiny_model, about, problem):
+    checkpoints.save_weights(saved, tiny_model, about)
+    with pytest.raises(CheckpointError, match=rf"tiny\.safetensors: .*{problem}"):
+        checkpoints.load(saved)
+
+
+def test_a_safetensors_file_of_someone_else_is_an_error(saved):
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(2)}, saved)
+    with pytest.raises(CheckpointError, match="format None"):
+        checkpoints.load(saved)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such file"):
+        checkpoints.load(tmp_path / "gone.safetensors")
+
+
+def test_shipped_models_load_and_have_cards():
+    paths = checkpoints.list_shipped()
+    assert {path.stem for path in paths} >= {"PLAID-t1", "RefrigerationDevices-t1"}
+    for path in paths:
+        checkpoints.load(path)
+        card = path.with_suffix(".md").read_text()
+        assert f"# {path.stem}" in card
+        assert "| command | `tsbench train" in card
+    assert checkpoints.shipped("PLAID", "t9") is None
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "file"
+    cache.write_atomically(path, b"old")
+
+    def full(descriptor):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(cache.os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        cache.write_atomically(path, b"new")
+    assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("file", b"old")]
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TSBENCH_CACHE", str(tmp_path / "a"))
+    assert cache.folder() == tmp_path / "a"
+    monkeypatch.delenv("TSBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache.folder() == tmp_path / "b" / "tsbench"

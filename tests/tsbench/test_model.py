@@ -1,0 +1,107 @@
+"""The classifier against torch's own layers as oracle."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.tsbench.conftest import TINY
+from tsbench.errors import UnknownName
+from tsbench.model import (
+    CONFIGS,
+    Classifier,
+    ModelConfig,
+    PlainEncoderLayer,
+    config_for,
+    parameter_count,
+    to_plain,
+)
+
+# float32 sums of up to 128 terms in another order.
+TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
+
+
+def test_the_forward_is_stock_encoder_and_head(tiny_model):
+    """Rebuilt from torch's layers and our state_dict, without our forward."""
+    c = TINY
+    layer = nn.TransformerEncoderLayer(
+        c.d_model, c.n_heads, c.ff_dim, 0.0, "gelu", batch_first=True, norm_first=True
+    )
+    oracle = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False).eval()
+    oracle.load_state_dict(tiny_model.encoder.state_dict())
+    x = torch.randn(5, 2, 64)
+    with torch.no_grad():
+        patches = tiny_model.patch(tiny_model.stem(x)).mT
+        assert patches.shape == (5, c.n_patches, c.d_model)
+        features = tiny_model.norm(oracle(patches + tiny_model.position).mean(1))
+        expected = features @ tiny_model.head.weight.T + tiny_model.head.bias
+        torch.testing.assert_close(tiny_model(x), expected, **TOLERANCE)
+    with torch.inference_mode():  # the fast path
+        torch.testing.assert_close(tiny_model(x), expected, **TOLERANCE)
+
+
+def test_stock_layers_start_from_different_weights():
+    first, second = Classifier(TINY).encoder.layers
+    assert not torch.equal(first.linear1.weight, second.linear1.weight)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n_heads=st.sampled_from([1, 2, 4, 8]),
+    head_dim=st.integers(1, 8),
+    ff_dim=st.integers(1, 20),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 9)),
+    seed=st.integers(0, 1000),
+)
+def test_a_plain_layer_equals_the_stock_layer(n_heads, head_dim, ff_dim, shape, seed):
+    torch.manual_seed(seed)
+    d_model = n_heads * head_dim
+    stock = nn.TransformerEncoderLayer(
+        d_model, n_heads, ff_dim, 0.0, "gelu", batch_first=True, norm_first=True
+    )
+    plain = PlainEncoderLayer.from_stock(stock)
+    x = torch.randn(*shape, d_model)
+    torch.testing.assert_close(plain(x), stock(x), **TOLERANCE)
+    assert parameter_count(plain) == parameter_count(stock)
+
+
+def test_to_plain_computes_the_same_and_shares_nothing(tiny_model):
+    plain = to_plain(tiny_model)
+    x = torch.randn(4, 2, 64)
+    with torch.inference_mode():
+        before = tiny_model(x)
+        torch.testing.assert_close(plain(x), before, **TOLERANCE)
+        for parameter in plain.parameters():
+            parameter.zero_()
+        assert torch.equal(tiny_model(x), before)
+    assert parameter_count(plain) == parameter_count(tiny_model)
+
+
+@pytest.mark.parametrize(("name", "n_layers", "n_heads"), [("t1", 8, 8), ("T2", 12, 16)])
+def test_the_papers_configs(name, n_layers, n_heads):
+    config = config_for(name, 2, 512, 11)
+    model = Classifier(config)
+    assert len(model.encoder.layers) == n_layers
+    assert model.encoder.layers[0].self_attn.num_heads == n_heads
+    assert model.eval()(torch.zeros(1, 2, 512)).shape == (1, 11)
+
+
+def test_an_unknown_config_names_the_known_ones():
+    with pytest.raises(UnknownName, match=", ".join(CONFIGS)):
+        config_for("t9", 2, 512, 11)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("timepoints", 500, "multiple of patch_timepoints"),
+        ("n_heads", 7, "multiple of n_heads"),
+        ("patch_timepoints", 2, "stem's stride"),
+    ],
+)
+def test_shapes_that_do_not_divide_are_errors(field, value, problem):
+    with pytest.raises(ValueError, match=problem):
+        ModelConfig(**{field: value})

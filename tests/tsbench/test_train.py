@@ -1,0 +1,137 @@
+"""Training: the same each time, cached, and never from the test split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tsbench.conftest import TINY
+from tsbench import checkpoints, train
+from tsbench.evaluate import accuracy, agreement, batched_logits
+
+RECIPE = train.Recipe(epochs=6, batch_cases=8)
+
+
+def _weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny_data):
+    first = _weights(train.train(tiny_data, TINY, RECIPE).model)
+    torch.manual_seed(99)  # what happened before must not matter
+    torch.rand(3)
+    assert _equal(first, _weights(train.train(tiny_data, TINY, RECIPE).model))
+    assert not _equal(first, _weights(train.train(tiny_data, TINY, replace(RECIPE, seed=1)).model))
+
+
+def test_dropout_is_deterministic_too(tiny_data):
+    config = replace(TINY, dropout=0.2)
+    first, second = (_weights(train.train(tiny_data, config, RECIPE).model) for _ in range(2))
+    assert _equal(first, second)
+
+
+def test_it_learns_what_can_be_learnt(tiny_data):
+    model = train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model
+    assert not model.training
+    assert accuracy(batched_logits(model, tiny_data.test_x), tiny_data.test_y) > 0.9
+
+
+def test_the_test_split_does_not_matter(tiny_data):
+    blind = replace(tiny_data, test_x=tiny_data.test_x * 0, test_y=tiny_data.test_y * 0)
+    assert _equal(
+        _weights(train.train(tiny_data, TINY, RECIPE).model),
+        _weights(train.train(blind, TINY, RECIPE).model),
+    )
+
+
+def test_threads_and_generator_are_left_as_they_were(tiny_data):
+    n_threads = torch.get_num_threads()
+    state = torch.get_rng_state()
+    train.train(tiny_data, TINY, replace(RECIPE, epochs=1))
+    assert torch.get_num_threads() == n_threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_epoch_is_reported(tiny_data):
+    reports = []
+    recipe = replace(RECIPE, validation_share=0.25)
+    result = train.train(tiny_data, TINY, recipe, reports.append)
+    assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1].loss < reports[0].loss
+    assert result.validation_accuracy == reports[-1].validation_accuracy
+    assert 0 <= result.validation_accuracy <= 1
+
+
+def test_cached_the_second_time(tiny_data):
+    first = train.train_cached(tiny_data, TINY, RECIPE)
+    path = train.cached_path(tiny_data, TINY, RECIPE)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # and nothing half-written
+    again = train.train_cached(tiny_data, TINY, RECIPE)
+    assert (first.cpu_seconds is None, again.cpu_seconds) == (False, None)
+    assert _equal(_weights(first.model), _weights(again.model))
+
+
+def test_the_cache_key_follows_data_config_and_recipe(tiny_data):
+    paths = {
+        train.cached_path(tiny_data, TINY, RECIPE),
+        train.cached_path(replace(tiny_data, fingerprint="other"), TINY, RECIPE),
+        train.cached_path(tiny_data, replace(TINY, n_layers=1), RECIPE),
+        train.cached_path(tiny_data, TINY, replace(RECIPE, seed=1)),
+    }
+    assert len(paths) == 4
+
+
+def test_the_learning_rate_rises_then_falls_to_almost_nothing():
+    rates = [train.learning_rate(step, 100, train.Recipe()) for step in range(100)]
+    peak = int(np.argmax(rates))
+    assert peak in (9, 10)
+    assert max(rates) == pytest.approx(train.Recipe().learning_rate)
+    assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[10:]) < 0).all()
+    assert 0 < rates[-1] < 1e-3 * max(rates)
+
+
+@pytest.mark.parametrize("batch_cases", [1, 7, 30, 64])
+def test_batched_logits_are_those_of_one_batch(tiny_model, tiny_data, batch_cases):
+    seen = []
+
+    def classify(x):
+        seen.append(len(x))
+        return tiny_model(x)
+
+    with torch.inference_mode():
+        expected = tiny_model(tiny_data.test_x)
+    logits = batched_logits(classify, tiny_data.test_x, batch_cases)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+    assert set(seen) == {batch_cases}
+
+
+def test_accuracy_and_agreement():
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0], [0.0, 0.1]])
+    assert accuracy(logits, torch.tensor([0, 1, 1, 1])) == 0.75
+    assert agreement(logits, -logits) == 0
+    assert agreement(logits, logits * 2) == 1
+
+
+def test_a_shipped_model_is_as_good_as_its_card_says(plaid):
+    path = checkpoints.shipped("plaid", "t1")
+    saved = checkpoints.load(path)
+    assert saved.about["data_sha256"] == plaid.fingerprint
+    data = train.prepare(plaid, saved.model.config.timepoints)
+    reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
+    assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()
+    assert reached >= 0.88
+
+
+def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices):
+    path = checkpoints.shipped("RefrigerationDevices", "t1")
+    saved = checkpoints.load(path)
+    data = train.prepare(refrigeration_devices, saved.model.config.timepoints)
+    reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
+    assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()
