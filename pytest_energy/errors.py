@@ -10,6 +10,7 @@
     ├── FixtureMisuse          the energy fixture used in a way that has no meaning
     └── RunError               a saved run
         ├── RunUnreadable      not a run, or a broken one: names the file
+        │   └── RunWithoutJoules   a run of pytest-benchmark's that was saved without --energy
         └── RunsIncomparable   another machine, another meter: names the difference
 
 The plugin turns ``OptionError`` and ``MeterUnavailable`` into ``pytest.UsageError`` (exit code 4).
@@ -56,6 +57,10 @@ class RunError(EnergyError):
 
 class RunUnreadable(RunError):
     """A file is not a saved run, or a broken one."""
+
+
+class RunWithoutJoules(RunUnreadable):
+    """A run of pytest-benchmark's that was saved without ``--energy``."""
 
 
 class RunsIncomparable(RunError):

@@ -49,8 +49,8 @@ class EnergyFixture:
     def quality(self, name: str, value: float, floor: float | None = None) -> None:
         """Say what must not be paid for energy; the test fails where ``value`` is under ``floor``."""
         quality = Quality(name, float(value), None if floor is None else float(floor))
-        if quality.floor is not None and math.isnan(quality.floor):
-            raise FixtureMisuse(f"the floor of {name!r} is not a number")
+        if quality.floor is not None and not math.isfinite(quality.floor):
+            raise FixtureMisuse(f"the floor of {name!r} must be a finite number, not {floor!r}")
         if self._recorder is not None:
             self._recorder.quality(quality)
         if quality.floor is not None and not quality.value >= quality.floor:

@@ -46,6 +46,11 @@ class Gate:
     tolerance: float = 0.03
     gate_estimates: bool = False
 
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether no marker asked for anything that has to be measured."""
+        return self.budget == Budget() and self.thresholds is None
+
     def decided(self, ratios: GpsUp, meter: MeterInfo) -> bool:
         """Whether more blocks are of no use: no verdict is inconclusive that they could still settle."""
         # A counter that stood still in one block leaves no greenup, and no later block mends that.

@@ -82,7 +82,7 @@ def measure(function: Callable, *args: object, meter: Meter | None = None, plan:
     Without ``meter``, opens `auto` and closes it again. Raises what ``function`` raises, and `MeterFailed`::
 
         measurement = measure(model, x)
-        joules_per_call(measurement).value
+        figures(measurement).joules.value
     """
     if meter is None:
         with open_meter() as opened:

@@ -35,6 +35,10 @@ class Setting:
     def ini(self) -> str:
         return "energy_" + self.name
 
+    @property
+    def ini_help(self) -> str:
+        return self.help.replace("%%", "%")  # only argparse takes a single one for a format
+
 
 SETTINGS = (
     Setting("meter", "Meter to use: auto, a name, NAME:ARGUMENT, or several with commas (default: auto).", "SPEC"),

@@ -32,10 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for setting in SETTINGS:
         if setting.metavar is None:
             group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
-            parser.addini(setting.ini, setting.help, type="bool", default=False)
+            parser.addini(setting.ini, setting.ini_help, type="bool", default=False)
         else:
             group.addoption(setting.flag, metavar=setting.metavar, default=None, help=setting.help)
-            parser.addini(setting.ini, setting.help, default="")
+            parser.addini(setting.ini, setting.ini_help, default="")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -59,7 +59,10 @@ def read_options(config: pytest.Config) -> Options:
     given = {}
     for setting in SETTINGS:
         value = config.getoption(setting.flag)
-        given[setting.name] = config.getini(setting.ini) if value is None else value
+        try:
+            given[setting.name] = config.getini(setting.ini) if value is None else value
+        except (ValueError, pytest.UsageError) as error:
+            raise OptionError(f"{setting.ini} in the ini file: {error}") from None
     return Options.of(config.getoption("--energy"), given)
 
 
@@ -157,7 +160,7 @@ def pytest_runtest_call(item: pytest.Item):
         if result is not None:
             item.config.stash[SESSION].results.append(result)
             save_with_benchmarks(item, result)
-    problems = unmet_floors(item) if result is None else complaints(item, result)
+    problems = complaints(item, result) if result is not None else unmet_floors(item) + unasked(item)
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
     return outcome
@@ -168,6 +171,13 @@ def unmet_floors(item: pytest.Item) -> list[str]:
     from pytest_energy.report.terminal import floor_complaint
 
     return [floor_complaint(quality) for quality in item.stash.get(FLOORS, [])]
+
+
+def unasked(item: pytest.Item) -> list[str]:
+    """A test whose marker asks for something, and that measured nothing, must not pass in silence."""
+    if SESSION not in item.config.stash or item.stash[GATE].asks_nothing:
+        return []
+    return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
 
 
 def complaints(item: pytest.Item, result) -> list[str]:

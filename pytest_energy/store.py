@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_energy.errors import RunUnreadable
+from pytest_energy.errors import RunUnreadable, RunWithoutJoules
 from pytest_energy.figures import figures
 from pytest_energy.gpsup import gps_up
 from pytest_energy.machine import fingerprint
@@ -96,7 +96,7 @@ def read_run(path: str | Path) -> Run:
     if not isinstance(document, dict) or "benchmarks" not in document:
         raise RunUnreadable(f"{path}: not a run of pytest-benchmark: it has no key 'benchmarks'")
     if "energy" not in document:
-        raise RunUnreadable(f"{path}: a run without joules: it was saved without --energy")
+        raise RunWithoutJoules(f"{path}: a run without joules: it was saved without --energy")
     try:
         ours = document["energy"]
         if ours["schema"] != SCHEMA:

@@ -16,10 +16,9 @@ from time import perf_counter
 from pytest_energy.gpsup import GpsUp, gps_up
 from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, take_window, warm_up
 from pytest_energy.meters import Meter, info, open_meter
-from pytest_energy.reading import Block, Comparison
+from pytest_energy.reading import ORDERS, Block, Comparison
 from pytest_energy.stats import blocks_needed
 
-ORDERS = ("ABBA", "BAAB")
 # More blocks narrow the interval by less than the machine's own bias between two identical functions.
 MOST_BLOCKS = 1000
 

@@ -143,7 +143,7 @@ def _closing(results: Sequence[Result], meter: MeterInfo) -> str:
         lines.append(f"Idle power: {digits(idle.value)} W {bounds(idle)}, {meter.provenance}; net = gross - idle power x seconds.")
     confidences = {result.comparison.confidence for result in results if result.comparison is not None}
     if confidences:
-        lines.append(f"Ratios: medians over blocks measured in turns, [{min(confidences):.0%} interval, valid at any stopping time].")
+        lines.append(f"Ratios: medians over blocks measured in turns, [{100 * min(confidences):.4g} % interval, valid at any stopping time].")
     reasons = Counter(v.reason for r in results for v in r.verdicts if v.verdict == "not gated")
     lines += [f"NOT GATED ({count}x): {reason}" for reason, count in reasons.items()]
     bare = sum(not result.verdicts for result in results)

@@ -163,6 +163,28 @@ def test_a_gps_up_marker_without_a_comparison_fails(suite):
     result.stdout.fnmatch_lines(["energy gate: gps_up missed: *never called energy.versus"])
 
 
+@pytest.mark.parametrize("signature", ["energy", ""])
+def test_a_marker_on_a_test_that_measures_nothing_fails(suite, signature):
+    suite.makepyfile(f"import pytest\n@pytest.mark.energy(max_joules=1)\ndef test_it({signature}): pass")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: a marker of this test asks for something, and the test measured nothing"])
+    suite.runpytest().assert_outcomes(passed=1)
+
+
+def test_a_floor_that_is_no_number_is_refused(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=float('inf'))")
+    result = suite.runpytest()
+    result.stdout.fnmatch_lines(["*FixtureMisuse: the floor of 'accuracy' must be a finite number, not inf"])
+
+
+def test_an_ini_switch_that_is_neither_on_nor_off_is_named(suite):
+    suite.makeini("[pytest]\nenergy_strict = maybe\n")
+    result = suite.runpytest()
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: energy_strict in the ini file: *maybe*"])
+
+
 def test_measuring_twice_in_one_test_is_refused(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work); energy(work)")
     result = suite.runpytest(*MEASURED)
