@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pytest_energy.errors import EnergyError
-from pytest_energy.meters import MeterSettings, survey
+from pytest_energy.compare import Rules, compare_saved
+from pytest_energy.errors import EnergyError, OptionError
+from pytest_energy.machine import fingerprint
+from pytest_energy.meters import AUTO, MeterSettings, survey
+from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
+from pytest_energy.report.compare_table import as_json, markdown, noise_report, terminal_table
 from pytest_energy.report.terminal import doctor_report
+from pytest_energy.saved import DEFAULT_LAST
 
 EXIT_OK, EXIT_UNUSABLE = 0, 2
 
@@ -34,19 +40,74 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--powercap-root", metavar="DIR", help="where the powercap tree is")
     doctor.add_argument("--hwmon-root", metavar="DIR", help="where the hwmon tree is")
     doctor.add_argument("--watts", metavar="IDLE,FULL", help="idle and full-load watts, for the estimate")
+    doctor.add_argument("--meter", metavar="SPEC", default=AUTO, help="for --noise: as --energy-meter (default: auto)")
+    doctor.add_argument("--noise", action="store_true", help="find the floor under comparisons of saved runs, and keep it")
+    doctor.add_argument(
+        "--noise-minutes", metavar="MINUTES", type=float, default=2.0, help="over how long (default: 2); longer sees slower drift"
+    )
     doctor.set_defaults(run=_doctor)
+    compare = commands.add_parser(
+        "compare", help="two saved runs, or two folders of them; exit 1: regressed, 2: not comparable, 3: inconclusive (--strict)"
+    )
+    compare.add_argument("old", metavar="OLD", help="a saved run, or a folder of them")
+    compare.add_argument("new", metavar="NEW", help="a saved run, or a folder of them")
+    compare.add_argument("--last", metavar="N", type=int, default=DEFAULT_LAST, help="of a folder, the newest N runs (default: 10)")
+    compare.add_argument("--tolerance", metavar="SHARE", help="change that counts as unchanged (default: 3%%)")
+    compare.add_argument("--alpha", metavar="SHARE", help="chance of a false alarm that is accepted per comparison (default: 1%%)")
+    compare.add_argument(
+        "--quality-tolerance", metavar="AMOUNT", help="how much a quality may go down (default: the sampling noise of 375 cases)"
+    )
+    compare.add_argument("--gate-estimates", action="store_true", help="let estimated joules decide, too")
+    compare.add_argument("--strict", action="store_true", help="exit 3 where something stayed inconclusive")
+    shape = compare.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="for programs")
+    shape.add_argument("--markdown", action="store_true", help="for a pull request")
+    compare.set_defaults(run=_compare)
     return parser
 
 
 def _doctor(options: argparse.Namespace) -> int:
     given = {"powercap_root": options.powercap_root, "hwmon_root": options.hwmon_root, "watts": options.watts}
     settings: MeterSettings = Options.of(True, given).meter_settings
+    if options.noise:
+        return _noise(options, settings)
     findings = survey(settings)
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         print(doctor_report(findings))
     return EXIT_OK
+
+
+def _noise(options: argparse.Namespace, settings: MeterSettings) -> int:
+    from pytest_energy.noise_runs import find_noise
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    noise, meter_name = find_noise(options.meter, settings, options.noise_minutes, progress)
+    path = save_noise(noise, fingerprint(), meter_name)
+    if options.json:
+        print(json.dumps({"path": str(path), "meter": meter_name, **asdict(noise)}, indent=2))
+    else:
+        print(noise_report(noise, meter_name, str(path)))
+    return EXIT_OK
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if options.last < 1:
+        raise OptionError(f"--last takes the number of runs, 1 or more, not {options.last}")
+    given = {"tolerance": options.tolerance, "alpha": options.alpha, "quality_tolerance": options.quality_tolerance}
+    wanted = Options.of(True, given)
+    rules = Rules(wanted.plan.tolerance, wanted.plan.alpha, options.gate_estimates, wanted.quality_tolerance)
+    comparison = compare_saved(options.old, options.new, options.last, rules)
+    if options.json:
+        print(as_json(comparison, options.strict))
+    elif options.markdown:
+        print(markdown(comparison))
+    else:
+        print(terminal_table(comparison, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+    return comparison.exit_code(options.strict)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def _against_limit(metric: str, unit: str, value: Interval, limit: float, eviden
 
 def _of_quality(quality: Quality) -> Verdict:
     if quality.floor is None:
-        return Verdict(quality.name, "not gated", f"{quality.name} {quality.value:.4g}: no floor was given")
+        return Verdict(quality.name, "not gated", f"{quality.name} has no floor: shown only")
     text = f"{quality.name} {quality.value:.4g} against the floor {quality.floor:.4g}"
     # Not "value < floor": an accuracy that is NaN must not pass.
     return Verdict(quality.name, "met" if quality.value >= quality.floor else "missed", text)

@@ -67,7 +67,6 @@ class EstimateMeter(Meter):
         self.notes = (
             f"estimated, no sensor: from the CPU seconds of this process tree, at {model.idle_watts:.3g} W idle and "
             f"{model.full_watts:.3g} W with all {cpus} CPUs busy ({model.source})",
-            f"the truth is taken to lie between {model.band[0]:.2g} and {model.band[1]:.2g} times the estimate",
             *more_notes,
         )
         if not self._clock.follows_descendants:

@@ -182,6 +182,8 @@ def doctor_report(findings: Sequence[Finding]) -> str:
             f"      updates every {digits(meter.update_interval_s * factor)} {unit}, "
             f"steps of {digits(meter.resolution_joules * step_factor)} {step_unit}"
         )
+        if meter.provenance == "estimated":
+            lines.append(f"      the truth is taken to lie within {_band(meter)}")
         lines += [f"      {note}" for note in meter.notes]
     sensors = [f.name for f in findings if f.meter is not None and f.meter.provenance == "measured"]
     if sensors:
