@@ -50,6 +50,7 @@ SETTINGS = (
     Setting("powercap_root", "Where the powercap tree is (default: /sys/class/powercap).", "DIR"),
     Setting("hwmon_root", "Where the hwmon tree is (default: /sys/class/hwmon).", "DIR"),
     Setting("gate_estimates", "Let estimated joules pass or fail a gate, too."),
+    Setting("quality_tolerance", "How much a quality may go down against a saved run (default: what 375 cases cannot tell).", "SHARE"),
     Setting("strict", "Fail on inconclusive verdicts, too."),
 )
 
@@ -64,6 +65,8 @@ class Options:
     plan: Plan = Plan()
     gate_estimates: bool = False
     strict: bool = False
+    quality_tolerance: float | None = None
+    """None: the sampling noise of a small test set, see compare.py."""
 
     @classmethod
     def of(cls, enabled: bool, given: Mapping[str, Any]) -> Options:
@@ -87,7 +90,17 @@ class Options:
             _plan(given),
             bool(given.get("gate_estimates")),
             bool(given.get("strict")),
+            _quality_tolerance(given.get("quality_tolerance")),
         )
+
+
+def _quality_tolerance(text: str | None) -> float | None:
+    if not text:
+        return None
+    tolerance = _share(text)
+    if tolerance is None or tolerance < 0:
+        raise OptionError(f"--energy-quality-tolerance takes an amount of 0 or more, such as 0.01 or 1%, not {text!r}")
+    return tolerance
 
 
 # Which field of the plan each option fills.

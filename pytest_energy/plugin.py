@@ -11,6 +11,7 @@ from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.options import SETTINGS, Mark, Options, gate_from_marks
 
 if TYPE_CHECKING:
+    from pytest_energy.compare import RunComparison
     from pytest_energy.gate import Gate
     from pytest_energy.session import Recorder, Session
 
@@ -18,6 +19,8 @@ OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
 GATE = pytest.StashKey["Gate"]()
 RECORDER = pytest.StashKey["Recorder"]()
+BASELINE = pytest.StashKey[tuple]()
+COMPARED = pytest.StashKey["RunComparison | str"]()
 FLOORS = pytest.StashKey[list]()
 
 MARKERS = (
@@ -29,6 +32,14 @@ MARKERS = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("energy", "energy: joules, watts and seconds")
     group.addoption("--energy", action="store_true", default=False, help="Measure energy, and gate it.")
+    group.addoption(
+        "--energy-compare",
+        metavar="RUN",
+        nargs="?",
+        const="",
+        default=None,
+        help="Compare this run with a saved one: the newest, or RUN, a file or a folder of runs (write --energy-compare=RUN).",
+    )
     for setting in SETTINGS:
         if setting.metavar is None:
             group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
@@ -86,6 +97,33 @@ def open_session(config: pytest.Config, options: Options) -> Session:
         raise pytest.UsageError(str(error)) from None
     synchronize = config.hook.pytest_energy_synchronize
     return Session(options, meter, synchronize if synchronize.get_hookimpls() else None)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The saved run is read before anything runs, so that a wrong path is not found after an hour."""
+    wanted = session.config.getoption("--energy-compare")
+    if wanted is None:
+        return
+    if not session.config.stash[OPTIONS].enabled:
+        raise pytest.UsageError("--energy-compare needs --energy: without it nothing is measured that could be compared")
+    from pytest_energy.errors import RunError
+    from pytest_energy.saved import load_runs
+
+    try:
+        session.config.stash[BASELINE] = load_runs(wanted or newest_saved(session.config))
+    except RunError as error:
+        raise pytest.UsageError(f"--energy-compare: {error}") from None
+
+
+def newest_saved(config: pytest.Config) -> str:
+    """The newest run in pytest-benchmark's storage that has joules."""
+    from pytest_energy.saved import load_runs
+
+    benchmarks = getattr(config, "_benchmarksession", None)
+    storage = getattr(getattr(benchmarks, "storage", None), "path", None)
+    if storage is None:
+        raise pytest.UsageError("--energy-compare: no folder of saved runs is known here; name one with --energy-compare=RUN")
+    return load_runs(storage, last=1)[0].path
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -223,7 +261,27 @@ def pytest_sessionfinish(session: pytest.Session):
     ours = session.config.stash.get(SESSION, None)
     if ours is not None:
         ours.finish()
+        compare_with_baseline(session, ours)
     return (yield)
+
+
+def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
+    """What regressed against the saved run fails this one; what cannot be compared is said."""
+    baseline = session.config.stash.get(BASELINE, None)
+    if baseline is None:
+        return
+    from pytest_energy.compare import Rules, compare_results
+    from pytest_energy.errors import RunError
+
+    options = ours.options
+    rules = Rules(options.plan.tolerance, options.plan.alpha, options.gate_estimates, options.quality_tolerance)
+    try:
+        comparison = session.config.stash[COMPARED] = compare_results(baseline, ours.results, rules)
+    except RunError as error:
+        session.config.stash[COMPARED] = f"NOT GATED against {baseline[-1].path}: {error}"
+        return
+    if comparison.exit_code(options.strict) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -238,6 +296,18 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         summary(session.results, session.meter_info, terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup)
     )
     hide_own_rows(config, session)
+    show_compared(terminalreporter, config)
+
+
+def show_compared(terminalreporter, config: pytest.Config) -> None:
+    compared = config.stash.get(COMPARED, None)
+    if compared is None:
+        return
+    from pytest_energy.report.compare_table import plain, terminal_table
+
+    terminalreporter.section("energy against saved runs", sep="-")
+    colour = terminalreporter._tw.hasmarkup
+    terminalreporter.write_line(plain(compared) if isinstance(compared, str) else terminal_table(compared, colour))
 
 
 def hide_own_rows(config: pytest.Config, session: Session) -> None:
