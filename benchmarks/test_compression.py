@@ -19,42 +19,52 @@ MODELS = (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
 
 @dataclass(frozen=True)
 class Expected:
-    """What a variant has to reach: ratios for each batch size, accuracy for each dataset."""
+    """What a variant has to reach on one dataset."""
 
-    ratio_by_batch: dict[int, float] | None  # Speedup and Greenup alike; None: no threshold
-    floor_by_dataset: dict[str, float]  # accuracy on the whole test split
+    floor: float  # accuracy on the whole test split
+    ratio_by_batch: dict[int, float] | None = None  # Speedup and Greenup alike
 
 
-# Each comment says what the shipped models reached when the threshold was set. Ratios: PLAID,
-# batch 1 / 32, CPU time in interleaved blocks, AMD EPYC with AVX-512 VNNI, one thread.
+# Each comment says what the shipped models reached when the threshold was set: Speedup at batch
+# 1 / 32 in CPU time of 25 interleaved blocks, one thread, AMD EPYC with AVX-512 VNNI.
 EXPECTED = {
-    # The A/A control: 1.01 / 0.99. Without a marker it fails only if it comes out regressed.
-    "fp32": Expected(None, {"PLAID": 0.88, "RefrigerationDevices": 0.53}),
-    # An honest loss: 0.84 / 1.00. Quantizing the activations of a 64-wide Linear on each call
-    # costs as much as the int8 product saves at batch 32, and more at batch 1.
-    "int8_dynamic": Expected(
-        {1: 0.6, 32: 0.8}, {"PLAID": 0.88, "RefrigerationDevices": 0.53}
-    ),
-    # 1.69 / 1.44.
-    "int8_static": Expected(
-        {1: 1.3, 32: 1.15}, {"PLAID": 0.88, "RefrigerationDevices": 0.53}
-    ),
-    # An honest loss: 1.03 / 0.99. Dense kernels multiply by the zeros; accuracy is spent for
-    # nothing.
-    "l1_unstructured": Expected(
-        {1: 0.85, 32: 0.85}, {"PLAID": 0.87, "RefrigerationDevices": 0.52}
-    ),
-    # 1.33 / 1.49.
-    "l1_structured": Expected(
-        {1: 1.1, 32: 1.2}, {"PLAID": 0.86, "RefrigerationDevices": 0.50}
-    ),
+    # The A/A control, 1.01 / 0.99 and 0.99 / 1.01. Without a threshold it is gated on
+    # regressions only.
+    "fp32": {
+        "PLAID": Expected(0.88),
+        "RefrigerationDevices": Expected(0.53),
+    },
+    # An honest loss, 0.84 / 1.00 and 0.84 / 0.92: with Linears only 64 wide,
+    # quantizing their activations on each call eats up what the int8 products save.
+    "int8_dynamic": {
+        "PLAID": Expected(0.88, {1: 0.6, 32: 0.8}),
+        "RefrigerationDevices": Expected(0.53, {1: 0.6, 32: 0.7}),
+    },
+    # 1.69 / 1.44 and 1.51 / 1.11. Attention stays in fp32, and its share grows with the number
+    # of patches: 32 and 45.
+    "int8_static": {
+        "PLAID": Expected(0.88, {1: 1.2, 32: 1.15}),
+        "RefrigerationDevices": Expected(0.53, {1: 1.15, 32: 0.9}),
+    },
+    # An honest loss, 1.03 / 0.99 and 0.99 / 1.01: dense kernels multiply by the zeros, so
+    # accuracy is spent for nothing. The margin is for noise: a second run had 0.89 at batch 1.
+    "l1_unstructured": {
+        "PLAID": Expected(0.87, {1: 0.75, 32: 0.85}),
+        "RefrigerationDevices": Expected(0.52, {1: 0.75, 32: 0.85}),
+    },
+    # 1.33 / 1.49 and 1.38 / 1.57; accuracy .877 and .533.
+    "l1_structured": {
+        "PLAID": Expected(0.86, {1: 1.05, 32: 1.15}),
+        "RefrigerationDevices": Expected(0.51, {1: 1.05, 32: 1.15}),
+    },
 }
 
 
 def _cases() -> list:
     params = []
     for dataset, config in MODELS:
-        for variant, expected in EXPECTED.items():
+        for variant in EXPECTED:
+            expected = EXPECTED[variant][dataset]
             for batch_cases in BATCHES:
                 marks = [pytest.mark.benchmark(group=f"{dataset} {config}")]
                 if expected.ratio_by_batch is not None:
@@ -81,5 +91,5 @@ def test_compression(energy, workshop, dataset, config, variant, batch_cases):
     x = workshop.batch(dataset, batch_cases)
     with torch.inference_mode():
         energy.versus(baseline, candidate, x)
-    energy.quality("accuracy", accuracy, floor=EXPECTED[variant].floor_by_dataset[dataset])
+    energy.quality("accuracy", accuracy, floor=EXPECTED[variant][dataset].floor)
     energy.quality("agreement", agreement)

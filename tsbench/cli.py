@@ -66,7 +66,7 @@ def _positive(text: str) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tsbench import checkpoints, datasets
+    from tsbench import checkpoints, datasets, joules
     from tsbench.evaluate import accuracy, batched_logits
     from tsbench.model import config_for, parameter_count
     from tsbench.modelcard import write_card
@@ -86,9 +86,12 @@ def _train(options: argparse.Namespace) -> int:
     )
     data = prepare(dataset, plan.timepoints)
     console = Console()
-    with _progress(console, recipe.epochs) as on_epoch:
+    with joules.counted() as count, _progress(console, recipe.epochs) as on_epoch:
         result = train_cached(data, config, recipe, on_epoch)
-    took = "from the cache" if result.cpu_seconds is None else f"{result.cpu_seconds:.0f} CPU-seconds"
+    if result.cpu_seconds is None:
+        took = "from the cache"
+    else:
+        took = ", ".join(filter(None, [f"{result.cpu_seconds:.0f} CPU-seconds", str(count)]))
     console.print(
         f"{data.name} {options.config}: {parameter_count(result.model)} parameters, {took}",
         highlight=False,

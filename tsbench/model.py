@@ -33,8 +33,8 @@ class ModelConfig:
     n_layers: int = 8
     n_heads: int = 8
     ff_dim: int = 128
-    # Off: on CPU, drawing the masks was 28 % of a training step, and PLAID's shift augmentation
-    # regularises enough.
+    # Off: with 0.1 a training step took 156 ms instead of 112 (drawing masks is slow on CPU), and
+    # 0.2 was no better on held-out RefrigerationDevices cases, .639 against .661.
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

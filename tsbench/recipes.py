@@ -26,8 +26,10 @@ class Plan:
 
 
 PLANS = {
-    # 9 in 10 cases have at most 500 timepoints.
+    # 9 in 10 cases have at most 500 timepoints. Mean validation accuracy of the last 5 of 60
+    # epochs: .841 with this rate, .834 with 2e-3 (161 cases held out: within noise).
     "PLAID": Plan(512, Recipe(epochs=60, learning_rate=4e-3)),
+    # .661 after 30 epochs; .639 with dropout 0.2 and half the rate (114 cases held out).
     "RefrigerationDevices": Plan(720, Recipe(epochs=30)),
 }
 

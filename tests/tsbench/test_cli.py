@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tsbench import checkpoints, cli
@@ -59,3 +61,12 @@ def test_choosing_a_recipe_does_not_show_the_test_split(capsys):
     printed = capsys.readouterr().out
     assert "validation accuracy" in printed
     assert "test accuracy" not in printed
+
+
+def test_training_says_what_it_cost(capsys, monkeypatch):
+    assert cli.main(["train", "ItalyPowerDemand", "t1", "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"CPU-seconds, \d+ J (measured|estimated)", printed)
+    monkeypatch.setattr("tsbench.joules.find_spec", lambda name: None)
+    assert cli.main(["train", "ItalyPowerDemand", "t1", "--epochs", "1", "--seed", "1"]) == 0
+    assert " J " not in capsys.readouterr().out

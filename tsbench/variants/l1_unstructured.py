@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tsbench.model import Classifier
     from tsbench.train import Prepared
 
-SPARSITY = 0.3  # of each weight matrix; see the model cards' accuracies for what it costs
+SPARSITY = 0.3  # of each weight matrix: PLAID's T1 goes from .892 to .886
 
 
 def prune(model: Classifier, sparsity: float) -> Classifier:
