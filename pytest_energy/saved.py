@@ -16,6 +16,8 @@ from pytest_energy.store import Run, read_run
 
 # Older ones than these say more of how the machine was than of how it is.
 DEFAULT_LAST = 10
+# What pytest-benchmark writes for the commit where there is no repository.
+UNVERSIONED = "unversioned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ def boil_down(run: Run) -> SavedRun:
         if result.name in points:
             raise RunUnreadable(f"{run.path}: {result.name} is in it twice")
         points[result.name] = point(result)
-    return SavedRun(run.path, run.machine, meter, str(run.commit.get("id") or ""), run.at, points)
+    commit = run.commit.get("id")
+    if not isinstance(commit, str) or commit == UNVERSIONED:
+        commit = ""
+    return SavedRun(run.path, run.machine, meter, commit, run.at, points)
 
 
 def point(result: Result) -> Point:

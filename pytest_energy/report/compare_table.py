@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,16 +25,21 @@ ANSI_RED, ANSI_YELLOW, ANSI_GREEN = "\x1b[1;31m", "\x1b[33m", "\x1b[32m"
 ANSI = dict(zip(SEVERITY, (ANSI_RED, ANSI_YELLOW, ANSI_YELLOW, ANSI_GREEN, ANSI_GREEN), strict=True))
 ANSI_OFF = "\x1b[0m"
 COMPARE_SCHEMA = 1
+# Within a line none of these starts anything: no emphasis, link, code, cell, tag, mention, reference or emoji.
+MARKDOWN_HARMLESS = " .,;%()=+-/"
 
 
 def plain(text: str) -> str:
     """With whatever is not printable written out: no line breaks, no escape sequences."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def in_markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text: all that could be markup, as character references."""
-    return "".join(char if char.isalnum() or char in " ." else f"&#{ord(char)};" for char in plain(text))
+    """Text that Markdown and HTML take for nothing but text: what could be markup becomes character references."""
+    escaped = "".join(char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};" for char in plain(text))
+    return re.sub("(?i)(?<=www)[.]", "&#46;", escaped)  # GitHub makes a link of www.anything
 
 
 def terminal_table(comparison: RunComparison, colour: bool = False) -> str:
