@@ -51,9 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("old", metavar="OLD", help="a saved run, or a folder of them")
     compare.add_argument("new", metavar="NEW", help="a saved run, or a folder of them")
-    compare.add_argument("--last", metavar="N", type=int, default=DEFAULT_LAST, help="of a folder, the newest N runs (default: 10)")
+    compare.add_argument(
+        "--last", metavar="N", type=int, default=DEFAULT_LAST, help="of a folder, the newest N runs (default: 10)"
+    )
     compare.add_argument("--tolerance", metavar="SHARE", help="change that counts as unchanged (default: 3%%)")
-    compare.add_argument("--alpha", metavar="SHARE", help="chance of a false alarm that is accepted per comparison (default: 1%%)")
+    compare.add_argument(
+        "--alpha", metavar="SHARE", help="chance of a false alarm that is accepted per comparison (default: 1%%)"
+    )
     compare.add_argument(
         "--quality-tolerance", metavar="AMOUNT", help="how much a quality may go down (default: the sampling noise of 375 cases)"
     )

@@ -132,7 +132,8 @@ def compare_runs(old: Sequence[SavedRun], new: Sequence[SavedRun], rules: Rules,
     shared = [name for name in after if name in before]
     if not shared:
         raise RunsIncomparable(
-            f"nothing to compare: none of the {len(after)} benchmarks of {_where(new)} is among the {len(before)} of {_where(old)}"
+            f"nothing to compare: none of the {len(after)} benchmarks of {_where(new)} "
+            f"is among the {len(before)} of {_where(old)}"
         )
     hindrance = _joules_hindrance([*old, *new], rules)
     trials = {}
@@ -306,7 +307,9 @@ def _quality_verdict(name: str, old: Sequence[float], new: Sequence[float], rule
     tolerance, why = rules.quality_tolerance, "as asked"
     if tolerance is None:
         if not all(0 <= value <= 1 for value in (*old, *new)):
-            return Verdict(name, "not gated", f"{name} is no share from 0 to 1, its sampling noise not known: give --quality-tolerance")
+            return Verdict(
+                name, "not gated", f"{name} is no share from 0 to 1, its sampling noise not known: give --quality-tolerance"
+            )
         lost = math.ceil(-math.log2(rules.alpha)) - 1
         tolerance = lost / QUALITY_CASES
         why = f"the sampling noise of {QUALITY_CASES} cases, of which {lost} may go by chance; --quality-tolerance says otherwise"

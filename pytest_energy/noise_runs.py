@@ -62,7 +62,9 @@ def find_noise(
         raise MeterFailed(f"the meter changed between the runs: {', '.join(sorted(meters))}")
     worst = {quantity: _worst(runs, quantity) for quantity in ("seconds", "joules")}
     told = ", ".join(f"{quantity} {sd:.1%} ({kernel})" for quantity, (sd, kernel) in worst.items())
-    source = f"{NOISE_RUNS} fresh processes over {(time.monotonic() - began_s) / 60:.2g} min, worst of {len(KERNELS)} kernels: {told}"
+    source = (
+        f"{NOISE_RUNS} fresh processes over {(time.monotonic() - began_s) / 60:.2g} min, worst of {len(KERNELS)} kernels: {told}"
+    )
     return Noise(worst["seconds"][0], worst["joules"][0], NOISE_RUNS, source), meters.pop()
 
 
@@ -83,7 +85,7 @@ def _worst(runs: list[dict[str, Any]], quantity: str) -> tuple[float, str]:
 
 def _run(spec: str, settings: MeterSettings, kernel_s: float) -> dict[str, Any]:
     asked = json.dumps({"spec": spec, "settings": asdict(settings), "kernel_s": kernel_s})
-    ended = subprocess.run([sys.executable, "-m", "pytest_energy.noise_runs", asked], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-m", "pytest_energy.noise_runs", asked], capture_output=True, text=True, check=False)
     if ended.returncode:
         raise EnergyError(f"a run of the noise kernels failed: {ended.stderr.strip()[-500:]}")
     return json.loads(ended.stdout)

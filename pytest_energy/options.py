@@ -50,7 +50,9 @@ SETTINGS = (
     Setting("powercap_root", "Where the powercap tree is (default: /sys/class/powercap).", "DIR"),
     Setting("hwmon_root", "Where the hwmon tree is (default: /sys/class/hwmon).", "DIR"),
     Setting("gate_estimates", "Let estimated joules pass or fail a gate, too."),
-    Setting("quality_tolerance", "How much a quality may go down against a saved run (default: what 375 cases cannot tell).", "SHARE"),
+    Setting(
+        "quality_tolerance", "How much a quality may go down against a saved run (default: the noise of 375 cases).", "SHARE"
+    ),
     Setting("strict", "Fail on inconclusive verdicts, too."),
 )
 

@@ -64,8 +64,9 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
     yield f"OLD: {_runs(comparison.old)}"
     yield f"NEW: {_runs(comparison.new)}"
     yield (
-        f"greenup and speedup are OLD / NEW; joules are {_provenance(comparison)} by {meter.name}; tolerance {rules.tolerance:.1%}; "
-        f"{comparison.gated} ratios gated together, a false alarm among them in {SUITE_ALPHA:.0%} at most, each in {rules.alpha:.0%}"
+        f"greenup and speedup are OLD / NEW; joules are {_provenance(comparison)} by {meter.name}; "
+        f"tolerance {rules.tolerance:.1%}; {comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} "
+        f"of unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
     )
     if not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
         floors = ", ".join(
@@ -182,7 +183,9 @@ def _markdown_table(rows: Sequence[Row], comparison: RunComparison) -> list[str]
             verdict = change.verdict.verdict
             if verdict in ("regressed", "inconclusive", "not gated"):
                 verdict += f": {change.verdict.reason}" + (f"; {change.advice}" if change.advice else "")
-            lines.append("| " + " | ".join([f"<code>{in_markdown(row.name)}</code>", *map(in_markdown, (*cells, verdict))]) + " |")
+            lines.append(
+                "| " + " | ".join([f"<code>{in_markdown(row.name)}</code>", *map(in_markdown, (*cells, verdict))]) + " |"
+            )
     return lines
 
 

@@ -104,11 +104,14 @@ def one_by_one(logs: Logs) -> None:
         print(f"  {f'the limit, beyond {tolerance:.1%}':44s}" + "".join(f"{limit(pairs, c, tolerance):9.1%}" for c in CHANGES))
     row("pytest-benchmark, mean:5%", mean_rule, 0.0)
     spread = sorted(pooled_sd(old, new) or 0.0 for old, new in pairs)
-    print(f"  SD between runs of a program: median {spread[len(spread) // 2]:.1%}, highest tenth over {spread[len(spread) * 9 // 10]:.1%}")
+    middle, high = spread[len(spread) // 2], spread[len(spread) * 9 // 10]
+    print(f"  SD between runs of a program: median {middle:.1%}, highest tenth over {high:.1%}")
 
 
 def as_suite(logs: Logs) -> None:
-    print(f"\nAll {len(logs)} programs as one suite, gated together (Holm at {SUITE_ALPHA:.0%}), tolerance 3 %: verdicts on greenup")
+    print(
+        f"\nAll {len(logs)} programs as one suite, gated together (Holm at {SUITE_ALPHA:.0%}), tolerance 3 %: verdicts on greenup"
+    )
     early, late = ([side[i] for side in halves(logs)[: len(logs)]] for i in (0, 1))
     for change in CHANGES:
         for name, old, new in (("first half, second half", early, late), ("second half, first half", late, early)):
@@ -155,17 +158,17 @@ def simulated() -> None:
     print(f"  {'':10s}" + "".join(f"{f'{a} : {b}':>9s}" for a, b in sizes))
     for kind, draw in kinds.items():
         noise_sd = statistics.stdev(draw() for _ in range(20_000))
-        shares = []
-        for old_runs, new_runs in sizes:
-            alarms = 0
+        alarms, of_welch = dict.fromkeys(sizes, 0), dict.fromkeys(sizes, 0)
+        for size in sizes:
             for _ in range(SIMULATIONS):
-                old, new = [draw() for _ in range(old_runs)], [draw() for _ in range(new_runs)]
-                if rank_can_tell(old_runs, new_runs, 0.01):
-                    alarms += rank_chance(old, new, 0.0) <= 0.01
+                old, new = ([draw() for _ in range(count)] for count in size)
+                if rank_can_tell(*size, 0.01):
+                    alarms[size] += rank_chance(old, new, 0.0) <= 0.01
                 else:
-                    alarms += few_chance(old, new, noise_sd, None, 0.0) <= 0.01
-            shares.append(alarms / SIMULATIONS)
-        print(f"  {kind:10s}" + "".join(f"{share:9.2%}" for share in shares))
+                    alarms[size] += few_chance(old, new, noise_sd, None, 0.0) <= 0.01
+                of_welch[size] += min(size) > 1 and welch(old, new, 0.0) == "regressed"
+        print(f"  {kind:10s}" + "".join(f"{alarms[size] / SIMULATIONS:9.2%}" for size in sizes))
+        print("    Welch's " + "".join(f"{of_welch[size] / SIMULATIONS:9.2%}" if min(size) > 1 else f"{'':9s}" for size in sizes))
 
 
 def main() -> None:
