@@ -68,13 +68,13 @@ class MeasuredBenchmark(BenchmarkFixture):
 
     def __call__(self, function_to_benchmark, *args, **kwargs):
         result = super().__call__(function_to_benchmark, *args, **kwargs)
-        if self.enabled:
+        if self.enabled or self.energy_recorder.serving:
             self.energy_recorder.measure(partial(function_to_benchmark, *args, **kwargs))
         return result
 
     def pedantic(self, target, args=(), kwargs=None, setup=None, teardown=None, **counts):
         result = super().pedantic(target, args, kwargs, setup=setup, teardown=teardown, **counts)
-        if not self.enabled:
+        if not (self.enabled or self.energy_recorder.serving):
             return result
         if setup is None and teardown is None:
             self.energy_recorder.measure(partial(target, *args, **(kwargs or {})))

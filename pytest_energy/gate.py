@@ -66,7 +66,7 @@ class Gate:
         if comparison is not None:
             ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup)
             evidence = (
-                f"{len(comparison.blocks)} blocks at {100 * comparison.confidence:.4g}%; "
+                f"baseline {comparison.baseline_name}, {len(comparison.blocks)} blocks at {100 * comparison.confidence:.4g}%; "
                 f"joules {result.measurement.meter.provenance} by {result.measurement.meter.name}"
             )
             verdicts = [*self._of_ratios(ratios, result.measurement.meter, evidence), *verdicts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_energy.compare import RunComparison
     from pytest_energy.gate import Gate
     from pytest_energy.session import Recorder, Session
+    from pytest_energy.worker import Worker
 
 OPTIONS = pytest.StashKey[Options]()
 SESSION = pytest.StashKey["Session"]()
@@ -22,6 +24,11 @@ RECORDER = pytest.StashKey["Recorder"]()
 BASELINE = pytest.StashKey[tuple]()
 COMPARED = pytest.StashKey["RunComparison | str"]()
 FLOORS = pytest.StashKey[list]()
+WORKER = pytest.StashKey["Worker"]()
+CLEANUP = pytest.StashKey[ExitStack]()
+
+WORKER_PLUGIN = "energy-worker"
+"""The name of worker.Worker among the plugins, where this process is one of ``--energy-against``."""
 
 MARKERS = (
     "energy(max_joules, max_watts, max_seconds, tolerance): the most that one call may take, all optional.",
@@ -39,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const="",
         default=None,
         help="Compare this run with a saved one: the newest, or RUN, a file or a folder of runs (write --energy-compare=RUN).",
+    )
+    group.addoption("--energy-against", metavar="REV", default=None, help="Compare this tree with a commit, live, test by test.")
+    group.addoption(
+        "--energy-against-python",
+        metavar="PYTHON",
+        default=None,
+        help="The interpreter of REV's tests, where they need another environment (default: this one).",
     )
     for setting in SETTINGS:
         if setting.metavar is None:
@@ -60,9 +74,15 @@ def pytest_configure(config: pytest.Config) -> None:
         options = config.stash[OPTIONS] = read_options(config)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
-    if options.enabled:
+    worker = config.pluginmanager.get_plugin(WORKER_PLUGIN)
+    if worker is not None:
+        config.stash[WORKER] = worker
+        worker.configure(options, hooks.synchronizer(config))
+    elif options.enabled:
         refuse_xdist(config)
         config.stash[SESSION] = open_session(config, options)
+    elif config.getoption("--energy-against"):
+        raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -95,8 +115,7 @@ def open_session(config: pytest.Config, options: Options) -> Session:
         raise pytest.UsageError(f"--energy-meter {options.meter}: {error}") from None
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
-    synchronize = config.hook.pytest_energy_synchronize
-    return Session(options, meter, synchronize if synchronize.get_hookimpls() else None)
+    return Session(options, meter, hooks.synchronizer(config))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -148,6 +167,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the workers of ``--energy-against``: now it is known that there is something to measure."""
+    config = session.config
+    revision = config.getoption("--energy-against")
+    if revision is None or SESSION not in config.stash or config.option.collectonly or not session.items:
+        return
+    from pytest_energy.against import start
+
+    config.stash[CLEANUP] = ExitStack()
+    try:
+        config.stash[SESSION].against = config.stash[CLEANUP].enter_context(
+            start(revision, config.invocation_params.dir, config.invocation_params.args, config.getoption("--energy-against-python"))
+        )
+    except OptionError as error:
+        raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
+
+
 @pytest.fixture
 def energy(request: pytest.FixtureRequest):
     """Measure joules, watts and seconds of a call, or compare two; see pytest_energy.fixture.EnergyFixture."""
@@ -160,15 +196,18 @@ def energy(request: pytest.FixtureRequest):
 
 def recorder_of(item: pytest.Item) -> Recorder | None:
     """The recorder of this test, or None without ``--energy``."""
+    if WORKER in item.config.stash:
+        return item.config.stash[WORKER].recorder
     session = item.config.stash.get(SESSION, None)
     if session is None:
         return None
     if RECORDER not in item.stash:
-        from pytest_energy.session import Recorder
+        from pytest_energy.session import AgainstRecorder, Recorder
 
         mark = item.get_closest_marker("benchmark")
-        group = mark.kwargs.get("group") if mark else None
-        item.stash[RECORDER] = Recorder(session, item.nodeid, item.stash[GATE], group)
+        known = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
+        against = session.against
+        item.stash[RECORDER] = Recorder(session, *known) if against is None else AgainstRecorder(session, against, *known)
     return item.stash[RECORDER]
 
 
@@ -176,7 +215,7 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
 def pytest_fixture_setup(fixturedef, request):
     """Give pytest-benchmark's own fixture our windows, with no change to the suite that uses it."""
     value = yield
-    if fixturedef.argname == "benchmark" and request.config.stash.get(SESSION, None) is not None:
+    if fixturedef.argname == "benchmark" and (SESSION in request.config.stash or WORKER in request.config.stash):
         from pytest_benchmark.fixture import BenchmarkFixture
 
         from pytest_energy.fixture import MeasuredBenchmark
@@ -289,12 +328,14 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is None:
         return
-    from pytest_energy.report.terminal import summary
+    from pytest_energy.report.terminal import against_lines, summary
 
     terminalreporter.section("energy", sep="-")
     terminalreporter.write_line(
         summary(session.results, session.meter_info, terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup)
     )
+    if session.against is not None:
+        terminalreporter.write_line("\n".join(against_lines(session.against)))
     hide_own_rows(config, session)
     show_compared(terminalreporter, config)
 
@@ -318,6 +359,8 @@ def hide_own_rows(config: pytest.Config, session: Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if CLEANUP in config.stash:
+        config.stash[CLEANUP].close()
     session = config.stash.get(SESSION, None)
     if session is not None:
         session.close()

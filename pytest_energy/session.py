@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
+from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared
 from pytest_energy.meters import Meter, info
 from pytest_energy.options import Options
-from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Window
+from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
 from pytest_energy.versus import versus
 
 
@@ -24,6 +25,8 @@ class Session:
         self.plan: Plan = replace(options.plan, synchronize=synchronize)
         self.results: list[Result] = []
         self.idle: tuple[Window, ...] = ()
+        self.against: Against | None = None
+        """The other commit, where ``--energy-against`` names one."""
 
     @property
     def meter_info(self) -> MeterInfo:
@@ -47,6 +50,9 @@ class Session:
 
 class Recorder:
     """What becomes known of one test, until its result is complete."""
+
+    serving = False
+    """Whether this one stands in a worker, and measures even where pytest-benchmark is switched off."""
 
     def __init__(self, session: Session, name: str, gate: Gate, group: str | None):
         self.session = session
@@ -79,13 +85,7 @@ class Recorder:
             decided=lambda ratios: self.gate.decided(ratios, meter),
             coin=random.Random(),
         )
-        candidate_windows = tuple(
-            window
-            for block in self.comparison.blocks
-            for letter, window in zip(block.order, block.windows, strict=True)
-            if letter == "B"
-        )
-        self.measurement = Measurement(self.name, meter, candidate_windows, (), self._warnings(candidate_windows))
+        self.measurement = self._of_candidate(self.comparison)
         return self.comparison
 
     def quality(self, quality: Quality) -> None:
@@ -104,8 +104,15 @@ class Recorder:
     def _plan(self) -> Plan:
         return replace(self.session.plan, tolerance=self.gate.tolerance)
 
-    def _warnings(self, windows: tuple[Window, ...]) -> tuple[str, ...]:
-        return tuple(find_warnings(self.session.meter, windows, self.session.plan))
+    def _of_candidate(self, comparison: Comparison) -> Measurement:
+        windows = tuple(
+            window
+            for block in comparison.blocks
+            for letter, window in zip(block.order, block.windows, strict=True)
+            if letter == "B"
+        )
+        warnings = tuple(find_warnings(self.session.meter, windows, self.session.plan))
+        return Measurement(self.name, self.session.meter_info, windows, (), warnings)
 
     def _only_once(self) -> None:
         if self.measurement is not None:
@@ -113,3 +120,52 @@ class Recorder:
                 f"{self.name} measures twice, and a test has one entry in the saved run; "
                 "make it two tests, or parametrize it"
             )
+
+
+class AgainstRecorder(Recorder):
+    """Compares this tree with another commit in place of what the test compares; where it cannot, it measures and says so."""
+
+    def __init__(self, session: Session, against: Against, name: str, gate: Gate, group: str | None):
+        # Thresholds are for two variants of one commit, and two commits are gated on regressions.
+        super().__init__(session, name, replace(gate, thresholds=None), group)
+        self._against = against
+        self._not_gated: list[Verdict] = []
+        if gate.thresholds is not None:
+            reason = "--energy-against compares commits; the thresholds of gps_up are gated without it"
+            self._not_gated.append(Verdict("gps_up", "not gated", reason))
+
+    def measure(self, call: Callable[[], object]) -> None:
+        if not self._compared():
+            super().measure(call)
+
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
+        if not self._compared():
+            super().measure_prepared(calls)
+
+    def versus(self, baseline: Callable, candidate: Callable) -> Comparison | None:
+        self.measure(candidate)
+        return self.comparison
+
+    def result(self) -> Result | None:
+        result = super().result()
+        return result and replace(result, verdicts=(*result.verdicts, *self._not_gated))
+
+    def _compared(self) -> bool:
+        self._only_once()
+        if self.name not in self._against.names.paired:
+            self._cannot(f"new since {self._against.label}: there is nothing to compare with")
+            return False
+        self.session.ensure_idle()
+        meter = self.session.meter_info
+        try:
+            self.comparison = self._against.compare(
+                self.name, meter, self._plan, lambda ratios: self.gate.decided(ratios, meter)
+            )
+        except ReplicateFailed as error:
+            self._cannot(str(error))
+            return False
+        self.measurement = self._of_candidate(self.comparison)
+        return True
+
+    def _cannot(self, reason: str) -> None:
+        self._not_gated.append(Verdict("against", "not gated", reason))

@@ -57,7 +57,7 @@ def top_level(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
         "schema": SCHEMA,
         "meters": [_meter_out(meter)],
         "machine": fingerprint(),
-        "idle": [_window_out(window) for window in idle],
+        "idle": [window_out(window) for window in idle],
     }
 
 
@@ -75,7 +75,7 @@ def entry(result: Result) -> dict[str, Any]:
         "domains": seen.domains,
         "resolution_joules": meter.resolution_joules,
         "update_interval_s": meter.update_interval_s,
-        "windows": [_window_out(window) for window in measurement.windows],
+        "windows": [window_out(window) for window in measurement.windows],
         "versus": _comparison_out(result.comparison),
         "quality": {quality.name: {"value": _finite(quality.value), "floor": quality.floor} for quality in result.qualities},
         "verdicts": [{"metric": v.metric, "verdict": v.verdict, "reason": v.reason} for v in result.verdicts],
@@ -128,10 +128,10 @@ def _result_in(benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], sa
     meter = meters[ours["meter"]]
     if ours["provenance"] != meter.provenance:
         raise ValueError(f"{name} is {ours['provenance']!r}, and its meter {meter.name} {meter.provenance!r}")
-    windows = tuple(_window_in(window, meter, fewest_calls=1) for window in ours["windows"])
+    windows = tuple(window_in(window, meter, fewest_calls=1) for window in ours["windows"])
     if not windows:
         raise ValueError(f"{name} has no windows")
-    idle = tuple(_window_in(window, meter, fewest_calls=0) for window in saved_idle)
+    idle = tuple(window_in(window, meter, fewest_calls=0) for window in saved_idle)
     return Result(
         name,
         Measurement(name, meter, windows, idle, tuple(_as(str, warning) for warning in ours["warnings"])),
@@ -170,11 +170,11 @@ def _meter_in(saved: Mapping[str, Any]) -> MeterInfo:
     )
 
 
-def _window_out(window: Window) -> list[Any]:
+def window_out(window: Window) -> list[Any]:
     return [window.seconds, window.joules, window.calls]
 
 
-def _window_in(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
+def window_in(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     seconds, joules, calls = saved
     if joules.keys() != {domain.name for domain in meter.domains}:
         raise ValueError(f"a window with joules of {sorted(joules)}, and the meter counts {[d.name for d in meter.domains]}")
@@ -233,7 +233,7 @@ def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
         "powerup": _interval_out(comparison.powerup),
         "category": comparison.category,
         "confidence": comparison.confidence,
-        "blocks": [[block.order, [_window_out(window) for window in block.windows]] for block in comparison.blocks],
+        "blocks": [[block.order, [window_out(window) for window in block.windows]] for block in comparison.blocks],
     }
 
 
@@ -254,4 +254,4 @@ def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Compari
 def _block_in(order: Any, windows: Any, meter: MeterInfo) -> Block:
     if _as(str, order) not in ORDERS or len(windows) != len(order):
         raise ValueError(f"a block {order!r} of {len(windows)} windows")
-    return Block(order, tuple(_window_in(window, meter, fewest_calls=1) for window in windows))
+    return Block(order, tuple(window_in(window, meter, fewest_calls=1) for window in windows))

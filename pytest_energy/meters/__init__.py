@@ -11,8 +11,10 @@ the same way::
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -119,6 +121,12 @@ class CompositeMeter(Meter):
 
 def installed() -> dict[str, MeterFactory]:
     """The meters that are installed, ours and others', by name, not yet imported nor opened."""
+    return _installed(tuple(sys.path))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> dict[str, MeterFactory]:
+    # Looking through all that is installed takes tens of milliseconds, and the workers of --energy-against open often.
     return {point.name: _Lazy(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 

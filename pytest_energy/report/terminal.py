@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pytest_energy.against import Against
 from pytest_energy.figures import Figures, figures, idle_watts
 from pytest_energy.gpsup import CATEGORIES
 from pytest_energy.meters import Finding
@@ -48,12 +49,23 @@ def summary(results: Sequence[Result], meter: MeterInfo, width: int, colour: boo
         parts.append(Text(f"{group or 'benchmarks'}: per call, baseline / candidate, verdict", style="underline"))
         parts += _rows([result for result in results if (result.group or "") == group])
         parts.append("")
-    parts.append(Text(_closing(results, meter)))
     out = io.StringIO()
     console = Console(file=out, width=max(width, NARROWEST), force_terminal=colour, color_system="standard" if colour else None)
     for part in parts:
         console.print(part)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    table = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    # Sentences are left to the terminal to wrap, so that a search in a log finds them.
+    return f"{table}\n{_closing(results, meter)}"
+
+
+def against_lines(against: Against) -> list[str]:
+    """Which tests have no partner in the other commit."""
+    names = against.names
+    lines = [f"compared with {against.label}: {len(names.paired)} tests are in both"]
+    lines += [f"NOT GATED: new, and not in {against.label}: {name}" for name in names.new]
+    lines += [f"NOT GATED: vanished since {against.label}: {name}" for name in names.vanished]
+    lines += [f"renamed, perhaps: {then} is now {now}; the two are not compared" for then, now in names.renamed]
+    return lines
 
 
 def complaint(verdict: Verdict) -> str:

@@ -1,0 +1,334 @@
+"""This tree against another commit, live: ``--energy-against REV``.
+
+Both sides run in workers (worker.py), each in its own process, from its own folder; the commit's from a worktree
+(worktree.py). A replicate is a fork of both, and one ABBA or BAAB block of windows, never at the same time. Two pairs of
+workers take turns, so that what one process got by luck (where its memory lies) is not taken for the commit's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import cycle
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
+from pytest_energy.errors import EnergyError, OptionError
+from pytest_energy.gpsup import gps_up
+from pytest_energy.measure import OVERTIME, Plan
+from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
+from pytest_energy.stats import blocks_needed
+from pytest_energy.store import window_in
+from pytest_energy.versus import MOST_BLOCKS, Decided
+from pytest_energy.worktree import Worktree, checked_out, environment, find_repo
+
+PAIRS = 2
+# A fork's first calls copy memory pages; windows have to be long beside what is left of that after the warm-up.
+SHORTEST_WINDOW_S = 0.025
+WARM_UP_S = 0.05
+# Limits of waiting. Collecting imports the code; setting up may train or compile; a window lasts tens of milliseconds,
+# or one call.
+COLLECT_LIMIT_S, SET_UP_LIMIT_S, READY_LIMIT_S, WINDOW_LIMIT_S, LEAVE_LIMIT_S = 300.0, 1800.0, 120.0, 600.0, 10.0
+# Names this alike are taken for one test renamed: below, two parametrizations of one test already match.
+RENAMED_LIKENESS = 0.8
+# Options that must not reach a worker: they would recurse, save, stop or ask.
+OPTIONS_WITH_VALUE = (
+    "--energy-against", "--energy-against-python", "--energy-compare", "--benchmark-save", "--benchmark-json", "--benchmark-compare",
+    "--benchmark-compare-fail", "--benchmark-histogram", "--junitxml", "--junit-xml", "--maxfail", "--pdbcls", "--durations",
+)  # fmt: skip
+SWITCHES = ("--benchmark-autosave", "--benchmark-only", "-x", "--exitfirst", "--pdb", "--trace", "--lf", "--ff", "--last-failed")
+OPTIONAL_VALUE = ("--energy-compare", "--benchmark-compare", "--benchmark-histogram")
+WORKER_ARGUMENTS = (
+    "--energy", "--benchmark-disable", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+)  # fmt: skip
+
+# Loads our package, and nothing else of its folder: the worker may belong to another environment, and the code under
+# test may be another version of this very package.
+BOOTSTRAP = """
+import importlib.util, sys
+folder, descriptor = sys.argv[1], int(sys.argv[2])
+spec = importlib.util.spec_from_file_location("pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
+module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from pytest_energy.worker import main
+main(descriptor)
+"""
+
+
+class ReplicateFailed(EnergyError):
+    """A worker could not run a test: whose, and why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a side's tests are run, and with what."""
+
+    label: str
+    python: str
+    folder: Path
+    arguments: tuple[str, ...]
+    paths: tuple[str, ...]
+    """For the front of sys.path."""
+    outside: str = ""
+    """A folder that no module may come from: the user's tree, for the other commit's worker."""
+
+
+class WorkerProcess:
+    """One side's long-lived process."""
+
+    def __init__(self, place: Place):
+        self.place = place
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(ours)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the worker
+        with theirs:
+            self._process = subprocess.Popen(
+                [place.python, "-c", BOOTSTRAP, str(Path(__file__).parent), str(theirs.fileno())],
+                cwd=place.folder,
+                env=environment() | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the main process, whose end ends this one
+            )
+        self._channel.send(
+            folder=str(place.folder), arguments=place.arguments, paths=place.paths, outside=place.outside
+        )  # fmt: skip
+        self.collected: tuple[str, ...] = ()
+
+    def wait_until_collected(self) -> None:
+        """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
+        try:
+            message = self._channel.receive(COLLECT_LIMIT_S)
+        except (ChannelClosed, ChannelTimeout) as error:
+            raise OptionError(f"{self.place.label}: {error}; its last words:\n{self.last_words()}") from None
+        if "collected" not in message:
+            self.collected = ()  # pytest ended before its loop: nothing to collect there
+            if message.get("ended") not in (0, 4, 5):
+                raise OptionError(f"{self.place.label}: pytest ended with {message.get('ended')}:\n{self.last_words()}")
+            return
+        if message["errors"]:
+            raise OptionError(f"{self.place.label}: tests cannot be collected: " + "\n".join(message["errors"]))
+        if message["foreign"]:
+            raise OptionError(
+                f"{self.place.label}: code came from your own tree instead: {', '.join(message['foreign'][:3])}; "
+                "its installation points there: install it in another environment, and name that with --energy-against-python"
+            )
+        self.collected = tuple(message["collected"])
+
+    @contextmanager
+    def replicate(self, name: str) -> Iterator[Replicate]:
+        """A fresh fork that stands at the test's measurement."""
+        self._channel.send(id=name, budget_s=WARM_UP_S)
+        self.ask({"set_up"}, SET_UP_LIMIT_S)
+        ready = self.ask({"ready"}, READY_LIMIT_S)
+        yield Replicate(self, ready["ready"])
+        self._channel.send(do="dismiss")
+        self._channel.receive(WINDOW_LIMIT_S)  # gone
+
+    def ask(self, wanted: set[str], limit_s: float, **request: Any) -> Mapping[str, Any]:
+        """Send ``request``, if any, and wait for the answer. Raises `ReplicateFailed`."""
+        try:
+            if request:
+                self._channel.send(**request)
+            answer = self._channel.receive(limit_s)
+        except (ChannelClosed, ChannelTimeout) as error:
+            raise ReplicateFailed(f"{self.place.label}: {error}; its last words: {self.last_words()}") from None
+        if wanted & answer.keys():
+            return answer
+        if "failed" in answer:
+            self._channel.receive(WINDOW_LIMIT_S)  # gone
+            raise ReplicateFailed(f"{self.place.label}: {answer['failed']}")
+        raise ReplicateFailed(f"{self.place.label}: the worker died with status {answer.get('gone')}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-2000:].strip() or "none"
+
+    def leave(self) -> None:
+        """Ask the worker to end, and see that it does."""
+        self._channel.close()
+        try:
+            self._process.wait(LEAVE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """A forked worker, at the measurement."""
+
+    worker: WorkerProcess
+    seconds_per_call: float
+
+    def calls_per_window(self) -> int:
+        calls = self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
+        if self.seconds_per_call <= 0:
+            return calls  # prepared calls: one a window
+        return max(calls, math.ceil(SHORTEST_WINDOW_S / self.seconds_per_call))
+
+    def window(self, calls: int, meter: MeterInfo) -> Window:
+        answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
+        return window_in(answer["window"], meter, 1)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What became of the tests between the two commits."""
+
+    paired: frozenset[str]
+    new: tuple[str, ...]
+    vanished: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    """(then, now), by likeness of the names: a hint, and not compared."""
+
+
+class Against:
+    """Pairs of workers, and the comparison of one test through them."""
+
+    def __init__(self, label: str, pairs: Sequence[Mapping[str, WorkerProcess]]):
+        self.label = label
+        self._pairs = cycle(pairs)
+        self._coin = random.Random()
+        self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
+
+    def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
+        """One test, block by block, until ``decided`` or the time is used up. Raises `ReplicateFailed`."""
+        calls: dict[str, int] = {}
+        blocks: list[Block] = []
+        needed = blocks_needed(plan.alpha)
+        began = perf_counter()
+        while True:
+            blocks.append(self._block(name, meter, calls))
+            spent_s = perf_counter() - began
+            if len(blocks) < needed and spent_s < OVERTIME * plan.max_time_s:
+                continue
+            ratios = gps_up(blocks, meter, plan.alpha)
+            if spent_s >= plan.max_time_s or len(blocks) >= MOST_BLOCKS or decided(ratios):
+                break
+        return Comparison(
+            self.label, ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, tuple(blocks), 1 - plan.alpha
+        )  # fmt: skip
+
+    def _block(self, name: str, meter: MeterInfo, calls: dict[str, int]) -> Block:
+        pair = next(self._pairs)
+        order = self._coin.choice(ORDERS)
+        with ExitStack() as stack:
+            forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in order[:2]}
+            for letter, fork in forks.items():
+                if letter not in calls:
+                    calls[letter] = fork.calls_per_window()
+            return Block(order, tuple(forks[letter].window(calls[letter], meter) for letter in order))
+
+
+@contextmanager
+def start(revision: str, folder: Path, arguments: Sequence[str], python: str | None) -> Iterator[Against]:
+    """Check ``revision`` out, and start both sides' workers. Raises `OptionError`."""
+    repo = find_repo(folder)
+    with checked_out(repo, revision) as worktree:
+        label = f"{revision} ({worktree.commit[:12]})"
+        places = {
+            "A": place_there(worktree, label, folder, arguments, python),
+            "B": place_here(repo, folder, arguments),
+        }
+        with workers_of(places) as pairs:
+            yield Against(label, pairs)
+
+
+def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:
+    """Which tests there are in both, in one only, and which may have been renamed."""
+    new = [name for name in now if name not in set(then)]
+    vanished = [name for name in then if name not in set(now)]
+    renamed = []
+    for name in new:
+        for like in get_close_matches(name, [v for v in vanished if v not in [r[0] for r in renamed]], 1, RENAMED_LIKENESS):
+            renamed.append((like, name))
+    return Names(frozenset(then) & frozenset(now), tuple(new), tuple(vanished), tuple(renamed))
+
+
+@contextmanager
+def workers_of(places: Mapping[str, Place], pairs: int = PAIRS) -> Iterator[list[dict[str, WorkerProcess]]]:
+    """Pairs of workers, started together (nothing is measured yet), that have collected their tests."""
+    with ExitStack() as stack:
+        made: list[dict[str, WorkerProcess]] = []
+        for _ in range(pairs):
+            made.append({})
+            for letter, place in places.items():
+                made[-1][letter] = WorkerProcess(place)
+                stack.callback(made[-1][letter].leave)
+        for pair in made:
+            for worker in pair.values():
+                worker.wait_until_collected()
+        yield made
+
+
+def place_here(repo: Path, folder: Path, arguments: Sequence[str]) -> Place:
+    """The user's own tree, as it is, with what is not committed."""
+    return Place("this tree", sys.executable, folder, (*worker_arguments(arguments), *WORKER_ARGUMENTS), tuple(_paths(repo, repo)))
+
+
+def place_there(worktree: Worktree, label: str, folder: Path, arguments: Sequence[str], python: str | None) -> Place:
+    """The same folder and arguments in the worktree. Raises `OptionError` where the commit has no such folder."""
+    inside = worktree.path / folder.relative_to(worktree.repo)
+    if not inside.is_dir():
+        raise OptionError(f"{label} has no folder {folder.relative_to(worktree.repo)}: run from one that it has")
+    moved = [_moved(argument, worktree, folder, inside) for argument in worker_arguments(arguments)]
+    return Place(
+        label,
+        python or sys.executable,
+        inside,
+        (*(argument for argument in moved if argument is not None), *WORKER_ARGUMENTS),
+        tuple(_paths(worktree.repo, worktree.path)),
+        str(worktree.repo) if python is None else "",
+    )
+
+
+def worker_arguments(arguments: Sequence[str]) -> list[str]:
+    """The command line less the options that must not reach a worker.
+
+    >>> worker_arguments(["tests", "--energy-against", "main", "-k", "x", "--pdb", "--benchmark-json=o.json"])
+    ['tests', '-k', 'x']
+    """
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in SWITCHES or argument.split("=")[0] in OPTIONS_WITH_VALUE:
+            if argument in OPTIONS_WITH_VALUE and argument not in OPTIONAL_VALUE:
+                next(rest, None)
+            continue
+        kept.append(argument)
+    return kept
+
+
+def _moved(argument: str, worktree: Worktree, folder: Path, inside: Path) -> str | None:
+    """An argument that names a place in the user's tree, as one in the worktree; None where that has no such place."""
+    path, separator, test = argument.partition("::")
+    if argument.startswith("-") or not (folder / path).exists():
+        return argument
+    absolute = (folder / path).resolve()
+    if not absolute.is_relative_to(worktree.repo):
+        return argument
+    there = worktree.path / absolute.relative_to(worktree.repo)
+    return f"{there}{separator}{test}" if there.exists() else None
+
+
+def _paths(repo: Path, root: Path) -> list[str]:
+    """Our sys.path as far as it lies in the repo, from ``root`` instead; a project's usual two places first."""
+    inside = [Path(entry or os.curdir).resolve() for entry in sys.path]
+    wanted = [repo / "src", repo, *inside]
+    relative = [path.relative_to(repo) for path in wanted if path.is_relative_to(repo) and "site-packages" not in path.parts]
+    return list(dict.fromkeys(str(root / path) for path in relative))

@@ -1,0 +1,193 @@
+"""The process that runs one commit's tests for ``--energy-against``, window by window, as it is told.
+
+It collects the tests and imports what they import once. For each replicate of a test it forks: the child runs
+the test's body up to its first measurement, and there serves windows until it is dismissed. So a replicate
+is a fresh process at the price of a fork. The setup of fixtures is done before the fork, once.
+
+Messages in: ``{"id", "budget_s"}`` starts a replicate; then, to the child, ``{"do": "calibrate"}``,
+``{"do": "window", "calls"}``, ``{"do": "dismiss"}``. Messages out: ``collected`` once; for each replicate ``set_up`` and ``ready``,
+or ``failed``; ``calls`` and ``window`` as asked; and ``gone`` when the child is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_energy.channel import Channel, ChannelClosed
+from pytest_energy.measure import calibrate, plain_window, take_window, warm_up
+from pytest_energy.meters import open_meter
+from pytest_energy.options import Options
+from pytest_energy.reading import Quality
+from pytest_energy.store import window_out
+
+# Our plugin looks for this name, to open no meter in a worker: each fork opens its own.
+PLUGIN_NAME = "energy-worker"
+MEASURING_FIXTURES = {"energy", "benchmark"}
+# Modules of these may come from anywhere: they are the tool, not the code under test.
+OWN_PACKAGE = "pytest_energy"
+
+
+class ServingRecorder:
+    """Stands where the recorder stands; at the first measurement it serves windows, and never returns."""
+
+    serving = True
+
+    def __init__(self, worker: Worker):
+        self._worker = worker
+
+    def measure(self, call: Callable[[], object]) -> NoReturn:
+        self._worker.serve(call, None)
+
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> NoReturn:
+        self._worker.serve(next(calls), calls)
+
+    def versus(self, baseline: Callable, candidate: Callable) -> NoReturn:
+        self._worker.serve(candidate, None)
+
+    def quality(self, quality: Quality) -> None:
+        """Before the measurement: of no interest here, the main process asks it itself."""
+
+    def result(self) -> None:
+        return None
+
+
+class Worker:
+    """A pytest plugin that takes the place of pytest's loop over the tests."""
+
+    def __init__(self, channel: Channel, outside: str):
+        self._channel = channel
+        self._outside = outside
+        self._items: dict[str, pytest.Item] = {}
+        self._set_up: pytest.Item | None = None
+        self._collect_errors: list[str] = []
+        self._options: Options | None = None
+        self._budget_s = 1.0
+        self.recorder = ServingRecorder(self)
+
+    def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:
+        """Called by our plugin, which finds this one by its name, in place of opening a meter."""
+        self._options = replace(options, plan=replace(options.plan, synchronize=synchronize))
+        open_meter(options.meter, options.meter_settings).close()  # imported here once, and not in each fork
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._collect_errors.append(f"{report.nodeid}: {report.longreprtext}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        measuring = [id for id, item in self._items.items() if MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))]
+        self._channel.send(collected=measuring, errors=self._collect_errors, foreign=self._foreign_modules())
+        try:
+            while True:
+                message = self._channel.receive()
+                self._budget_s = message["budget_s"]
+                self._replicate(self._items[message["id"]])
+        except ChannelClosed:
+            self._tear_down(None)
+            return True
+
+    def _foreign_modules(self) -> list[str]:
+        """Modules that came from the user's own tree although this worker is another commit's."""
+        if not self._outside:
+            return []
+        found = []
+        for name, module in sorted(sys.modules.items()):
+            path = getattr(module, "__file__", None) or ""
+            inside = path.startswith(self._outside + os.sep) and "site-packages" not in path
+            if inside and name.split(".")[0] != OWN_PACKAGE:
+                found.append(f"{name} ({path})")
+        return found
+
+    def _replicate(self, item: pytest.Item) -> None:
+        """Fork; the child runs the test, and we wait until it is gone."""
+        try:
+            self._ensure_set_up(item)
+        except BaseException as error:  # noqa: BLE001 - pytest.skip and fail are no Exceptions; the user is told all of them
+            self._channel.send(failed=f"setup of {item.nodeid}: {type(error).__name__}: {error}")
+            self._channel.send(gone=1)
+            return
+        self._channel.send(set_up=item.nodeid)
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            self._run(item)
+        _, status = os.waitpid(child, 0)
+        self._channel.send(gone=status)
+
+    def _run(self, item: pytest.Item) -> NoReturn:
+        """In the child: the test's body. Whatever happens, the child ends here and never in pytest's loop."""
+        try:
+            item.ihook.pytest_runtest_call(item=item)
+            self._channel.send(failed=f"{item.nodeid} measured nothing")
+        except ChannelClosed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._channel.send(failed=f"{item.nodeid}: {type(error).__name__}: {error}")
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+
+    def _ensure_set_up(self, item: pytest.Item) -> None:
+        if self._set_up is item:
+            return
+        self._tear_down(item)
+        self._set_up = item
+        item.ihook.pytest_runtest_setup(item=item)
+
+    def _tear_down(self, next_item: pytest.Item | None) -> None:
+        if self._set_up is not None:
+            item, self._set_up = self._set_up, None
+            item.ihook.pytest_runtest_teardown(item=item, nextitem=next_item)
+
+    def serve(self, call: Callable[[], object], prepared: Generator | None) -> NoReturn:
+        """In the child: windows as they are asked for, until dismissed."""
+        options = self._options
+        meter = open_meter(options.meter, options.meter_settings)
+        plan = options.plan
+        seconds_per_call = warm_up(call, self._budget_s) if prepared is None else 0.0
+        self._channel.send(ready=seconds_per_call)
+        while True:
+            message = self._channel.receive()
+            if message["do"] == "dismiss":
+                sys.stdout.flush()
+                os._exit(0)
+            elif message["do"] == "calibrate":
+                self._channel.send(calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan))
+            elif prepared is not None:
+                self._channel.send(window=window_out(plain_window(meter, next(prepared), 1, plan.synchronize)))
+            else:
+                self._channel.send(window=window_out(take_window(meter, call, message["calls"], plan)))
+
+
+def main(descriptor: int) -> None:
+    """Serve over the socket with this file descriptor; the first message says what to collect."""
+    channel = Channel(socket.socket(fileno=descriptor))
+    order: Any = channel.receive()
+    os.chdir(order["folder"])
+    sys.path[:0] = [path for path in order["paths"] if Path(path).is_dir()]
+    arguments = list(order["arguments"])
+    from importlib.metadata import entry_points
+
+    if not any(point.value == "pytest_energy.plugin" for point in entry_points(group="pytest11")):
+        arguments += ["-p", "pytest_energy.plugin"]  # another environment, where only the code under test is installed
+    status = pytest.main(arguments, plugins=[_named(Worker(channel, order["outside"]))])
+    channel.send(ended=int(status))
+
+
+def _named(worker: Worker) -> Any:
+    """pytest.main registers plugins without a name; this one has to be found by its name."""
+
+    class Registrar:
+        def pytest_addhooks(self, pluginmanager: pytest.PytestPluginManager) -> None:
+            pluginmanager.register(worker, PLUGIN_NAME)
+
+    return Registrar()
