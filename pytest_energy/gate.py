@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_energy.figures import figures
-from pytest_energy.gpsup import GpsUp
+from pytest_energy.gpsup import GpsUp, counter_error
 from pytest_energy.reading import Interval, MeterInfo, Quality, Result, Verdict
 
 NOT_GATED_ESTIMATE = (
     "joules are estimated from CPU seconds here, so they add nothing that time did not say; "
     "energy_gate_estimates = true gates them all the same"
 )
+
+
+# A counter whose own error is more than this share of the tolerance decides nothing. Its steps are a grid for the
+# ratios: with a grid of a third, rounding to it can neither carry 0 % past a tolerance nor 5 % back inside 3 %.
+COUNTER_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class Gate:
 
     def decided(self, ratios: GpsUp, meter: MeterInfo) -> bool:
         """Whether more blocks are of no use: no verdict is inconclusive that they could still settle."""
-        # A counter that stood still in one block leaves no greenup, and no later block mends that.
-        lost = () if ratios.greenup is not None else ("greenup",)
+        # A counter that stood still in one block leaves no greenup, and no later block mends that; nor a coarse one.
+        lost = ("greenup",) if ratios.greenup is None or self._too_coarse(ratios) else ()
         return not any(
             verdict.verdict == "inconclusive" and verdict.metric not in lost for verdict in self._of_ratios(ratios, meter, "")
         )
@@ -64,12 +69,14 @@ class Gate:
         verdicts = [*self._of_budget(result), *(_of_quality(quality) for quality in result.qualities)]
         comparison = result.comparison
         if comparison is not None:
-            ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup)
+            meter = result.measurement.meter
+            error = counter_error(comparison.blocks, meter)
+            ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup, error)
             evidence = (
                 f"baseline {comparison.baseline_name}, {len(comparison.blocks)} blocks at {100 * comparison.confidence:.4g}%; "
-                f"joules {result.measurement.meter.provenance} by {result.measurement.meter.name}"
+                f"joules {meter.provenance} by {meter.name}"
             )
-            verdicts = [*self._of_ratios(ratios, result.measurement.meter, evidence), *verdicts]
+            verdicts = [*self._of_ratios(ratios, meter, evidence), *verdicts]
         elif self.thresholds is not None:
             reason = "the gps_up marker asks for ratios, but the test never called energy.versus"
             verdicts.append(Verdict("gps_up", "missed", reason))
@@ -87,12 +94,24 @@ class Gate:
                 yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
             elif ratio is None:
                 yield Verdict(metric, "inconclusive", f"the counter of {meter.name} did not move in some window")
+            elif metric == "greenup" and self._too_coarse(ratios):
+                yield Verdict(metric, "inconclusive", self._coarse(ratios, meter))
             elif threshold is not None:
                 yield _against_threshold(metric, ratio, threshold, evidence)
             else:
                 yield against_tolerance(metric, ratio, self.tolerance, evidence)
         if self.thresholds == Thresholds():
             yield Verdict("gps_up", "not gated", "the gps_up marker names no threshold: shown only")
+
+    def _too_coarse(self, ratios: GpsUp) -> bool:
+        return ratios.counter_error > self.tolerance * COUNTER_SHARE
+
+    def _coarse(self, ratios: GpsUp, meter: MeterInfo) -> str:
+        return (
+            f"counter: that of {meter.name} is too coarse: its own error is {ratios.counter_error:.2%} of a side's joules in "
+            f"a block, and may be {self.tolerance * COUNTER_SHARE:.2%}, a third of the tolerance; "
+            "a smaller --energy-quantisation makes longer windows, and a higher tolerance needs less"
+        )
 
     def _of_budget(self, result: Result) -> Iterator[Verdict]:
         meter = result.measurement.meter

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_energy.reading import Block, Interval, MeterInfo
-from pytest_energy.stats import exp_interval, median_sequence
+from pytest_energy.stats import exp_interval, median, median_sequence
 
 CATEGORIES = {
     1: "faster, less power",
@@ -36,6 +36,8 @@ class GpsUp:
     speedup: Interval
     greenup: Interval | None
     powerup: Interval | None
+    counter_error: float = 0.0
+    """By how much the counter's own lag and steps can move one side's joules in a block, as a share: see `counter_error`."""
 
     @property
     def category(self) -> int | None:
@@ -58,13 +60,23 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
             log_greenups.append(math.log(joules[0] / joules[1]) + log_calls)
     speedup = exp_interval(median_sequence(log_speedups, alpha))
     if len(log_greenups) < len(log_speedups):
-        return GpsUp(speedup, None, None)
+        return GpsUp(speedup, None, None, math.inf)
     log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
     return GpsUp(
         speedup,
         exp_interval(median_sequence(log_greenups, alpha)),
         exp_interval(median_sequence(log_powerups, alpha)),
+        counter_error(blocks, meter),
     )
+
+
+def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
+    """The counter's own error as a share of what one side of a block takes; the median over the blocks.
+
+    More blocks do not make it smaller: a side's joules come in steps of this size, the ratios with them, and the
+    middle one of many such ratios is still on a step. Longer windows do.
+    """
+    return median([max(meter.quantisation(block.side(letter)) for letter in "AB") for block in blocks])
 
 
 def category(speedup: Interval, greenup: Interval | None, powerup: Interval | None) -> int | None:

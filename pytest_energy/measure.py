@@ -17,15 +17,12 @@ from time import perf_counter, sleep
 
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters import Meter, info, open_meter
-from pytest_energy.reading import Measurement, Reading, Window, window_between
+from pytest_energy.reading import SLOW_UPDATE_S, Measurement, Reading, Window, window_between
 
 Call = Callable[[], object]
 
 # A scheduler gives other processes turns of some milliseconds; a window of ten holds a few of them.
 SHORTEST_WINDOW_S = 0.01
-# Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms) does
-# not need it: 1 % of a window is 100 ms. A GPU's counter (20 to 100 ms) would need windows of 2 to 10 s.
-SLOW_UPDATE_S = 0.005
 # A counter that has not moved for this many of its update intervals is taken for dead.
 DEAD_AFTER_UPDATES = 50
 # ... but no sooner than this: under load a driver may be late.
@@ -133,13 +130,15 @@ def warm_up(call: Call, budget_s: float) -> float:
     return min(recent, default=seconds)
 
 
-def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan) -> int:
+def calibrate(
+    meter: Meter, call: Call, seconds_per_call: float, plan: Plan, shortest_window_s: float = SHORTEST_WINDOW_S
+) -> int:
     """Calls per window such that the counter's own error is at most ``plan.max_quantisation``."""
     if is_slow(meter):
         # On the counter's ticks the error is about one call at the end, see aligned_window.
         shortest_s = max(meter.update_interval_s, seconds_per_call / plan.max_quantisation)
     else:
-        shortest_s = max(SHORTEST_WINDOW_S, meter.update_interval_s / plan.max_quantisation)
+        shortest_s = max(shortest_window_s, meter.update_interval_s / plan.max_quantisation)
     calls = max(1, math.ceil(shortest_s / max(seconds_per_call, 1e-9)))
     if is_slow(meter):
         return calls
@@ -268,8 +267,7 @@ def is_slow(meter: Meter) -> bool:
 
 def quantisation(meter: Meter, window: Window) -> float:
     """The counter's own error as a part of the window's energy: lag at both ends, and its smallest step."""
-    lag_s = window.seconds_per_call if is_slow(meter) else meter.update_interval_s
-    return lag_s / window.seconds + _step_share(meter, window)
+    return info(meter).quantisation(window)
 
 
 def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan) -> list[str]:

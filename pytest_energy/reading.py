@@ -7,6 +7,7 @@ windows are what is saved, and every figure is worked out from them again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -15,6 +16,9 @@ Provenance = Literal["measured", "estimated"]
 VerdictName = Literal["met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"]
 # In what order the four windows of a block are taken: A is the baseline, B the candidate.
 ORDERS = ("ABBA", "BAAB")
+# Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms) does
+# not need it: 1 % of a window is 100 ms. A GPU's counter (20 to 100 ms) would need windows of 2 to 10 s.
+SLOW_UPDATE_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ class MeterInfo:
     def total_joules(self, joules: Mapping[str, float]) -> float:
         """The joules of the domains without a parent, each once."""
         return sum(joules[domain.name] for domain in self.domains if domain.parent is None)
+
+    def quantisation(self, window: Window) -> float:
+        """The counter's own error as a part of the window's energy: its lag, and its smallest step. Infinite where it stood still."""
+        joules = self.total_joules(window.joules)
+        if joules <= 0:
+            return math.inf
+        # On a slow counter's ticks the lag is about one call, see measure.aligned_window.
+        lag_s = window.seconds_per_call if self.update_interval_s > SLOW_UPDATE_S else self.update_interval_s
+        return lag_s / window.seconds + self.resolution_joules / joules
 
 
 class Window(NamedTuple):

@@ -1,26 +1,33 @@
-"""Two pieces of code, measured in turns.
+"""Two pieces of code, or one against many, measured in turns.
 
 Two batches measured one after the other are not comparable on a shared machine: it drifts by tens of
 per cent within minutes. So the two take turns in short windows, in blocks of four, ABBA or BAAB by a coin:
 drift that is linear over a block cancels, what the second of a pair pays for coming second is
 paid by both sides, and the coin makes the sign of what is left fair. Each block gives one log-ratio.
+
+That is the whole of what the intervals assume: whatever the machine does to the four windows of a block, it does
+without knowing how the coin fell. Then a block's log-ratio lies above the truth as often as below, whatever the noise's
+distribution is, and however it hangs together from block to block.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 
 from pytest_energy.gpsup import GpsUp, gps_up
 from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, take_window, warm_up
 from pytest_energy.meters import Meter, info, open_meter
-from pytest_energy.reading import ORDERS, Block, Comparison
+from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo
 from pytest_energy.stats import blocks_needed
 
 # More blocks narrow the interval by less than the machine's own bias between two identical functions.
 MOST_BLOCKS = 1000
+# The intervals allow for a look after each block. Working them out takes as long as a short block from some hundred
+# blocks on, so the looks are spread out: a verdict comes at most this much later than it could.
+LOOK_GROWTH = 1.05
 
 Decided = Callable[[GpsUp], bool]
 """Whether nothing more has to be known. May be asked after each block: the intervals allow for that."""
@@ -51,34 +58,55 @@ def versus(
     if meter is None:
         with open_meter() as opened:
             return versus(baseline, candidate, *args, meter=opened, plan=plan, decided=decided, coin=coin)
-    coin = coin or random.Random()
     sides = {"A": partial(baseline, *args) if args else baseline, "B": partial(candidate, *args) if args else candidate}
     calls = {letter: _calls(meter, call, plan) for letter, call in sides.items()}
-    needed = blocks_needed(plan.alpha)
+
+    def take(order: str) -> Block:
+        return Block(order, tuple(take_window(meter, sides[letter], calls[letter], plan) for letter in order))
+
+    blocks = take_blocks(take, info(meter), plan, decided, coin or random.Random())
+    return comparison_of(_name(baseline), blocks, info(meter), plan.alpha)
+
+
+def take_blocks(
+    take: Callable[[str], Block],
+    meter: MeterInfo,
+    plan: Plan,
+    decided: Decided,
+    coin: random.Random,
+    clock: Callable[[], float] = perf_counter,
+) -> tuple[Block, ...]:
+    """Blocks, each from ``take`` in the order that the coin gives, until ``decided`` or the time is used up.
+
+    At least so many are taken that the intervals can be finite, up to four times the time allowed.
+    """
+    needed = next_look = blocks_needed(plan.alpha)
     blocks: list[Block] = []
-    began = perf_counter()
+    began = clock()
     while True:
-        order = coin.choice(ORDERS)
-        blocks.append(Block(order, tuple(take_window(meter, sides[letter], calls[letter], plan) for letter in order)))
-        spent_s = perf_counter() - began
-        if spent_s >= OVERTIME * plan.max_time_s:
+        blocks.append(take(coin.choice(ORDERS)))
+        spent_s = clock() - began
+        if spent_s >= (plan.max_time_s if len(blocks) >= needed else OVERTIME * plan.max_time_s) or len(blocks) >= MOST_BLOCKS:
             break
-        if len(blocks) < needed:
-            continue
-        if spent_s >= plan.max_time_s or len(blocks) >= MOST_BLOCKS or decided(gps_up(blocks, info(meter), plan.alpha)):
-            break
-    ratios = gps_up(blocks, info(meter), plan.alpha)
+        if len(blocks) >= next_look:
+            if decided(gps_up(blocks, meter, plan.alpha)):
+                break
+            next_look = max(len(blocks) + 1, int(len(blocks) * LOOK_GROWTH))
+    return tuple(blocks)
+
+
+def comparison_of(baseline_name: str, blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> Comparison:
+    """What the blocks say, with intervals that hold however it was decided to stop."""
+    ratios = gps_up(blocks, meter, alpha)
     return Comparison(
-        getattr(baseline, "__qualname__", type(baseline).__name__),
-        ratios.speedup,
-        ratios.greenup,
-        ratios.powerup,
-        ratios.category,
-        tuple(blocks),
-        1 - plan.alpha,
-    )
+        baseline_name, ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, tuple(blocks), 1 - alpha
+    )  # fmt: skip
 
 
 def _calls(meter: Meter, call: Call, plan: Plan) -> int:
     seconds_per_call = warm_up(call, plan.max_time_s * WARM_UP_SHARE / 2)
     return calibrate(meter, call, seconds_per_call, plan)
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, show
-from pytest_energy.gpsup import GpsUp
+from pytest_energy.gpsup import GpsUp, gps_up
 from pytest_energy.reading import Interval, Quality
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, compared, exactly, measurement, result, results, window
 
@@ -20,7 +20,7 @@ SURE = exactly(1.0)
 
 def verdicts_of(gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR) -> dict[str, str]:
     """The gate's verdicts on two ratios."""
-    made = compared((block(window(1.0, 1.0), window(1.0, 1.0)),), meter)
+    made = compared((block(window(10.0, 10.0, 10**6), window(10.0, 10.0, 10**6)),), meter)
     return verdicts(gate, result(measurement(window(1.0, 1.0), meter=meter), replace(made, speedup=speedup, greenup=greenup)))
 
 
@@ -116,6 +116,31 @@ def test_counter_that_did_not_move_is_not_measured_on_for():
     assert not decided(Gate(), speedup=UNKNOWN, greenup=None)
 
 
+@pytest.mark.parametrize(
+    ("window_s", "verdict"),
+    # A counter of 1 ms: 1 % of a side's two windows of 50 ms, and a third of the tolerance of 3 %.
+    [(0.051, "unchanged"), (0.049, "inconclusive")],
+)
+def test_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict):
+    alike = compared(tuple(block(window(window_s, 1.0), window(window_s, 1.0)) for _ in range(12)))
+    judged = Gate().judge(result(measurement(*SIX), alike))
+    assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
+    assert judged[1].reason.startswith("counter: ") == (verdict == "inconclusive")
+    # No block more of the same length would help, so none is asked for.
+    assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
+
+
+def test_coarse_counter_meets_no_threshold():
+    faster = compared(tuple(block(window(0.03, 2.0), window(0.02, 1.0)) for _ in range(12)))
+    judged = Gate(thresholds=Thresholds(1.2, 1.2)).judge(result(measurement(*SIX), faster))
+    assert {v.metric: v.verdict for v in judged} == {"speedup": "met", "greenup": "inconclusive"}
+
+
+def test_coarse_counter_is_enough_for_a_wider_tolerance():
+    alike = compared(tuple(block(window(0.02, 1.0), window(0.02, 1.0)) for _ in range(12)))
+    assert verdicts(Gate(tolerance=0.1), result(measurement(*SIX), alike)) == {"speedup": "unchanged", "greenup": "unchanged"}
+
+
 def test_estimated_joules_are_not_gated():
     gate = Gate(Budget(1e-9, 1e-9, 1e-9))
     estimated = result(measurement(*SIX, meter=ESTIMATE))
@@ -180,7 +205,7 @@ def test_reason_has_all_that_one_asks_next():
     made = result(measurement(*SIX), compared(twice), Quality("accuracy", 0.7, 0.84))
     speedup, greenup, joules, accuracy = Gate(Budget(max_joules=0.1), Thresholds(1.2, 1.2)).judge(made)
     assert speedup.reason == (
-        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 (12 blocks at 99%; joules measured by made-up)"
+        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 (baseline fp32, 12 blocks at 99%; joules measured by made-up)"
     )
     assert greenup.verdict == "missed"
     assert joules.reason == "1 [0.5, 1.5] J per call against at most 0.1 J (6 windows; joules measured by made-up)"
