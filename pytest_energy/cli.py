@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from pytest_energy.compare import Rules, compare_saved
 from pytest_energy.errors import EnergyError, OptionError
@@ -67,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     shape.add_argument("--json", action="store_true", help="for programs")
     shape.add_argument("--markdown", action="store_true", help="for a pull request")
     compare.set_defaults(run=_compare)
+    bisect = commands.add_parser("bisect", help="which commit made a test burn more, by live comparisons; exit 2: nothing to bisect")
+    bisect.add_argument("good", metavar="GOOD", help="a commit that was still good")
+    bisect.add_argument("bad", metavar="BAD", help="a later one that is not")
+    bisect.add_argument("tests", metavar="TESTS", nargs="*", help="as for pytest; options of pytest's after --")
+    bisect.add_argument("--meter", metavar="SPEC", help="as --energy-meter (default: auto)")
+    bisect.add_argument("--max-time", metavar="SECONDS", help="for one comparison (default: 5); unsure ones get four times as much")
+    bisect.add_argument("--tolerance", metavar="SHARE", help="change that counts as unchanged (default: 3%%)")
+    bisect.add_argument("--gate-estimates", action="store_true", help="go by estimated joules and not by time, where there is no sensor")
+    bisect.set_defaults(run=_bisect)
     return parser
 
 
@@ -80,6 +90,20 @@ def _doctor(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         print(doctor_report(findings))
+    return EXIT_OK
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from pytest_energy.bisection import bisect
+
+    given = {key: getattr(options, key) for key in ("meter", "max_time", "tolerance", "gate_estimates")}
+    arguments = [*options.tests, *(f"--energy-meter={options.meter}" for _ in range(bool(options.meter)))]
+    found = bisect(Path.cwd(), options.good, options.bad, arguments, Options.of(True, given), print)
+    if len(found.suspects) == 1:
+        print(f"{found.suspects[0]} made {found.test} worse")
+    else:
+        print(f"one of these made {found.test} worse, and they cannot be told apart:")
+        print("\n".join(found.suspects))
     return EXIT_OK
 
 
