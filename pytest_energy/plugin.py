@@ -1,23 +1,28 @@
-"""The hooks of the pytest plugin. No arithmetic here: what to do is said in the modules that these call."""
+"""The hooks of the pytest plugin. No arithmetic here: what to do is said in the modules that these call.
+
+pytest loads this in each run of everybody who has it installed. So whatever a run without ``--energy`` does not
+need is imported where it is used: tests/energy/studies/startup.py has the milliseconds.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_energy import hooks
 from pytest_energy.errors import MeterUnavailable, OptionError
-from pytest_energy.options import SETTINGS, Mark, Options, gate_from_marks
+from pytest_energy.settings import SETTINGS
 
 if TYPE_CHECKING:
     from pytest_energy.compare import RunComparison
     from pytest_energy.gate import Gate
+    from pytest_energy.options import Options
     from pytest_energy.session import Recorder, Session
     from pytest_energy.worker import Worker
 
-OPTIONS = pytest.StashKey[Options]()
+OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
 GATE = pytest.StashKey["Gate"]()
 RECORDER = pytest.StashKey["Recorder"]()
@@ -70,31 +75,41 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    try:
-        options = config.stash[OPTIONS] = read_options(config)
-    except OptionError as error:
-        raise pytest.UsageError(str(error)) from None
+    if any(given_settings(config).values()):
+        options_of(config)  # a typo in an option is one without --energy, too
     worker = config.pluginmanager.get_plugin(WORKER_PLUGIN)
     if worker is not None:
         config.stash[WORKER] = worker
-        worker.configure(options, hooks.synchronizer(config))
-    elif options.enabled:
+        worker.configure(options_of(config), hooks.synchronizer(config))
+    elif config.getoption("--energy"):
         refuse_xdist(config)
-        config.stash[SESSION] = open_session(config, options)
+        config.stash[SESSION] = open_session(config, options_of(config))
     elif config.getoption("--energy-against"):
         raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
 
 
-def read_options(config: pytest.Config) -> Options:
-    """The command line first, then the ini file."""
+def given_settings(config: pytest.Config) -> dict[str, Any]:
+    """The command line first, then the ini file; by setting name, with something false where nothing was given."""
     given = {}
     for setting in SETTINGS:
         value = config.getoption(setting.flag)
         try:
             given[setting.name] = config.getini(setting.ini) if value is None else value
         except (ValueError, pytest.UsageError) as error:
-            raise OptionError(f"{setting.ini} in the ini file: {error}") from None
-    return Options.of(config.getoption("--energy"), given)
+            raise pytest.UsageError(f"{setting.ini} in the ini file: {error}") from None
+    return given
+
+
+def options_of(config: pytest.Config) -> Options:
+    """The options of this run, worked out when first asked for."""
+    if OPTIONS not in config.stash:
+        from pytest_energy.options import Options
+
+        try:
+            config.stash[OPTIONS] = Options.of(config.getoption("--energy"), given_settings(config))
+        except OptionError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[OPTIONS]
 
 
 def refuse_xdist(config: pytest.Config) -> None:
@@ -123,7 +138,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     wanted = session.config.getoption("--energy-compare")
     if wanted is None:
         return
-    if not session.config.stash[OPTIONS].enabled:
+    if not options_of(session.config).enabled:
         raise pytest.UsageError("--energy-compare needs --energy: without it nothing is measured that could be compared")
     from pytest_energy.errors import RunError
     from pytest_energy.saved import load_runs
@@ -156,12 +171,16 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Markers are read before anything runs, so that a typo is not found after an hour."""
+    measuring = SESSION in config.stash or WORKER in config.stash
     for item in items:
-        marks = {name: item.get_closest_marker(name) for name in ("energy", "gps_up")}
+        marks = [item.get_closest_marker(name) for name in ("energy", "gps_up")]
+        if not measuring and not any(marks):
+            continue  # nothing is asked here and nobody asks
+        from pytest_energy.options import Mark, gate_from_marks
+
         try:
             item.stash[GATE] = gate_from_marks(
-                *(Mark(mark.name, mark.args, mark.kwargs) if mark else None for mark in marks.values()),
-                config.stash[OPTIONS],
+                *(Mark(mark.name, mark.args, mark.kwargs) if mark else None for mark in marks), options_of(config)
             )
         except OptionError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
@@ -245,9 +264,12 @@ def pytest_runtest_call(item: pytest.Item):
 
 def unmet_floors(item: pytest.Item) -> list[str]:
     """Accuracy needs no meter: its floors hold without ``--energy``, too."""
+    failed = item.stash.get(FLOORS, [])
+    if not failed:
+        return []
     from pytest_energy.report.terminal import floor_complaint
 
-    return [floor_complaint(quality) for quality in item.stash.get(FLOORS, [])]
+    return [floor_complaint(quality) for quality in failed]
 
 
 def unasked(item: pytest.Item) -> list[str]:
@@ -260,7 +282,7 @@ def unasked(item: pytest.Item) -> list[str]:
 def complaints(item: pytest.Item, result) -> list[str]:
     from pytest_energy.report.terminal import complaint
 
-    strict = item.config.stash[OPTIONS].strict
+    strict = options_of(item.config).strict
     return [complaint(verdict) for verdict in result.verdicts if verdict.fails or (strict and verdict.verdict == "inconclusive")]
 
 

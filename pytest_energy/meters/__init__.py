@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from pytest_energy.errors import MeterUnavailable, OptionError
@@ -126,6 +125,8 @@ def installed() -> dict[str, MeterFactory]:
 
 @cache
 def _installed(path: tuple[str, ...]) -> dict[str, MeterFactory]:
+    from importlib.metadata import entry_points  # a third of the time that importing all of this takes, so only here
+
     # Looking through all that is installed takes tens of milliseconds, and the workers of --energy-against open often.
     return {point.name: _Lazy(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
 

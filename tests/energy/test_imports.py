@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "reading": set(),
     "hooks": set(),
+    "settings": set(),
     "machine": set(),
     "meters": {"errors", "reading"},
     "stats": {"reading"},
@@ -115,18 +116,44 @@ def loaded_by(code: str) -> set[str]:
     return set(ended.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["pytest_energy", "pytest_energy.plugin", "pytest_energy.cli"])
-def test_import_loads_nothing_heavy(module):
-    loaded = loaded_by(f"import {module}")
+@pytest.mark.parametrize(
+    "code", ["import pytest_energy", "from pytest_energy import *", "import pytest_energy.plugin", "import pytest_energy.cli"]
+)
+def test_import_loads_nothing_heavy(code):
+    loaded = loaded_by(code)
     assert "pytest_energy" in loaded
     assert not loaded & {"torch", "torchao", "numpy", "pandas", "scipy", "sklearn", "sktime", "tsbench", "pynvml"}
 
 
 def test_library_alone_loads_no_pytest():
     """measure() and versus() are also for programs in which no test runs."""
-    assert not loaded_by("import pytest_energy") & {"pytest", "_pytest", "pytest_benchmark", "rich"}
+    assert not loaded_by("from pytest_energy import *") & {"pytest", "_pytest", "pytest_benchmark", "rich"}
 
 
 def test_plugin_loads_no_report_until_it_is_needed():
     """pytest imports the plugin in each run of anybody who has it installed, with --energy or without."""
     assert "rich" not in loaded_by("import pytest_energy.plugin") - loaded_by("import pytest")
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_plugin_loads_no_measuring_until_it_is_needed():
+    loaded = run("import pytest_energy.plugin, sys; print(*sys.modules)").split()
+    assert not {name for name in loaded if name.startswith("pytest_energy.")} - {
+        f"pytest_energy.{name}" for name in ("errors", "hooks", "plugin", "settings")
+    }
+
+
+@pytest.mark.parametrize("name", ["figures", "measure", "versus"])
+def test_a_name_that_is_a_module_too_means_the_function(name):
+    code = f"import pytest_energy.{name}; from pytest_energy import {name}; print(callable({name}), callable(pytest_energy.{name}))"
+    assert run(code).split() == ["True", "True"]
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert all(hasattr(pytest_energy, name) for name in pytest_energy.__all__)
+    assert set(pytest_energy.__all__) <= set(dir(pytest_energy))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        pytest_energy.nonsense  # noqa: B018

@@ -14,7 +14,7 @@ from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.meters import MeterSettings
 from pytest_energy.measure import Plan
 from pytest_energy.options import PLAN_FIELDS, SETTINGS, Mark, Options, gate_from_marks
-from pytest_energy.plugin import read_options
+from pytest_energy.plugin import options_of
 
 FLAGS = {setting.name: setting.flag for setting in SETTINGS}
 NUMBERS = {setting.name: getattr(Plan(), PLAN_FIELDS[setting.name]) for setting in SETTINGS if setting.name in PLAN_FIELDS}
@@ -73,15 +73,15 @@ def test_powercap_root_of_the_environment_is_a_default(monkeypatch):
 )
 def test_command_line_over_ini_over_default(pytester, command_line, ini, expected):
     pytester.makeini(f"[pytest]\n{ini}\n")
-    assert read_options(pytester.parseconfig(*command_line)).plan.tolerance == expected
+    assert options_of(pytester.parseconfig(*command_line)).plan.tolerance == expected
 
 
 @pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.metavar is None])
 def test_switches(pytester, name):
-    assert getattr(read_options(pytester.parseconfig()), name) is False
-    assert getattr(read_options(pytester.parseconfig(FLAGS[name])), name) is True
+    assert getattr(options_of(pytester.parseconfig()), name) is False
+    assert getattr(options_of(pytester.parseconfig(FLAGS[name])), name) is True
     pytester.makeini(f"[pytest]\nenergy_{name} = true\n")
-    assert getattr(read_options(pytester.parseconfig()), name) is True
+    assert getattr(options_of(pytester.parseconfig()), name) is True
 
 
 @pytest.mark.parametrize(
