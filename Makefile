@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help bench test setup
+.PHONY: help bench test peers setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ bench: $(INSTALLED)  ## measure the compression suite and save the run
 
 test: $(INSTALLED)  ## run the tests
 	@$(RUN) pytest $(ARGS)
+
+peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
+	@$(RUN) tests.energy.studies.peers $(ARGS)
 
 setup: $(INSTALLED)  ## install into .venv
 
