@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_energy.figures import figures
-from pytest_energy.gpsup import GpsUp, counter_error
+from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, counter_error
 from pytest_energy.reading import Interval, MeterInfo, Quality, Result, Verdict
 
 NOT_GATED_ESTIMATE = (
     "joules are estimated from CPU seconds here, so they add nothing that time did not say; "
     "energy_gate_estimates = true gates them all the same"
 )
-
-
-# A counter whose own error is more than this share of the tolerance decides nothing. Its steps are a grid for the
-# ratios: with a grid of a third, rounding to it can neither carry 0 % past a tolerance nor 5 % back inside 3 %.
-COUNTER_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)

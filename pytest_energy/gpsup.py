@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from pytest_energy.reading import Block, Interval, MeterInfo
 from pytest_energy.stats import exp_interval, median, median_sequence
 
+# A counter whose own error is more than this share of the tolerance decides nothing. Its steps are a grid for the
+# ratios: with a grid of a third, rounding to it can neither carry 0 % past a tolerance nor 5 % back inside 3 %.
+COUNTER_SHARE = 1 / 3
+
 CATEGORIES = {
     1: "faster, less power",
     2: "faster, same power",

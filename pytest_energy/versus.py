@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
-from pytest_energy.gpsup import GpsUp, gps_up
-from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, take_window, warm_up
+from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
+from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, name_of, take_window, warm_up
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo
 from pytest_energy.stats import blocks_needed
@@ -28,6 +29,14 @@ MOST_BLOCKS = 1000
 # The intervals allow for a look after each block. Working them out takes as long as a short block from some hundred
 # blocks on, so the looks are spread out: a verdict comes at most this much later than it could.
 LOOK_GROWTH = 1.05
+# A scheduler's turn is some milliseconds. Windows within one are mostly left alone, and the median does not mind the others;
+# a window of 10 ms always holds a neighbour's turn, or half of one. On two CPUs with two neighbours windows of 2 and 3 ms
+# decided +5 % in 1.6 and 2 s (median), those of 10 ms in no 5 s nine times in ten; 1 ms was worse than 2, being mostly the
+# first call after giving way.
+SHORTEST_WINDOW_S = 0.002
+# A side has two windows in a block, so each may err by twice what the block may. The rest is for windows that turn out
+# shorter than calibrated. RAPL's windows are 75 ms so, and 16 blocks fit into 5 s; at 100 ms 12 do, and 11 are the fewest.
+WINDOW_ERROR = 4 / 3
 
 Decided = Callable[[GpsUp], bool]
 """Whether nothing more has to be known. May be asked after each block: the intervals allow for that."""
@@ -65,7 +74,7 @@ def versus(
         return Block(order, tuple(take_window(meter, sides[letter], calls[letter], plan) for letter in order))
 
     blocks = take_blocks(take, info(meter), plan, decided, coin or random.Random())
-    return comparison_of(_name(baseline), blocks, info(meter), plan.alpha)
+    return comparison_of(name_of(baseline), blocks, info(meter), plan.alpha)
 
 
 def take_blocks(
@@ -105,8 +114,5 @@ def comparison_of(baseline_name: str, blocks: Sequence[Block], meter: MeterInfo,
 
 def _calls(meter: Meter, call: Call, plan: Plan) -> int:
     seconds_per_call = warm_up(call, plan.max_time_s * WARM_UP_SHARE / 2)
-    return calibrate(meter, call, seconds_per_call, plan)
-
-
-def _name(function: Callable) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
+    error = WINDOW_ERROR * min(plan.max_quantisation, plan.tolerance * COUNTER_SHARE)
+    return calibrate(meter, call, seconds_per_call, replace(plan, max_quantisation=error), SHORTEST_WINDOW_S)
