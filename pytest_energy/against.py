@@ -20,22 +20,21 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import cycle
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.errors import EnergyError, OptionError
-from pytest_energy.gpsup import gps_up
-from pytest_energy.measure import OVERTIME, Plan
-from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
-from pytest_energy.stats import blocks_needed
+from pytest_energy.measure import Plan
+from pytest_energy.reading import Block, Comparison, MeterInfo, Window, add_windows
 from pytest_energy.store import window_in
-from pytest_energy.versus import MOST_BLOCKS, Decided
+from pytest_energy.versus import Decided, comparison_of, take_blocks
 from pytest_energy.worktree import Worktree, checked_out, environment, find_repo
 
 PAIRS = 2
-# A fork's first calls copy memory pages; windows have to be long beside what is left of that after the warm-up.
-SHORTEST_WINDOW_S = 0.025
+# A fork costs some 70 ms with its warm-up, so it is used for about as long. Its four windows are each the sum of short parts
+# that took turns: beside two busy neighbours, four parts of 6 ms a window halved the spread of 24 forks against one
+# part of 25 ms (quartiles 5.8 % against 9.7 %).
+WINDOW_S, SHORTEST_PART_S = 0.025, 0.004
 WARM_UP_S = 0.05
 # Limits of waiting. Collecting imports the code; setting up may train or compile; a window lasts tens of milliseconds,
 # or one call.
@@ -175,11 +174,11 @@ class Replicate:
     worker: WorkerProcess
     seconds_per_call: float
 
-    def calls_per_window(self) -> int:
+    def calls_per_part(self) -> int:
         calls = self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
         if self.seconds_per_call <= 0:
-            return calls  # prepared calls: one a window
-        return max(calls, math.ceil(SHORTEST_WINDOW_S / self.seconds_per_call))
+            return calls  # prepared calls: one at a time
+        return max(calls, math.ceil(SHORTEST_PART_S / self.seconds_per_call))
 
     def window(self, calls: int, meter: MeterInfo) -> Window:
         answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
@@ -209,30 +208,22 @@ class Against:
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
         """One test, block by block, until ``decided`` or the time is used up. Raises `ReplicateFailed`."""
         calls: dict[str, int] = {}
-        blocks: list[Block] = []
-        needed = blocks_needed(plan.alpha)
-        began = perf_counter()
-        while True:
-            blocks.append(self._block(name, meter, calls))
-            spent_s = perf_counter() - began
-            if len(blocks) < needed and spent_s < OVERTIME * plan.max_time_s:
-                continue
-            ratios = gps_up(blocks, meter, plan.alpha)
-            if spent_s >= plan.max_time_s or len(blocks) >= MOST_BLOCKS or decided(ratios):
-                break
-        return Comparison(
-            self.label, ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, tuple(blocks), 1 - plan.alpha
-        )  # fmt: skip
+        blocks = take_blocks(lambda order: self._block(name, order, meter, calls), meter, plan, decided, self._coin)
+        return comparison_of(self.label, blocks, meter, plan.alpha)
 
-    def _block(self, name: str, meter: MeterInfo, calls: dict[str, int]) -> Block:
+    def _block(self, name: str, order: str, meter: MeterInfo, calls: dict[str, int]) -> Block:
+        """Four windows of one fork of each side; a window is the sum of parts, which took turns in this order."""
         pair = next(self._pairs)
-        order = self._coin.choice(ORDERS)
         with ExitStack() as stack:
             forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in order[:2]}
             for letter, fork in forks.items():
                 if letter not in calls:
-                    calls[letter] = fork.calls_per_window()
-            return Block(order, tuple(forks[letter].window(calls[letter], meter) for letter in order))
+                    calls[letter] = fork.calls_per_part()
+            rounds = [[forks[letter].window(calls[letter], meter) for letter in order]]
+            seconds = sum(window.seconds for window in rounds[0]) / len(order)
+            for _ in range(int(WINDOW_S / seconds)):
+                rounds.append([forks[letter].window(calls[letter], meter) for letter in order])
+            return Block(order, tuple(add_windows(parts) for parts in zip(*rounds, strict=True)))
 
 
 @contextmanager

@@ -234,6 +234,10 @@ def _seconds_per_loop() -> float:
     return min(loops_s() for _ in range(5)) / LOOPS_TIMED
 
 
+# Windows has none; there, windows start anywhere.
+_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+
+
 @contextmanager
 def _collector_off() -> Iterator[None]:
     collecting = gc.isenabled()

@@ -19,6 +19,8 @@ ORDERS = ("ABBA", "BAAB")
 # Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms) does
 # not need it: 1 % of a window is 100 ms. A GPU's counter (20 to 100 ms) would need windows of 2 to 10 s.
 SLOW_UPDATE_S = 0.005
+# How often a window that is to end on a tick looks for it: a hundredth of an update late is 1 % of the shortest window.
+LOOKS_PER_UPDATE = 100
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class MeterInfo:
     """Factors below and above: the truth is taken to lie in joules x band. (1, 1) for a sensor."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers has to know: what is left out, which model, whose watts."""
+    ticks: bool = True
+    """Whether a window can tell by the counter when it was refreshed. Joules that are integrated from sampled watts
+    move in each reading, while the watts in them are as old as their register: there, no window starts on a tick."""
 
     def total_joules(self, joules: Mapping[str, float]) -> float:
         """The joules of the domains without a parent, each once."""
@@ -65,9 +70,19 @@ class MeterInfo:
         joules = self.total_joules(window.joules)
         if joules <= 0:
             return math.inf
-        # On a slow counter's ticks the lag is about one call, see measure.aligned_window.
-        lag_s = window.seconds_per_call if self.update_interval_s > SLOW_UPDATE_S else self.update_interval_s
-        return lag_s / window.seconds + self.resolution_joules / joules
+        return self.lag_s(window.seconds_per_call) / window.seconds + self.resolution_joules / joules
+
+    def lag_s(self, seconds_per_call: float) -> float:
+        """How far behind the counter may be at the end of a window of such calls: an update, or less where windows end on ticks."""
+        if not self.windows_end_on_ticks:
+            return self.update_interval_s
+        # measure.aligned_window looks after each call, but no more often than 100 times an update.
+        return min(max(seconds_per_call, self.update_interval_s / LOOKS_PER_UPDATE), self.update_interval_s)
+
+    @property
+    def windows_end_on_ticks(self) -> bool:
+        """Whether the counter is slow enough for that to help, and tells its ticks."""
+        return self.ticks and self.update_interval_s > SLOW_UPDATE_S
 
 
 class Window(NamedTuple):

@@ -27,6 +27,7 @@ from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.reading import Quality
 from pytest_energy.store import window_out
+from pytest_energy.versus import SHORTEST_WINDOW_S
 
 # Our plugin looks for this name, to open no meter in a worker: each fork opens its own.
 PLUGIN_NAME = "energy-worker"
@@ -161,7 +162,7 @@ class Worker:
                 sys.stdout.flush()
                 os._exit(0)
             elif message["do"] == "calibrate":
-                self._channel.send(calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan))
+                self._channel.send(calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S))
             elif prepared is not None:
                 self._channel.send(window=window_out(plain_window(meter, next(prepared), 1, plan.synchronize)))
             else:

@@ -51,6 +51,8 @@ class Meter(Protocol):
     resolution_joules: float
     band: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
+    ticks: bool = True
+    """False where joules are integrated from sampled watts, see `MeterInfo.ticks`."""
 
     def read(self) -> Reading:
         """The cumulative joules of every domain now. Raises `MeterFailed` where it cannot tell."""
@@ -80,6 +82,7 @@ def info(meter: Meter) -> MeterInfo:
         meter.resolution_joules,
         tuple(getattr(meter, "band", (1.0, 1.0))),
         tuple(getattr(meter, "notes", ())),
+        bool(getattr(meter, "ticks", True)),
     )
 
 

@@ -96,7 +96,7 @@ def test_a_counter_that_never_moves_gives_no_joules_and_says_so(clock):
 
 def test_a_call_too_short_for_the_loop_around_it_is_warned_of(clock):
     measurement = measure(clock.work, 1e-7, meter=ClockMeter(clock=clock), plan=SHORT)
-    assert any("the loop around it" in warning for warning in measurement.warnings)
+    assert any("being called" in warning for warning in measurement.warnings)
 
 
 def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
