@@ -68,19 +68,25 @@ class MeasuredBenchmark(BenchmarkFixture):
 
     def __call__(self, function_to_benchmark, *args, **kwargs):
         result = super().__call__(function_to_benchmark, *args, **kwargs)
-        if self.enabled or self.energy_recorder.serving:
+        if self._measures():
             self.energy_recorder.measure(partial(function_to_benchmark, *args, **kwargs))
         return result
 
     def pedantic(self, target, args=(), kwargs=None, setup=None, teardown=None, **counts):
         result = super().pedantic(target, args, kwargs, setup=setup, teardown=teardown, **counts)
-        if not (self.enabled or self.energy_recorder.serving):
+        if not self._measures():
             return result
         if setup is None and teardown is None:
             self.energy_recorder.measure(partial(target, *args, **(kwargs or {})))
         else:
             self.energy_recorder.measure_prepared(_rounds(target, args, kwargs or {}, setup, teardown))
         return result
+
+    def _measures(self) -> bool:
+        if self.enabled or self.energy_recorder.serving:
+            return True
+        self.energy_recorder.session.not_measured.append(self.energy_recorder.name)
+        return False
 
 
 def _rounds(target, args, kwargs, setup, teardown) -> Generator[Callable[[], object], None, None]:

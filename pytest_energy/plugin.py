@@ -356,6 +356,8 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     terminalreporter.write_line(
         summary(session.results, session.meter_info, terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup)
     )
+    for name in session.not_measured:
+        terminalreporter.write_line(f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled")
     if session.against is not None:
         terminalreporter.write_line("\n".join(against_lines(session.against)))
     hide_own_rows(config, session)

@@ -25,6 +25,8 @@ class Session:
         self.plan: Plan = replace(options.plan, synchronize=synchronize)
         self.results: list[Result] = []
         self.idle: tuple[Window, ...] = ()
+        self.not_measured: list[str] = []
+        """Tests that asked pytest-benchmark for a measurement while it was switched off."""
         self.against: Against | None = None
         """The other commit, where ``--energy-against`` names one."""
 

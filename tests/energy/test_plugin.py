@@ -284,6 +284,24 @@ def test_nothing_measured_is_said_loudly(suite):
     result.stdout.fnmatch_lines(["NOTHING WAS MEASURED*"])
 
 
+def test_a_disabled_benchmark_is_said_loudly(suite):
+    suite.makepyfile(WORK + "def test_one(benchmark): benchmark(work)\ndef test_two(benchmark): benchmark.pedantic(work)")
+    result = suite.runpytest(*MEASURED, "--benchmark-disable")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["NOTHING WAS MEASURED*", "NOT GATED: *::test_one: not measured*disabled", "NOT GATED: *::test_two: not measured*disabled"]
+    )
+
+
+def test_with_the_plugin_disabled_the_option_is_an_error(suite):
+    suite.makepyfile("def test_it(): pass")
+    assert suite.runpytest_subprocess("--energy", "-p", "no:energy").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_nothing_collected_is_not_a_pass(suite):
+    assert suite.runpytest(*MEASURED).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def test_the_ini_file_is_heard_and_the_command_line_wins(suite):
     suite.makeini("[pytest]\nenergy_meter = clock:watts=5\nenergy_max_time = 0.5\n")
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
