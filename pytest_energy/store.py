@@ -151,6 +151,7 @@ def _meter_out(meter: MeterInfo) -> dict[str, Any]:
         "resolution_joules": meter.resolution_joules,
         "band": list(meter.band),
         "notes": list(meter.notes),
+        "ticks": meter.ticks,
     }
 
 
@@ -167,6 +168,7 @@ def _meter_in(saved: Mapping[str, Any]) -> MeterInfo:
         _number(saved["resolution_joules"], 0),
         (_number(low, 0), _number(high, 0)),
         tuple(_as(str, note) for note in saved["notes"]),
+        _as(bool, saved["ticks"]),
     )
 
 

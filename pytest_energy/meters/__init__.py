@@ -108,6 +108,7 @@ class CompositeMeter(Meter):
         self.resolution_joules = max(meter.resolution_joules for meter in meters)
         self.band = (min(info(m).band[0] for m in meters), max(info(m).band[1] for m in meters))
         self.notes = tuple(note for meter in meters for note in info(meter).notes)
+        self.ticks = all(info(meter).ticks for meter in meters)
 
     def read(self) -> Reading:
         readings = [meter.read() for meter in self._meters]

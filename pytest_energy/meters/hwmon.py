@@ -174,6 +174,7 @@ class HwmonMeter(Meter):
             sampled = ", ".join(each.domain for each in self._sampled)
             self._notes.append(f"hwmon: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms")
         self.update_interval_s = max(intervals)
+        self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
 
     def _watch(self) -> list[float]:

@@ -152,6 +152,7 @@ class NvmlMeter(Meter):
                 "which Ampere and newer average over 1 s"
             )
         self.update_interval_s = max(intervals)
+        self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
 
     def _sample(self, gpu: _Gpu, reason: str) -> None:

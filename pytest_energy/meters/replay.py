@@ -31,7 +31,7 @@ class RecordingMeter(Meter):
         self._inner = inner
         self.name, self.provenance, self.domains = about.name, about.provenance, about.domains
         self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
-        self.band, self.notes = about.band, about.notes
+        self.band, self.notes, self.ticks = about.band, about.notes, about.ticks
         self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._write(_header(about))
 
@@ -60,7 +60,7 @@ class ReplayMeter(Meter):
         self.name = f"replay of {about.name}"
         self.provenance, self.domains = about.provenance, about.domains
         self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
-        self.band = about.band
+        self.band, self.ticks = about.band, about.ticks
         self.notes = (*about.notes, f"replayed from {path}: not counted now")
 
     def read(self) -> Reading:
@@ -117,6 +117,7 @@ def _header(about: MeterInfo) -> dict[str, object]:
         "resolution_joules": about.resolution_joules,
         "band": list(about.band),
         "notes": list(about.notes),
+        "ticks": about.ticks,
     }
 
 
@@ -132,6 +133,9 @@ def _parse_header(line: object) -> MeterInfo:
         raise ValueError(f"band must be two factors, got {band!r}")
     if not _is_list_of(notes, lambda note: isinstance(note, str)):
         raise ValueError(f"notes must be texts, got {notes!r}")
+    ticks = line.get("ticks", True)
+    if not isinstance(ticks, bool):
+        raise ValueError(f"ticks must be true or false, got {ticks!r}")
     for key in ("update_interval_s", "resolution_joules"):
         if not _is_amount(line.get(key)):
             raise ValueError(f"{key} must be a number of 0 or more, got {line.get(key)!r}")
@@ -143,6 +147,7 @@ def _parse_header(line: object) -> MeterInfo:
         float(line["resolution_joules"]),
         (float(band[0]), float(band[1])),
         tuple(notes),
+        ticks,
     )
 
 

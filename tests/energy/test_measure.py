@@ -1,6 +1,7 @@
 """Windows, warm-up, calibration: against a meter whose truth is known."""
 
 import gc
+import math
 import sys
 
 import pytest
@@ -12,13 +13,16 @@ from pytest_energy.measure import (
     Plan,
     aligned_window,
     calibrate,
+    find_warnings,
     idle_windows,
+    is_slow,
     measure_prepared,
     plain_window,
     quantisation,
     warm_up,
 )
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.meters import info
+from pytest_energy.reading import Domain, Measurement, Reading, window_between
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 
 SHORT = Plan(max_time_s=1.0)
@@ -191,3 +195,109 @@ def test_a_domain_that_stands_still_does_not_hold_up_the_others(clock):
     window = aligned_window(meter, clock.work, 300, None)
     assert window.joules["gpu-0"] == pytest.approx(50.0 * window.seconds, rel=0.01)
     assert window.joules["gpu-1"] == 0
+
+
+class SampledMeter(ClockMeter):
+    """Integrates a register of watts that is refreshed every 100 ms: each reading moves the joules, and none tells when."""
+
+    ticks = False
+
+    def __init__(self, clock, watts_at):
+        super().__init__(update_interval_s=0.1, clock=clock)
+        self._watts_at = watts_at
+        self._joules, self._at_s = 0.0, clock()
+
+    def read(self):
+        now_s = self._clock()
+        self._joules += (now_s - self._at_s) * self._watts_at(math.floor(now_s / 0.1) * 0.1)
+        self._at_s = now_s
+        return Reading(now_s, {"package-0": self._joules, "core-0": 0.0})
+
+
+def test_windows_of_a_meter_without_ticks_are_as_wrong_as_its_register_is_old(clock):
+    meter = SampledMeter(clock, lambda at_s: 20.0)
+    window = plain_window(meter, clock.work, 500, None)
+    assert quantisation(meter, window) == pytest.approx(0.1 / window.seconds, rel=0.01)
+    assert not is_slow(meter)
+
+
+def test_a_meter_without_ticks_gets_windows_for_an_interval_and_a_warning_that_they_are_short(clock):
+    measurement = measure(clock.work, meter=SampledMeter(clock, lambda at_s: 20.0), plan=Plan(max_time_s=5.0))
+    assert len(measurement.windows) >= FEWEST_WINDOWS
+    assert all(window.seconds >= 0.5 for window in measurement.windows)
+    assert any("too coarse" in warning and "--energy-max-time" in warning for warning in measurement.warnings)
+    patient = measure(clock.work, meter=SampledMeter(clock, lambda at_s: 20.0), plan=Plan(max_time_s=100.0))
+    assert patient.warnings == ()
+
+
+def test_a_long_call_on_a_slow_counter_is_wrong_by_an_update_and_not_by_the_call(clock):
+    """One that lasts three updates does not need windows of a hundred calls."""
+    meter = ClockMeter(update_interval_s=0.1, clock=clock)
+    calls = calibrate(meter, lambda: clock.work(0.3), 0.3, Plan())
+    assert calls * 0.3 == pytest.approx(0.1 / Plan().max_quantisation, rel=0.05)
+
+
+def test_one_window_that_did_not_move_is_told_of_even_among_many_that_did(clock):
+    meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
+    windows = [plain_window(meter, lambda: clock.work(0.15), 1, None) for _ in range(8)]
+    quiet = type(windows[0])(0.005, {"package-0": 0.0, "core-0": 0.0}, 1)
+    measurement = Measurement("m", info(meter), (*windows, quiet), ())
+    assert figures(measurement).joules is None
+    assert any("did not move in 1 of 9 windows" in warning for warning in find_warnings(meter, measurement.windows, SHORT))
+
+
+def test_what_the_readings_take_is_taken_off_the_window(clock):
+    class Slow(ClockMeter):
+        def read(self):
+            reading = super().read()
+            clock.work(0.001)  # a slow driver
+            return reading
+
+    meter = Slow(watts=10.0, clock=clock)
+    window = plain_window(meter, lambda: clock.work(0.01), 1, None)
+    assert window.seconds == pytest.approx(0.01, rel=0.01)
+    assert window.joules["package-0"] == pytest.approx(0.1, rel=0.02)
+    assert meter.reads == 2
+
+
+def test_a_window_that_the_readings_hardly_touch_is_left_as_it_was_counted(clock):
+    meter = ClockMeter(watts=10.0, clock=clock)
+    before_s = clock.now_s
+    window = plain_window(meter, lambda: clock.work(0.5), 1, None)
+    assert window.seconds == pytest.approx(clock.now_s - before_s, abs=5 * clock.LOOK_S)
+    assert window.joules["package-0"] % meter.resolution_joules == pytest.approx(0, abs=1e-9)
+
+
+def test_two_windows_open_at_once_on_one_meter_are_both_right(clock):
+    """Nested and overlapping: a reading takes nothing from the meter, so any two of them are a window."""
+    meter = ClockMeter(watts=8.0, clock=clock)
+    outer = meter.read()
+    clock.work(0.5)
+    inner = meter.read()
+    clock.work(0.25)
+    outer_end = meter.read()  # overlapping: the outer one ends first
+    clock.work(0.25)
+    inner_end = meter.read()
+    assert window_between(outer, outer_end, 1).joules["package-0"] == pytest.approx(8.0 * 0.75, rel=0.001)
+    assert window_between(inner, inner_end, 1).joules["package-0"] == pytest.approx(8.0 * 0.5, rel=0.001)
+
+
+def test_a_measurement_inside_a_measured_call_leaves_both_right(clock):
+    meter = ClockMeter(watts=8.0, clock=clock)
+    inner = []
+
+    def nested():
+        inner.append(plain_window(meter, clock.work, 50, None))
+        clock.work(0.05)
+
+    outer = plain_window(meter, nested, 1, None)
+    assert inner[0].joules["package-0"] == pytest.approx(8.0 * 0.05, rel=0.02)
+    assert outer.joules["package-0"] == pytest.approx(8.0 * 0.1, rel=0.02)
+
+
+def test_a_window_that_an_exception_ended_does_not_touch_the_next(clock):
+    meter = ClockMeter(watts=8.0, clock=clock)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            plain_window(meter, lambda: clock.work(0.01) or 1 / 0, 1, None)
+    assert plain_window(meter, clock.work, 100, None).joules["package-0"] == pytest.approx(0.8, rel=0.02)

@@ -74,7 +74,7 @@ def meters(draw: st.DrawFn) -> MeterInfo:
     domains = tuple(Domain(name, draw(st.sampled_from([None, names[0]])) if name != names[0] else None) for name in names)
     band = draw(st.floats(0.1, 1.0)), draw(st.floats(1.0, 10.0))
     provenance, notes = draw(st.sampled_from(["measured", "estimated"])), tuple(draw(st.lists(texts, max_size=2)))
-    return MeterInfo(draw(texts), provenance, domains, draw(seconds), draw(joules), band, notes)
+    return MeterInfo(draw(texts), provenance, domains, draw(seconds), draw(joules), band, notes, draw(st.booleans()))
 
 
 @st.composite
