@@ -1,17 +1,22 @@
 """Comparisons in turns, against a meter whose truth is known."""
 
+import itertools
 import random
 import sys
 import time
+from functools import partial
 
 import pytest
 
 from pytest_energy import versus
-from pytest_energy.gpsup import gps_up
+from pytest_energy.errors import OptionError
+from pytest_energy.gpsup import COUNTER_SHARE, counter_error, gps_up
 from pytest_energy.measure import Plan
 from pytest_energy.meters import info
 from pytest_energy.stats import blocks_needed
-from tests.energy.rigs.clock_meter import ClockMeter
+from pytest_energy.versus import SHORTEST_WINDOW_S, take_blocks, versus_many
+from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
+from tests.energy.rigs.made_up import SENSOR, block, window
 
 
 def work(steps=20_000):
@@ -75,3 +80,92 @@ def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
     monkeypatch.setattr(sys.modules["pytest_energy.versus"], "open_meter", lambda: meter)
     versus(work, work, plan=Plan(max_time_s=0.2))
     assert meter.closed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that only work moves, for versus.py and measure.py."""
+    clock = VirtualClock()
+    for module in ("pytest_energy.measure", "pytest_energy.versus"):
+        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+    return clock
+
+
+def test_windows_of_a_comparison_are_as_short_as_one_turn_of_the_scheduler(clock):
+    comparison = versus(clock.work, clock.work, 0.0001, meter=ClockMeter(update_interval_s=1e-6, clock=clock))
+    lengths = [window.seconds for block in comparison.blocks for window in block.windows]
+    assert min(lengths) >= SHORTEST_WINDOW_S
+    assert max(lengths) < 1.5 * SHORTEST_WINDOW_S
+
+
+@pytest.mark.parametrize("tolerance", [0.03, 0.01])
+def test_windows_of_a_slower_counter_are_long_enough_for_the_gate(tolerance, clock):
+    meter = ClockMeter(update_interval_s=0.001, clock=clock)
+    comparison = versus(clock.work, clock.work, 0.001, meter=meter, plan=Plan(tolerance=tolerance))
+    error = counter_error(comparison.blocks, info(meter))
+    assert tolerance * COUNTER_SHARE / 2 < error < 0.9 * tolerance * COUNTER_SHARE
+
+
+def test_looks_become_rarer_with_the_blocks():
+    looks = []
+
+    def decided(ratios):
+        looks.append(ratios)
+        return False
+
+    seconds = itertools.count()
+    alike = block(window(1.0, 1.0), window(1.0, 1.0))
+    plan = Plan(max_time_s=400.0)
+    blocks = take_blocks(lambda order: alike, SENSOR, plan, decided, random.Random(1), clock=lambda: float(next(seconds)))
+    assert len(blocks) == 400
+    assert len(looks) < 100
+
+
+MANY = {"same": 0.001, "slower": 0.00105, "twice": 0.002}
+
+
+def many(clock, **more):
+    candidates = {name: partial(clock.work, seconds) for name, seconds in MANY.items()}
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    return versus_many(clock.work, candidates, meter=meter, coin=random.Random(3), **more)
+
+
+def test_each_of_many_is_compared_with_the_baseline(clock):
+    compared = many(clock, plan=Plan(max_time_s=1.0))
+    assert list(compared) == list(MANY)
+    for name, comparison in compared.items():
+        assert comparison.speedup.value == pytest.approx(0.001 / MANY[name], rel=0.01)
+        assert comparison.greenup.value == pytest.approx(comparison.speedup.value, rel=1e-6)
+
+
+def test_many_share_the_baselines_windows_in_mirrored_orders(clock):
+    compared = many(clock, plan=Plan(max_time_s=1.0))
+    for blocks in zip(*(comparison.blocks for comparison in compared.values()), strict=True):
+        of_the_baseline = [[w for letter, w in zip(b.order, b.windows, strict=True) if letter == "A"] for b in blocks]
+        assert all(windows == of_the_baseline[0] for windows in of_the_baseline)
+    assert {b.order for comparison in compared.values() for b in comparison.blocks} == {"ABBA", "BAAB"}
+
+
+def test_each_of_many_leaves_when_it_is_decided(clock):
+    compared = many(clock, plan=Plan(max_time_s=1.0), decided=lambda ratios: ratios.speedup.high < 0.9)
+    assert len(compared["twice"].blocks) == blocks_needed(0.01)
+    assert len(compared["same"].blocks) > 5 * blocks_needed(0.01)
+
+
+def test_steady_drift_cancels_for_each_of_many(clock):
+    """Each call takes a little longer than the one before: as long as a third more within a block."""
+    calls = itertools.count()
+
+    def work():
+        clock.work(0.001 * (1 + 0.02 * next(calls)))
+
+    compared = versus_many(
+        work, {"same": work, "also": work}, meter=ClockMeter(update_interval_s=1e-6, clock=clock), plan=Plan(max_time_s=5.0)
+    )
+    for comparison in compared.values():
+        assert comparison.speedup.value == pytest.approx(1.0, rel=1e-3)
+
+
+def test_many_needs_at_least_one():
+    with pytest.raises(OptionError, match="no candidate"):
+        versus_many(work, {}, meter=ClockMeter())
