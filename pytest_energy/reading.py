@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 Provenance = Literal["measured", "estimated"]
@@ -131,7 +132,15 @@ class Block:
 
     def side(self, letter: str) -> Window:
         """The windows of one side, added up."""
-        return add_windows(w for which, w in zip(self.order, self.windows, strict=True) if which == letter)
+        return self._sides[letter]
+
+    @cached_property
+    def _sides(self) -> dict[str, Window]:
+        # Added up once: a comparison that goes on asks for the sides of all its blocks again and again.
+        return {
+            letter: add_windows(w for which, w in zip(self.order, self.windows, strict=True) if which == letter)
+            for letter in sorted(set(self.order))
+        }
 
 
 @dataclass(frozen=True)
