@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help bench test peers setup
+.PHONY: help bench test peers gate-study setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,16 @@ test: $(INSTALLED)  ## run the tests
 
 peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
 	@$(RUN) tests.energy.studies.peers $(ARGS)
+
+RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
+gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (an hour, with nothing else running)
+	@$(RUN) tests.energy.studies.gate_simulator
+	@if test -e $(RAPL_RUNS); then $(RUN) tests.energy.studies.saved_runs_study $(RAPL_RUNS); \
+	else echo "no $(RAPL_RUNS): the study of saved runs is left out (make gate-study RAPL_RUNS=FILE)"; fi
+	@$(RUN) tests.energy.studies.gate_live
+	@$(RUN) tests.energy.studies.gate_live windows
+	@$(RUN) tests.energy.studies.against_study
+	@$(RUN) tests.energy.studies.bisect_study
 
 setup: $(INSTALLED)  ## install into .venv
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_energy.measure import Plan, measure
     from pytest_energy.meters import Meter, MeterSettings, open_meter
     from pytest_energy.reading import Comparison, Domain, Interval, Measurement, Reading, Window
-    from pytest_energy.versus import versus
+    from pytest_energy.versus import versus, versus_many
 
 __all__ = [
     "Comparison",
@@ -34,6 +34,7 @@ __all__ = [
     "measure",
     "open_meter",
     "versus",
+    "versus_many",
 ]
 
 # Each name comes when it is first asked for: pytest imports this package in every run of everybody who has the
@@ -44,7 +45,7 @@ _HOMES = {
     "measure": ("Plan", "measure"),
     "meters": ("Meter", "MeterSettings", "open_meter"),
     "reading": ("Comparison", "Domain", "Interval", "Measurement", "Reading", "Window"),
-    "versus": ("versus",),
+    "versus": ("versus", "versus_many"),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 
