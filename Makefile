@@ -20,7 +20,7 @@ peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and c
 	@$(RUN) tests.energy.studies.peers $(ARGS)
 
 RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
-gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (an hour, with nothing else running)
+gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)
 	@$(RUN) tests.energy.studies.gate_simulator
 	@if test -e $(RAPL_RUNS); then $(RUN) tests.energy.studies.saved_runs_study $(RAPL_RUNS); \
 	else echo "no $(RAPL_RUNS): the study of saved runs is left out (make gate-study RAPL_RUNS=FILE)"; fi
