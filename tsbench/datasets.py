@@ -1,41 +1,33 @@
-"""Time-series classification datasets, from `.ts` files on this machine.
+"""Time-series classification datasets, wherever this machine can get them.
 
-A name is looked for in two places, in this order:
+A name is looked for in this order:
 
-1. the folder in the environment variable `TSBENCH_DATA`, laid out like the UCR/UEA archive:
-   `<folder>/<Name>/<Name>_TRAIN.ts` and `<folder>/<Name>/<Name>_TEST.ts`;
-2. the data that sktime's wheel carries (PLAID, ArrowHead, GunPoint, ...).
-
-The reader is our own, because sktime's takes seconds to import and its errors do not name
-the line. It is strict: what it does not understand is an error with file and line.
+1. `synthetic`: generated here, see `tsbench.synthetic`;
+2. the folder given, or the one in the environment variable `TSBENCH_DATA`, laid out like the
+   UCR/UEA archive: `<folder>/<Name>/<Name>_TRAIN.ts` and `<Name>_TEST.ts` (or `.arff`, `.tsv`,
+   `.txt`, or no ending, as the archive of 2015 has them);
+3. the data that sktime's wheel carries (PLAID, ArrowHead, GunPoint, ...);
+4. what was downloaded before, in the cache;
+5. a download, see `tsbench.download`; `TSBENCH_OFFLINE=1` forbids it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from tsbench.errors import DataFormatError, DatasetUnavailable
+from tsbench import download, preprocess, synthetic
+from tsbench.errors import DataFormatError, DatasetUnavailable, DownloadError
+from tsbench.formats import SUFFIXES, Table, read
 
 DATA_FOLDER_VARIABLE = "TSBENCH_DATA"
-_DECLARATIONS = {  # lower case -> may hold several words
-    "@problemname": False,
-    "@timestamps": False,
-    "@missing": False,
-    "@univariate": False,
-    "@dimension": False,
-    "@dimensions": False,
-    "@equallength": False,
-    "@serieslength": False,
-    "@classlabel": True,
-}
 
 
 @dataclass(frozen=True)
@@ -59,13 +51,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in its default (published) split."""
+    """A dataset in its default (published) split.
+
+    `notes` says what was done to it on the way in, a sentence each; empty for most.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     test: Split
-    source: Path = field(compare=False)
+    source: Path | None = field(compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -83,160 +79,119 @@ class Dataset:
         return digest.hexdigest()
 
 
-@dataclass
-class _Header:
-    """What the `@` lines of a `.ts` file declare; None where they do not say."""
+def load(
+    name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None
+) -> Dataset:
+    """The dataset called `name` (upper and lower case do not matter, except for a download).
 
-    classes: tuple[str, ...] | None = None
-    channels: int | None = None
-    timepoints: int | None = None
-    equal_length: bool = False
+    `folder` takes the place of `TSBENCH_DATA`; `on_bytes(done, total)` is called as a download
+    advances. Raises DatasetUnavailable where nothing has it, DataFormatError where a file of it
+    cannot be read, DownloadError where a download began and failed.
 
-
-def load(name: str, folder: Path | None = None) -> Dataset:
-    """The dataset called `name` (upper and lower case do not matter).
-
-    `folder` takes the place of `TSBENCH_DATA`. Raises DatasetUnavailable where no folder has
-    it, DataFormatError where a file of it cannot be read.
+    >>> data = load("synthetic:classes=3,timepoints=64,cases=9")
+    >>> data.classes, len(data.train), data.train.cases[0].shape
+    (('generated-1', 'generated-2', 'generated-3'), 9, (1, 64))
     """
+    if synthetic.is_name(name):
+        return _generated(name)
     for root in _roots(folder):
         found = _find(root, name)
         if found is not None:
-            return _load_folder(found)
-    raise DatasetUnavailable(name, _how_to_get(name, folder))
+            return read_folder(found)
+    if os.environ.get(download.OFFLINE_VARIABLE):
+        raise DatasetUnavailable(name, f"{_layout(name, folder)}; {download.OFFLINE_VARIABLE} forbids a download")
+    try:
+        return read_folder(download.fetch(name, _check_download, on_bytes))
+    except DownloadError as error:
+        if error.began:
+            raise
+        raise DatasetUnavailable(name, f"{_layout(name, folder)}; no download: {error}") from error
 
 
 def available(folder: Path | None = None) -> tuple[str, ...]:
-    """The names that `load` finds on this machine, sorted."""
-    names = set()
+    """The names that `load` finds on this machine without a download, sorted."""
+    names = {synthetic.NAME}
     for root in _roots(folder):
         names.update(d.name for d in _subfolders(root) if _pair(d) is not None)
     return tuple(sorted(names))
 
 
-def read_ts(path: Path) -> tuple[tuple[str, ...], Split]:
-    """The classes and cases of one `.ts` file.
+def read_folder(folder: Path) -> Dataset:
+    """The dataset in `folder`, named like the folder; `_TRAIN` says what classes there are.
 
-    The format: `#` comments, `@` declarations, `@data`, then one case a line, the values of
-    a channel separated by commas, channels by colons, the class label last. Raises
-    DataFormatError, naming file and line, for anything else, missing values (`?`) and values
-    that are not finite included.
+    Gaps are interpolated, and the dataset's notes say how many. Raises DataFormatError.
     """
-    try:
-        # Comments of the archive's older files are Latin-1; a damaged byte in the data still
-        # fails below, because what replaces it is no number and no class.
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataFormatError(path, None, f"cannot be read: {error.strerror}") from error
-    header, in_data = _Header(), False
-    cases: list[np.ndarray] = []
-    labels: list[int] = []
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        try:
-            if in_data:
-                case, label = _parse_case(line, header)
-                cases.append(case)
-                labels.append(label)
-            elif line.lower() == "@data":
-                if header.classes is None:
-                    raise ValueError("@data comes before a @classLabel that names the classes")
-                in_data = True
-            elif line.startswith("@"):
-                _declare(line, header)
-            else:
-                raise ValueError(f"expected a comment, a declaration or @data, got {_short(line)}")
-        except ValueError as error:
-            raise DataFormatError(path, number, str(error)) from None
-    if not in_data:
-        raise DataFormatError(path, None, "has no @data line: not a .ts file, or cut short")
-    if not cases:
-        raise DataFormatError(path, None, "has no cases after @data: cut short?")
-    return header.classes, Split(tuple(cases), np.array(labels, dtype=np.int64))
+    pair = _pair(folder)
+    if pair is None:
+        raise DataFormatError(folder, None, f"has no {folder.name}_TRAIN and {folder.name}_TEST of one format")
+    train, test = (read(path) for path in pair)
+    classes = _classes(train, test)
+    channels = train.cases[0].values.shape[0]
+    notes: list[str] = []
+    return Dataset(
+        folder.name, classes, *(_split(table, classes, channels, notes) for table in (train, test)),
+        source=folder, notes=tuple(notes),
+    )
 
 
-def _declare(line: str, header: _Header) -> None:
-    key, *words = line.split()
-    lowered = key.lower()
-    if lowered not in _DECLARATIONS:
-        raise ValueError(
-            f"unknown declaration {_short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
+def _classes(train: Table, test: Table) -> tuple[str, ...]:
+    if train.classes is None:
+        names = {case.label for case in train.cases}
+        if len(names) < 2:
+            raise DataFormatError(train.path, None, f"has one class only, {names.pop()!r}: nothing to tell apart")
+        return tuple(sorted(names, key=_in_order))
+    if set(test.classes or ()) != set(train.classes):
+        raise DataFormatError(
+            test.path, None, f"classes {test.classes} differ from {train.classes} of {train.path.name}"
         )
-    if not words or (len(words) > 1 and not _DECLARATIONS[lowered] and lowered != "@problemname"):
-        raise ValueError(f"{key} should have one value, got {len(words)}")
-    if lowered == "@timestamps" and _truth(key, words[0]):
-        raise ValueError("@timeStamps true is not supported: values only, equally spaced")
-    elif lowered == "@univariate" and _truth(key, words[0]):
-        header.channels = 1
-    elif lowered in ("@dimension", "@dimensions"):
-        header.channels = _count(key, words[0])
-    elif lowered == "@equallength":
-        header.equal_length = _truth(key, words[0])
-    elif lowered == "@serieslength":
-        header.timepoints = _count(key, words[0])
-    elif lowered == "@classlabel":
-        if not _truth(key, words[0]) or len(words) < 3:
-            raise ValueError(f"@classLabel must be true and name two classes or more, got {words}")
-        if len(set(words[1:])) < len(words[1:]):
-            raise ValueError("@classLabel names a class twice")
-        header.classes = tuple(words[1:])
+    return train.classes
 
 
-def _parse_case(line: str, header: _Header) -> tuple[np.ndarray, int]:
-    *channels, label = (part.strip() for part in line.split(":"))
-    if not channels:
-        raise ValueError("no colon, so no class label: is the line cut short?")
-    if label not in header.classes:
-        raise ValueError(f"class {_short(label)} is not one of {', '.join(header.classes)}")
-    if header.channels is not None and len(channels) != header.channels:
-        raise ValueError(f"{len(channels)} channels, but the header declares {header.channels}")
-    rows = [_parse_values(channel) for channel in channels]
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        raise ValueError(f"channels of one case differ in length: {sorted(lengths)} timepoints")
-    timepoints = lengths.pop()
-    if header.equal_length:
-        if header.timepoints is None:
-            header.timepoints = timepoints  # the first case sets what the others must have
-        if timepoints != header.timepoints:
-            raise ValueError(f"{timepoints} timepoints where every case has {header.timepoints}")
-    if header.channels is None:
-        header.channels = len(rows)
-    return np.array(rows, dtype=np.float64), header.classes.index(label)
+def _in_order(name: str) -> tuple[bool, float, str]:
+    """Numbers by value and before words, so that 10 follows 9."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
 
 
-def _parse_values(text: str) -> list[float]:
-    values = []
-    for position, word in enumerate(text.split(","), start=1):
-        word = word.strip()
-        if word == "?":
-            raise ValueError(f"value {position} is missing (?): fill gaps before loading")
-        try:
-            value = float(word)
-        except ValueError:
-            raise ValueError(f"value {position} is {_short(word)}, not a number") from None
-        if not math.isfinite(value):
-            raise ValueError(f"value {position} is {word}, not a finite number")
-        values.append(value)
-    return values
+def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[str]) -> Split:
+    cases, labels, n_gaps, n_cases = [], [], 0, 0
+    for case in table.cases:
+        if case.label not in classes:
+            raise DataFormatError(
+                table.path, case.line,
+                f"class {case.label!r} has no training case; those that have: {', '.join(classes)}",
+            )
+        if len(case.values) != channels:
+            raise DataFormatError(
+                table.path, case.line, f"{len(case.values)} channels where the first case has {channels}"
+            )
+        missing = np.isnan(case.values)
+        if missing.all(axis=1).any():
+            raise DataFormatError(table.path, case.line, "a channel of this case has no known value")
+        n_gaps += int(missing.sum())
+        n_cases += bool(missing.any())
+        cases.append(preprocess.fill_gaps(case.values))
+        labels.append(classes.index(case.label))
+    if n_gaps:
+        notes.append(f"{table.path.name}: {n_gaps} missing values in {n_cases} cases interpolated")
+    return Split(tuple(cases), np.array(labels, dtype=np.int64))
 
 
-def _truth(key: str, word: str) -> bool:
-    if word.lower() not in ("true", "false"):
-        raise ValueError(f"{key} must be true or false, got {_short(word)}")
-    return word.lower() == "true"
+def _generated(name: str) -> Dataset:
+    spec = synthetic.parse_name(name)
+    train, test = (Split(*synthetic.generate(spec, half)) for half in (synthetic.TRAIN, synthetic.TEST))
+    return Dataset(spec.name, spec.classes, train, test, source=None,
+                   notes=("generated, not measured on any appliance: says nothing of real accuracy",))
 
 
-def _count(key: str, word: str) -> int:
-    if not (word.isascii() and word.isdigit()) or int(word) == 0:
-        raise ValueError(f"{key} must be a positive whole number, got {_short(word)}")
-    return int(word)
-
-
-def _short(text: str, most: int = 40) -> str:
-    return repr(text if len(text) <= most else text[:most] + "…")
+def _check_download(folder: Path) -> None:
+    """Raises DataFormatError unless what was unpacked can be read, and is what it should be."""
+    found = read_folder(folder).fingerprint
+    published = download.KNOWN_FINGERPRINTS.get(folder.name)
+    if published is not None and found != published:
+        raise DataFormatError(folder, None, f"checksum of its values is {found}, expected {published}")
 
 
 def _roots(folder: Path | None) -> list[Path]:
@@ -250,6 +205,7 @@ def _roots(folder: Path | None) -> list[Path]:
     spec = importlib.util.find_spec("sktime")
     if spec is not None and spec.origin is not None:
         roots.append(Path(spec.origin).parent / "datasets" / "data")
+    roots.append(download.folder())
     return [root for root in roots if root.is_dir()]
 
 
@@ -266,29 +222,17 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:
-    pair = folder / f"{folder.name}_TRAIN.ts", folder / f"{folder.name}_TEST.ts"
-    return pair if all(path.is_file() for path in pair) else None
+    for suffix in SUFFIXES:
+        pair = folder / f"{folder.name}_TRAIN{suffix}", folder / f"{folder.name}_TEST{suffix}"
+        if all(path.is_file() for path in pair):
+            return pair
+    return None
 
 
-def _load_folder(folder: Path) -> Dataset:
-    train_path, test_path = _pair(folder)
-    classes, train = read_ts(train_path)
-    test_classes, test = read_ts(test_path)
-    if test_classes != classes:
-        raise DataFormatError(
-            test_path, None, f"classes {test_classes} differ from {classes} of {train_path.name}"
-        )
-    if train.cases[0].shape[0] != test.cases[0].shape[0]:
-        raise DataFormatError(test_path, None, f"other channels than {train_path.name}")
-    return Dataset(folder.name, classes, train, test, folder)
-
-
-def _how_to_get(name: str, folder: Path | None) -> str:
+def _layout(name: str, folder: Path | None) -> str:
+    """What a folder has to look like for `load` to find the dataset in it."""
+    files = f"{name}/{name}_TRAIN.ts and {name}/{name}_TEST.ts (or .arff, .tsv, .txt)"
     root = folder or os.environ.get(DATA_FOLDER_VARIABLE)
     if root:
-        where = f"{root} has no {name}/{name}_TRAIN.ts and _TEST.ts"
-    else:
-        where = f"set {DATA_FOLDER_VARIABLE} to a folder with {name}/{name}_TRAIN.ts and _TEST.ts"
-    if importlib.util.find_spec("sktime") is None:
-        return f"{where}; PLAID comes with `pip install 'pytest-energy[tsbench]'` (sktime)"
-    return f"{where} (UCR archive: https://www.timeseriesclassification.com)"
+        return f"{root} has no {files}"
+    return f"set {DATA_FOLDER_VARIABLE} to a folder that holds {files} from {download.ARCHIVE_SITE}"

@@ -4,6 +4,7 @@
     ├── UnknownName            a dataset, config or variant that does not exist
     ├── DatasetUnavailable     the dataset exists, but not on this machine
     ├── DataFormatError        a data file that cannot be read: file and line
+    ├── DownloadError          a download that was refused, broke off, or is damaged
     ├── CheckpointError        a checkpoint that is missing, corrupt or of another shape
     └── VariantUnavailable     the variant needs something that is not here
 
@@ -43,6 +44,15 @@ class DataFormatError(TsbenchError):
         self.path, self.line, self.problem = path, line, problem
         where = f"{path}" if line is None else f"{path}:{line}"
         super().__init__(f"{where}: {problem}")
+
+
+class DownloadError(TsbenchError):
+    """A download that did not end in a dataset; `began` where data had come already."""
+
+    def __init__(self, what: str, problem: str, began: bool = False):
+        self.what, self.problem, self.began = what, problem, began
+        remedy = "; run it again" if began else ""
+        super().__init__(f"{what}: {problem}{remedy}")
 
 
 class CheckpointError(TsbenchError):

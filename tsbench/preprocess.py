@@ -91,3 +91,44 @@ def stratified_split(
         held_out.append(members[:n_held_out])
     chosen = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def fill_gaps(case: np.ndarray) -> np.ndarray:
+    """The case with each NaN interpolated linearly; at the ends, the nearest known value.
+
+    >>> fill_gaps(np.array([[np.nan, 1.0, np.nan, 3.0]]))
+    array([[1., 1., 2., 3.]])
+    """
+    known = ~np.isnan(case)
+    if known.all():
+        return case
+    if not known.any(axis=1).all():
+        raise ValueError("cannot fill a channel without any known value")
+    times = np.arange(case.shape[1])
+    return np.stack([np.interp(times, times[k], row[k]) for row, k in zip(case, known, strict=True)])
+
+
+def resample(case: np.ndarray, timepoints: int) -> np.ndarray:
+    """The case stretched or squeezed to `timepoints`, linearly between its own.
+
+    >>> resample(np.array([[0.0, 2.0]]), 3)
+    array([[0., 1., 2.]])
+    """
+    if timepoints < 1 or case.shape[1] < 1:
+        raise ValueError(f"cannot resample {case.shape[1]} timepoints to {timepoints}")
+    there = np.linspace(0, case.shape[1] - 1, timepoints)
+    return np.stack([np.interp(there, np.arange(case.shape[1]), row) for row in case])
+
+
+def segment(case: np.ndarray, timepoints: int, step: int) -> np.ndarray:
+    """Windows of `timepoints`, a new one each `step`: (windows, channels, timepoints).
+
+    What is left over at the end is not covered. Raises ValueError where not one window fits.
+
+    >>> segment(np.array([[1, 2, 3, 4, 5]]), 3, 2).tolist()
+    [[[1, 2, 3]], [[3, 4, 5]]]
+    """
+    if step < 1 or not 1 <= timepoints <= case.shape[1]:
+        raise ValueError(f"cannot cut {case.shape[1]} timepoints into windows of {timepoints}, one each {step}")
+    windows = np.lib.stride_tricks.sliding_window_view(case, timepoints, axis=1)[:, ::step]
+    return windows.transpose(1, 0, 2).copy()

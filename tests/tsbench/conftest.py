@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsbench import cache, datasets, train
+from tsbench import cache, datasets, download, train
 from tsbench.model import Classifier, ModelConfig
 
 TINY = ModelConfig(
@@ -19,8 +19,9 @@ TINY = ModelConfig(
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache."""
+    """No test reads or fills the user's cache, nor downloads anything."""
     monkeypatch.setenv(cache.CACHE_FOLDER_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.OFFLINE_VARIABLE, "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The `.ts` reader against real files, generated ones and damaged ones."""
+"""Where datasets are found, and what becomes of them on the way in."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tsbench import datasets
-from tsbench.errors import DataFormatError, DatasetUnavailable
+from tsbench.errors import DataFormatError, DatasetUnavailable, TsbenchError
 
 HEADER = "@problemName Made\n@timeStamps false\n@univariate true\n@classLabel true a b\n@data\n"
 
@@ -76,60 +74,88 @@ def test_splits_with_other_classes_are_an_error(tmp_path):
         datasets.load("Odd", tmp_path)
 
 
-values = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8)
+def _made(folder, train, test, suffix=".tsv"):
+    """A dataset folder called Made with these two files."""
+    made = folder / "Made"
+    made.mkdir()
+    _write(made, train, f"Made_TRAIN{suffix}")
+    _write(made, test, f"Made_TEST{suffix}")
+    return folder
 
 
-@given(rows=st.lists(st.tuples(values, st.sampled_from("ab")), min_size=1, max_size=5), bom=st.booleans())
-def test_what_is_written_is_read(rows, bom, tmp_path_factory):
-    path = tmp_path_factory.mktemp("made") / "Made.ts"
-    lines = "".join(",".join(map(repr, row)) + f":{label}\n" for row, label in rows)
-    path.write_text(("\ufeff" if bom else "") + "# made\n\n" + HEADER + lines, encoding="utf-8")
-    classes, split = datasets.read_ts(path)
-    assert classes == ("a", "b")
-    assert [case[0].tolist() for case in split.cases] == [row for row, _ in rows]
-    assert [classes[label] for label in split.labels] == [label for _, label in rows]
+def test_gaps_are_interpolated_and_said(tmp_path):
+    data = datasets.load("made", _made(tmp_path, "1\t1\tNaN\t3\n2\t1\t2\t3\n", "1\tNaN\t5\t6\n"))
+    np.testing.assert_array_equal(data.train.cases[0], [[1, 2, 3]])
+    np.testing.assert_array_equal(data.test.cases[0], [[5, 5, 6]])
+    assert data.notes == (
+        "Made_TRAIN.tsv: 1 missing values in 1 cases interpolated",
+        "Made_TEST.tsv: 1 missing values in 1 cases interpolated",
+    )
 
 
-def test_channels_are_separated_by_colons(tmp_path):
-    header = HEADER.replace("@univariate true", "@univariate false\n@dimensions 2")
-    _, split = datasets.read_ts(_write(tmp_path, header + "1,2:3,4:b\n"))
-    np.testing.assert_array_equal(split.cases[0], [[1, 2], [3, 4]])
+@pytest.mark.parametrize("suffix", [".tsv", ".txt", ""])
+def test_classes_without_a_header_are_those_of_the_training_split_in_order(tmp_path, suffix):
+    data = datasets.load("Made", _made(tmp_path, "10\t1\n9\t2\n-1\t3\n", "9\t1\n", suffix))
+    assert data.classes == ("-1", "9", "10")
+    assert data.test.labels.tolist() == [1]
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "problem"),
+    ("train", "test", "where", "problem"),
     [
-        (HEADER + "1,2:a\n1,x:b\n", 7, "value 2 is 'x', not a number"),
-        (HEADER + "1,2:a\n1,2", 7, "cut short"),
-        (HEADER + "1,2:c\n", 6, "class 'c' is not one of a, b"),
-        (HEADER + "1,?:a\n", 6, "missing"),
-        (HEADER + "1,nan:a\n", 6, "not a finite number"),
-        (HEADER + "1,:a\n", 6, "value 2 is '', not a number"),
-        (HEADER + "1:2:a\n", 6, "2 channels, but the header declares 1"),
-        (HEADER.replace("@data", "@equalLength true\n@data") + "1,2:a\n1:a\n", 8, "every case has 2"),
-        (HEADER.replace("@data", "@equalLength true\n@seriesLength 3\n@data") + "1:a\n", 8, "has 3"),
-        (HEADER.replace("@univariate true\n", "") + "1,2:3:a\n", 5, "differ in length"),
-        ("@timeStamps true\n", 1, "not supported"),
-        ("@univariate perhaps\n", 1, "true or false"),
-        ("@seriesLength -3\n", 1, "positive whole number"),
-        ("@sparkles true\n", 1, "unknown declaration"),
-        ("@classLabel true a a\n", 1, "twice"),
-        ("@classLabel false\n", 1, "two classes"),
-        ("@missing\n", 1, "one value"),
-        ("@data\n1:a\n", 1, "before a @classLabel"),
-        ("\x00\x01nonsense", 1, "expected a comment"),
-        ("# only a comment\n", None, "no @data"),
-        (HEADER, None, "no cases"),
+        ("1\t2\n2\t3\n", "1\t2\n3\t4\n", r"Made_TEST\.tsv:2", "class '3' has no training case"),
+        ("1\t2\t3\n2\tNaN\tNaN\n", "1\t2\t3\n", r"Made_TRAIN\.tsv:2", "no known value"),
+        ("1\t2\n1\t3\n", "1\t2\n", r"Made_TRAIN\.tsv", "one class only"),
     ],
 )
-def test_damage_names_file_and_line(tmp_path, text, line, problem):
-    path = _write(tmp_path, text)
-    with pytest.raises(DataFormatError, match="Made_TRAIN.ts") as caught:
-        datasets.read_ts(path)
-    assert caught.value.line == line
-    assert problem in str(caught.value)
+def test_cases_that_cannot_be_used_are_named_by_file_and_line(tmp_path, train, test, where, problem):
+    with pytest.raises(DataFormatError, match=f"{where}: .*{problem}"):
+        datasets.load("Made", _made(tmp_path, train, test))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataFormatError, match="gone.ts: cannot be read: No such file"):
-        datasets.read_ts(tmp_path / "gone.ts")
+def test_splits_with_other_channels_are_an_error(tmp_path):
+    header = HEADER.replace("@univariate true\n", "")
+    with pytest.raises(DataFormatError, match=r"Made_TEST\.ts:5: 2 channels where the first case has 1"):
+        datasets.load("Made", _made(tmp_path, header + "1:a\n", header + "1:2:a\n", ".ts"))
+
+
+def test_ts_is_preferred_and_half_a_dataset_is_none(tmp_path):
+    _made(tmp_path, HEADER + "1:a\n2:b\n", HEADER + "1:a\n", ".ts")
+    _write(tmp_path / "Made", "1\t2\n2\t3\n", "Made_TRAIN.tsv")
+    assert datasets.load("Made", tmp_path).classes == ("a", "b")
+    (tmp_path / "Made" / "Made_TEST.ts").unlink()
+    with pytest.raises(DatasetUnavailable, match=r"Made_TRAIN\.ts and Made/Made_TEST\.ts \(or \.arff, \.tsv, \.txt\)"):
+        datasets.load("Made", tmp_path)
+
+
+def test_electric_devices_shape_in_ucrs_format(tmp_path):
+    """8926/7711 cases of 96 timepoints, 7 classes, as UCR 2018 writes them; the values are generated."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "ElectricDevices"
+    folder.mkdir()
+    for half, n_cases in (("TRAIN", 8926), ("TEST", 7711)):
+        table = np.column_stack([np.arange(n_cases) % 7 + 1, rng.normal(size=(n_cases, 96))])
+        np.savetxt(folder / f"ElectricDevices_{half}.tsv", table, fmt=["%d"] + ["%.8g"] * 96, delimiter="\t")
+    data = datasets.load("ElectricDevices", tmp_path)
+    assert (len(data.train), len(data.test), data.classes) == (8926, 7711, tuple("1234567"))
+    assert {case.shape for case in data.train.cases + data.test.cases} == {(1, 96)}
+    assert not data.notes
+
+
+def test_synthetic_data_is_the_same_each_time_and_says_what_it_is():
+    name = "synthetic:classes=4,timepoints=720,cases=16,seed=1"
+    data = datasets.load(name)
+    assert data.name == name
+    assert data.classes == tuple(f"generated-{i}" for i in range(1, 5))
+    assert "generated, not measured" in data.notes[0]
+    assert {case.shape for case in data.train.cases} == {(1, 720)}
+    assert data.fingerprint == datasets.load(name).fingerprint
+    assert data.fingerprint != datasets.load(name.replace("seed=1", "seed=2")).fingerprint
+    assert not np.array_equal(data.train.cases[0], data.test.cases[0])
+    assert datasets.load("Synthetic").name == "synthetic:classes=3,timepoints=256,cases=60,seed=0"
+
+
+@pytest.mark.parametrize("wrong", ["classes=1", "cases=3", "timepoints=1", "cases", "cases=-1", "colour=3", "n_classes=3"])
+def test_synthetic_names_that_mean_nothing_are_errors(wrong):
+    with pytest.raises(TsbenchError, match="synthetic:"):
+        datasets.load(f"synthetic:{wrong}")

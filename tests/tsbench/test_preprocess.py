@@ -90,3 +90,39 @@ def test_stratified_split_is_a_partition_that_keeps_every_class(labels, fraction
 def test_stratified_split_of_all_or_nothing_is_an_error(fraction):
     with pytest.raises(ValueError, match="between 0 and 1"):
         preprocess.stratified_split(np.zeros(4), fraction, np.random.default_rng(0))
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 30)), elements=st.floats(-1e3, 1e3) | st.just(np.nan)))
+def test_fill_gaps_keeps_what_is_known_and_stays_within_it(case):
+    known = ~np.isnan(case)
+    if not known.any(axis=1).all():
+        with pytest.raises(ValueError, match="any known value"):
+            preprocess.fill_gaps(case)
+        return
+    filled = preprocess.fill_gaps(case)
+    np.testing.assert_array_equal(filled[known], case[known])
+    for row, raw in zip(filled, case, strict=True):
+        assert np.nanmin(raw) <= row.min() and row.max() <= np.nanmax(raw)
+
+
+@given(cases, st.integers(1, 100))
+def test_resample_keeps_the_ends_and_the_range(case, timepoints):
+    resampled = preprocess.resample(case, timepoints)
+    assert resampled.shape == (case.shape[0], timepoints)
+    np.testing.assert_array_equal(resampled[:, 0], case[:, 0])
+    if timepoints > 1:
+        np.testing.assert_allclose(resampled[:, -1], case[:, -1])
+    assert resampled.min() >= case.min() and resampled.max() <= case.max()
+    np.testing.assert_array_equal(preprocess.resample(case, case.shape[1]), case)
+
+
+@given(cases, st.integers(1, 40), st.integers(1, 10))
+def test_segment_cuts_each_window_from_its_place(case, timepoints, step):
+    if timepoints > case.shape[1]:
+        with pytest.raises(ValueError, match="cannot cut"):
+            preprocess.segment(case, timepoints, step)
+        return
+    windows = preprocess.segment(case, timepoints, step)
+    assert len(windows) == (case.shape[1] - timepoints) // step + 1
+    for i, window in enumerate(windows):
+        np.testing.assert_array_equal(window, case[:, i * step : i * step + timepoints])
