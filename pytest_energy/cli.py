@@ -13,11 +13,12 @@ from pathlib import Path
 from pytest_energy.compare import Rules, compare_saved
 from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.machine import fingerprint
+from pytest_energy.meter_commands import add_meter_commands, split_command
 from pytest_energy.meters import AUTO, MeterSettings, survey
 from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
 from pytest_energy.report.compare_table import as_json, markdown, noise_report, terminal_table
-from pytest_energy.report.terminal import doctor_report
+from pytest_energy.report.doctor import doctor_report
 from pytest_energy.saved import DEFAULT_LAST
 
 EXIT_OK, EXIT_UNUSABLE = 0, 2
@@ -25,7 +26,10 @@ EXIT_OK, EXIT_UNUSABLE = 0, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit code. Errors that a user can mend are one line on stderr."""
+    arguments, command = split_command(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments)
+    if command is not None:
+        options.command = command
     try:
         return options.run(options)
     except EnergyError as error:
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     bisect.add_argument("--tolerance", metavar="SHARE", help="change that counts as unchanged (default: 3%%)")
     bisect.add_argument("--gate-estimates", action="store_true", help="go by estimated joules and not by time, where there is no sensor")
     bisect.set_defaults(run=_bisect)
+    add_meter_commands(commands)
     return parser
 
 

@@ -34,13 +34,15 @@ class MeterError(EnergyError):
 class MeterUnavailable(MeterError):
     """A meter is not to be had on this machine.
 
-    ``reason`` says what is missing, ``remedy`` what the user can do about it (may be empty).
+    ``reason`` says what is missing, ``remedy`` what the user can do about it (may be empty). ``denied``: it is
+    there, and this user may not read it.
     """
 
-    def __init__(self, reason: str, remedy: str = ""):
+    def __init__(self, reason: str, remedy: str = "", denied: bool = False):
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
         self.reason = reason
         self.remedy = remedy
+        self.denied = denied
 
 
 class MeterFailed(MeterError):

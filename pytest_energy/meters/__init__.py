@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Literal, Protocol
 
-from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.errors import EnergyError, MeterUnavailable, OptionError
 from pytest_energy.reading import Domain, MeterInfo, Provenance, Reading
 
 ENTRY_POINT_GROUP = "pytest_energy.meters"
@@ -187,6 +187,9 @@ def _open_auto(factories: dict[str, MeterFactory], settings: MeterSettings) -> M
     return found[0] if len(found) == 1 else CompositeMeter(found)
 
 
+Permission = Literal["granted", "denied", "not known"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What became of trying one meter: what it can do, or why it is not to be had and the remedy."""
@@ -195,6 +198,8 @@ class Finding:
     meter: MeterInfo | None
     reason: str = ""
     remedy: str = ""
+    permission: Permission = "not known"
+    """To read it, of the user who asks: not known where nothing was found that could be refused."""
 
 
 def survey(settings: MeterSettings) -> list[Finding]:
@@ -204,7 +209,12 @@ def survey(settings: MeterSettings) -> list[Finding]:
         try:
             with factory(settings, None) as meter:
                 meter.read()
-                findings.append(Finding(name, info(meter)))
+                findings.append(Finding(name, info(meter), permission="granted"))
         except MeterUnavailable as error:
-            findings.append(Finding(name, None, error.reason, error.remedy))
+            findings.append(Finding(name, None, error.reason, error.remedy, "denied" if error.denied else "not known"))
+        except EnergyError as error:
+            findings.append(Finding(name, None, str(error), "read it once more, or use another meter"))
+        except Exception as error:  # noqa: BLE001 - somebody else's meter may raise anything; the others are asked all the same
+            reason = f"it raised {type(error).__name__}: {error}"
+            findings.append(Finding(name, None, reason, f"tell whoever made the meter {name!r}"))
     return findings

@@ -320,7 +320,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
-        raise MeterUnavailable(f"{path} may not be read by this user", f"sudo chmod a+r {path}, after each boot") from error
+        raise MeterUnavailable(f"{path} may not be read by this user", f"sudo chmod a+r {path}, after each boot", True) from error
     except OSError as error:
         raise MeterUnavailable(f"{path} cannot be opened: {error.strerror}", "see that its driver works") from error
 

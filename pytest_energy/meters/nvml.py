@@ -129,7 +129,7 @@ class NvmlMeter(Meter):
                 refused.append(f"{gpu.label} gives neither energy ({energy_error}) nor power ({power_error})")
                 errors += [energy_error, power_error]
         if refused and (indices is not None or len(refused) == len(gpus)):
-            raise MeterUnavailable("; ".join(refused), _remedy(self._nvml, *errors))
+            raise MeterUnavailable("; ".join(refused), _remedy(self._nvml, *errors), _denied(self._nvml, *errors))
         self._notes += [f"nvml: {reason}: it is left out" for reason in refused]
         try:
             self._watch()
@@ -163,7 +163,8 @@ class NvmlMeter(Meter):
         try:
             there = range(self._nvml.nvmlDeviceGetCount())
         except self._nvml.NVMLError as error:
-            raise MeterUnavailable(f"NVML cannot count the GPUs: {error}", _remedy(self._nvml, error)) from error
+            reason = f"NVML cannot count the GPUs: {error}"
+            raise MeterUnavailable(reason, _remedy(self._nvml, error), _denied(self._nvml, error)) from error
         if not there:
             raise MeterUnavailable("the NVIDIA driver is there, but lists no GPU", DRIVER_REMEDY)
         if indices is not None and (missing := [i for i in indices if i not in there]):
@@ -176,9 +177,8 @@ class NvmlMeter(Meter):
                 gpus.append(_Gpu(index, handle, f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})"))
             except self._nvml.NVMLError as error:
                 # Leaving it out would make its joules a silent 0, and which GPUs are asked for is one option away.
-                raise MeterUnavailable(
-                    f"gpu-{index} cannot be opened: {error}", f"{_remedy(self._nvml, error)}; or name the others, as nvml:0+2"
-                ) from error
+                remedy = f"{_remedy(self._nvml, error)}; or name the others, as nvml:0+2"
+                raise MeterUnavailable(f"gpu-{index} cannot be opened: {error}", remedy, _denied(self._nvml, error)) from error
         return gpus
 
     def _visible(self, there: range) -> list[int]:
@@ -290,7 +290,7 @@ def _start(nvml: ModuleType) -> None:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        raise MeterUnavailable(f"NVML cannot be started: {error}", _remedy(nvml, error)) from error
+        raise MeterUnavailable(f"NVML cannot be started: {error}", _remedy(nvml, error), _denied(nvml, error)) from error
 
 
 def _remedy(nvml: ModuleType, *errors: Any) -> str:
@@ -302,3 +302,7 @@ def _remedy(nvml: ModuleType, *errors: Any) -> str:
         nvml.NVML_ERROR_NOT_SUPPORTED: NOT_SUPPORTED_REMEDY,
     }
     return next((known[error.value] for error in errors if error.value in known), DRIVER_REMEDY)
+
+
+def _denied(nvml: ModuleType, *errors: Any) -> bool:
+    return any(error.value == nvml.NVML_ERROR_NO_PERMISSION for error in errors)

@@ -227,7 +227,7 @@ def _open_event(event: _Event) -> int:
     code = ctypes.get_errno()
     said = f"{event.path} cannot be counted on CPU {event.cpu}: {os.strerror(code)}"
     if code in (errno.EACCES, errno.EPERM):
-        raise MeterUnavailable(f"{said} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED)
+        raise MeterUnavailable(f"{said} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED, denied=True)
     raise MeterUnavailable(said, "use --energy-meter powercap")
 
 

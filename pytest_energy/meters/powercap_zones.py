@@ -157,6 +157,7 @@ def unreadable(path: str, error: Exception) -> MeterUnavailable:
             f"until the next boot: sudo chmod a+r {path}; for good, in /etc/udev/rules.d/70-powercap.rules: "
             'ACTION=="add", SUBSYSTEM=="powercap", KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
             "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with CAP_PERFMON",
+            denied=True,
         )
     said = error.strerror if isinstance(error, OSError) else error
     return MeterUnavailable(

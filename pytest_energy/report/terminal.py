@@ -13,8 +13,7 @@ from rich.text import Text
 from pytest_energy.against import Against
 from pytest_energy.figures import Figures, figures, idle_watts
 from pytest_energy.gpsup import CATEGORIES
-from pytest_energy.meters import Finding
-from pytest_energy.reading import Comparison, Domain, Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.reading import Comparison, Interval, MeterInfo, Quality, Result, Verdict
 from pytest_energy.report.units import bounds, digits, scale_for
 
 COLOURS = {
@@ -175,35 +174,3 @@ def _provenance(meter: MeterInfo) -> str:
 def _band(meter: MeterInfo) -> str:
     low, high = meter.band
     return f"{low:g} to {high:g} times its value"
-
-
-def doctor_report(findings: Sequence[Finding]) -> str:
-    """Each meter: what it counts and how finely, or what is missing and what to do about it."""
-    lines = []
-    for finding in findings:
-        if finding.meter is None:
-            lines.append(f"  no  {finding.name}: {finding.reason}")
-            if finding.remedy:
-                lines.append(f"      do: {finding.remedy}")
-            continue
-        meter = finding.meter
-        lines.append(f"  yes {finding.name}: {meter.provenance}; {', '.join(_domain(domain) for domain in meter.domains)}")
-        factor, unit = scale_for([meter.update_interval_s], "s")
-        step_factor, step_unit = scale_for([meter.resolution_joules], "J")
-        lines.append(
-            f"      updates every {digits(meter.update_interval_s * factor)} {unit}, "
-            f"steps of {digits(meter.resolution_joules * step_factor)} {step_unit}"
-        )
-        if meter.provenance == "estimated":
-            lines.append(f"      the truth is taken to lie within {_band(meter)}")
-        lines += [f"      {note}" for note in meter.notes]
-    sensors = [f.name for f in findings if f.meter is not None and f.meter.provenance == "measured"]
-    if sensors:
-        lines.append(f"This machine can measure joules: {', '.join(sensors)}.")
-    else:
-        lines.append("No sensor counts joules here: runs are ESTIMATED, and joules are not gated. Time and accuracy are.")
-    return "\n".join(lines)
-
-
-def _domain(domain: Domain) -> str:
-    return domain.name if domain.parent is None else f"{domain.name} (inside {domain.parent})"

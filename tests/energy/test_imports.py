@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "compare": {"errors", "reading", "stats", "figures", "gpsup", "gate", "store", "machine", "unpaired", "noise", "saved"},
 }
 # Above the report; nothing else needs to know what a run looks like on paper, nor pytest's hooks.
-ABOVE_REPORT = {"session", "fixture", "benchmark_entry", "plugin", "cli"}
+ABOVE_REPORT = {"session", "fixture", "benchmark_entry", "plugin", "cli", "meter_commands"}
 # What everybody who installs the package has.
 DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich"}
 

@@ -1,0 +1,75 @@
+"""What `pytest-energy doctor` says: values in, text out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from pytest_energy.meters import Finding
+from pytest_energy.reading import Domain, MeterInfo
+from pytest_energy.report.units import digits, scale_for
+
+WIDTH = 80
+INDENT = " " * 6
+
+
+def doctor_report(findings: Sequence[Finding], width: int = WIDTH) -> str:
+    """Each meter: what it counts and how finely, or what is missing and the line that mends it."""
+    lines: list[str] = []
+    for finding in findings:
+        mark, first, *more = _told(finding)
+        lines += _wrapped(f"  {mark:<4}", first, width)
+        for line in more:
+            lines += _wrapped(INDENT, line, width)
+    sensors = [f.name for f in findings if f.meter is not None and f.meter.provenance == "measured"]
+    if sensors:
+        lines += _wrapped("", f"This machine can measure joules: {', '.join(sensors)}.", width)
+    else:
+        verdict = "No sensor counts joules here: runs are ESTIMATED, and joules are not gated. Time and accuracy are."
+        lines += _wrapped("", verdict, width)
+    return "\n".join(lines)
+
+
+def _told(finding: Finding) -> Iterator[str]:
+    """Yes or no, the first line, and what stands below it."""
+    meter = finding.meter
+    if meter is None:
+        yield "no"
+        yield f"{finding.name}: {finding.reason}"
+        if finding.permission == "denied":
+            yield "permission: denied"
+        if finding.remedy:
+            yield f"do: {finding.remedy}"
+        return
+    yield "yes"
+    yield f"{finding.name}: {meter.provenance}; {', '.join(map(_domain, meter.domains))}"
+    yield f"{_fineness(meter)}; permission: {finding.permission}"
+    if meter.provenance == "estimated":
+        low, high = meter.band
+        yield f"the truth is taken to lie within {low:g} to {high:g} times its value"
+    yield from meter.notes
+
+
+def _fineness(meter: MeterInfo) -> str:
+    factor, unit = scale_for([meter.update_interval_s], "s")
+    step_factor, step_unit = scale_for([meter.resolution_joules], "J")
+    return (
+        f"updates every {digits(meter.update_interval_s * factor)} {unit}, "
+        f"steps of {digits(meter.resolution_joules * step_factor)} {step_unit}"
+    )
+
+
+def _domain(domain: Domain) -> str:
+    return domain.name if domain.parent is None else f"{domain.name} (inside {domain.parent})"
+
+
+def _wrapped(start: str, text: str, width: int) -> list[str]:
+    # Paths and commands stay whole, even where they stand out: they are there to be copied.
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * len(start) if start.strip() == "" else INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
