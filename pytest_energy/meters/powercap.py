@@ -23,7 +23,7 @@ from time import perf_counter  # CLOCK_MONOTONIC on Linux, as time.monotonic is;
 
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.powercap_zones import choose, find_counters, read_number, unreadable
+from pytest_energy.meters.powercap_zones import choose, core_note, find_counters, read_number, unreadable
 from pytest_energy.reading import Domain, Reading
 
 # Intel's SDM vol. 3B, "RAPL Domains", has the energy status registers updated about every 1 ms; AMD's Zen 2 was
@@ -86,7 +86,7 @@ class PowercapMeter(Meter):
         chosen = choose(found, domains)
         names = {counter.name for counter in chosen}
         self.domains = tuple(Domain(counter.name, next((p for p in counter.inside if p in names), None)) for counter in chosen)
-        self.notes = found.notes
+        self.notes = (*found.notes, *core_note(chosen, cpuinfo))
         self._max_zone_watts = max_zone_watts
         self._lock = threading.Lock()
         self._failure: MeterFailed | None = None

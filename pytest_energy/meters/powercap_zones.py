@@ -137,6 +137,15 @@ def choose(found: Found, domains: Sequence[str] | None) -> list[Counter]:
     return [found.counters[name] for name in dict.fromkeys(domains)]
 
 
+def core_note(chosen: Sequence[Counter], cpuinfo: str | os.PathLike[str]) -> tuple[str, ...]:
+    """What to know of ``core-N`` on AMD: MSR_AMD_CORE_ENERGY_STATUS is each core's own, and the kernel reads it on one CPU."""
+    cores = [counter.name for counter in chosen if counter.name.startswith("core-")]
+    vendor = cpu_vendor(cpuinfo) if cores else ""
+    if vendor not in ONE_COUNTER_A_PACKAGE:
+        return ()
+    return (f"on {vendor} {' and '.join(cores)} counts one core of the package, not all of them",)
+
+
 def read_number(path: str) -> int:
     """A positive whole number from a file; `MeterUnavailable` names the file where it has none."""
     try:

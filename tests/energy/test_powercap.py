@@ -139,6 +139,15 @@ def test_what_is_asked_for_alone_is_its_own_total(tmp_path):
         assert meter.domains == (Domain("core-0"),)
 
 
+@pytest.mark.parametrize(("name", "one"), [("amd core", True), ("client", False)])
+def test_core_on_amd_is_said_to_be_one_core(tmp_path, name, one):
+    tree = Tree(tmp_path, LAYOUTS[name])
+    with PowercapMeter(tmp_path, ["package-0", "core-0"], cpuinfo=tree.cpuinfo) as meter:
+        assert any("core-0 counts one core" in note for note in meter.notes) == one
+    with PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter:
+        assert not any("one core" in note for note in meter.notes)
+
+
 def test_unknown_domain_lists_what_there_is(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     with pytest.raises(OptionError, match=r"'package-7'.* has: package-0, core-0, uncore-0, dram-0, psys"):
