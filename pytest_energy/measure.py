@@ -42,7 +42,8 @@ OVERTIME = 4
 # Being called costs a Python function some 30 ns here; below 30 times that it is worth a word.
 SHORTEST_CALL_S = 1e-6
 # What our readings and our loop take within a window is taken off it where it is more than this share of it: less is
-# lost in the counter's own 1 %. powercap's reading is 0.02 % of the shortest window, the estimate's some 0.5 %.
+# lost in the counter's own 1 %. A reading of powercap takes 2 us here and one of the estimate 5, more with each child: of
+# a window of 10 ms 0.05 % at most, of one of 2 ms 0.25 %. A turn of the loop takes 5 ns, so 0.5 % of calls of 1 us.
 OWN_SHARE = 0.001
 LOOPS_TIMED = 10_000
 # A plain measurement decides less than a comparison and is given this much of its time.
