@@ -27,7 +27,7 @@ from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.measure import Plan
 from pytest_energy.reading import Block, Comparison, MeterInfo, Window, add_windows
 from pytest_energy.store import window_in
-from pytest_energy.versus import Decided, comparison_of, take_blocks
+from pytest_energy.versus import Decided, comparison_of, match_calls, take_blocks
 from pytest_energy.worktree import Worktree, checked_out, environment, find_repo
 
 PAIRS = 2
@@ -216,9 +216,9 @@ class Against:
         pair = next(self._pairs)
         with ExitStack() as stack:
             forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in order[:2]}
-            for letter, fork in forks.items():
-                if letter not in calls:
-                    calls[letter] = fork.calls_per_part()
+            if not calls:
+                needed = {letter: fork.calls_per_part() for letter, fork in forks.items()}
+                calls.update(match_calls(needed, {letter: fork.seconds_per_call for letter, fork in forks.items()}))
             rounds = [[forks[letter].window(calls[letter], meter) for letter in order]]
             seconds = sum(window.seconds for window in rounds[0]) / len(order)
             for _ in range(int(WINDOW_S / seconds)):

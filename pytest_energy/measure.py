@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,14 +179,7 @@ def _enough(windows: int, spent_s: float, budget_s: float) -> bool:
 
 
 def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
-    """One window around ``calls`` calls, or some more where it has to end on the counter's tick.
-
-    It starts at the start of a turn of ours: where others want the CPU too, one that has run for some milliseconds is
-    about to be interrupted. Beside two neighbours on two CPUs half of the blocks of 3 ms windows came out within 2.6 % so,
-    and within 8 % without; of +5 % changes 2 % were undecided after 5 s instead of 12 to 32 %. On an idle machine it costs
-    under a microsecond. (Sleeping before each window helped as little as giving way before each block.)
-    """
-    _give_way()
+    """One window around ``calls`` calls, or some more where it has to end on the counter's tick."""
     with _collector_off():
         if is_slow(meter):
             return aligned_window(meter, call, calls, plan.synchronize)
@@ -233,10 +225,6 @@ def _seconds_per_loop() -> float:
         return perf_counter() - began
 
     return min(loops_s() for _ in range(5)) / LOOPS_TIMED
-
-
-# Windows has none; there, windows start anywhere.
-_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 @contextmanager

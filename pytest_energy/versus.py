@@ -12,11 +12,14 @@ distribution is, and however it hangs together from block to block.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from time import perf_counter
+from typing import TypeVar
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
@@ -30,15 +33,28 @@ MOST_BLOCKS = 1000
 # The intervals allow for a look after each block. Working them out takes as long as a short block from some hundred
 # blocks on, so the looks are spread out: a verdict comes at most this much later than it could.
 LOOK_GROWTH = 1.05
-# A scheduler's turn is some milliseconds. Windows within one are mostly left alone, and the median does not mind the others;
-# a window of 10 ms always holds a neighbour's turn, or half of one. On two CPUs with two neighbours windows of 2 and 3 ms
-# decided +5 % in 1.6 and 2 s (median), those of 10 ms in no 5 s nine times in ten; 1 ms was worse than 2, being mostly the
-# first call after giving way.
-SHORTEST_WINDOW_S = 0.002
+# A scheduler's turn is 3 to 4 ms, after which a process that others wait for is interrupted. Windows well within one are
+# mostly left alone, and the median does not mind the others; a window of 10 ms always holds a neighbour's turn, or half of
+# one. These are 1 to 2 ms long where a call is shorter. At load 5 on two CPUs they settled 33 of 34 comparisons in 1.3 s
+# (median), windows of 2 ms 32 of 34 in 1.8 s, and 10 ms almost none in 5 s.
+SHORTEST_WINDOW_S = 0.001
+# Windows up to this long start with a turn: we give way before each, so that ours begins anew, which on an idle machine costs
+# under a microsecond. Half of the blocks of 2 ms windows came out within 4.5 % so, and within 8 % without, and of +5 % changes
+# 2 % were undecided after 5 s instead of 12 %. Longer windows must not: all of one length would end on the same side of the
+# turn's end, and a candidate that takes 1 % more on the other.
+TURN_S = 0.002
+# Sides whose calls take alike get equally many into a window, or the longer window is interrupted more often. With 4 calls
+# (3.8 ms) against 3 of the same code, 3 of 17 comparisons came out improved at load 5. Beyond a factor of 2, which also allows
+# for what a neighbour does to the timing, no verdict hangs on it.
+ALIKE = 2.0
 # A side has two windows in a block, so each may err by twice what the block may. The rest is for windows that turn out
 # shorter than calibrated. RAPL's windows are 75 ms so, and 16 blocks fit into 5 s; at 100 ms 12 do, and 11 are the fewest.
 WINDOW_ERROR = 4 / 3
 
+# Of five timings of half a millisecond one is left alone, even where three want each CPU.
+TIMINGS = 5
+
+Side = TypeVar("Side")
 Decided = Callable[[GpsUp], bool]
 """Whether nothing more has to be known. May be asked after each block: the intervals allow for that."""
 
@@ -69,10 +85,10 @@ def versus(
         with open_meter() as opened:
             return versus(baseline, candidate, *args, meter=opened, plan=plan, decided=decided, coin=coin)
     sides = {"A": _bound(baseline, args), "B": _bound(candidate, args)}
-    calls = {letter: _calls(meter, call, plan) for letter, call in sides.items()}
+    takers = _takers(meter, sides, plan)
 
     def take(order: str) -> Block:
-        return Block(order, tuple(take_window(meter, sides[letter], calls[letter], plan) for letter in order))
+        return Block(order, tuple(takers[letter]() for letter in order))
 
     blocks = take_blocks(take, info(meter), plan, decided, coin or random.Random())
     return comparison_of(name_of(baseline), blocks, info(meter), plan.alpha)
@@ -109,14 +125,14 @@ def versus_many(
     known = info(meter)
     # None stands for the baseline, which no name can be.
     sides: dict[str | None, Call] = {name: _bound(call, args) for name, call in {None: baseline, **candidates}.items()}
-    calls = {name: _calls(meter, call, plan) for name, call in sides.items()}
+    takers = _takers(meter, sides, plan)
     questions = {name: _Question(known, plan, decided) for name in candidates}
     waiting = list(candidates)
     allowed_s = plan.max_time_s * len(candidates)
     began = perf_counter()
     while waiting:
         half = coin.sample([None, *waiting], len(waiting) + 1)
-        windows = [(name, take_window(meter, sides[name], calls[name], plan)) for name in half + half[::-1]]
+        windows = [(name, takers[name]()) for name in half + half[::-1]]
         for name in waiting:
             questions[name].blocks.append(_block_of(name, windows))
         spent_s = perf_counter() - began
@@ -184,10 +200,53 @@ def comparison_of(baseline_name: str, blocks: Sequence[Block], meter: MeterInfo,
     )  # fmt: skip
 
 
-def _calls(meter: Meter, call: Call, plan: Plan) -> int:
-    seconds_per_call = warm_up(call, plan.max_time_s * WARM_UP_SHARE / 2)
+def match_calls(calls: Mapping[Side, int], seconds_per_call: Mapping[Side, float]) -> dict[Side, int]:
+    """Calls per window such that sides like the first have equally long windows: the most that any of those needs."""
+    first_s = next(iter(seconds_per_call.values()))
+    alike = [side for side, seconds in seconds_per_call.items() if max(seconds, first_s) <= ALIKE * min(seconds, first_s)]
+    most = max(calls[side] for side in alike)
+    return {side: most if side in alike else count for side, count in calls.items()}
+
+
+def _takers(meter: Meter, sides: Mapping[Side, Call], plan: Plan) -> dict[Side, Callable[[], Window]]:
+    """What takes a window of each side, warmed up and calibrated. The baseline comes first."""
     error = WINDOW_ERROR * min(plan.max_quantisation, plan.tolerance * COUNTER_SHARE)
-    return calibrate(meter, call, seconds_per_call, replace(plan, max_quantisation=error), SHORTEST_WINDOW_S)
+    finer = replace(plan, max_quantisation=error)
+    warm_s = {side: warm_up(call, plan.max_time_s * WARM_UP_SHARE / 2) for side, call in sides.items()}
+    seconds = {side: _fastest_s(call, warm_s[side]) for side, call in sides.items()}
+    calls = match_calls(
+        {side: calibrate(meter, call, seconds[side], finer, SHORTEST_WINDOW_S) for side, call in sides.items()}, seconds
+    )
+
+    # All of them or none: a side that gives way has an advantage over one that does not.
+    within_a_turn = max(calls[side] * seconds[side] for side in sides) <= TURN_S
+
+    def taker(side: Side) -> Callable[[], Window]:
+        def take() -> Window:
+            if within_a_turn:
+                _give_way()
+            return take_window(meter, sides[side], calls[side], plan)
+
+        return take
+
+    return {side: taker(side) for side in sides}
+
+
+def _fastest_s(call: Call, seconds_per_call: float) -> float:
+    """The seconds per call of the fastest of a few short timings: what a call takes where nobody interrupts it."""
+    calls = max(1, int(SHORTEST_WINDOW_S / 2 / max(seconds_per_call, 1e-9)))
+
+    def timed_s() -> float:
+        began = perf_counter()
+        for _ in repeat(None, calls):
+            call()
+        return (perf_counter() - began) / calls
+
+    return min(timed_s() for _ in range(TIMINGS))
+
+
+# Windows has none; there, windows start anywhere.
+_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 def _bound(function: Callable, args: tuple) -> Call:

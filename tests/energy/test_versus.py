@@ -14,7 +14,7 @@ from pytest_energy.gpsup import COUNTER_SHARE, counter_error, gps_up
 from pytest_energy.measure import Plan
 from pytest_energy.meters import info
 from pytest_energy.stats import blocks_needed
-from pytest_energy.versus import SHORTEST_WINDOW_S, take_blocks, versus_many
+from pytest_energy.versus import SHORTEST_WINDOW_S, match_calls, take_blocks, versus_many
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 from tests.energy.rigs.made_up import SENSOR, block, window
 
@@ -96,6 +96,36 @@ def test_windows_of_a_comparison_are_as_short_as_one_turn_of_the_scheduler(clock
     lengths = [window.seconds for block in comparison.blocks for window in block.windows]
     assert min(lengths) >= SHORTEST_WINDOW_S
     assert max(lengths) < 1.5 * SHORTEST_WINDOW_S
+
+
+@pytest.mark.parametrize(
+    ("seconds", "matched"),
+    [
+        ({"A": 0.00096, "B": 0.00101}, {"A": 4, "B": 4}),
+        ({"B": 0.00101, "A": 0.00096}, {"A": 4, "B": 4}),
+        ({"A": 0.001, "B": 0.0021}, {"A": 4, "B": 3}),
+        ({"A": 0.0, "B": 0.0}, {"A": 4, "B": 4}),  # calls that are prepared one by one
+    ],
+)
+def test_sides_that_take_alike_have_as_many_calls_in_a_window(seconds, matched):
+    """Where 4 calls end after the scheduler's turn and 3 before, the same code looked faster by a third."""
+    assert match_calls({"A": 4, "B": 3}, seconds) == matched
+
+
+def test_calls_match_although_a_neighbour_spoilt_the_warm_up(clock, monkeypatch):
+    monkeypatch.setattr(sys.modules["pytest_energy.versus"], "warm_up", lambda call, budget_s: next(spoilt))
+    spoilt = iter([0.0003, 0.0009])
+    comparison = versus(clock.work, clock.work, 0.0003, meter=ClockMeter(update_interval_s=1e-6, clock=clock))
+    assert len({window.calls for block in comparison.blocks for window in block.windows}) == 1
+
+
+@pytest.mark.parametrize(("seconds", "gives_way"), [(0.0015, True), (0.0019, False), (0.01, False)])
+def test_all_windows_give_way_before_or_none(seconds, gives_way, clock, monkeypatch):
+    ways = []
+    monkeypatch.setattr(sys.modules["pytest_energy.versus"], "_give_way", lambda: ways.append(clock.now_s))
+    slower = partial(clock.work, seconds * 1.1)
+    comparison = versus(clock.work, lambda _: slower(), seconds, meter=ClockMeter(update_interval_s=1e-6, clock=clock))
+    assert len(ways) == 4 * len(comparison.blocks) * gives_way
 
 
 @pytest.mark.parametrize("tolerance", [0.03, 0.01])
