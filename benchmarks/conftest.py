@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +13,33 @@ import torch
 from tsbench import checkpoints, datasets, variants
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
 from tsbench.evaluate import accuracy, agreement, batched_logits
-from tsbench.model import Classifier, config_for
-from tsbench.recipes import plan_for
+from tsbench.model import CONFIGS, Classifier, config_for
+from tsbench.recipes import plan_for, recipe_for
 from tsbench.train import Prepared, prepare, train_cached
 
 if TYPE_CHECKING:
     from tsbench.variants import Classify
+
+
+NOTES = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The suite on other data than its own."""
+    group = parser.getgroup("tsbench", "the compression suite's data and models")
+    group.addoption("--tsbench-dataset", metavar="NAME", help="only this dataset; any of the UCR archive's, or synthetic")
+    group.addoption("--tsbench-config", metavar="CONFIG", help=f"only models of this shape: {', '.join(CONFIGS)}")
+    group.addoption("--tsbench-data", metavar="FOLDER", type=Path, help="where datasets are (default: TSBENCH_DATA)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bad options end the run before anything is trained."""
+    name = config.getoption("--tsbench-config")
+    if name is not None and name.lower() not in CONFIGS:
+        raise pytest.UsageError(f"--tsbench-config {name}: must be one of {', '.join(CONFIGS)}")
+    folder = config.getoption("--tsbench-data")
+    if folder is not None and not folder.is_dir():
+        raise pytest.UsageError(f"--tsbench-data {folder}: no such folder")
 
 
 class Workshop:
@@ -26,14 +48,22 @@ class Workshop:
     Its methods take only names and sizes, so that each result is made once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.notes: list[str] = []  # what was done to the data, to be said at the end
+        self.loaded = cache(self._loaded)
         self.data = cache(self._data)
         self.model = cache(self._model)
         self.variant = cache(self._variant)
         self.quality = cache(self._quality)
 
+    def _loaded(self, dataset: str) -> datasets.Dataset:
+        loaded = datasets.load(dataset, self.folder)
+        self.notes += [f"{loaded.name}: {note}" for note in loaded.notes]
+        return loaded
+
     def _data(self, dataset: str) -> Prepared:
-        loaded = datasets.load(dataset)
+        loaded = self.loaded(dataset)
         return prepare(loaded, plan_for(loaded).timepoints)
 
     def _model(self, dataset: str, config: str) -> Classifier:
@@ -44,10 +74,9 @@ class Workshop:
             found = checkpoints.load(path)
             if found.about["data_sha256"] == data.fingerprint:
                 return found.model
-        loaded = datasets.load(dataset)
-        plan = plan_for(loaded)
-        shape = config_for(config, 2 * loaded.channels, plan.timepoints, len(loaded.classes))
-        return train_cached(data, shape, plan.recipe).model
+        loaded = self.loaded(dataset)
+        shape = config_for(config, 2 * loaded.channels, data.train_x.shape[-1], len(loaded.classes))
+        return train_cached(data, shape, recipe_for(loaded, config)).model
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
         return variants.get(variant).build(
@@ -79,9 +108,17 @@ class Workshop:
 
 
 @pytest.fixture(scope="session")
-def workshop() -> Workshop:
+def workshop(pytestconfig: pytest.Config) -> Workshop:
     """One workshop for the whole run."""
-    return Workshop()
+    made = Workshop(pytestconfig.getoption("--tsbench-data"))
+    pytestconfig.stash[NOTES] = made.notes
+    return made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says what was done to the data on the way in, and which of it is generated."""
+    for note in config.stash.get(NOTES, []):
+        terminalreporter.write_line(f"tsbench: {note}")
 
 
 @pytest.fixture(scope="session", autouse=True)

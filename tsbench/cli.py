@@ -1,4 +1,4 @@
-"""The command `tsbench`: train a model, list models, list variants."""
+"""The command `tsbench`: train models, list what there is."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from tsbench import variants
 from tsbench.errors import TsbenchError, VariantUnavailable
 
 if TYPE_CHECKING:
+    from tsbench.model import Classifier, ModelConfig
     from tsbench.train import EpochReport
 
 USER_ERROR = 2  # argparse's own exit code for a wrong command line
+INTERRUPTED = 130  # a shell's code for Ctrl-C
 VALIDATION_SHARE = 0.3  # 161 of PLAID's 537 training cases: one is .6 points
 
 
@@ -32,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TsbenchError as error:
         print(f"tsbench: error: {error}", file=sys.stderr)
         return USER_ERROR
+    except KeyboardInterrupt:
+        print("tsbench: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a model, or take it from the cache")
     train.add_argument("dataset", metavar="DATASET", help="for example PLAID")
-    train.add_argument("config", metavar="CONFIG", help="t1 or t2")
+    train.add_argument("config", metavar="CONFIG", help="t1, t2 or student")
     train.add_argument("--seed", type=int, help="of initial weights and of shuffling (default 0)")
     train.add_argument("--epochs", type=_positive, help="instead of the dataset's own number")
     train.add_argument(
@@ -49,8 +54,19 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"hold {VALIDATION_SHARE:.0%} of the training cases out and report accuracy on them",
     )
+    train.add_argument("--patience", type=_positive, metavar="EPOCHS",
+                       help="with --validate: stop after so many without a better validation accuracy")
+    train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="a .safetensors file to distil from")
+    train.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data",
+                       help="where the datasets are (default: TSBENCH_DATA)")
     train.add_argument("--output", type=Path, help="a .safetensors file; a model card goes beside it")
     train.set_defaults(run=_train)
+    seeds = commands.add_parser("seeds", help="train with several seeds: mean accuracy, spread, cost")
+    seeds.add_argument("dataset", metavar="DATASET")
+    seeds.add_argument("configs", metavar="CONFIG", nargs="+", help="t1, t2 or student; two are compared")
+    seeds.add_argument("--seeds", type=_positive, default=3, metavar="N", help="how many (default 3)")
+    seeds.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
+    seeds.set_defaults(run=_seeds)
     models = commands.add_parser("models", help="list the models that come with tsbench")
     models.set_defaults(run=_models)
     listing = commands.add_parser("variants", help="list the ways of compressing a model")
@@ -66,35 +82,46 @@ def _positive(text: str) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tsbench import checkpoints, datasets, joules
+    from tsbench import checkpoints, datasets
     from tsbench.evaluate import accuracy, batched_logits
     from tsbench.model import config_for, parameter_count
     from tsbench.modelcard import write_card
-    from tsbench.recipes import plan_for
-    from tsbench.train import about_training, cached_path, prepare, train_cached
+    from tsbench.recipes import plan_for, recipe_for
+    from tsbench.train import about_training, cached_path, prepare, train_cached, weights_sha256
 
     if options.output is not None and options.output.suffix != ".safetensors":
         raise TsbenchError(f"--output must end in .safetensors, got {options.output}")
-    dataset = datasets.load(options.dataset)
+    if options.patience is not None and not options.validate:
+        raise TsbenchError("--patience needs --validate: early stopping looks at cases held out")
+    console = Console()
+    with _download_bar(console) as on_bytes:
+        dataset = datasets.load(options.dataset, options.data, on_bytes)
+    for note in dataset.notes:
+        console.print(f"{dataset.name}: {note}", highlight=False, markup=False)
     plan = plan_for(dataset)
-    changes = {"seed": options.seed, "epochs": options.epochs}
-    recipe = replace(plan.recipe, **{k: v for k, v in changes.items() if v is not None})
-    if options.validate:
-        recipe = replace(recipe, validation_share=VALIDATION_SHARE)
+    changes = {"seed": options.seed, "epochs": options.epochs, "patience": options.patience}
+    recipe = replace(
+        recipe_for(dataset, options.config),
+        validation_share=VALIDATION_SHARE if options.validate else 0.0,
+        **{key: value for key, value in changes.items() if value is not None},
+    )
     config = config_for(
         options.config, 2 * dataset.channels, plan.timepoints, len(dataset.classes)
     )
     data = prepare(dataset, plan.timepoints)
-    console = Console()
-    with joules.counted() as count, _progress(console, recipe.epochs) as on_epoch:
-        result = train_cached(data, config, recipe, on_epoch)
-    if result.cpu_seconds is None:
-        took = "from the cache"
-    else:
-        took = ", ".join(filter(None, [f"{result.cpu_seconds:.0f} CPU-seconds", str(count)]))
+    teacher = None
+    if options.teacher is not None:
+        teacher = _teacher(options.teacher, config)
+        recipe = replace(recipe, teacher_sha256=weights_sha256(teacher))
+    with _progress(console, recipe.epochs) as on_epoch:
+        result = train_cached(data, config, recipe, on_epoch, teacher)
+    cost = f"{result.cpu_seconds:.0f} CPU-seconds"
+    if result.joules is not None:
+        cost += f", {result.joules:.0f} J {result.provenance}"
+    took = f"from the cache, trained in {cost}" if result.cached else cost
     console.print(
         f"{data.name} {options.config}: {parameter_count(result.model)} parameters, {took}",
-        highlight=False,
+        highlight=False, soft_wrap=True,
     )
     if options.validate:
         # The test accuracy stays unseen while a recipe is being chosen.
@@ -108,6 +135,35 @@ def _train(options: argparse.Namespace) -> int:
         checkpoints.save(options.output, result.model, about)
         if not options.validate:
             write_card(options.output, options.config, data, test_accuracy)
+    return 0
+
+
+def _teacher(path: Path, config: ModelConfig) -> Classifier:
+    from tsbench import checkpoints
+
+    teacher = checkpoints.load(path).model
+    for name in ("in_channels", "timepoints", "n_classes"):
+        theirs, ours = getattr(teacher.config, name), getattr(config, name)
+        if theirs != ours:
+            raise TsbenchError(f"--teacher {path}: its {name} is {theirs}, this dataset needs {ours}")
+    return teacher
+
+
+def _seeds(options: argparse.Namespace) -> int:
+    from tsbench import seeds
+
+    made = [seeds.run(options.dataset, config, options.seeds, options.data) for config in options.configs]
+    console = Console()
+    for cells in (seeds.HEADINGS, ("---",) * len(seeds.HEADINGS), *(each.row() for each in made)):
+        console.print(f"| {' | '.join(cells)} |", highlight=False, markup=False, soft_wrap=True)
+    if options.seeds > 1:
+        for other in made[1:]:
+            value, low, high = seeds.difference(made[0], other)
+            console.print(
+                f"{other.config} less {made[0].config}: {value:+.4f} "
+                f"[{low:+.4f}, {high:+.4f}], {seeds.CONFIDENCE:.0%} over seeds",
+                highlight=False, markup=False,
+            )
     return 0
 
 
@@ -145,6 +201,17 @@ def _variants(options: argparse.Namespace) -> int:
 
 
 @contextmanager
+def _download_bar(console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar that appears with the first byte of a download."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("download"), DownloadColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("download", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
 def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
     """A bar with loss, validation accuracy and time left; off a terminal, a line now and then."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -158,11 +225,15 @@ def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("train", total=n_epochs, loss="-", validation="-")
+        seen: list[int] = []
 
         def on_epoch(report: EpochReport) -> None:
             validation = (
                 "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
             )
+            if not seen and report.epoch > 1:
+                console.print(f"going on after epoch {report.epoch - 1}", highlight=False)
+            seen.append(report.epoch)
             bar.update(task, completed=report.epoch, loss=f"{report.loss:.3f}", validation=validation)
             if not console.is_terminal and (report.epoch % 10 == 0 or report.epoch == n_epochs):
                 console.print(

@@ -19,8 +19,8 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
     """The card's text: Markdown."""
     config, about = checkpoints.read_about(path)
     recipe = about["recipe"]
-    cpu_seconds = about["cpu_seconds"]
-    cost = "not known (from the cache)" if cpu_seconds is None else f"{cpu_seconds:.0f}"
+    joules = about["joules"]
+    energy = "not counted" if joules is None else f"{joules:.0f}, {about['provenance']}, gross, the whole machine"
     rows = {
         "data": f"{data.name}, default split: {len(data.train_x)} training and "
         f"{len(data.test_x)} test cases, {len(data.classes)} classes",
@@ -30,7 +30,8 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
         f"d_model {config.d_model}, feed-forward {config.ff_dim}",
         "seed": recipe["seed"],
         "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "seed"),
-        "training CPU-seconds": f"{cost} (one thread, torch {about['torch_version']})",
+        "training CPU-seconds": f"{about['cpu_seconds']:.0f} (one thread, torch {about['torch_version']})",
+        "training joules": energy,
         "test accuracy": f"{test_accuracy:.4f} (one seed; the test split chose nothing)",
         "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "
         f"--epochs {recipe['epochs']} --output {path.name}`",

@@ -4,8 +4,8 @@
     result = train(prepared, config, recipe)            always trains
     result = train_cached(prepared, config, recipe)     trains once
 
-An epoch is a function of a TrainingState, which holds everything the next epoch depends on,
-so that saving and restoring it is all that resuming will need.
+Killed half-way and started again, `train_cached` goes on with the epoch it was in, and ends
+with the same weights, bit by bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from pathlib import Path
 
@@ -23,14 +23,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsbench import cache, checkpoints, preprocess
+from tsbench import cache, checkpoints, joules, preprocess
 from tsbench.datasets import Dataset, Split
 from tsbench.evaluate import accuracy, batched_logits
 from tsbench.model import Classifier, ModelConfig
+from tsbench.resume import Keeper
+from tsbench.state import TrainingState
 
 # Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
 # entries are then no longer found.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
+# Distillation: half of the loss is against the teacher's softened answer, as in Hinton et al.
+# (arXiv:1503.02531), where a temperature of 2 suits small students.
+TEACHER_SHARE = 0.5
+TEACHER_TEMPERATURE = 2.0
 MAX_GRADIENT_NORM = 1.0  # the usual clip for transformers; early steps of post-warm-up spike
 
 
@@ -46,7 +52,13 @@ class Recipe:
     label_smoothing: float = 0.1
     shift: bool = True  # preprocess.circular_shift as augmentation
     validation_share: float = 0.0  # held out of the training split, to choose a recipe by
+    patience: int = 0  # epochs without a better validation accuracy until it stops early; 0: never
+    teacher_sha256: str = ""  # weights_sha256 of the model that it learns from, if it does
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patience and not self.validation_share:
+            raise ValueError("early stopping (patience) needs cases held out (validation_share)")
 
 
 @dataclass(frozen=True)
@@ -73,24 +85,20 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained model and where it came from. `cpu_seconds` is None if it was in the cache."""
+    """A trained model, and what making it cost: in this process, or when it was made.
+
+    `validation_accuracy` is that of these weights: the best epoch's with early stopping. The
+    joules are the machine's, gross; None where nothing counted them.
+    """
 
     model: Classifier
     recipe: Recipe
     validation_accuracy: float | None
-    cpu_seconds: float | None
-
-
-@dataclass
-class TrainingState:
-    """Everything that the next epoch depends on."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    rng: np.random.Generator
-    torch_rng: Tensor  # the generator state that dropout draws from
-    step: int = 0
-    epoch: int = 0
+    cpu_seconds: float
+    epochs: int  # fewer than the recipe's where it stopped early
+    joules: float | None = None
+    provenance: str = ""
+    cached: bool = False
 
 
 def prepare(dataset: Dataset, timepoints: int) -> Prepared:
@@ -115,14 +123,17 @@ def train(
     config: ModelConfig,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    teacher: nn.Module | None = None,
+    keeper: Keeper | None = None,
 ) -> TrainResult:
     """A model trained from scratch by `recipe`; the same arguments give the same weights.
 
-    `on_epoch` is called after each epoch. Never looks at the test split.
+    `on_epoch` is called after each epoch; `keeper` is where an earlier, killed call is gone on
+    from. Never looks at the test split.
     """
     with _one_thread_seeded(recipe.seed):
         model = Classifier(config)
-        return fit(model, data, recipe, on_epoch)
+        return fit(model, data, recipe, on_epoch, teacher, keeper)
 
 
 def fit(
@@ -130,6 +141,8 @@ def fit(
     data: Prepared,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    teacher: nn.Module | None = None,
+    keeper: Keeper | None = None,
 ) -> TrainResult:
     """Trains `model` itself, from the weights it has: train's second half, and fine-tuning."""
     started = time.process_time()
@@ -138,22 +151,38 @@ def fit(
         kept, held_out = preprocess.stratified_split(data.train_y, recipe.validation_share, rng)
     else:
         kept, held_out = np.arange(len(data.train_y)), np.array([], dtype=np.int64)
-    validation_accuracy = None
     with _one_thread_seeded(recipe.seed):
         state = TrainingState(model, _optimizer(model, recipe), rng, torch.get_rng_state())
-        while state.epoch < recipe.epochs:
-            loss = run_epoch(state, data.train_x[kept], data.train_y[kept], recipe)
+        if keeper is not None:
+            started -= keeper.restore(state)
+        while state.epoch < recipe.epochs and not _stale(state, recipe):
+            loss = run_epoch(state, data.train_x[kept], data.train_y[kept], recipe, teacher)
             if len(held_out):
                 model.eval()
                 logits = batched_logits(model, torch.from_numpy(data.train_x[held_out]))
-                validation_accuracy = accuracy(logits, torch.from_numpy(data.train_y[held_out]))
+                reached = accuracy(logits, torch.from_numpy(data.train_y[held_out]))
+                state.validation_accuracy = reached
+                if recipe.patience and reached > state.best_accuracy:
+                    state.best_accuracy, state.best_epoch = reached, state.epoch
+                    state.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
+            if keeper is not None:
+                keeper.save(state, time.process_time() - started)
             if on_epoch is not None:
-                on_epoch(EpochReport(state.epoch, loss, validation_accuracy))
+                on_epoch(EpochReport(state.epoch, loss, state.validation_accuracy))
+        if recipe.patience:
+            model.load_state_dict(state.best_weights)
+            state.validation_accuracy = state.best_accuracy
     model.eval()
-    return TrainResult(model, recipe, validation_accuracy, time.process_time() - started)
+    return TrainResult(model, recipe, state.validation_accuracy, time.process_time() - started, state.epoch)
 
 
-def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe) -> float:
+def _stale(state: TrainingState, recipe: Recipe) -> bool:
+    return bool(recipe.patience) and state.epoch - state.best_epoch >= recipe.patience
+
+
+def run_epoch(
+    state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe, teacher: nn.Module | None = None
+) -> float:
     """Advances `state` by one pass over the cases; the mean loss."""
     torch.set_rng_state(state.torch_rng)
     n_batches = -(-len(x) // recipe.batch_cases)
@@ -168,7 +197,11 @@ def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe
         rate = learning_rate(state.step, recipe.epochs * n_batches, recipe)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        loss = criterion(state.model(torch.from_numpy(batch)), torch.from_numpy(y[chosen]))
+        inputs = torch.from_numpy(batch)
+        logits = state.model(inputs)
+        loss = criterion(logits, torch.from_numpy(y[chosen]))
+        if teacher is not None:
+            loss = (1 - TEACHER_SHARE) * loss + TEACHER_SHARE * distillation_loss(logits, teacher, inputs)
         state.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
@@ -178,6 +211,18 @@ def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe
     state.epoch += 1
     state.torch_rng = torch.get_rng_state()
     return total / len(x)
+
+
+def distillation_loss(logits: Tensor, teacher: nn.Module, x: Tensor) -> Tensor:
+    """KL divergence from the teacher's softened answer on x, (batch, channels, timepoints).
+
+    Times temperature squared, which keeps the gradient's size (arXiv:1503.02531).
+    """
+    with torch.no_grad():
+        target = nn.functional.log_softmax(teacher(x) / TEACHER_TEMPERATURE, dim=1)
+    answer = nn.functional.log_softmax(logits / TEACHER_TEMPERATURE, dim=1)
+    divergence = nn.functional.kl_div(answer, target, reduction="batchmean", log_target=True)
+    return divergence * TEACHER_TEMPERATURE**2
 
 
 def learning_rate(step: int, n_steps: int, recipe: Recipe) -> float:
@@ -194,14 +239,23 @@ def train_cached(
     config: ModelConfig,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    teacher: nn.Module | None = None,
 ) -> TrainResult:
-    """Like `train`, but takes the model from the cache where it has been trained before."""
+    """Like `train`, but takes the model from the cache where it has been trained before.
+
+    Goes on from where an earlier call was killed, and counts joules where something can.
+    """
     path = cached_path(data, config, recipe)
     if path.is_file():
         saved = checkpoints.load(path)
-        return TrainResult(saved.model, recipe, saved.about.get("validation_accuracy"), None)
-    result = train(data, config, recipe, on_epoch)
+        costs = {key: saved.about[key] for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")}
+        return TrainResult(saved.model, recipe, cached=True, **costs)
+    with joules.counted() as count:
+        keeper = Keeper(cache.folder() / "partial" / path.name, count)
+        result = train(data, config, recipe, on_epoch, teacher, keeper)
+        result = replace(result, joules=count.joules, provenance=count.provenance)
     checkpoints.save(path, result.model, about_training(data, result))
+    keeper.forget()
     return result
 
 
@@ -236,6 +290,9 @@ def about_training(data: Prepared, result: TrainResult) -> dict[str, object]:
         "training_version": TRAINING_VERSION,
         "torch_version": str(torch.__version__),
         "cpu_seconds": result.cpu_seconds,
+        "epochs": result.epochs,
+        "joules": result.joules,
+        "provenance": result.provenance,
         "validation_accuracy": result.validation_accuracy,
     }
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from tsbench import checkpoints, cli
 
@@ -70,3 +74,52 @@ def test_training_says_what_it_cost(capsys, monkeypatch):
     monkeypatch.setattr("tsbench.joules.find_spec", lambda name: None)
     assert cli.main(["train", "ItalyPowerDemand", "t1", "--epochs", "1", "--seed", "1"]) == 0
     assert " J " not in capsys.readouterr().out
+
+
+def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
+    """A real kill of a real process; `test_train` has the finer cases."""
+    command = [
+        sys.executable, "-m", "tsbench", "train", "synthetic:classes=2,timepoints=64,cases=16", "student",
+        "--epochs", "30", "--output",
+    ]
+
+    def environment(name):
+        return {**os.environ, "TSBENCH_CACHE": str(tmp_path / name)}
+
+    subprocess.run([*command, tmp_path / "whole.safetensors"], env=environment("whole"), check=True, capture_output=True)
+    output = tmp_path / "resumed.safetensors"
+    with subprocess.Popen(
+        [*command, output], env=environment("killed"), stdout=subprocess.PIPE, text=True
+    ) as running:
+        lines = iter(running.stdout.readline, "")
+        assert any(line.startswith("epoch 20/30") for line in lines)
+        running.kill()
+    assert not output.exists()
+    resumed = subprocess.run([*command, output], env=environment("killed"), check=True, capture_output=True, text=True)
+    assert re.search(r"going on after epoch \d+\n", resumed.stdout) and "epoch 30/30" in resumed.stdout
+    whole, again = (checkpoints.load(path).model.state_dict() for path in (tmp_path / "whole.safetensors", output))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_early_stopping_and_a_teacher(capsys, tmp_path):
+    teacher = tmp_path / "teacher.safetensors"
+    arguments = ["train", "synthetic:timepoints=64,cases=12", "student", "--epochs", "2"]
+    assert cli.main([*arguments, "--output", str(teacher)]) == 0
+    assert "generated, not measured" in capsys.readouterr().out
+    assert cli.main([*arguments, "--teacher", str(teacher)]) == 0
+    assert "from the cache" not in capsys.readouterr().out
+    assert cli.main([*arguments, "--patience", "1"]) == 2
+    assert "--patience needs --validate" in capsys.readouterr().err
+    assert cli.main([*arguments, "--validate", "--patience", "1"]) == 0
+    other = ["train", "synthetic:timepoints=128,cases=12", "student", "--teacher", str(teacher)]
+    assert cli.main(other) == 2
+    assert "its timepoints is 64, this dataset needs 128" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_that_the_command_goes_on(capsys, monkeypatch):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsbench.datasets.load", interrupt)
+    assert cli.main(["train", "PLAID", "t1"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,9 +26,13 @@ from tsbench.model import (
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
 
 
-def test_the_forward_is_stock_encoder_and_head(tiny_model):
+@pytest.mark.parametrize("residual_stem", [False, True])
+def test_the_forward_is_stock_encoder_and_head(residual_stem):
     """Rebuilt from torch's layers and our state_dict, without our forward."""
-    c = TINY
+    c = replace(TINY, residual_stem=residual_stem)
+    tiny_model = Classifier(c)
+    tiny_model(torch.randn(32, 2, 64))  # gives the batch norms some statistics
+    tiny_model.eval()
     layer = nn.TransformerEncoderLayer(
         c.d_model, c.n_heads, c.ff_dim, 0.0, "gelu", batch_first=True, norm_first=True
     )
@@ -87,6 +93,16 @@ def test_the_papers_configs(name, n_layers, n_heads):
     assert len(model.encoder.layers) == n_layers
     assert model.encoder.layers[0].self_attn.num_heads == n_heads
     assert model.eval()(torch.zeros(1, 2, 512)).shape == (1, 11)
+
+
+@pytest.mark.parametrize(("timepoints", "patch"), [(512, 32), (720, 48), (96, 48), (496, 16), (8, 8)])
+def test_the_students_patches_fit_the_timepoints(timepoints, patch):
+    assert config_for("student", 2, timepoints, 3).patch_timepoints == patch
+
+
+def test_timepoints_that_no_patch_fits_are_an_error():
+    with pytest.raises(ValueError, match="multiple of 8"):
+        config_for("student", 2, 100, 3)
 
 
 def test_an_unknown_config_names_the_known_ones():

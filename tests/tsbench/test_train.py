@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from tests.tsbench.conftest import TINY
-from tsbench import checkpoints, train
+from torch import nn
+
+from tsbench import cache, checkpoints, resume, train
+from tsbench.errors import CheckpointError
 from tsbench.evaluate import accuracy, agreement, batched_logits
 
 RECIPE = train.Recipe(epochs=6, batch_cases=8)
@@ -74,8 +77,82 @@ def test_cached_the_second_time(tiny_data):
     path = train.cached_path(tiny_data, TINY, RECIPE)
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # and nothing half-written
     again = train.train_cached(tiny_data, TINY, RECIPE)
-    assert (first.cpu_seconds is None, again.cpu_seconds) == (False, None)
+    assert (first.cached, again.cached) == (False, True)
+    assert replace(again, model=None, cached=False) == replace(first, model=None)  # its cost too
     assert _equal(_weights(first.model), _weights(again.model))
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, validation_share=0.25, patience=2, epochs=12)])
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_killed_and_started_again_the_weights_are_the_same(tiny_data, recipe, killed_after, monkeypatch):
+    monkeypatch.setattr(resume, "SAVING_SHARE", 1e9)  # after each epoch
+    config = replace(TINY, dropout=0.2)
+    whole = train.train(tiny_data, config, recipe)
+
+    def kill(report):
+        if report.epoch == killed_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train.train_cached(tiny_data, config, recipe, kill)
+    epochs = []
+    resumed = train.train_cached(tiny_data, config, recipe, lambda report: epochs.append(report.epoch))
+    assert epochs[0] == killed_after + 1
+    assert _equal(_weights(whole.model), _weights(resumed.model))
+    assert (resumed.epochs, resumed.validation_accuracy) == (whole.epochs, whole.validation_accuracy)
+    assert resumed.joules > 0
+    assert not list((cache.folder() / "partial").iterdir())
+
+
+def test_a_state_of_something_else_is_named_and_not_gone_on_with(tiny_data, tiny_model):
+    path = train.cached_path(tiny_data, TINY, RECIPE)
+    partial = cache.folder() / "partial" / path.name
+    checkpoints.save(partial, tiny_model, {})
+    with pytest.raises(CheckpointError, match=rf"{path.name}: cannot go on from it .*delete it"):
+        train.train_cached(tiny_data, TINY, RECIPE)
+    partial.write_bytes(partial.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=rf"{path.name}: corrupt"):
+        train.train_cached(tiny_data, TINY, RECIPE)
+
+
+def test_it_stops_early_with_the_best_epochs_weights(tiny_data):
+    reports = []
+    recipe = replace(RECIPE, epochs=40, validation_share=0.25, patience=3)
+    result = train.train(tiny_data, TINY, recipe, reports.append)
+    accuracies = [report.validation_accuracy for report in reports]
+    assert result.epochs == len(reports) == accuracies.index(max(accuracies)) + 1 + 3 < 40
+    assert result.validation_accuracy == max(accuracies)
+    with pytest.raises(ValueError, match="validation_share"):
+        replace(RECIPE, patience=3)
+
+
+def test_a_student_comes_to_answer_as_its_teacher_does(tiny_data):
+    """The teacher names the classes in another order than the labels do."""
+    x = torch.from_numpy(tiny_data.train_x)
+    teacher = train.train(replace(tiny_data, train_y=(tiny_data.train_y + 1) % 3), TINY, replace(RECIPE, epochs=20)).model
+    alone = train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model
+    taught = train.train(tiny_data, TINY, replace(RECIPE, epochs=20), teacher=teacher).model
+
+    def probability(model):
+        with torch.inference_mode():
+            return model(x).softmax(1).gather(1, teacher(x).argmax(1, keepdim=True)).mean()
+
+    assert probability(taught) > probability(alone) + 0.1
+
+
+def test_the_distillation_loss_is_0_for_the_teachers_own_answer(tiny_model, tiny_data):
+    x = torch.from_numpy(tiny_data.train_x)
+    with torch.no_grad():
+        logits = tiny_model(x)
+        assert train.distillation_loss(logits, tiny_model, x).abs() < 1e-6
+        expected = nn.functional.kl_div(
+            torch.zeros_like(logits).log_softmax(1), (logits / 2).softmax(1), reduction="batchmean"
+        )
+        torch.testing.assert_close(train.distillation_loss(logits * 0, tiny_model, x), expected * 4)
 
 
 def test_the_cache_key_follows_data_config_and_recipe(tiny_data):
@@ -119,18 +196,20 @@ def test_accuracy_and_agreement():
     assert agreement(logits, logits * 2) == 1
 
 
-def test_a_shipped_model_is_as_good_as_its_card_says(plaid):
-    path = checkpoints.shipped("plaid", "t1")
+@pytest.mark.parametrize(("config", "floor"), [("t1", 0.88), ("student", 0.90)])
+def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
+    path = checkpoints.shipped("plaid", config)
     saved = checkpoints.load(path)
     assert saved.about["data_sha256"] == plaid.fingerprint
     data = train.prepare(plaid, saved.model.config.timepoints)
     reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
     assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()
-    assert reached >= 0.88
+    assert reached >= floor
 
 
-def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices):
-    path = checkpoints.shipped("RefrigerationDevices", "t1")
+@pytest.mark.parametrize("config", ["t1", "student"])
+def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
+    path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)
     data = train.prepare(refrigeration_devices, saved.model.config.timepoints)
     reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)

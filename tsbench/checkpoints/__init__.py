@@ -38,7 +38,7 @@ def save(path: Path, model: Classifier, about: dict[str, object]) -> None:
 
 def load(path: Path) -> Checkpoint:
     """The model that `path` holds. Raises CheckpointError, which names the file."""
-    weights, metadata = _read(path)
+    weights, metadata = read_tensors(path)
     config, about = _parse(path, metadata)
     model = Classifier(config)
     _fill(path, model, weights)
@@ -54,7 +54,7 @@ def save_weights(path: Path, model: nn.Module, about: dict[str, object]) -> None
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Fills `model`, built to the right shape already, and sets it to eval mode."""
-    _fill(path, model, _read(path)[0])
+    _fill(path, model, read_tensors(path)[0])
 
 
 def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -80,15 +80,16 @@ def list_shipped() -> list[Path]:
 
 def read_about(path: Path) -> tuple[ModelConfig, dict[str, object]]:
     """Config and origin of a checkpoint, without building its model."""
-    return _parse(path, _read(path, weights_too=False)[1])
+    return _parse(path, read_tensors(path, values_too=False)[1])
 
 
-def _read(path: Path, weights_too: bool = True) -> tuple[dict, dict[str, str]]:
+def read_tensors(path: Path, values_too: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of any safetensors file. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(path, "no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            names = file.keys() if weights_too else ()
+            names = file.keys() if values_too else ()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path, f"corrupt, or not safetensors: {error}") from None

@@ -1,0 +1,53 @@
+"""The suite under benchmarks/ on data that it has never seen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def unseen(tmp_path):
+    """Two classes of 720 timepoints as UCR 2018 writes them, one value missing."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data" / "Unseen"
+    folder.mkdir(parents=True)
+    for half in ("TRAIN", "TEST"):
+        labels = np.arange(16) % 2
+        waves = np.sin(np.arange(720) / 720 * 2 * np.pi * (3 + 4 * labels[:, None])) + rng.normal(0, 0.1, (16, 720))
+        waves[0, 5] = np.nan
+        np.savetxt(folder / f"Unseen_{half}.tsv", np.column_stack([labels + 1, waves]), fmt=["%d"] + ["%.7g"] * 720, delimiter="\t")
+    return folder.parent
+
+
+def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
+    done = run("--tsbench-dataset", "unseen", "--tsbench-config", "student", "--tsbench-data", unseen,
+               "-k", "not int8_static")  # half a minute of compiling: `make bench` does that
+    assert done.returncode == 0, done.stdout
+    assert "8 passed, 2 deselected" in done.stdout
+    assert "Unseen: Unseen_TRAIN.tsv: 1 missing values in 1 cases interpolated" in done.stdout
+
+
+def test_bad_options_are_usage_errors():
+    done = run("--tsbench-config", "t9")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--tsbench-config t9: must be one of t1, t2, student" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dataset_that_cannot_be_had_skips_with_the_layout(tmp_path):
+    done = run("--tsbench-dataset", "Computers", "--tsbench-data", tmp_path, "-k", "fp32", "-rs")
+    assert done.returncode == 0
+    assert "2 skipped" in done.stdout
+    assert "Computers/Computers_TRAIN.ts" in done.stdout

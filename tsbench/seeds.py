@@ -1,0 +1,88 @@
+"""The same model trained from several seeds: how good it is, and how much of that is chance."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+
+from tsbench import datasets
+from tsbench.evaluate import accuracy, batched_logits
+from tsbench.model import config_for, parameter_count
+from tsbench.recipes import plan_for, recipe_for
+from tsbench.train import TrainResult, cached_path, prepare, train_cached
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One config on one dataset: a test accuracy and a training for each seed."""
+
+    config: str
+    accuracies: tuple[float, ...]
+    results: tuple[TrainResult, ...]
+    checkpoint_bytes: int
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation between seeds; 0 with one seed, which says nothing."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+    def row(self) -> tuple[str, ...]:
+        """Config, accuracy, spread, parameters, KiB, CPU-seconds and joules of one training."""
+        joules = [result.joules for result in self.results if result.joules is not None]
+        provenance = {result.provenance for result in self.results if result.joules is not None}
+        counted = f"{statistics.fmean(joules):.0f} {provenance.pop()}" if len(provenance) == 1 else "not counted"
+        return (
+            self.config,
+            f"{self.mean:.4f}",
+            f"{self.std:.4f} ({', '.join(f'{a:.4f}' for a in self.accuracies)})",
+            str(parameter_count(self.results[0].model)),
+            f"{self.checkpoint_bytes / 1024:.0f}",
+            f"{statistics.fmean(result.cpu_seconds for result in self.results):.0f}",
+            counted,
+        )
+
+
+HEADINGS = ("config", "accuracy", "std (each seed)", "parameters", "KiB", "CPU-s", "J")
+
+
+def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None = None) -> Seeds:
+    """Trains with seeds 0, 1, ..., from the cache where that was done before."""
+    dataset = datasets.load(dataset_name, folder)
+    data = prepare(dataset, plan_for(dataset).timepoints)
+    config = config_for(config_name, data.train_x.shape[1], data.train_x.shape[2], len(data.classes))
+    accuracies, results = [], []
+    for seed in range(n_seeds):
+        recipe = replace(recipe_for(dataset, config_name), seed=seed)
+        result = train_cached(data, config, recipe)
+        accuracies.append(accuracy(batched_logits(result.model, data.test_x), data.test_y))
+        results.append(result)
+    size = cached_path(data, config, recipe).stat().st_size
+    return Seeds(config_name, tuple(accuracies), tuple(results), size)
+
+
+def difference(first: Seeds, second: Seeds) -> tuple[float, float, float]:
+    """Mean of second minus first, and its Welch interval over seeds, (value, low, high).
+
+    The test split is the same for both, so this is how far seeds carry, not other cases.
+    Raises ValueError with fewer than two seeds.
+    """
+    from scipy.stats import t
+
+    n = len(first.accuracies), len(second.accuracies)
+    if min(n) < 2:
+        raise ValueError(f"an interval over seeds needs two of each, got {n}")
+    shares = first.std**2 / n[0], second.std**2 / n[1]
+    value = second.mean - first.mean
+    if sum(shares) == 0:
+        return value, value, value
+    freedom = sum(shares) ** 2 / (shares[0] ** 2 / (n[0] - 1) + shares[1] ** 2 / (n[1] - 1))
+    margin = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * sqrt(sum(shares))
+    return value, value - margin, value + margin
