@@ -119,7 +119,7 @@ def test_calls_match_although_a_neighbour_spoilt_the_warm_up(clock, monkeypatch)
     assert len({window.calls for block in comparison.blocks for window in block.windows}) == 1
 
 
-@pytest.mark.parametrize(("seconds", "gives_way"), [(0.0015, True), (0.0019, False), (0.01, False)])
+@pytest.mark.parametrize(("seconds", "gives_way"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)])
 def test_all_windows_give_way_before_or_none(seconds, gives_way, clock, monkeypatch):
     ways = []
     monkeypatch.setattr(sys.modules["pytest_energy.versus"], "_give_way", lambda: ways.append(clock.now_s))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from pytest_energy.options import Options
 from pytest_energy.reading import ORDERS, Block
 from pytest_energy.session import Recorder, Session
 from pytest_energy.stats import blocks_needed
+from pytest_energy.versus import TURN_S
 
 SEED = 20250704
 PAIRS = 40
@@ -132,23 +134,26 @@ def through_pytest_benchmark(pairs: int) -> None:
 
 def windows_study(seconds: float) -> None:
     """Blocks of several lengths, one at a time in random order: how far off is one, and how long would a verdict take?"""
-    calls = (1, 2, 5, 10, 20)
+    calls, call_s = (1, 2, 3, 5, 10, 20), seconds_of(slower)
     blocks: dict[int, list[Block]] = {count: [] for count in calls}
+    spent: dict[int, list[float]] = {count: [] for count in calls}
     coin, plan, meter = random.Random(SEED), Plan(), open_meter()
     ends = perf_counter() + seconds
     while perf_counter() < ends:
         count = coin.choice(calls)
         for _ in range(max(1, 40 // count)):
-            order = coin.choice(ORDERS)
-            windows = tuple(
-                take_window(meter, slower if letter == "B" else baseline, count, plan) for letter in order
-            )
-            blocks[count].append(Block(order, windows))
+            order, windows, began = coin.choice(ORDERS), [], perf_counter()
+            for letter in order:
+                if count * call_s <= TURN_S:
+                    os.sched_yield()  # as versus.py does
+                windows.append(take_window(meter, slower if letter == "B" else baseline, count, plan))
+            blocks[count].append(Block(order, tuple(windows)))
+            spent[count].append(perf_counter() - began)
     gate, known = Gate(tolerance=plan.tolerance), info(meter)
     meter.close()
     print("calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), seconds to verdict (half, 9 in 10), inconclusive")
     for count, made in blocks.items():
-        lengths = [sum(window.seconds for window in block.windows) for block in made]
+        lengths = spent[count]
         truth = math.log(REPEATS / MORE_REPEATS)
         off = sorted(abs(math.log(b.side("A").seconds / b.side("B").seconds) - truth) for b in made)
         times = []
