@@ -32,37 +32,40 @@ class Expected:
     ratio_by_batch: dict[int, float] | None = None  # Speedup and Greenup alike
 
 
+# Floors: a point under the lowest that the variant of a T1 with seed 0, 1 or 2 reached (T1s: PLAID
+# .8920, .8845, .9032; RefrigerationDevices .5440, .4853, .4933, so its .5440 is luck, and no
+# floor). The point is for fine-tuning and quantizing on another CPU: two cases in 200.
 # Each comment says what the shipped models reached when the threshold was set: Speedup at batch
 # 1 / 32 in CPU time of 25 interleaved blocks, one thread, AMD EPYC with AVX-512 VNNI.
 EXPECTED = {
     # The A/A control, 1.01 / 0.99 and 0.99 / 1.01. Without a threshold it is gated on
     # regressions only.
     "fp32": {
-        "PLAID": Expected(0.88),
-        "RefrigerationDevices": Expected(0.53),
+        "PLAID": Expected(0.87),
+        "RefrigerationDevices": Expected(0.47),
     },
     # An honest loss, 0.84 / 1.00 and 0.84 / 0.92: with Linears only 64 wide,
     # quantizing their activations on each call eats up what the int8 products save.
     "int8_dynamic": {
-        "PLAID": Expected(0.88, {1: 0.6, 32: 0.8}),
-        "RefrigerationDevices": Expected(0.53, {1: 0.6, 32: 0.7}),
+        "PLAID": Expected(0.87, {1: 0.6, 32: 0.8}),
+        "RefrigerationDevices": Expected(0.47, {1: 0.6, 32: 0.7}),
     },
     # 1.69 / 1.44 and 1.51 / 1.11. Attention stays in fp32, and its share grows with the number
     # of patches: 32 and 45.
     "int8_static": {
-        "PLAID": Expected(0.88, {1: 1.2, 32: 1.15}),
-        "RefrigerationDevices": Expected(0.53, {1: 1.15, 32: 0.9}),
+        "PLAID": Expected(0.87, {1: 1.2, 32: 1.15}),
+        "RefrigerationDevices": Expected(0.48, {1: 1.15, 32: 0.9}),
     },
     # An honest loss, 1.03 / 0.99 and 0.99 / 1.01: dense kernels multiply by the zeros, so
     # accuracy is spent for nothing. The margin is for noise: a second run had 0.89 at batch 1.
     "l1_unstructured": {
         "PLAID": Expected(0.87, {1: 0.75, 32: 0.85}),
-        "RefrigerationDevices": Expected(0.52, {1: 0.75, 32: 0.85}),
+        "RefrigerationDevices": Expected(0.47, {1: 0.75, 32: 0.85}),
     },
     # 1.33 / 1.49 and 1.38 / 1.57; accuracy .877 and .533.
     "l1_structured": {
         "PLAID": Expected(0.86, {1: 1.05, 32: 1.15}),
-        "RefrigerationDevices": Expected(0.51, {1: 1.05, 32: 1.15}),
+        "RefrigerationDevices": Expected(0.47, {1: 1.05, 32: 1.15}),
     },
 }
 

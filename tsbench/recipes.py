@@ -33,7 +33,7 @@ PLANS = {
     # Student: .882; .863 with 60 epochs.
     "PLAID": Plan(512, Recipe(epochs=60, learning_rate=4e-3), Recipe(epochs=150, learning_rate=4e-3)),
     # T1: .661; .639 with dropout 0.2 and half the rate. Student: .820; .775 with 30 epochs at 2e-3. Far above what any published model reaches on
-    # the test split: cases of one household are in both parts of the training split.
+    # the test split; probably cases of one household are in both parts of the training split.
     "RefrigerationDevices": Plan(720, Recipe(epochs=30), Recipe(epochs=60, learning_rate=1e-3)),
 }
 DEFAULT_RECIPE, DEFAULT_STUDENT = Recipe(), Recipe(epochs=150)
