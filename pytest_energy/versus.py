@@ -41,8 +41,8 @@ SHORTEST_WINDOW_S = 0.001
 # Windows up to this long start with a turn: we give way before each, so that ours begins anew, which on an idle machine costs
 # under a microsecond. Half of the blocks of 2 ms windows came out within 4.5 % so, and within 8 % without. Longer windows must
 # not: all of one length would end on the same side of the turn's end, and a candidate that takes 1 % more on the other.
-# 2 ms is too little: two calls of 0.98 ms give way, and with 5 % more they do not. Beside busy neighbours (load 2 to 4) 5 of
-# 107 changes of +5 % stayed inconclusive with it, and none of 107 with 2.5 ms.
+# 2 ms is too little for calls of a millisecond: two of 0.98 ms give way, two with 5 % more do not, and then none may. With 2.5 ms
+# gate_live.py settled all of its 80 pairs (docs/gate.md).
 TURN_S = 0.0025
 # Sides whose calls take alike get equally many into a window, or the longer window is interrupted more often. With 4 calls
 # (3.8 ms) against 3 of the same code, 3 of 17 comparisons came out improved at load 5. Beyond a factor of 2, which also allows
