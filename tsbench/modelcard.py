@@ -32,7 +32,7 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
         "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "seed"),
         "training CPU-seconds": f"{about['cpu_seconds']:.0f} (one thread, torch {about['torch_version']})",
         "training joules": energy,
-        "test accuracy": f"{test_accuracy:.4f} (one seed; the test split chose nothing)",
+        "test accuracy": f"{test_accuracy:.4f} (one seed; how it was chosen: docs/models.md)",
         "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "
         f"--epochs {recipe['epochs']} --output {path.name}`",
     }
