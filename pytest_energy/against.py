@@ -106,6 +106,7 @@ class WorkerProcess:
             folder=str(place.folder), arguments=place.arguments, paths=place.paths, outside=place.outside
         )  # fmt: skip
         self.collected: tuple[str, ...] = ()
+        self._forked = False
 
     def wait_until_collected(self) -> None:
         """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
@@ -133,20 +134,27 @@ class WorkerProcess:
         self._channel.send(id=name, budget_s=WARM_UP_S)
         self.ask({"set_up"}, SET_UP_LIMIT_S)
         ready = self.ask({"ready"}, READY_LIMIT_S)
-        yield Replicate(self, ready["ready"])
-        self._channel.send(do="dismiss")
-        self._channel.receive(WINDOW_LIMIT_S)  # gone
+        self._forked = True
+        try:
+            yield Replicate(self, ready["ready"])
+        finally:
+            # Also where the other side failed: a fork left standing would take the next test's start for its own.
+            if self._forked:
+                self.ask({"gone"}, WINDOW_LIMIT_S, do="dismiss")
+                self._forked = False
 
     def ask(self, wanted: set[str], limit_s: float, **request: Any) -> Mapping[str, Any]:
-        """Send ``request``, if any, and wait for the answer. Raises `ReplicateFailed`."""
+        """Send ``request``, if any, and wait for the answer. Raises `ReplicateFailed`, and then the fork is gone."""
         try:
             if request:
                 self._channel.send(**request)
             answer = self._channel.receive(limit_s)
         except (ChannelClosed, ChannelTimeout) as error:
+            self._forked = False
             raise ReplicateFailed(f"{self.place.label}: {error}; its last words: {self.last_words()}") from None
         if wanted & answer.keys():
             return answer
+        self._forked = False
         if "failed" in answer:
             self._channel.receive(WINDOW_LIMIT_S)  # gone
             raise ReplicateFailed(f"{self.place.label}: {answer['failed']}")

@@ -47,6 +47,11 @@ OWN_SHARE = 0.001
 LOOPS_TIMED = 10_000
 # A plain measurement decides less than a comparison and is given this much of its time.
 MEASURE_SHARE = 0.2
+# A trial window in which the counter did not move at all says only that it was too short: the next is so many times as long,
+# but a window never takes more than this share of a comparison's time.
+NO_STEP_GROWTH, LONGEST_WINDOW_SHARE = 100, 0.5
+# Windows come out a little shorter than calibrated; only beyond this many times the error aimed for is it worth a warning.
+COARSE = 1.5
 IDLE_WINDOWS = 5
 IDLE_WINDOW_S = 0.05
 IDLE_UPDATES = 10
@@ -158,8 +163,8 @@ def calibrate(
     step = _step_share(meter, trial)
     if step > plan.max_quantisation:
         # Grow by the counter's steps; where it did not move at all, by as much as one window may last.
-        longest = max(1, int(plan.max_time_s / 2 / max(trial.seconds / trial.calls, 1e-9)))
-        calls = min(longest, calls * 100 if step == math.inf else math.ceil(calls * step / plan.max_quantisation))
+        longest = max(1, int(plan.max_time_s * LONGEST_WINDOW_SHARE / max(trial.seconds / trial.calls, 1e-9)))
+        calls = min(longest, calls * NO_STEP_GROWTH if step == math.inf else math.ceil(calls * step / plan.max_quantisation))
     return calls
 
 
@@ -326,7 +331,7 @@ def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan) -> list
             f"the counter of {meter.name} did not move in {len(still)} of {len(windows)} windows, one of {still[0].seconds:.3g} s: "
             "no joules can be told"
         )
-    elif error > plan.max_quantisation * 1.5:
+    elif error > plan.max_quantisation * COARSE:
         warnings.append(
             f"the counter of {meter.name} is too coarse for these windows: its own error is {error:.1%} of a window "
             f"of {window.seconds:.3g} s; --energy-max-time above {plan.max_time_s:g} makes longer ones"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
@@ -85,7 +84,6 @@ class Recorder:
             meter=self.session.meter,
             plan=self._plan,
             decided=lambda ratios: self.gate.decided(ratios, meter),
-            coin=random.Random(),
         )
         self.measurement = self._of_candidate(self.comparison)
         return self.comparison

@@ -228,3 +228,21 @@ def test_a_tag_and_a_short_hash_resolve_to_the_same_commit(repo):
     assert resolve(repo, "then") == resolve(repo, git(repo, "rev-parse", "--short", "HEAD").strip())
     with pytest.raises(OptionError, match="git knows no commit 'v9'"):
         resolve(repo, "v9")
+
+
+def test_a_side_that_fails_in_a_window_does_not_spoil_the_next_test(pytester, repo):
+    """The other side's fork stands at its measurement then, and has to be dismissed all the same."""
+    (repo / "test_it.py").write_text(
+        "import os\nfrom library import work\n"
+        "LIMIT = 10**9\ncalls = []\n"
+        "def fails_late():\n    calls.append(None)\n    work()\n"
+        "    if os.environ.get('PYTHONHASHSEED') == '0' and len(calls) > LIMIT: raise ValueError('late')\n"
+        "def test_fails(energy):\n    energy(fails_late)\n"
+        "def test_next(energy):\n    energy(work)\n"
+    )
+    git(repo, "commit", "-qam", "then")
+    (repo / "test_it.py").write_text((repo / "test_it.py").read_text().replace("10**9", "100"))
+    result = run(pytester, *AGAINST, "HEAD")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["NOT GATED (1x): this tree: *test_fails: ValueError: late"])
+    result.stdout.re_match_lines([r"\s+.* estimated\s+speedup \d.*"])  # test_next was compared
