@@ -44,10 +44,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.cases)
 
-    def subset(self, indices: np.ndarray) -> Split:
-        """The cases at `indices`, in that order."""
-        return Split(tuple(self.cases[i] for i in indices), self.labels[indices])
-
 
 @dataclass(frozen=True)
 class Dataset:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.sampler import (
+from pytest_energy.meters.sampler import (, held_up_notes
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
     WattsIntegrator,
@@ -133,10 +133,7 @@ class HwmonMeter(Meter):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
-        if self._integrator is None or not self._integrator.held_up:
-            return tuple(self._notes)
-        gap = f"hwmon: the power sampling was held up for {self._integrator.longest_gap_s:.2f} s at the longest"
-        return (*self._notes, gap)
+        return (*self._notes, *held_up_notes("hwmon", self._integrator))
 
     def read(self) -> Reading:
         """The joules of each sensor: since its driver was loaded, or since the meter was opened where it is sampled."""

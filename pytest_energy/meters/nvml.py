@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.sampler import (
+from pytest_energy.meters.sampler import (, held_up_notes
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
     WattsIntegrator,
@@ -81,10 +81,7 @@ class NvmlMeter(Meter):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
-        if self._integrator is None or not self._integrator.held_up:
-            return tuple(self._notes)
-        gap = f"nvml: the power sampling was held up for {self._integrator.longest_gap_s:.2f} s at the longest"
-        return (*self._notes, gap)
+        return (*self._notes, *held_up_notes("nvml", self._integrator))
 
     def read(self) -> Reading:
         """The joules of each GPU since its driver was loaded, or since the meter was opened where they are sampled."""

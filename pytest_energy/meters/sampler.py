@@ -127,3 +127,10 @@ class WattsIntegrator:
                     self._sample()
                 except MeterFailed:
                     return  # kept in _failure, and raised to whoever reads next
+
+
+def held_up_notes(meter: str, integrator: WattsIntegrator | None) -> tuple[str, ...]:
+    """A note for a meter whose sampling was ever held up; none where it samples nothing."""
+    if integrator is None or not integrator.held_up:
+        return ()
+    return (f"{meter}: the power sampling was held up for {integrator.longest_gap_s:.2f} s at the longest",)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.sampler import (
+from pytest_energy.meters.sampler import (, held_up_notes
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
     WattsIntegrator,
@@ -94,10 +94,7 @@ class ZeusMeter(Meter):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
-        if self._integrator is None or not self._integrator.held_up:
-            return tuple(self._notes)
-        gap = f"zeus: the power sampling was held up for {self._integrator.longest_gap_s:.2f} s at the longest"
-        return (*self._notes, gap)
+        return (*self._notes, *held_up_notes("zeus", self._integrator))
 
     def read(self) -> Reading:
         """The joules of each domain since a moment of zeus's choosing, or since the meter was opened where sampled."""
