@@ -18,10 +18,11 @@ from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.sampler import (, held_up_notes
+from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
     WattsIntegrator,
+    held_up_notes,
     watch_update_intervals,
 )
 from pytest_energy.reading import Domain, Provenance, Reading
