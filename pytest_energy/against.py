@@ -1,13 +1,13 @@
 """This tree against another commit, live: ``--energy-against REV``.
 
 Both sides run in workers (worker.py), each in its own process, from its own folder; the commit's from a worktree
-(worktree.py). A replicate is a fork of both, and one ABBA or BAAB block of windows, never at the same time. Two pairs of
-workers take turns, so that what one process got by luck (where its memory lies) is not taken for the commit's.
+(worktree.py). A replicate is a fork of both, and ABBA or BAAB blocks of short windows, never at the same time; it counts
+once, by the median of its blocks. Two pairs of workers take turns, so that what one process got by luck (where its
+memory lies) is not taken for the commit's.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import socket
@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.measure import Plan
-from pytest_energy.reading import Block, Comparison, MeterInfo, Window, add_windows
+from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.store import window_in
 from pytest_energy.versus import Decided, comparison_of, match_calls, take_blocks
 from pytest_energy.worktree import Worktree, checked_out, environment, find_repo
@@ -34,7 +34,7 @@ PAIRS = 2
 # A fork costs some 70 ms with its warm-up, so it is used for about as long. Its four windows are each the sum of short parts
 # that took turns: beside two busy neighbours, four parts of 6 ms a window halved the spread of 24 forks against one
 # part of 25 ms (quartiles 5.8 % against 9.7 %).
-WINDOW_S, SHORTEST_PART_S = 0.025, 0.004
+REPLICATE_S = 0.15
 WARM_UP_S = 0.05
 # Limits of waiting. Collecting imports the code; setting up may train or compile; a window lasts tens of milliseconds,
 # or one call.
@@ -182,11 +182,8 @@ class Replicate:
     worker: WorkerProcess
     seconds_per_call: float
 
-    def calls_per_part(self) -> int:
-        calls = self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
-        if self.seconds_per_call <= 0:
-            return calls  # prepared calls: one at a time
-        return max(calls, math.ceil(SHORTEST_PART_S / self.seconds_per_call))
+    def calls_per_window(self) -> int:
+        return self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
 
     def window(self, calls: int, meter: MeterInfo) -> Window:
         answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
@@ -216,22 +213,27 @@ class Against:
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
         """One test, block by block, until ``decided`` or the time is used up. Raises `ReplicateFailed`."""
         calls: dict[str, int] = {}
-        blocks = take_blocks(lambda order: self._block(name, order, meter, calls), meter, plan, decided, self._coin)
+        numbers = count()
+        blocks = take_blocks(lambda: self._replicate(name, next(numbers), meter, calls), meter, plan, decided)
         return comparison_of(self.label, blocks, meter, plan.alpha)
 
-    def _block(self, name: str, order: str, meter: MeterInfo, calls: dict[str, int]) -> Block:
-        """Four windows of one fork of each side; a window is the sum of parts, which took turns in this order."""
+    def _replicate(self, name: str, number: int, meter: MeterInfo, calls: dict[str, int]) -> list[Block]:
+        """The blocks of one fork of each side."""
         pair = next(self._pairs)
+        first = self._coin.choice(ORDERS)
         with ExitStack() as stack:
-            forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in order[:2]}
+            forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in first[:2]}
             if not calls:
-                needed = {letter: fork.calls_per_part() for letter, fork in forks.items()}
+                needed = {letter: fork.calls_per_window() for letter, fork in forks.items()}
                 calls.update(match_calls(needed, {letter: fork.seconds_per_call for letter, fork in forks.items()}))
-            rounds = [[forks[letter].window(calls[letter], meter) for letter in order]]
-            seconds = sum(window.seconds for window in rounds[0]) / len(order)
-            for _ in range(int(WINDOW_S / seconds)):
-                rounds.append([forks[letter].window(calls[letter], meter) for letter in order])
-            return Block(order, tuple(add_windows(parts) for parts in zip(*rounds, strict=True)))
+
+            def block(order: str) -> Block:
+                return Block(order, tuple(forks[letter].window(calls[letter], meter) for letter in order), number)
+
+            blocks = [block(first)]
+            seconds = sum(window.seconds for window in blocks[0].windows)
+            blocks += [block(self._coin.choice(ORDERS)) for _ in range(int(REPLICATE_S / seconds))]
+            return blocks
 
 
 @contextmanager

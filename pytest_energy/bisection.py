@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_energy.against import Against, place_there, workers_of
 from pytest_energy.errors import OptionError
-from pytest_energy.gpsup import GpsUp
+from pytest_energy.gpsup import GpsUp, extent
 from pytest_energy.measure import Plan
 from pytest_energy.meters import info, open_meter
 from pytest_energy.options import Options
@@ -105,7 +105,7 @@ class Bisection:
                 return None
             comparison = self._compare(against, trial.test, lambda ratios: trial.side(ratios) is not None)
         side = trial.side(comparison)
-        self._say(f"  {commit[:12]}: {side or 'cannot tell'}: {self.metric} {self._show(comparison)}, {len(comparison.blocks)} blocks")
+        self._say(f"  {commit[:12]}: {side or 'cannot tell'}: {self.metric} {self._show(comparison)}, {extent(comparison.blocks)}")
         return side
 
     def _compare(self, against: Against, name: str, decided: Callable[[GpsUp], bool]) -> Comparison:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_energy.figures import figures
-from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, counter_error
+from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, counter_error, extent
 from pytest_energy.reading import Interval, MeterInfo, Quality, Result, Verdict
 
 NOT_GATED_ESTIMATE = (
@@ -68,7 +68,7 @@ class Gate:
             error = counter_error(comparison.blocks, meter)
             ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup, error)
             evidence = (
-                f"baseline {comparison.baseline_name}, {len(comparison.blocks)} blocks at {100 * comparison.confidence:.4g}%; "
+                f"baseline {comparison.baseline_name}, {extent(comparison.blocks)} at {100 * comparison.confidence:.4g}%; "
                 f"joules {meter.provenance} by {meter.name}"
             )
             verdicts = [*self._of_ratios(ratios, meter, evidence), *verdicts]

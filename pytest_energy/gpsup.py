@@ -49,8 +49,9 @@ class GpsUp:
 
 
 def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
-    """The median of the blocks' ratios, with intervals that hold at any stopping time (see stats.py).
+    """The median of the replicates' ratios, with intervals that hold at any stopping time (see stats.py).
 
+    A replicate is a block, or, where blocks have a replicate's number, the median of those that share one.
     Ratios are per call, so the two sides may have had different numbers of calls.
     """
     log_speedups: list[float] = []
@@ -62,16 +63,28 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
         joules = meter.total_joules(baseline.joules), meter.total_joules(candidate.joules)
         if min(joules) > 0:
             log_greenups.append(math.log(joules[0] / joules[1]) + log_calls)
-    speedup = exp_interval(median_sequence(log_speedups, alpha))
+
+    def interval(log_ratios: Sequence[float]) -> Interval:
+        return exp_interval(median_sequence(_by_replicate(blocks, log_ratios), alpha))
+
     if len(log_greenups) < len(log_speedups):
-        return GpsUp(speedup, None, None, math.inf)
+        return GpsUp(interval(log_speedups), None, None, math.inf)
     log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
-    return GpsUp(
-        speedup,
-        exp_interval(median_sequence(log_greenups, alpha)),
-        exp_interval(median_sequence(log_powerups, alpha)),
-        counter_error(blocks, meter),
-    )
+    return GpsUp(interval(log_speedups), interval(log_greenups), interval(log_powerups), counter_error(blocks, meter))
+
+
+def extent(blocks: Sequence[Block]) -> str:
+    """How much was measured, in words."""
+    starts = {block.replicate for block in blocks} - {None}
+    return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"
+
+
+def _by_replicate(blocks: Sequence[Block], values: Sequence[float]) -> list[float]:
+    """One value a replicate: the median of its blocks' values."""
+    groups: dict[object, list[float]] = {}
+    for place, (block, value) in enumerate(zip(blocks, values, strict=True)):
+        groups.setdefault(("alone", place) if block.replicate is None else block.replicate, []).append(value)
+    return [median(group) for group in groups.values()]
 
 
 def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:

@@ -129,6 +129,8 @@ class Block:
 
     order: str
     windows: tuple[Window, ...]
+    replicate: int | None = None
+    """Blocks of one start of both processes share its luck, and have its number. None: the block stands for itself."""
 
     def side(self, letter: str) -> Window:
         """The windows of one side, added up."""

@@ -235,14 +235,14 @@ def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
         "powerup": _interval_out(comparison.powerup),
         "category": comparison.category,
         "confidence": comparison.confidence,
-        "blocks": [[block.order, [window_out(window) for window in block.windows]] for block in comparison.blocks],
+        "blocks": [_block_out(block) for block in comparison.blocks],
     }
 
 
 def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
     if saved is None:
         return None
-    blocks = tuple(_block_in(order, windows, meter) for order, windows in saved["blocks"])
+    blocks = tuple(_block_in(meter, *block) for block in saved["blocks"])
     confidence = _number(saved["confidence"])
     if not blocks or not 0 < confidence < 1:
         raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
@@ -253,7 +253,14 @@ def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Compari
     )
 
 
-def _block_in(order: Any, windows: Any, meter: MeterInfo) -> Block:
+def _block_out(block: Block) -> list[Any]:
+    saved = [block.order, [window_out(window) for window in block.windows]]
+    return saved if block.replicate is None else [*saved, block.replicate]
+
+
+def _block_in(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
     if _as(str, order) not in ORDERS or len(windows) != len(order):
         raise ValueError(f"a block {order!r} of {len(windows)} windows")
-    return Block(order, tuple(window_in(window, meter, fewest_calls=1) for window in windows))
+    if replicate is not None:
+        _as(int, replicate)
+    return Block(order, tuple(window_in(window, meter, fewest_calls=1) for window in windows), replicate)

@@ -88,10 +88,13 @@ def versus(
     sides = {"A": _bound(baseline, args), "B": _bound(candidate, args)}
     takers = _takers(meter, sides, plan)
 
-    def take(order: str) -> Block:
-        return Block(order, tuple(takers[letter]() for letter in order))
+    coin = coin or random.Random()
 
-    blocks = take_blocks(take, info(meter), plan, decided, coin or random.Random())
+    def take() -> list[Block]:
+        order = coin.choice(ORDERS)
+        return [Block(order, tuple(takers[letter]() for letter in order))]
+
+    blocks = take_blocks(take, info(meter), plan, decided)
     return comparison_of(name_of(baseline), blocks, info(meter), plan.alpha)
 
 
@@ -135,7 +138,7 @@ def versus_many(
         half = coin.sample([None, *waiting], len(waiting) + 1)
         windows = [(name, takers[name]()) for name in half + half[::-1]]
         for name in waiting:
-            questions[name].blocks.append(_block_of(name, windows))
+            questions[name].add([_block_of(name, windows)])
         spent_s = perf_counter() - began
         waiting = [
             name
@@ -153,21 +156,20 @@ def _block_of(name: str, windows: Sequence[tuple[str | None, Window]]) -> Block:
 
 
 def take_blocks(
-    take: Callable[[str], Block],
+    take: Callable[[], Sequence[Block]],
     meter: MeterInfo,
     plan: Plan,
     decided: Decided,
-    coin: random.Random,
     clock: Callable[[], float] = perf_counter,
 ) -> tuple[Block, ...]:
-    """Blocks, each from ``take`` in the order that the coin gives, until ``decided`` or the time is used up.
+    """Blocks, a replicate's at a time from ``take``, until ``decided`` or the time is used up.
 
-    At least so many are taken that the intervals can be finite, up to four times the time allowed.
+    At least so many replicates are taken that the intervals can be finite, up to four times the time allowed.
     """
     question = _Question(meter, plan, decided)
     began = clock()
     while True:
-        question.blocks.append(take(coin.choice(ORDERS)))
+        question.add(take())
         if question.settled() or _time_is_up(clock() - began, plan.max_time_s, question):
             return tuple(question.blocks)
 
@@ -177,20 +179,24 @@ class _Question:
 
     def __init__(self, meter: MeterInfo, plan: Plan, decided: Decided):
         self.blocks: list[Block] = []
+        self.taken = 0  # replicates
         self.needed = self._next_look = blocks_needed(plan.alpha)
         self._meter, self._alpha, self._decided = meter, plan.alpha, decided
 
+    def add(self, replicate: Sequence[Block]) -> None:
+        self.blocks += replicate
+        self.taken += 1
+
     def settled(self) -> bool:
-        """To be asked after each block."""
-        taken = len(self.blocks)
-        if taken < self._next_look:
+        """To be asked after each replicate."""
+        if self.taken < self._next_look:
             return False
-        self._next_look = max(taken + 1, int(taken * LOOK_GROWTH))
-        return taken >= MOST_BLOCKS or self._decided(gps_up(self.blocks, self._meter, self._alpha))
+        self._next_look = max(self.taken + 1, int(self.taken * LOOK_GROWTH))
+        return self.taken >= MOST_BLOCKS or self._decided(gps_up(self.blocks, self._meter, self._alpha))
 
 
 def _time_is_up(spent_s: float, allowed_s: float, question: _Question) -> bool:
-    return spent_s >= (allowed_s if len(question.blocks) >= question.needed else OVERTIME * allowed_s)
+    return spent_s >= (allowed_s if question.taken >= question.needed else OVERTIME * allowed_s)
 
 
 def comparison_of(baseline_name: str, blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> Comparison:

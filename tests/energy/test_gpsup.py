@@ -5,14 +5,16 @@ from __future__ import annotations
 import doctest
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy import gpsup
-from pytest_energy.gpsup import CATEGORIES, category, gps_up
+from pytest_energy.gpsup import CATEGORIES, category, extent, gps_up
 from pytest_energy.reading import ORDERS, Block, Domain, Interval, MeterInfo, Window
+from pytest_energy.stats import median
 from tests.energy.rigs.made_up import SENSOR, UNKNOWN, block, seconds, window
 
 ALPHA = 0.05
@@ -162,3 +164,23 @@ def test_true_ratio_is_found_and_no_difference_is_not_invented():
     assert held >= 0.95 * runs
     assert found >= 0.95 * runs
     assert invented == 0
+
+
+@given(st.lists(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=5), min_size=1, max_size=30))
+def test_blocks_of_one_start_count_once_by_their_median(ratios_by_start):
+    def made(ratio, replicate):
+        return Block("ABBA", tuple(window(ratio if letter == "A" else 1.0, 1.0) for letter in "ABBA"), replicate)
+
+    grouped = [made(ratio, number) for number, ratios in enumerate(ratios_by_start) for ratio in ratios]
+    alone = [made(median(ratios), None) for ratios in ratios_by_start]
+    together, apart = (gps_up(blocks, SENSOR, ALPHA).speedup for blocks in (grouped, alone))
+    # The median of an even number is the mean of two logarithms here, and of two ratios there.
+    if all(len(ratios) % 2 for ratios in ratios_by_start):
+        assert (together.value, together.low, together.high) == pytest.approx((apart.value, apart.low, apart.high))
+    assert (together.high == math.inf) == (apart.high == math.inf)
+
+
+def test_the_extent_names_starts_only_where_there_were_several_blocks_of_one():
+    alike = block(window(1.0, 1.0), window(1.0, 1.0))
+    assert extent([alike] * 12) == "12 blocks"
+    assert extent([replace(alike, replicate=number // 4) for number in range(12)]) == "12 blocks of 3 starts"

@@ -80,6 +80,16 @@ def test_round_trip(tmp_path, made):
     assert run.path == str(tmp_path / "run.json")
 
 
+def test_blocks_come_back_with_the_start_that_they_are_of(tmp_path):
+    alike = block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10))
+    made = result(measurement(*(window(0.1, 2.0, calls=10),) * 6), compared(tuple(replace(alike, replicate=n // 2) for n in range(24))))
+    document = saved(made)
+    VALIDATOR.validate(document)
+    assert read(tmp_path, document).results == (made,)
+    document["benchmarks"][0]["energy"]["versus"]["blocks"][0][2] = "first"
+    assert "'first' where" in unreadable(tmp_path, document)
+
+
 @given(results())
 def test_schema_holds_what_is_saved(made):
     VALIDATOR.validate(saved(made, meter=made.measurement.meter))

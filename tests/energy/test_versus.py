@@ -146,7 +146,7 @@ def test_looks_become_rarer_with_the_blocks():
     seconds = itertools.count()
     alike = block(window(1.0, 1.0), window(1.0, 1.0))
     plan = Plan(max_time_s=400.0)
-    blocks = take_blocks(lambda order: alike, SENSOR, plan, decided, random.Random(1), clock=lambda: float(next(seconds)))
+    blocks = take_blocks(lambda: [alike], SENSOR, plan, decided, clock=lambda: float(next(seconds)))
     assert len(blocks) == 400
     assert len(looks) < 100
 

@@ -30,7 +30,7 @@ from scipy import stats
 
 from pytest_energy.gate import Gate
 from pytest_energy.measure import Plan
-from pytest_energy.reading import Block, Domain, Measurement, MeterInfo, Result, Window
+from pytest_energy.reading import ORDERS, Block, Domain, Measurement, MeterInfo, Result, Window
 from pytest_energy.versus import comparison_of, take_blocks
 
 SEED = 20250704
@@ -89,17 +89,17 @@ def ours(machine: Machine, seconds: np.ndarray, joules_noise: np.ndarray, change
     now_s, slot = 0.0, 0
     gate = Gate(tolerance=PLAN.tolerance)
 
-    def take(order: str) -> Block:
+    def take() -> list[Block]:
         nonlocal now_s, slot
-        windows = []
+        order, windows = coin.choice(ORDERS), []
         for letter in order:
             took_s = machine.window_s * float(seconds[slot]) * (1 + change if letter == "B" else 1.0)
             windows.append(Window(took_s, {"package": WATTS * took_s * float(joules_noise[slot])}, 1))
             now_s, slot = now_s + took_s, (slot + 1) % len(seconds)
-        return Block(order, tuple(windows))
+        return [Block(order, tuple(windows))]
 
     plan = replace(PLAN, max_time_s=machine.max_time_s)
-    blocks = take_blocks(take, machine.meter, plan, lambda ratios: gate.decided(ratios, machine.meter), coin, lambda: now_s)
+    blocks = take_blocks(take, machine.meter, plan, lambda ratios: gate.decided(ratios, machine.meter), lambda: now_s)
     comparison = comparison_of("baseline", blocks, machine.meter, PLAN.alpha)
     measurement = Measurement("made up", machine.meter, blocks[0].windows)
     verdicts = [verdict.verdict for verdict in gate.judge(Result("made up", measurement, comparison))]
