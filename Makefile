@@ -13,8 +13,8 @@ bench: $(INSTALLED)  ## measure the compression suite and save the run
 	@echo "+ pytest benchmarks --energy --benchmark-autosave"
 	@$(RUN) pytest benchmarks --energy --benchmark-autosave $(ARGS)
 
-test: $(INSTALLED)  ## run the tests
-	@$(RUN) pytest $(ARGS)
+test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
+	@$(RUN) pytest -n 2 $(ARGS)
 
 peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
 	@$(RUN) tests.energy.studies.peers $(ARGS)

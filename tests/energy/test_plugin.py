@@ -335,4 +335,4 @@ def measured(energy): return energy(work)
 def test_it(measured): pass
 """
     )
-    suite.runpytest(*MEASURED).assert_outcomes(failed=1)
+    suite.runpytest(*MEASURED, "--energy-max-time", "1").assert_outcomes(failed=1)
