@@ -72,7 +72,7 @@ EXPECTED = {
 
 def expected_of(dataset: str, config: str, variant: str) -> Expected | None:
     """What was set for this combination, None for data and models that are not the suite's own."""
-    return EXPECTED[variant].get(dataset) if (dataset, config) in MODELS else None
+    return EXPECTED.get(variant, {}).get(dataset) if (dataset, config) in MODELS else None
 
 
 def models_of(options: pytest.Config) -> tuple[tuple[str, str], ...]:

@@ -5,19 +5,27 @@ from x (batch, in_channels, timepoints) to logits (batch, n_classes). It never c
 model that it is given, and shares no memory with it. What it needs and does not find is a
 VariantUnavailable with the remedy.
 
-A file here defines `VARIANT`; to add a technique, add a file and its name to `_MODULES`.
+A variant is found through the entry-point group `tsbench.variants`, ours like anybody's: a
+file here defines `VARIANT`, and a line in pyproject.toml names it. A package of somebody
+else's does the same, and its variant is then benchmarked and measured beside ours::
+
+    [project.entry-points."tsbench.variants"]
+    int4 = "theirs.int4:VARIANT"
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cache
 from typing import TYPE_CHECKING
 
-from tsbench.errors import UnknownName
+from tsbench.errors import UnknownName, VariantUnavailable
 
 if TYPE_CHECKING:  # so that listing the variants loads no torch
+    from importlib.metadata import EntryPoint
+
     from torch import Tensor
 
     from tsbench.model import Classifier
@@ -25,15 +33,25 @@ if TYPE_CHECKING:  # so that listing the variants loads no torch
 
     Classify = Callable[[Tensor], Tensor]
 
-_MODULES = ("fp32", "int8_dynamic", "int8_static", "l1_unstructured", "l1_structured")
+ENTRY_POINT_GROUP = "tsbench.variants"
+# What tables and benchmarks show first to last; what is not named here comes after, by name.
+ORDER = (
+    "fp32",
+    "int8_dynamic", "int8_static", "int8_qat", "bf16",
+    "l1_unstructured", "l2_unstructured", "global_magnitude", "layerwise_magnitude", "l1_structured", "depth",
+    "compiled", "onnx_fp32", "onnx_int8_dynamic", "onnx_int8_static", "openvino_fp32", "openvino_bf16", "openvino_int8",
+    "structured_int8", "depth_int8", "l1_static",
+    "student",
+)
 
 
 @dataclass(frozen=True)
 class Variant:
     """A technique: what it is called, what it does in a line, what it needs, how it is made.
 
-    `make(model, data, batch_cases)` gives the callable; `check()` raises VariantUnavailable
-    where something is missing, and is called by `build` first.
+    `needs` are names of packages, as pip knows them, or of programs. `check()` raises
+    VariantUnavailable where something is missing; it imports nothing heavy. `make(model, data,
+    batch_cases)` gives the callable.
     """
 
     name: str
@@ -49,15 +67,42 @@ class Variant:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all variants, the baseline first."""
-    return _MODULES
+    """The names of all variants that are installed: the baseline, ours, other people's."""
+    return tuple(_installed(tuple(sys.path)))
 
 
 def get(name: str) -> Variant:
-    """The variant of that name. Raises UnknownName."""
-    if name not in _MODULES:
-        raise UnknownName("variant", name, _MODULES)
-    return import_module(f"tsbench.variants.{name}").VARIANT
+    """The variant of that name.
+
+    Raises UnknownName, and VariantUnavailable where its package cannot be imported.
+    """
+    installed = _installed(tuple(sys.path))
+    if name not in installed:
+        raise UnknownName("variant", name, installed)
+    point = installed[name]
+    remedy = f"mend or uninstall the package that registers it in {ENTRY_POINT_GROUP}"
+    try:
+        variant = point.load()
+    except (ImportError, AttributeError) as error:
+        raise VariantUnavailable(name, f"it cannot be loaded from {point.value}: {error}", remedy) from None
+    if not isinstance(variant, Variant):
+        raise VariantUnavailable(name, f"{point.value} is a {type(variant).__name__}, not a Variant", remedy)
+    return variant
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Entry points by name, in order, none of them loaded. Ours win over others of the same name."""
+    from importlib.metadata import entry_points
+
+    def place(point: EntryPoint) -> tuple[bool, int, str]:
+        theirs = not point.value.startswith(f"{__name__}.")
+        return theirs, ORDER.index(point.name) if point.name in ORDER else len(ORDER), point.name
+
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=place):
+        found.setdefault(point.name, point)
+    return found
 
 
 def needs_nothing() -> None:
