@@ -54,8 +54,8 @@ class Variant:
     """A technique: what it is called, what it does in a line, what it needs, how it is made.
 
     `needs` are names of packages, as pip knows them, or of programs. `check()` raises
-    VariantUnavailable where something is missing; it imports nothing heavy. `make(model, data,
-    batch_cases, **settings)` gives the callable. A setting is a share from 0 to 1, or yes or no.
+    VariantUnavailable where something is missing. `make(model, data, batch_cases, **settings)`
+    gives the callable. A setting is a share from 0 to 1, or yes or no.
     """
 
     name: str

@@ -24,6 +24,7 @@ from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from tsbench.model import Classifier
@@ -44,6 +45,11 @@ def check(variant: str = "int8_static") -> None:
         raise VariantUnavailable(
             variant, f"its kernels are for x86, this is {platform.machine()}", "run it on an x86 machine"
         )
+    check_compiler(variant)
+
+
+def check_compiler(variant: str) -> None:
+    """Raises VariantUnavailable, in the variant's name, without a C++ compiler."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise VariantUnavailable(
@@ -107,6 +113,15 @@ def calibration_x(data: Prepared) -> Tensor:
     return torch.from_numpy(data.train_x[order[:CALIBRATION_CASES]])
 
 
+def calibration_batches(data: Prepared, batch_cases: int) -> Iterator[np.ndarray]:
+    """The same cases in batches of exactly this size, the last one filled up with the first cases."""
+    import numpy as np
+
+    cases = calibration_x(data).numpy()
+    for start in range(0, len(cases), batch_cases):
+        yield np.ascontiguousarray(cases[np.arange(start, start + batch_cases) % len(cases)])
+
+
 def _compile(converted: nn.Module, x: Tensor) -> bytes:
     import torch
 
@@ -130,8 +145,8 @@ def example(data: Prepared, batch_cases: int) -> Tensor:
 def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object) -> str:
     """Differs with the weights, the data, the batch, the libraries, and what the CPU can do."""
     import torch
-    import torchao
 
+    from tsbench import needs
     from tsbench.train import cache_key, weights_sha256
 
     return cache_key(
@@ -140,7 +155,7 @@ def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object)
         batch_cases=batch_cases,
         calibration_cases=CALIBRATION_CASES,
         build=BUILD_VERSION,
-        libraries=[str(torch.__version__), str(torchao.__version__)],
+        libraries=[str(torch.__version__), needs.found("torchao")],
         cpu=_cpu_flags_sha256(),  # compiled for this CPU: elsewhere it could be an illegal instruction
         **made_by,
     )
