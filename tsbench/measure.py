@@ -109,7 +109,7 @@ def measure(
                 on_step(f"building {name}, batch {batch_cases}")
                 candidates[name] = variants.get(name).build(model, data, batch_cases)
             logits = {name: batched_logits(classify, data.test_x, batch_cases) for name, classify in candidates.items()}
-            x = data.test_x[:1].expand(batch_cases, -1, -1).contiguous()  # what is classified costs the same whatever it is
+            x = data.test_x[torch.arange(batch_cases) % len(data.test_x)]
             on_step(f"measuring batch {batch_cases}, {max_time_s * len(names):.0f} s")
             with torch.inference_mode():
                 compared = versus_many(baseline, candidates, x, meter=meter, plan=Plan(max_time_s=max_time_s))
