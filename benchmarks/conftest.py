@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ NOTES = pytest.StashKey[list]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite on other data than its own."""
     group = parser.getgroup("tsbench", "the compression suite's data and models")
+    group.addoption("--tsbench-full", action="store_true", help="every variant that is installed, not only the core set")
     group.addoption("--tsbench-dataset", metavar="NAME", help="only this dataset; any of the UCR archive's, or synthetic")
     group.addoption("--tsbench-config", metavar="CONFIG", help=f"only models of this shape: {', '.join(CONFIGS)}")
     group.addoption("--tsbench-data", metavar="FOLDER", type=Path, help="where datasets are (default: TSBENCH_DATA)")
@@ -40,6 +42,40 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.getoption("--tsbench-data")
     if folder is not None and not folder.is_dir():
         raise pytest.UsageError(f"--tsbench-data {folder}: no such folder")
+    config.pluginmanager.register(Progress(config), "tsbench-progress")
+
+
+class Progress:
+    """A line after each benchmark: which of how many it was, what it took, about how long the rest will."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.total = self.done = 0
+        self.began_s = self.last_s = 0.0
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.total = len(session.items)
+        self.began_s = self.last_s = perf_counter()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        now_s = perf_counter()
+        self.done += 1
+        left_s = (now_s - self.began_s) / self.done * (self.total - self.done)
+        name = nodeid.partition("[")[2].rstrip("]") or nodeid
+        line = f" [{self.done}/{self.total}] {name}: {now_s - self.last_s:.0f} s, about {minutes(left_s)} left"
+        self.last_s = now_s
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(line)
+
+
+def minutes(seconds: float) -> str:
+    """
+    >>> minutes(59.4), minutes(61)
+    ('59 s', '1 min 1 s')
+    """
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 class Workshop:
@@ -103,8 +139,9 @@ class Workshop:
         return accuracy(logits, data.test_y), agreement(logits, baseline)
 
     def batch(self, dataset: str, batch_cases: int) -> torch.Tensor:
-        """The first test cases: what is classified costs the same whatever it is."""
-        return self.data(dataset).test_x[:batch_cases].contiguous()
+        """The first test cases, from the start again where there are fewer: an engine takes only whole batches."""
+        x = self.data(dataset).test_x
+        return x[torch.arange(batch_cases) % len(x)]
 
 
 @pytest.fixture(scope="session")

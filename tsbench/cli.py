@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
     listing = commands.add_parser("variants", help="list the ways of compressing a model")
     listing.set_defaults(run=_variants)
+    measuring = commands.add_parser("measure", help="variants of one model against stock fp32: joules, time, accuracy")
+    measuring.add_argument("dataset", metavar="DATASET", help="for example PLAID")
+    measuring.add_argument("config", metavar="CONFIG", help="t1, t2 or student")
+    measuring.add_argument("--variant", nargs="+", required=True, metavar="NAME", help="see `tsbench variants`")
+    measuring.add_argument("--batch", nargs="+", type=_positive, default=[1, 32], metavar="CASES", help="batch sizes (default 1 32)")
+    measuring.add_argument("--max-time", type=_seconds, default=5.0, metavar="SECONDS", help="for each comparison (default 5)")
+    measuring.add_argument("--meter", default="auto", help="a name from `pytest-energy doctor` (default auto)")
+    measuring.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    measuring.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
+    measuring.set_defaults(run=_measure)
     return parser
 
 
@@ -78,6 +89,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
     return value
 
 
@@ -187,16 +205,56 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _variants(options: argparse.Namespace) -> int:
-    table = Table("variant", "what it is", "needs", "here")
+    """Nothing is imported to find out what is there: torch alone would take seconds."""
+    from tsbench import needs
+
+    table = Table("variant", "what it is", "libraries")
+    missing: dict[str, None] = {}  # what to install, once each
     for name in variants.names():
-        variant = variants.get(name)
         try:
-            variant.check()
-            here = "yes"
+            variant = variants.get(name)
         except VariantUnavailable as error:
-            here = f"no: {error.reason}; {error.remedy}"
-        table.add_row(name, variant.summary, ", ".join(variant.needs), here)
-    Console().print(table)
+            table.add_row(name, f"not usable: {error.reason}", error.remedy)
+            continue
+        lines = []
+        for library in variant.needs:
+            version = needs.found(library)
+            lines.append(f"{library} {version or 'missing'}")
+            if version is None:
+                missing[f"{library}: {needs.remedy(library)}"] = None
+        table.add_row(name, variant.summary, "\n".join(lines))
+    console = Console()
+    console.print(table)
+    for line in missing:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from tsbench import measure
+
+    measure.require_energy()
+    for name in options.variant:  # before seconds go by
+        variants.get(name).check()
+    if options.json is not None and not options.json.parent.is_dir():
+        raise TsbenchError(f"--json {options.json}: there is no folder {options.json.parent}")
+    from pytest_energy import EnergyError, open_meter
+
+    console = Console()
+    model, data = measure.find_model(options.dataset, options.config, options.data)
+    try:
+        with open_meter(options.meter) as meter, console.status("") as status:
+            rows = measure.measure(
+                model, data, list(dict.fromkeys(options.variant)), list(dict.fromkeys(options.batch)), options.max_time, meter,
+                status.update,
+            )
+    except EnergyError as error:
+        raise TsbenchError(str(error)) from None
+    console.print(measure.table(rows, f"{data.name} {options.config.lower()}, against stock eager fp32, one thread"))
+    if options.json is not None:
+        found = {"dataset": data.name, "config": options.config.lower(), "baseline": measure.BASELINE,
+                 "rows": [row.as_json() for row in rows]}
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf8")
     return 0
 
 

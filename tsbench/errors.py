@@ -5,6 +5,7 @@
     ├── DatasetUnavailable     the dataset exists, but not on this machine
     ├── DataFormatError        a data file that cannot be read: file and line
     ├── DownloadError          a download that was refused, broke off, or is damaged
+    ├── BadSetting             a variant's setting that it does not have, or of no meaning
     ├── CheckpointError        a checkpoint that is missing, corrupt or of another shape
     └── VariantUnavailable     the variant needs something that is not here
 
@@ -61,6 +62,14 @@ class CheckpointError(TsbenchError):
     def __init__(self, path: Path, problem: str):
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class BadSetting(TsbenchError):
+    """A setting of a variant that cannot be used."""
+
+    def __init__(self, variant: str, problem: str):
+        self.variant, self.problem = variant, problem
+        super().__init__(f"variant {variant}: {problem}")
 
 
 class VariantUnavailable(TsbenchError):

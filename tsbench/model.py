@@ -231,15 +231,21 @@ class PlainEncoderLayer(nn.Module):
         return x + F.dropout(self.ff2(hidden), dropout, self.training)
 
 
+def encoder_layers(model: Classifier) -> list[nn.Module]:
+    """The encoder's layers, first to last, stock or plain."""
+    stock = isinstance(model.encoder, nn.TransformerEncoder)
+    return list(model.encoder.layers if stock else model.encoder)
+
+
 def to_plain(model: Classifier) -> Classifier:
     """A copy of `model` whose encoder is a Sequential of PlainEncoderLayers.
 
-    Same function, same parameter count, nothing shared; `model` is left as it was.
+    Same function, same parameter count, nothing shared; `model` is left as it was. One that is
+    plain already is copied as it is.
     """
     plain = deepcopy(model)
-    plain.encoder = nn.Sequential(
-        *(PlainEncoderLayer.from_stock(layer) for layer in model.encoder.layers)
-    )
+    if isinstance(model.encoder, nn.TransformerEncoder):
+        plain.encoder = nn.Sequential(*(PlainEncoderLayer.from_stock(layer) for layer in encoder_layers(model)))
     return plain.train(model.training)
 
 

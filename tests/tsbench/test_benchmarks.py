@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments):
+def run(*arguments, **environment):
     command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -35,7 +37,8 @@ def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
     done = run("--tsbench-dataset", "unseen", "--tsbench-config", "student", "--tsbench-data", unseen,
                "-k", "not int8_static")  # half a minute of compiling: `make bench` does that
     assert done.returncode == 0, done.stdout
-    assert "8 passed, 2 deselected" in done.stdout
+    assert "12 passed, 2 deselected" in done.stdout
+    assert re.search(r"\[12/12\] unseen-student-onnx_int8_dynamic-batch32: \d+ s, about 0 s left", done.stdout)
     assert "Unseen: Unseen_TRAIN.tsv: 1 missing values in 1 cases interpolated" in done.stdout
 
 
@@ -49,5 +52,25 @@ def test_bad_options_are_usage_errors():
 def test_a_dataset_that_cannot_be_had_skips_with_the_layout(tmp_path):
     done = run("--tsbench-dataset", "Computers", "--tsbench-data", tmp_path, "-k", "fp32", "-rs")
     assert done.returncode == 0
-    assert "2 skipped" in done.stdout
+    assert "4 skipped" in done.stdout  # fp32 and onnx_fp32
     assert "Computers/Computers_TRAIN.ts" in done.stdout
+
+
+def test_without_an_engine_its_benchmarks_skip_and_the_rest_run(unseen, tmp_path):
+    tmp_path.joinpath("no_onnxruntime.py").write_text("import sys\nsys.modules['onnxruntime'] = None\n")
+    done = run("--tsbench-dataset", "unseen", "--tsbench-config", "student", "--tsbench-data", unseen, "-rs",
+               "-p", "no_onnxruntime", "-k", "(onnx_fp32 or l1_unstructured) and batch1", PYTHONPATH=str(tmp_path), COLUMNS="300")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 1 skipped" in done.stdout
+    assert 'onnxruntime not installed; pip install "pytest-energy[onnx]"' in done.stdout
+
+
+def test_every_threshold_is_of_a_variant_that_there_is():
+    from benchmarks import test_compression
+    from tsbench import variants
+
+    for dataset, config, variant, batch_cases in test_compression.EXPECTED:
+        assert (dataset, config) in test_compression.MODELS
+        assert variant in variants.names()
+        assert batch_cases in test_compression.BATCHES
+    assert {*test_compression.CORE} <= {*variants.ORDER}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,59 @@ def test_variants_are_listed(capsys):
     listed = capsys.readouterr().out
     for name in ("fp32", "int8_dynamic", "int8_static", "l1_unstructured", "l1_structured"):
         assert name in listed
+
+
+def test_listing_variants_shows_versions_and_loads_no_torch():
+    script = "import sys; from tsbench import cli; cli.main(['variants']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"torch {torch.__version__}" in done.stdout
+
+
+def test_a_missing_library_is_listed_with_the_line_that_installs_it(capsys, monkeypatch):
+    monkeypatch.setattr("tsbench.needs.found", lambda name: None if name == "nncf" else "1.0")
+    assert cli.main(["variants"]) == 0
+    listed = capsys.readouterr().out
+    assert "nncf missing" in listed
+    assert 'nncf: pip install "pytest-energy[openvino]"' in listed
+
+
+@pytest.fixture
+def tiny_found(tiny_model, tiny_data, monkeypatch):
+    monkeypatch.setattr("tsbench.measure.find_model", lambda *arguments: (tiny_model, tiny_data))
+
+
+def test_measure_prints_a_table_of_80_columns_and_writes_json(tiny_found, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "measured.json"
+    arguments = ["measure", "waves", "t1", "--variant", "layerwise_magnitude", "l1_unstructured", "--batch", "1", "3",
+                 "--max-time", "0.2", "--json", str(path)]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.splitlines()) <= 80
+    assert "layerwise_magnitude" in printed and "Greenup" in printed
+    found = json.loads(path.read_text())
+    assert [(row["variant"], row["batch"]) for row in found["rows"]] == [
+        ("layerwise_magnitude", 1), ("l1_unstructured", 1), ("layerwise_magnitude", 3), ("l1_unstructured", 3)
+    ]
+    for row in found["rows"]:
+        assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
+        assert row["provenance"] in ("measured", "estimated")
+        assert row["blocks"] >= 4 and 0 <= row["accuracy"] <= 1 and 0 <= row["agreement"] <= 1
+    by_batch = [row["seconds_per_inference"] for row in found["rows"] if row["variant"] == "l1_unstructured"]
+    assert by_batch[1] < by_batch[0]  # per case, not per call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--variant", "int4"], "unknown variant 'int4'; known: fp32"),
+        (["--variant", "fp32", "--meter", "sundial"], "no meter is called 'sundial'"),
+        (["--variant", "fp32", "--json", "/nowhere/x.json"], "there is no folder /nowhere"),
+    ],
+)
+def test_what_measure_cannot_do_is_one_line(tiny_found, arguments, problem, capsys):
+    assert cli.main(["measure", "waves", "t1", *arguments]) == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_models_are_listed(capsys):

@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,8 @@ from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy as np
+    from torch import Tensor, nn
 
     from tsbench.model import Classifier
     from tsbench.train import Prepared
@@ -36,22 +37,23 @@ CALIBRATION_SEED = 0
 BUILD_VERSION = 1  # counts up when the steps below change: older cached builds are left alone
 
 
-def check() -> None:
-    """Raises VariantUnavailable without torchao, a C++ compiler or an x86 CPU."""
+def check(variant: str = "int8_static") -> None:
+    """Raises VariantUnavailable, in the variant's name, without torchao, a C++ compiler or an x86 CPU."""
     if find_spec("torchao") is None:
-        raise VariantUnavailable(
-            "int8_static", "torchao is not installed", "pip install 'pytest-energy[tsbench]'"
-        )
+        raise VariantUnavailable(variant, "torchao is not installed", "pip install 'pytest-energy[tsbench]'")
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise VariantUnavailable(
-            "int8_static",
-            f"its kernels are for x86, this is {platform.machine()}",
-            "run it on an x86 machine",
+            variant, f"its kernels are for x86, this is {platform.machine()}", "run it on an x86 machine"
         )
+    check_compiler(variant)
+
+
+def check_compiler(variant: str) -> None:
+    """Raises VariantUnavailable, in the variant's name, without a C++ compiler."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise VariantUnavailable(
-            "int8_static",
+            variant,
             f"inductor needs a C++ compiler and {compiler} is not on the PATH",
             "apt-get install g++, or set CXX",
         )
@@ -59,21 +61,30 @@ def check() -> None:
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The quantized model, compiled for exactly this batch size; from the cache if it is there."""
+    return compiled("int8_static", lambda: quantize(model, data, batch_cases), model, data, batch_cases)
+
+
+def compiled(
+    label: str, quantized: Callable[[], nn.Module], model: Classifier, data: Prepared, batch_cases: int, **made_by: object
+) -> Classify:
+    """What `quantized()` makes of the model, compiled; from the cache if it is there.
+
+    `made_by` is what it depends on besides model, data and batch size, as JSON values.
+    """
     import torch
 
     from tsbench import cache
 
-    path = cache.folder() / "compiled" / f"{data.name}-int8_static-{_key(model, data, batch_cases)}.pt2"
-    with _known_warnings():
+    key = _key(model, data, batch_cases, **made_by)
+    path = cache.folder() / "compiled" / f"{data.name}-{label}-{key}.pt2"
+    with known_warnings():
         if not path.is_file():
-            converted = quantize(model, data, batch_cases)
-            cache.write_atomically(path, _compile(converted, _example(data, batch_cases)))
+            cache.write_atomically(path, _compile(quantized(), example(data, batch_cases)))
         return torch._inductor.aoti_load_package(str(path))
 
 
 def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
     """The converted graph, before compiling: quantize and dequantize around every operator."""
-    import numpy as np
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
@@ -84,18 +95,34 @@ def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
     from tsbench.evaluate import batched_logits
     from tsbench.model import to_plain
 
-    order = np.random.default_rng(CALIBRATION_SEED).permutation(len(data.train_x))
-    calibration_x = torch.from_numpy(data.train_x[order[:CALIBRATION_CASES]])
     with torch.no_grad():
-        exported = torch.export.export(to_plain(model).eval(), (_example(data, batch_cases),))
+        exported = torch.export.export(to_plain(model).eval(), (example(data, batch_cases),))
         quantizer = X86InductorQuantizer()
         quantizer.set_global(get_default_x86_inductor_quantization_config())
         observed = prepare_pt2e(exported.module(), quantizer)
-        batched_logits(observed, calibration_x, batch_cases)
+        batched_logits(observed, calibration_x(data), batch_cases)
         return convert_pt2e(observed)
 
 
-def _compile(converted: nn.Module, example: object) -> bytes:
+def calibration_x(data: Prepared) -> Tensor:
+    """Training cases to calibrate with, (cases, in_channels, timepoints)."""
+    import numpy as np
+    import torch
+
+    order = np.random.default_rng(CALIBRATION_SEED).permutation(len(data.train_x))
+    return torch.from_numpy(data.train_x[order[:CALIBRATION_CASES]])
+
+
+def calibration_batches(data: Prepared, batch_cases: int) -> Iterator[np.ndarray]:
+    """The same cases in batches of exactly this size, the last one filled up with the first cases."""
+    import numpy as np
+
+    cases = calibration_x(data).numpy()
+    for start in range(0, len(cases), batch_cases):
+        yield np.ascontiguousarray(cases[np.arange(start, start + batch_cases) % len(cases)])
+
+
+def _compile(converted: nn.Module, x: Tensor) -> bytes:
     import torch
 
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -103,22 +130,23 @@ def _compile(converted: nn.Module, example: object) -> bytes:
         # freezing folds the weights' quantization into constants, which is what lets
         # inductor choose oneDNN's prepacked int8 kernels.
         with torch._inductor.config.patch(freezing=True):
-            program = torch.export.export(converted, (example,))
+            program = torch.export.export(converted, (x,))
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
         return path.read_bytes()
 
 
-def _example(data: Prepared, batch_cases: int) -> object:
+def example(data: Prepared, batch_cases: int) -> Tensor:
+    """An input of the shape that the model is compiled for."""
     import torch
 
     return torch.from_numpy(data.train_x[:1]).expand(batch_cases, -1, -1).contiguous()
 
 
-def _key(model: Classifier, data: Prepared, batch_cases: int) -> str:
+def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object) -> str:
     """Differs with the weights, the data, the batch, the libraries, and what the CPU can do."""
     import torch
-    import torchao
 
+    from tsbench import needs
     from tsbench.train import cache_key, weights_sha256
 
     return cache_key(
@@ -127,8 +155,9 @@ def _key(model: Classifier, data: Prepared, batch_cases: int) -> str:
         batch_cases=batch_cases,
         calibration_cases=CALIBRATION_CASES,
         build=BUILD_VERSION,
-        libraries=[str(torch.__version__), str(torchao.__version__)],
+        libraries=[str(torch.__version__), needs.found("torchao")],
         cpu=_cpu_flags_sha256(),  # compiled for this CPU: elsewhere it could be an illegal instruction
+        **made_by,
     )
 
 
@@ -144,7 +173,7 @@ def _cpu_flags_sha256() -> str:
 
 
 @contextmanager
-def _known_warnings() -> Iterator[None]:
+def known_warnings() -> Iterator[None]:
     """Silences what torch 2.13 and torchao 0.18 warn of in each other's code, and only that."""
     with warnings.catch_warnings():
         # torchao decorates functions with torch.jit when it is imported.

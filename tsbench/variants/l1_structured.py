@@ -6,11 +6,10 @@ smaller Linears, and a short fine-tune, cached, makes up for the loss.
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tsbench.variants import Variant, needs_nothing
+from tsbench.variants.tuning import fine_tuned
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from tsbench.train import Prepared
 
 REMOVED_SHARE = 0.5  # of the heads, and of the feed-forward channels, of every layer
-FINE_TUNE_EPOCHS = 12  # a fifth of PLAID's training
-FINE_TUNE_LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
+SETTINGS = {"removed": REMOVED_SHARE, "tuned": True}
 
 
 def prune(model: Classifier, removed_share: float) -> Classifier:
@@ -75,26 +73,12 @@ def masked(model: Classifier, removed_share: float) -> Classifier:
     return plain.eval()
 
 
-def fine_tuned(slim: Classifier, data: Prepared) -> Classifier:
-    """A fine-tuned copy of the pruned model; from the cache where this was done before."""
-    from tsbench import cache, checkpoints
-    from tsbench.train import Recipe, cache_key, fit, weights_sha256
-
-    recipe = Recipe(epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_LEARNING_RATE)
-    key = cache_key(data, weights=weights_sha256(slim), recipe=asdict(recipe))
-    path = cache.folder() / "models" / f"{data.name}-l1_structured-{key}.safetensors"
-    tuned = deepcopy(slim)
-    if path.is_file():
-        checkpoints.load_weights(path, tuned)
-    else:
-        fit(tuned, data, recipe)
-        checkpoints.save_weights(path, tuned, {"recipe": asdict(recipe)})
-    return tuned
-
-
-def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:
-    """The model pruned by REMOVED_SHARE and fine-tuned on the training split."""
-    return fine_tuned(prune(model, REMOVED_SHARE), data)
+def make(
+    model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True
+) -> Classifier:
+    """The model without that share of heads and channels, fine-tuned on the training split unless told not to."""
+    slim = prune(model, removed)
+    return fine_tuned(slim, data, "l1_structured") if tuned else slim
 
 
 def _keep(scores: Tensor, removed_share: float) -> Tensor:
@@ -132,5 +116,5 @@ def _fill(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
 VARIANT = Variant(
     "l1_structured",
     f"{REMOVED_SHARE:.0%} of heads and feed-forward channels cut out, then fine-tuned",
-    ("torch",), needs_nothing, make,
+    ("torch",), needs_nothing, make, SETTINGS,
 )
