@@ -46,4 +46,4 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
     return Bfloat16().eval()
 
 
-VARIANT = Variant("bf16", "stock eager torch in bfloat16, logits in fp32", ("torch", "AVX-512 BF16 or AVX-512"), check, make)
+VARIANT = Variant("bf16", "stock eager torch in bfloat16, logits in fp32", ("torch", "AVX-512"), check, make)
