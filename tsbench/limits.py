@@ -1,7 +1,7 @@
 """How far each variant is from what this CPU could do: the tables of docs/limits.md.
 
     python -m tsbench.limits PLAID t1 --json limits.json     measure, save, print
-    python -m tsbench.limits --from limits.json              print what was saved
+    python -m tsbench.limits --from a.json b.json c.json     print what was saved, of several runs the medians
 
 The lower bound of a call is the time its multiply-adds take at the measured peak of their data type, part by
 part, or the time its weights take to come from the cache, whichever is longer. Norms, activations, softmax and
@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,6 +135,27 @@ def _timed_ns(call: Classify, x: Tensor, repeats: int) -> int:
     return max((time.process_time_ns() - started) // repeats, 1)
 
 
+def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[Limit]]:
+    """Several runs of the same variants as one: the highest peaks, since one that was reached is possible; else medians."""
+
+    def highest(rates: Sequence[dict[str, float]]) -> dict[str, float]:
+        return {name: max(each[name] for each in rates) for name in rates[0]}
+
+    def median(same: Sequence[Limit], field: str) -> float:
+        return statistics.median(getattr(limit, field) for limit in same)
+
+    peaks = [peak for peak, _ in runs]
+    core = Peak(highest([peak.operations_per_s for peak in peaks]), highest([peak.bytes_per_s for peak in peaks]))
+    limits = []
+    for same in zip(*(limits for _, limits in runs), strict=True):
+        if len({(limit.variant, limit.batch_cases, str(limit.flops)) for limit in same}) > 1:
+            raise ValueError(f"these runs are of different models or variants: {same[0].variant} in one of them")
+        # Each run's bound is by its own peak; the lowest goes with the highest peaks.
+        bound = min(limit.bound_ms for limit in same)
+        limits.append(replace(same[0], bound_ms=bound, cpu_ms=median(same, "cpu_ms"), speedup=median(same, "speedup")))
+    return core, limits
+
+
 def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
     """The three tables, as Markdown."""
     whole = next(limit for limit in limits if limit.variant == "fp32")
@@ -143,7 +164,7 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
     lines = [f"## {title}", "", "| part | MFLOP a case | share |", "|---|---|---|"]
     lines += [f"| {part.replace('_', '-')} | {n / 1e6:.2f} | {n / total:.0%} |" for part, n in one_case.items()]
     lines += [f"| all | {total / 1e6:.2f} | 100% |", "", "| one core, at most | |", "|---|---|"]
-    lines += [f"| {name} | {rate / 1e9:.0f} GFLOP/s |" for name, rate in peak.operations_per_s.items()]
+    lines += [f"| {name} | {rate / 1e9:.0f} G operations/s |" for name, rate in peak.operations_per_s.items()]
     lines += [f"| copying in {where} | {rate / 1e9:.0f} GB/s |" for where, rate in peak.bytes_per_s.items()]
     lines += ["", "| variant | batch | MFLOP | bound, ms | CPU ms | times bound | speedup |", "|---|---|---|---|---|---|---|"]
     lines += [
@@ -162,15 +183,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", action="append", metavar="NAME", help="only this one, beside fp32; may be repeated")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the figures")
-    parser.add_argument("--from", type=Path, metavar="FILE", dest="saved", help="print the figures saved here, measure nothing")
+    parser.add_argument("--from", type=Path, nargs="+", metavar="FILE", dest="saved",
+                        help="print the figures saved here, measure nothing; of several files the medians")
     options = parser.parse_args(arguments)
     if options.saved is None:
-        figures = _figures(options.dataset, options.config, options.variant, options.rounds, parser.error)
+        runs = [_figures(options.dataset, options.config, options.variant, options.rounds, parser.error)]
         if options.json is not None:
-            options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
+            options.json.write_text(json.dumps(runs[0], indent=1) + "\n", encoding="utf8")
     else:
-        figures = json.loads(options.saved.read_text(encoding="utf8"))
-    print(report(figures["title"], Peak(**figures["peak"]), [Limit(**limit) for limit in figures["limits"]]))
+        runs = [json.loads(path.read_text(encoding="utf8")) for path in options.saved]
+    parsed = [(Peak(**run["peak"]), [Limit(**limit) for limit in run["limits"]]) for run in runs]
+    print(report(runs[0]["title"], *median_of(parsed)))
     return 0
 
 

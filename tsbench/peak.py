@@ -41,11 +41,7 @@ def measure(sizes: tuple[int, ...] = SIZES, turns: int = TURNS) -> Peak:
         for data_type, matrices in (("fp32", _fp32), ("bf16", _bf16), ("int8", _int8)):
             reached = [_rate(matrices(size), 2 * size**3, turns) for size in sizes]
             operations[data_type] = max(reached)
-        copied = {}
-        for where, n_bytes in COPY_BYTES.items():
-            source = torch.ones(n_bytes, dtype=torch.uint8)
-            target = torch.empty_like(source)
-            copied[where] = _rate(lambda: target.copy_(source), 2 * n_bytes, turns)
+        copied = {where: _rate(_copy(n_bytes), 2 * n_bytes, turns) for where, n_bytes in COPY_BYTES.items()}
     return Peak(operations, copied)
 
 
@@ -68,6 +64,14 @@ def _int8(size: int) -> Callable[[], Tensor]:
 
     a, b = torch.randint(-128, 128, (2, size, size), dtype=torch.int8)
     return lambda: torch._int_mm(a, b)
+
+
+def _copy(n_bytes: int) -> Callable[[], Tensor]:
+    import torch
+
+    source = torch.ones(n_bytes, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
 
 
 def _rate(call: Callable[[], object], work: int, turns: int) -> float:

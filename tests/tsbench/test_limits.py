@@ -99,6 +99,19 @@ def test_measured_limits_survive_saving(tmp_path, tiny_model, tiny_data, capsys,
     assert f"| all | {flops(Classifier(TINY), 1).total / 1e6:.2f} | 100% |" in printed
 
 
+def test_several_runs_become_one(tiny_model):
+    def run(cpu_ms, fastest):
+        core = peak.Peak({"fp32": fastest}, {"cache": 1.0})
+        return core, [limits.Limit("fp32", 1, flops(tiny_model, 1).parts(), 1 / fastest, cpu_ms, 1.0)]
+
+    core, (limit,) = limits.median_of([run(3.0, 1.0), run(9.0, 2.0), run(4.0, 1.5)])
+    assert core.operations_per_s == {"fp32": 2.0}
+    assert (limit.cpu_ms, limit.bound_ms) == (4.0, 0.5)
+    other = run(3.0, 1.0)[0], [limits.Limit("bf16", 1, {}, 1.0, 1.0, 1.0)]
+    with pytest.raises(ValueError, match="different models or variants"):
+        limits.median_of([run(3.0, 1.0), other])
+
+
 def test_a_model_that_is_not_shipped_is_refused(capsys):
     with pytest.raises(SystemExit):
         limits.main(["PLAID", "t9"])

@@ -13,7 +13,15 @@ from tsbench.flops import flops
 from tsbench.model import encoder_layers, parameter_count, to_plain
 from tsbench.train import Recipe, train
 from tsbench.variants import (
-    depth, global_magnitude, int8_qat, int8_static, l1_structured, l1_unstructured, l2_unstructured, layerwise_magnitude, masks,
+    depth,
+    global_magnitude,
+    int8_qat,
+    int8_static,
+    l1_structured,
+    l1_unstructured,
+    l2_unstructured,
+    layerwise_magnitude,
+    masks,
     tuning,
 )
 

@@ -77,7 +77,6 @@ def rounding(model: Classifier, data: Prepared) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
-    from tsbench.evaluate import batched_logits
     from tsbench.model import to_plain
 
     folded = fold_batch_norms(to_plain(model).eval())
