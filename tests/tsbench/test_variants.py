@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from tsbench import variants
-from tsbench.errors import UnknownName, VariantUnavailable
+from tsbench.errors import BadSetting, UnknownName, VariantUnavailable
 from tsbench.evaluate import agreement, batched_logits
 from tsbench.model import Classifier, parameter_count
-from tsbench.variants import int8_dynamic, int8_static, l1_structured, l1_unstructured
+from tsbench.variants import int8_dynamic, int8_static, l1_structured
 
-# Building int8_static means compiling C++ for half a minute; the benchmarks do that. Here its
-# graph is checked before compiling, and its compiled form once, on the tiny model.
-EAGER = ("fp32", "int8_dynamic", "l1_unstructured", "l1_structured")
+# Building what needs a compiler means compiling C++ for half a minute; the benchmarks do that. Here their graphs
+# are checked before compiling, and int8_static's compiled form once, on the tiny model. Engines have test_engines.py.
+EAGER = [name for name in variants.names() if variants.get(name).needs == ("torch",)]
+COMPILED = [name for name in variants.names() if "g++" in variants.get(name).needs and name != "compiled"]
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +60,6 @@ def test_int8_dynamic_holds_int8_weights(trained, tiny_data):
     assert len(linears) == 4 * 2 + 1  # four a layer, and the head
     assert {linear.weight().dtype for linear in linears} == {torch.qint8}
     assert not any(type(module) is nn.Linear for module in built.modules())
-
-
-@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9])
-def test_l1_unstructured_zeroes_the_smallest_weights(trained, sparsity):
-    pruned = l1_unstructured.prune(trained, sparsity)
-    assert parameter_count(pruned) == parameter_count(trained)
-    originals = l1_unstructured.encoder_weights(trained)
-    for (module, name), (original, _) in zip(
-        l1_unstructured.encoder_weights(pruned), originals, strict=True
-    ):
-        weight, before = getattr(module, name), getattr(original, name)
-        assert isinstance(weight, nn.Parameter)
-        gone = weight == 0
-        assert gone.sum() == round(sparsity * weight.numel())
-        assert torch.equal(weight[~gone], before[~gone])
-        if gone.any():
-            assert before[gone].abs().max() <= before[~gone].abs().min()
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
@@ -149,10 +133,11 @@ def test_int8_static_compiled(trained, tiny_data, monkeypatch):
     assert torch.equal(batched_logits(again, tiny_data.test_x, 4), logits)
 
 
-def test_int8_static_without_a_compiler(monkeypatch):
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_variants_without_a_compiler(name, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(VariantUnavailable, match=r"C\+\+ compiler.*apt-get install g\+\+"):
-        variants.get("int8_static").check()
+    with pytest.raises(VariantUnavailable, match=rf"variant {name} .*C\+\+ compiler.*apt-get install g\+\+"):
+        variants.get(name).check()
 
 
 def test_int8_static_without_torchao(monkeypatch):
@@ -171,6 +156,40 @@ def test_int8_dynamic_without_engines(monkeypatch):
     monkeypatch.setattr(int8_dynamic, "ENGINES", ())
     with pytest.raises(VariantUnavailable, match="quantized engines"):
         variants.get("int8_dynamic").check()
+
+
+def test_bf16_computes_in_bf16_and_answers_in_fp32(trained, tiny_data):
+    built = variants.get("bf16").build(trained, tiny_data, 4)
+    assert {parameter.dtype for parameter in built.parameters()} == {torch.bfloat16}
+    logits, expected = batched_logits(built, tiny_data.test_x, 4), batched_logits(trained, tiny_data.test_x)
+    assert logits.dtype == torch.float32
+    # 8 bits of mantissa: one part in 256 lost in each rounding.
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.05)
+    assert not torch.equal(logits, expected)
+
+
+def test_settings_follow_the_at_sign():
+    asked = variants.get("global_magnitude@sparsity=0.7,tuned=yes")
+    assert asked.name == "global_magnitude@sparsity=0.7,tuned=yes"
+    assert asked.settings == {"sparsity": 0.7, "tuned": True}
+    assert variants.get("global_magnitude").settings == {"sparsity": 0.3, "tuned": False}
+    assert variants.get("depth_int8@removed=0.25").settings == {"removed": 0.25, "tuned": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("fp32@sparsity=0.5", "no setting 'sparsity'; it has: none"),
+        ("depth@", "no setting ''; it has: removed, tuned"),
+        ("depth@tuned", "tuned must be yes or no, got ''"),
+        ("depth@removed=half", "removed must be a share from 0 to 1, got 'half'"),
+        ("l1_unstructured@sparsity=1.5", "got '1.5'"),
+        ("l1_unstructured@sparsity=nan", "got 'nan'"),
+    ],
+)
+def test_bad_settings_are_named(name, problem):
+    with pytest.raises(BadSetting, match=problem):
+        variants.get(name)
 
 
 def test_an_unknown_variant_names_the_known_ones():

@@ -1,9 +1,9 @@
 """Eager bfloat16: weights and activations of half the bytes; logits come back as fp32.
 
-The whole model is cast: torch.autocast casts the weights anew on each call, and took 4.96 ms
-against 4.59 at batch 1 and 28.0 against 24.3 at batch 32 (fp32: 3.12 and 29.5; CPU time of
-PLAID's T1, medians of 7 turns on an AMD EPYC with AVX-512 BF16). At batch 1 both lose: the
-products are too small for what each bfloat16 operator costs to set up.
+The whole model is cast: torch.autocast casts the weights anew on each call, and took 8 % longer
+at batch 1 and 15 % at batch 32. Against fp32 both lose: this one's Speedup was 0.63 and 0.88
+(CPU time of PLAID's T1 on an AMD EPYC with AVX-512 BF16, docs/limits.md). Why was not measured; products this
+small leave much of the time to everything around them, which bfloat16 does not make cheaper.
 """
 
 from __future__ import annotations

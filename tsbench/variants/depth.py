@@ -1,7 +1,10 @@
 """Depth pruning: whole encoder layers removed, then a short fine-tune.
 
 Which ones: those without which the loss on training cases rises least, removed one at a time,
-since how much a layer is needed depends on which others are still there.
+since how much a layer is needed depends on which others are still there. Of T1's 8 layers it
+keeps 0, 1, 3, 6 on PLAID and 0, 1, 4, 5 on RefrigerationDevices. Training loss after the
+fine-tune, beside other choices of four: .201 and .468; first four .210 and .471; each second,
+from 0 .220 and .479, from 1 .388 and .606. Choosing takes 9 CPU-seconds.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tsbench.variants import Variant, int8_static, depth
+from tsbench.variants import Variant, depth, int8_static
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier

@@ -1,0 +1,85 @@
+"""How many floating-point operations a classifier needs for a batch, counted from its shapes.
+
+Two operations a multiply-add, as papers on hardware count and torch's FlopCounterMode does; norms,
+activations, softmax and additions are left out, as there. A weight that is zero counts like
+any other, since dense kernels multiply by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tsbench.model import Classifier
+
+PER_MULTIPLY_ADD = 2
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of one call, by part of the model."""
+
+    stem: int  # convolutions, those that make the patches included
+    projections: int  # q, k, v and the output of attention
+    products: int  # q times k, and attention times v
+    feed_forward: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, int]:
+        """Each part's name and operations."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def flops(model: Classifier, batch_cases: int) -> Flops:
+    """What one call with `batch_cases` cases takes; heads and channels that were cut out do not count.
+
+    >>> from tsbench.model import Classifier, ModelConfig
+    >>> flops(Classifier(ModelConfig()), 1).head == 2 * 64 * 11
+    True
+    """
+    from tsbench.model import encoder_layers
+
+    n_patches = model.config.n_patches
+    stem, timepoints = _convolutions(model.stem, model.config.timepoints)
+    patch, _ = _convolutions(model.patch, timepoints)
+    projections = products = feed_forward = 0
+    for layer in encoder_layers(model):
+        attention_width, ff_dim = _widths(layer)
+        d_model = model.config.d_model
+        projections += n_patches * 4 * d_model * attention_width
+        products += 2 * n_patches * n_patches * attention_width
+        feed_forward += n_patches * 2 * d_model * ff_dim
+    head = model.head.in_features * model.head.out_features
+    scale = PER_MULTIPLY_ADD * batch_cases
+    return Flops(scale * (stem + patch), scale * projections, scale * products, scale * feed_forward, scale * head)
+
+
+def _widths(layer: nn.Module) -> tuple[int, int]:
+    """A layer's heads times their dimension, and its feed-forward channels."""
+    from tsbench.model import PlainEncoderLayer
+
+    if isinstance(layer, PlainEncoderLayer):
+        return layer.n_heads * layer.head_dim, layer.ff1.out_features
+    return layer.self_attn.embed_dim, layer.linear1.out_features
+
+
+def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
+    """Multiply-adds for one case of the convolutions in a module, and the timepoints that it gives out."""
+    from torch import nn
+
+    if isinstance(module, nn.Conv1d):
+        kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]
+        left = (timepoints + 2 * padding - kernel) // stride + 1
+        return left * module.out_channels * module.in_channels // module.groups * kernel, left
+    total = 0
+    for child in module.children():  # in the order in which they are applied, in a stem of ours
+        count, timepoints = _convolutions(child, timepoints)
+        total += count
+    return total, timepoints

@@ -1,0 +1,103 @@
+"""What one core of this CPU can do at most: operations per second by data type, and bytes per second.
+
+By timed products of square matrices, and by copies, the best of several sizes and turns: what a
+kernel does reach, which is less than what the data sheet says. CPU time, so that a
+neighbour who takes the core away does not lower it; one who shares its caches or its clock still does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+SIZES = (128, 256, 384, 512, 768, 1024)  # rows and columns; 256 is best in fp32 on an EPYC with 1 MiB of L2
+TURNS = 15
+MIN_TIMED_NS = 5_000_000  # per turn: the CPU clock's own cost, about 1 us, is nothing beside it
+COPY_BYTES = {"cache": 2**18, "memory": 2**27}  # in a 1 MiB L2 with its copy; beyond a 32 MiB L3
+
+
+@dataclass(frozen=True)
+class Peak:
+    """One core's limits."""
+
+    operations_per_s: dict[str, float]  # by data type: fp32, bf16, int8; two a multiply-add
+    bytes_per_s: dict[str, float]  # read and written, by where they are: cache, memory
+
+
+def measure(sizes: tuple[int, ...] = SIZES, turns: int = TURNS) -> Peak:
+    """Measures it, in about ten seconds."""
+    import torch
+
+    with _one_thread(), torch.inference_mode():
+        operations = {}
+        for data_type, matrices in (("fp32", _fp32), ("bf16", _bf16), ("int8", _int8)):
+            reached = [_rate(matrices(size), 2 * size**3, turns) for size in sizes]
+            operations[data_type] = max(reached)
+        copied = {where: _rate(_copy(n_bytes), 2 * n_bytes, turns) for where, n_bytes in COPY_BYTES.items()}
+    return Peak(operations, copied)
+
+
+def _fp32(size: int) -> Callable[[], Tensor]:
+    import torch
+
+    a, b = torch.randn(2, size, size)
+    return lambda: torch.mm(a, b)
+
+
+def _bf16(size: int) -> Callable[[], Tensor]:
+    import torch
+
+    a, b = torch.randn(2, size, size).to(torch.bfloat16)
+    return lambda: torch.mm(a, b)
+
+
+def _int8(size: int) -> Callable[[], Tensor]:
+    import torch
+
+    a, b = torch.randint(-128, 128, (2, size, size), dtype=torch.int8)
+    return lambda: torch._int_mm(a, b)
+
+
+def _copy(n_bytes: int) -> Callable[[], Tensor]:
+    import torch
+
+    source = torch.ones(n_bytes, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _rate(call: Callable[[], object], work: int, turns: int) -> float:
+    """Work done per CPU-second, in the best turn."""
+    call()  # the first one allocates, and lets oneDNN choose a kernel
+    calls = 1
+    while (taken := _timed_ns(call, calls)) < MIN_TIMED_NS:
+        calls *= 2
+    best = min(taken, *(_timed_ns(call, calls) for _ in range(turns)))
+    return work * calls / best * 1e9
+
+
+def _timed_ns(call: Callable[[], object], calls: int) -> int:
+    started = time.process_time_ns()
+    for _ in range(calls):
+        call()
+    return max(time.process_time_ns() - started, 1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
