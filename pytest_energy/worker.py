@@ -5,8 +5,8 @@ the test's body up to its first measurement, and there serves windows until it i
 is a fresh process at the price of a fork. The setup of fixtures is done before the fork, once.
 
 Messages in: ``{"id", "budget_s"}`` starts a replicate; then, to the child, ``{"do": "calibrate"}``,
-``{"do": "window", "calls"}``, ``{"do": "dismiss"}``. Messages out: ``collected`` once; for each replicate ``set_up`` and ``ready``,
-or ``failed``; ``calls`` and ``window`` as asked; and ``gone`` when the child is.
+``{"do": "stay", "cpu"}``, ``{"do": "window", "calls"}``, ``{"do": "dismiss"}``. Messages out: ``collected`` once; for each replicate
+``set_up`` and ``ready``, or ``failed``; ``calls``, ``stays`` and ``window`` as asked; and ``gone`` when the child is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,9 @@ PLUGIN_NAME = "energy-worker"
 MEASURING_FIXTURES = {"energy", "benchmark"}
 # Modules of these may come from anywhere: they are the tool, not the code under test.
 OWN_PACKAGE = "pytest_energy"
+# Code is one thread's where that thread had nearly all of the CPU time, and was not just waiting for somebody else's: beside two
+# busy neighbours on each CPU a thread that computes still has a third of the time.
+OWN_SHARE, RUNNING_SHARE = 0.9, 0.25
 
 
 class ServingRecorder:
@@ -154,19 +158,48 @@ class Worker:
         options = self._options
         meter = open_meter(options.meter, options.meter_settings)
         plan = options.plan
-        seconds_per_call = warm_up(call, self._budget_s) if prepared is None else 0.0
-        self._channel.send(ready=seconds_per_call)
+        with _OneThread() as one_thread:
+            seconds_per_call = warm_up(call, self._budget_s) if prepared is None else 0.0
+        self._channel.send(ready=seconds_per_call, cpu=_cpu() if one_thread.seen else None)
         while True:
             message = self._channel.receive()
             if message["do"] == "dismiss":
                 sys.stdout.flush()
                 os._exit(0)
+            elif message["do"] == "stay":
+                os.sched_setaffinity(0, {message["cpu"]})
+                self._channel.send(stays=message["cpu"])
             elif message["do"] == "calibrate":
                 self._channel.send(calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S))
             elif prepared is not None:
                 self._channel.send(window=window_out(plain_window(meter, next(prepared), 1, plan.synchronize)))
             else:
                 self._channel.send(window=window_out(take_window(meter, call, message["calls"], plan)))
+
+
+class _OneThread:
+    """Whether the code in the block was the work of this thread alone: no other thread's, no child's, no waiting for one."""
+
+    def __enter__(self) -> _OneThread:
+        self._began = self._clocks()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        wall_s, thread_s, all_s = (now - then for now, then in zip(self._clocks(), self._began, strict=True))
+        self.seen = thread_s >= OWN_SHARE * all_s and thread_s >= RUNNING_SHARE * wall_s
+
+    @staticmethod
+    def _clocks() -> tuple[float, float, float]:
+        children = os.times()
+        return time.perf_counter(), time.thread_time(), time.process_time() + children.children_user + children.children_system
+
+
+def _cpu() -> int | None:
+    """The CPU that this thread runs on, where it can be told to stay there (Linux)."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    # proc(5): "processor" is the 39th field; the second, the program's name, may hold spaces, and ends with a bracket.
+    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])
 
 
 def main(descriptor: int) -> None:
