@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a model, or take it from the cache")
     train.add_argument("dataset", metavar="DATASET", help="for example PLAID")
-    train.add_argument("config", metavar="CONFIG", help="t1, t2 or student")
+    train.add_argument("config", metavar="CONFIG", help="t1, t2, student or windows")
     train.add_argument("--seed", type=int, help="of initial weights and of shuffling (default 0)")
     train.add_argument("--epochs", type=_positive, help="instead of the dataset's own number")
     train.add_argument(
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     seeds = commands.add_parser("seeds", help="train with several seeds: mean accuracy, spread, cost")
     seeds.add_argument("dataset", metavar="DATASET")
-    seeds.add_argument("configs", metavar="CONFIG", nargs="+", help="t1, t2 or student; two are compared")
+    seeds.add_argument("configs", metavar="CONFIG", nargs="+", help="t1, t2, student or windows; two are compared")
     seeds.add_argument("--seeds", type=_positive, default=3, metavar="N", help="how many (default 3)")
     seeds.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
     seeds.set_defaults(run=_seeds)

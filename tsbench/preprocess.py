@@ -75,20 +75,43 @@ def circular_shift(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(batch, index[:, None, :], axis=2)
 
 
+def splice(
+    batch: np.ndarray, concentration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Each case with a stretch of another in its place: training augmentation (CutMix).
+
+    Returns the spliced batch, the index of each case's other, (cases,), and the share of
+    timepoints that stayed its own, drawn from Beta(concentration, concentration). The stretch is
+    the same for all cases, and may run over the end to the start. arXiv:1905.04899, in 1D.
+    """
+    n_cases, _, timepoints = batch.shape
+    others = rng.permutation(n_cases)
+    n_foreign = int(rng.beta(concentration, concentration) * timepoints)
+    stretch = (rng.integers(timepoints) + np.arange(n_foreign)) % timepoints
+    spliced = batch.copy()
+    spliced[:, :, stretch] = batch[others][:, :, stretch]
+    return spliced, others, 1 - n_foreign / timepoints
+
+
 def stratified_split(
-    labels: np.ndarray, fraction: float, rng: np.random.Generator
+    labels: np.ndarray, fraction: float, rng: np.random.Generator, block_cases: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices (rest, held out), sorted: `fraction` of each class is held out.
 
-    At least one case of a class with two or more is held out, and one always stays.
+    `block_cases` that follow each other in a class are held out, or stay, together: where a
+    class's cases are ordered by where they were recorded, the held-out ones are then from
+    elsewhere. At least one block of a class with two or more is held out, and one always stays.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    held_out = []
+    if block_cases < 1:
+        raise ValueError(f"block_cases must be at least 1, got {block_cases}")
+    held_out = [np.array([], dtype=np.int64)]
     for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        n_held_out = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        held_out.append(members[:n_held_out])
+        members = np.flatnonzero(labels == label)
+        blocks = np.split(members, range(block_cases, len(members), block_cases))
+        n_held_out = min(max(round(fraction * len(blocks)), 1), len(blocks) - 1)
+        held_out += [blocks[i] for i in rng.permutation(len(blocks))[:n_held_out]]
     chosen = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 

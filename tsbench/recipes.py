@@ -24,31 +24,43 @@ class Plan:
     timepoints: int
     recipe: Recipe  # T1 and T2
     student: Recipe  # an epoch costs it less than half of a T1's, so it can afford more of them
+    windows: Recipe  # it has few parameters, and is soon done
 
 
-# Figures are accuracies on the 30 % held out, mean of the last 5 epochs; students' the mean of
-# three seeds, T1's of one, since it costs so much more.
+DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS = Recipe(), Recipe(epochs=150), Recipe(epochs=150)
+
+# Figures are accuracies on the 30 % held out. A difference of two points is chance.
 PLANS = {
-    # 9 in 10 cases have at most 500 timepoints. T1: .841 with this rate, .834 with 2e-3.
-    # Student: .882; .863 with 60 epochs.
-    "PLAID": Plan(512, Recipe(epochs=60, learning_rate=4e-3), Recipe(epochs=150, learning_rate=4e-3)),
-    # T1: .661; .639 with dropout 0.2 and half the rate. Student: .820; .775 with 30 epochs at 2e-3. Far above what any published model reaches on
-    # the test split; probably cases of one household are in both parts of the training split.
-    "RefrigerationDevices": Plan(720, Recipe(epochs=30), Recipe(epochs=60, learning_rate=1e-3)),
+    # 9 in 10 cases have at most 500 timepoints. T1: .841 with this rate, .834 with 2e-3 (one seed).
+    # Student: .878, mean of three seeds. Of the larger student before it, with one seed: without the shift .80 instead of
+    # .88, with cases mixed and their signs drawn .82, with the mean current kept .87, with that and the case's length .84.
+    "PLAID": Plan(
+        512,
+        Recipe(epochs=60, learning_rate=4e-3),
+        Recipe(epochs=200, learning_rate=4e-3, splice=0.2),
+        DEFAULT_WINDOWS,  # not chosen by anything: its waveforms are what PLAID is about
+    ),
+    # Five by five the cases of a class follow each other as if of one household, and the test split has other households.
+    # Drawn one by one, held-out cases flatter: .82 for a student that reached .42 with such blocks held out. With blocks,
+    # mean of the splits of seeds 0 to 5: student .47, windows .61. Windows' 12 epochs: 25 were at .55 where 12 were at .59;
+    # 6 epochs and dropout made no difference. T1's recipe was chosen one by one; 8 epochs, held against blocks: .41, one split.
+    "RefrigerationDevices": Plan(
+        720,
+        Recipe(epochs=30, validation_block=5),
+        Recipe(epochs=12, learning_rate=1e-3, validation_block=5),
+        Recipe(epochs=12, validation_block=5),
+    ),
 }
-DEFAULT_RECIPE, DEFAULT_STUDENT = Recipe(), Recipe(epochs=150)
-
-
 def plan_for(dataset: Dataset) -> Plan:
     """The dataset's own plan, or the default one for its length."""
     if dataset.name in PLANS:
         return PLANS[dataset.name]
     longest = max(case.shape[1] for case in dataset.train.cases)
     patches = -(-min(longest, MAX_TIMEPOINTS) // PATCH_TIMEPOINTS)
-    return Plan(patches * PATCH_TIMEPOINTS, DEFAULT_RECIPE, DEFAULT_STUDENT)
+    return Plan(patches * PATCH_TIMEPOINTS, DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS)
 
 
 def recipe_for(dataset: Dataset, config: str) -> Recipe:
     """How models of this config are trained on the dataset."""
     plan = plan_for(dataset)
-    return plan.student if config.lower() == "student" else plan.recipe
+    return {"student": plan.student, "windows": plan.windows}.get(config.lower(), plan.recipe)

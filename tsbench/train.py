@@ -32,7 +32,7 @@ from tsbench.state import TrainingState
 
 # Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
 # entries are then no longer found.
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 # Distillation: half of the loss is against the teacher's softened answer, as in Hinton et al.
 # (arXiv:1503.02531), where a temperature of 2 suits small students.
 TEACHER_SHARE = 0.5
@@ -51,7 +51,9 @@ class Recipe:
     warmup_share: float = 0.1  # of all steps: linear rise, then a half cosine down to 0
     label_smoothing: float = 0.1
     shift: bool = True  # preprocess.circular_shift as augmentation
+    splice: float = 0.0  # preprocess.splice's concentration; 0: none
     validation_share: float = 0.0  # held out of the training split, to choose a recipe by
+    validation_block: int = 1  # cases held out together, see preprocess.stratified_split
     patience: int = 0  # epochs without a better validation accuracy until it stops early; 0: never
     teacher_sha256: str = ""  # weights_sha256 of the model that it learns from, if it does
     seed: int = 0
@@ -148,7 +150,7 @@ def fit(
     started = time.process_time()
     rng = np.random.default_rng(recipe.seed)
     if recipe.validation_share:
-        kept, held_out = preprocess.stratified_split(data.train_y, recipe.validation_share, rng)
+        kept, held_out = preprocess.stratified_split(data.train_y, recipe.validation_share, rng, recipe.validation_block)
     else:
         kept, held_out = np.arange(len(data.train_y)), np.array([], dtype=np.int64)
     with _one_thread_seeded(recipe.seed):
@@ -197,9 +199,14 @@ def run_epoch(
         rate = learning_rate(state.step, recipe.epochs * n_batches, recipe)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
+        labels = y[chosen]
+        if recipe.splice:
+            batch, others, share = preprocess.splice(batch, recipe.splice, state.rng)
         inputs = torch.from_numpy(batch)
         logits = state.model(inputs)
-        loss = criterion(logits, torch.from_numpy(y[chosen]))
+        loss = criterion(logits, torch.from_numpy(labels))
+        if recipe.splice:
+            loss = share * loss + (1 - share) * criterion(logits, torch.from_numpy(labels[others]))
         if teacher is not None:
             loss = (1 - TEACHER_SHARE) * loss + TEACHER_SHARE * distillation_loss(logits, teacher, inputs)
         state.optimizer.zero_grad()

@@ -56,6 +56,14 @@ def test_metadata_that_is_no_config_is_an_error(saved, tiny_model, about, proble
         checkpoints.load(saved)
 
 
+def test_a_file_from_before_a_field_was_added_is_read(saved, tiny_model):
+    config = vars(tiny_model.config).copy()
+    for field in checkpoints.LATER_FIELDS:
+        del config[field]
+    checkpoints.save_weights(saved, tiny_model, {"config": config, "about": {}})
+    assert checkpoints.load(saved).model.config == tiny_model.config
+
+
 def test_a_safetensors_file_of_someone_else_is_an_error(saved):
     from safetensors.torch import save_file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,9 +15,11 @@ from tests.tsbench.conftest import TINY
 from tsbench.errors import UnknownName
 from tsbench.model import (
     CONFIGS,
+    MIN_VARIANCE,
     Classifier,
     ModelConfig,
     PlainEncoderLayer,
+    WindowStatistics,
     config_for,
     parameter_count,
     to_plain,
@@ -26,10 +29,10 @@ from tsbench.model import (
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
 
 
-@pytest.mark.parametrize("residual_stem", [False, True])
-def test_the_forward_is_stock_encoder_and_head(residual_stem):
+@pytest.mark.parametrize("stem", [{}, {"residual_stem": True}, {"window_stem": True}])
+def test_the_forward_is_stock_encoder_and_head(stem):
     """Rebuilt from torch's layers and our state_dict, without our forward."""
-    c = replace(TINY, residual_stem=residual_stem)
+    c = replace(TINY, **stem)
     tiny_model = Classifier(c)
     tiny_model(torch.randn(32, 2, 64))  # gives the batch norms some statistics
     tiny_model.eval()
@@ -47,6 +50,27 @@ def test_the_forward_is_stock_encoder_and_head(residual_stem):
         torch.testing.assert_close(tiny_model(x), expected, **TOLERANCE)
     with torch.inference_mode():  # the fast path
         torch.testing.assert_close(tiny_model(x), expected, **TOLERANCE)
+
+
+def test_window_statistics_are_numpys():
+    x = torch.randn(3, 2, 24) * 10
+    x[0, 0] = 1.0  # a constant has no variance to take the logarithm of
+    windows = x.numpy().reshape(3, 2, 4, 6)
+    variance = windows.astype(float).var(axis=3)
+    expected = [windows.mean(3), windows.max(3), windows.min(3), np.log10(variance + MIN_VARIANCE)]
+    torch.testing.assert_close(
+        WindowStatistics(6)(x), torch.from_numpy(np.concatenate(expected, axis=1)).float(), **TOLERANCE
+    )
+
+
+def test_two_stems_are_an_error():
+    with pytest.raises(ValueError, match="one stem"):
+        replace(TINY, residual_stem=True, window_stem=True)
+
+
+@pytest.mark.parametrize(("timepoints", "patch"), [(720, 30), (512, 16), (96, 24), (101, 1)])
+def test_the_windows_fit_the_timepoints(timepoints, patch):
+    assert config_for("windows", 2, timepoints, 3).patch_timepoints == patch
 
 
 def test_stock_layers_start_from_different_weights():

@@ -86,6 +86,32 @@ def test_stratified_split_is_a_partition_that_keeps_every_class(labels, fraction
         assert abs(n_held_out - fraction * count) <= 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_splice_says_how_much_of_each_case_is_whose(seed):
+    batch = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 2, 50), np.float32)
+    before = batch.copy()
+    spliced, others, share = preprocess.splice(batch, 1.0, np.random.default_rng(seed))
+    assert (batch == before).all() and spliced.dtype == np.float32
+    assert sorted(others) == list(range(6))
+    for own, (case, other) in enumerate(zip(spliced, others, strict=True)):
+        assert set(np.unique(case)) <= {own, other}
+        assert (case[0] == case[1]).all()
+        if other != own:
+            assert (case[0] == own).mean() == pytest.approx(share)
+
+
+def test_stratified_split_holds_blocks_out_whole():
+    labels = np.repeat([0, 1], [20, 13])  # the last block of the second class has 3
+    for seed in range(5):
+        rest, held_out = preprocess.stratified_split(labels, 0.3, np.random.default_rng(seed), 5)
+        assert sorted([*rest, *held_out]) == list(range(33))
+        for block in ([0, 5], [5, 10], [10, 15], [15, 20], [20, 25], [25, 30], [30, 33]):
+            assert len(np.intersect1d(held_out, range(*block))) in (0, block[1] - block[0])
+        assert set(labels[held_out]) == set(labels[rest]) == {0, 1}
+    with pytest.raises(ValueError, match="block_cases must be at least 1"):
+        preprocess.stratified_split(labels, 0.3, np.random.default_rng(0), 0)
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.5])
 def test_stratified_split_of_all_or_nothing_is_an_error(fraction):
     with pytest.raises(ValueError, match="between 0 and 1"):

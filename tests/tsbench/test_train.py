@@ -72,6 +72,24 @@ def test_each_epoch_is_reported(tiny_data):
     assert 0 <= result.validation_accuracy <= 1
 
 
+def test_with_spliced_cases_it_learns_too(tiny_data):
+    model = train.train(tiny_data, TINY, replace(RECIPE, epochs=20, splice=0.2)).model
+    assert accuracy(batched_logits(model, tiny_data.test_x), tiny_data.test_y) > 0.9
+    assert not _equal(_weights(model), _weights(train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model))
+
+
+def test_blocks_of_cases_are_held_out_together(tiny_data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(train, "batched_logits", lambda model, x: (seen.append(x), batched_logits(model, x))[1])
+    train.train(tiny_data, TINY, replace(RECIPE, epochs=1, validation_share=0.25, validation_block=4))
+    train_x = torch.from_numpy(tiny_data.train_x)
+    held_out = {i for i in range(48) if (train_x[i] == seen[0]).flatten(1).all(dim=1).any()}
+    # Labels go 0, 1, 2, 0, ...: a block of 4 of a class spans 12 cases.
+    assert len(held_out) == 12
+    blocks = [{i for i in range(12 * span, 12 * span + 12) if i % 3 == label} for span in range(4) for label in range(3)]
+    assert all(len(block & held_out) in (0, 4) for block in blocks)
+
+
 def test_cached_the_second_time(tiny_data):
     first = train.train_cached(tiny_data, TINY, RECIPE)
     path = train.cached_path(tiny_data, TINY, RECIPE)
@@ -86,7 +104,7 @@ class Killed(Exception):
     """Stands for a kill: nothing after it runs."""
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, validation_share=0.25, patience=2, epochs=12)])
+@pytest.mark.parametrize("recipe", [replace(RECIPE, splice=0.2), replace(RECIPE, validation_share=0.25, patience=2, epochs=12)])
 @pytest.mark.parametrize("killed_after", [1, 3])
 def test_killed_and_started_again_the_weights_are_the_same(tiny_data, recipe, killed_after, monkeypatch):
     monkeypatch.setattr(resume, "SAVING_SHARE", 1e9)  # after each epoch
@@ -207,7 +225,7 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
     assert reached >= floor
 
 
-@pytest.mark.parametrize("config", ["t1", "student"])
+@pytest.mark.parametrize("config", ["t1", "student", "windows"])
 def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
     path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)

@@ -20,6 +20,7 @@ from tsbench.model import Classifier, ModelConfig
 
 SHIPPED_FOLDER = Path(__file__).parent
 FORMAT = "tsbench-1"
+LATER_FIELDS = {"window_stem"}  # of ModelConfig: an older file lacks them, and has their defaults
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str,
     try:
         values = json.loads(metadata["config"])
         about = json.loads(metadata["about"])
-        if set(values) != {field.name for field in fields(ModelConfig)}:
+        if set(values) | LATER_FIELDS != {field.name for field in fields(ModelConfig)}:
             raise ValueError(f"config has the fields {sorted(values)}")
         return ModelConfig(**values), about
     except (KeyError, TypeError, ValueError) as error:
