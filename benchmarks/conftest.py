@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tsbench import checkpoints, datasets, variants
+from tsbench import datasets, variants
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
 from tsbench.evaluate import accuracy, agreement, batched_logits
-from tsbench.model import CONFIGS, Classifier, config_for
-from tsbench.recipes import plan_for, recipe_for
-from tsbench.train import Prepared, prepare, train_cached
+from tsbench.model import CONFIGS, Classifier
+from tsbench.recipes import plan_for
+from tsbench.train import Prepared, prepare
+from tsbench.trained import trained_model
 
 if TYPE_CHECKING:
     from tsbench.variants import Classify
@@ -104,15 +105,7 @@ class Workshop:
 
     def _model(self, dataset: str, config: str) -> Classifier:
         """The shipped model where it was trained on this very data, else one trained now."""
-        data = self.data(dataset)
-        path = checkpoints.shipped(dataset, config)
-        if path is not None:
-            found = checkpoints.load(path)
-            if found.about["data_sha256"] == data.fingerprint:
-                return found.model
-        loaded = self.loaded(dataset)
-        shape = config_for(config, 2 * loaded.channels, data.train_x.shape[-1], len(loaded.classes))
-        return train_cached(data, shape, recipe_for(loaded, config)).model
+        return trained_model(self.data(dataset), config)
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
         return variants.get(variant).build(

@@ -119,7 +119,7 @@ def _train(options: argparse.Namespace) -> int:
     plan = plan_for(dataset)
     changes = {"seed": options.seed, "epochs": options.epochs, "patience": options.patience}
     recipe = replace(
-        recipe_for(dataset, options.config),
+        recipe_for(dataset.name, options.config),
         validation_share=VALIDATION_SHARE if options.validate else 0.0,
         **{key: value for key, value in changes.items() if value is not None},
     )

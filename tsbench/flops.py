@@ -74,6 +74,10 @@ def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
     """Multiply-adds for one case of the convolutions in a module, and the timepoints that it gives out."""
     from torch import nn
 
+    from tsbench.model import WindowStatistics
+
+    if isinstance(module, WindowStatistics):
+        return 0, timepoints // module.timepoints
     if isinstance(module, nn.Conv1d):
         kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]
         left = (timepoints + 2 * padding - kernel) // stride + 1

@@ -43,7 +43,11 @@ _LINEARS_INT8 = _ALL_FP32 | {"projections": "int8", "feed_forward": "int8", "hea
 # leaves one-dimensional convolutions alone, and attention's products too.
 DATA_TYPES = {
     "bf16": dict.fromkeys(_ALL_FP32, "bf16"),
+    "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     **dict.fromkeys(("int8_dynamic", "int8_static", "int8_qat", "l1_structured_int8", "depth_int8", "l1_int8_static"), _LINEARS_INT8),
+    **dict.fromkeys(("onnx_int8_dynamic", "onnx_int8_static"), _LINEARS_INT8),
+    # NNCF chooses among attention's products; a bound has to allow for all of them.
+    "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
 }
 # Techniques whose result cannot be looked into, and the one that makes a model of the same shape.
 SHAPED_LIKE = {"l1_structured_int8": "l1_structured", "depth_int8": "depth"}
@@ -74,7 +78,12 @@ def bound_ms(work: Flops, n_weights: int, data_types: dict[str, str], peak: Peak
 
 def shape_of(name: str, model: Classifier, data: Prepared) -> Classifier:
     """A model of the layers, heads and channels that the variant has; its weights may be others."""
+    from tsbench.recipes import compact_for
+    from tsbench.trained import trained_model
+
     technique, at, settings = name.partition("@")
+    if technique == "student":
+        return trained_model(data, compact_for(data.name))
     variant = variants.get(SHAPED_LIKE.get(technique, technique) + at + settings)
     if "removed" not in variant.settings:
         return model  # no other technique changes a shape

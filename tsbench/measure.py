@@ -63,20 +63,14 @@ class Row:
 
 def find_model(dataset: str, config: str, folder: Path | None = None) -> tuple[Classifier, Prepared]:
     """The shipped model where it was trained on this very data, else one trained now or cached."""
-    from tsbench import checkpoints, datasets
-    from tsbench.model import config_for
-    from tsbench.recipes import plan_for, recipe_for
-    from tsbench.train import prepare, train_cached
+    from tsbench import datasets
+    from tsbench.recipes import plan_for
+    from tsbench.train import prepare
+    from tsbench.trained import trained_model
 
     loaded = datasets.load(dataset, folder)
     data = prepare(loaded, plan_for(loaded).timepoints)
-    shape = config_for(config, 2 * loaded.channels, data.train_x.shape[-1], len(loaded.classes))
-    path = checkpoints.shipped(loaded.name, config)
-    if path is not None:
-        found = checkpoints.load(path)
-        if found.about["data_sha256"] == data.fingerprint:
-            return found.model, data
-    return train_cached(data, shape, recipe_for(loaded, config)).model, data
+    return trained_model(data, config), data
 
 
 def measure(

@@ -25,6 +25,7 @@ class Plan:
     recipe: Recipe  # T1 and T2
     student: Recipe  # an epoch costs it less than half of a T1's, so it can afford more of them
     windows: Recipe  # it has few parameters, and is soon done
+    compact: str = "student"  # the config that the variant `student` puts in a bigger one's place
 
 
 DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS = Recipe(), Recipe(epochs=150), Recipe(epochs=150)
@@ -49,8 +50,11 @@ PLANS = {
         Recipe(epochs=30, validation_block=5),
         Recipe(epochs=12, learning_rate=1e-3, validation_block=5),
         Recipe(epochs=12, validation_block=5),
+        compact="windows",
     ),
 }
+
+
 def plan_for(dataset: Dataset) -> Plan:
     """The dataset's own plan, or the default one for its length."""
     if dataset.name in PLANS:
@@ -60,7 +64,15 @@ def plan_for(dataset: Dataset) -> Plan:
     return Plan(patches * PATCH_TIMEPOINTS, DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS)
 
 
-def recipe_for(dataset: Dataset, config: str) -> Recipe:
-    """How models of this config are trained on the dataset."""
-    plan = plan_for(dataset)
-    return {"student": plan.student, "windows": plan.windows}.get(config.lower(), plan.recipe)
+def recipe_for(dataset: str, config: str) -> Recipe:
+    """How models of this config are trained on the dataset of this name."""
+    plan = PLANS.get(dataset)
+    recipe, student, windows = (
+        (DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS) if plan is None else (plan.recipe, plan.student, plan.windows)
+    )
+    return {"student": student, "windows": windows}.get(config.lower(), recipe)
+
+
+def compact_for(dataset: str) -> str:
+    """The config that is the dataset's compact model."""
+    return PLANS[dataset].compact if dataset in PLANS else "student"

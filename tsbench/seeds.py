@@ -60,7 +60,7 @@ def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None =
     config = config_for(config_name, data.train_x.shape[1], data.train_x.shape[2], len(data.classes))
     accuracies, results = [], []
     for seed in range(n_seeds):
-        recipe = replace(recipe_for(dataset, config_name), seed=seed)
+        recipe = replace(recipe_for(dataset.name, config_name), seed=seed)
         result = train_cached(data, config, recipe)
         accuracies.append(accuracy(batched_logits(result.model, data.test_x), data.test_y))
         results.append(result)

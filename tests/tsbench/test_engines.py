@@ -192,3 +192,18 @@ def test_what_no_extra_of_ours_has_is_installed_by_its_own_name():
     assert needs.remedy("no-such-package") == "pip install no-such-package"
     assert needs.found("torch") == torch.__version__
     assert needs.remedy("torch") == 'pip install "pytest-energy[tsbench]"'
+
+
+def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(trained, tiny_data, monkeypatch):
+    try:
+        variants.get("student").check()
+    except VariantUnavailable as error:
+        pytest.skip(str(error))
+    from tsbench.train import Recipe
+    from tsbench.trained import trained_model
+
+    monkeypatch.setattr("tsbench.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    logits = batched_logits(variants.get("student").build(trained, tiny_data, 4), tiny_data.test_x, 4)
+    torch.testing.assert_close(
+        logits, batched_logits(trained_model(tiny_data, "student"), tiny_data.test_x), atol=FP32_TOLERANCE, rtol=FP32_TOLERANCE
+    )
