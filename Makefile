@@ -31,7 +31,8 @@ gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md
 	else echo "no $(RAPL_RUNS): the study of saved runs is left out (make gate-study RAPL_RUNS=FILE)"; fi
 	@$(RUN) tests.energy.studies.gate_live
 	@$(RUN) tests.energy.studies.gate_live windows
-	@$(RUN) tests.energy.studies.against_study
+	@$(RUN) tests.energy.studies.live_runs_study
+	@$(RUN) tests.energy.studies.against_study --max-time 20
 	@$(RUN) tests.energy.studies.bisect_study
 
 setup: $(INSTALLED)  ## install into .venv
