@@ -108,26 +108,20 @@ class Workshop:
         return trained_model(self.data(dataset), config)
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
-        return variants.get(variant).build(
-            self.model(dataset, config), self.data(dataset), batch_cases
-        )
+        return variants.get(variant).build(self.model(dataset, config), self.data(dataset), batch_cases)
 
     def another_fp32(self, dataset: str, config: str, batch_cases: int) -> Classify:
         """A second copy of the baseline, never the cached one."""
         return self._variant(dataset, config, "fp32", batch_cases)
 
-    def _quality(
-        self, dataset: str, config: str, variant: str, batch_cases: int
-    ) -> tuple[float, float]:
+    def _quality(self, dataset: str, config: str, variant: str, batch_cases: int) -> tuple[float, float]:
         """Accuracy, and agreement with fp32's predictions, on the whole test split.
 
         Per batch size too: a variant calibrated and compiled for another batch size is
         another program, with scales of its own.
         """
         data = self.data(dataset)
-        logits = batched_logits(
-            self.variant(dataset, config, variant, batch_cases), data.test_x, batch_cases
-        )
+        logits = batched_logits(self.variant(dataset, config, variant, batch_cases), data.test_x, batch_cases)
         baseline = batched_logits(self.model(dataset, config), data.test_x)
         return accuracy(logits, data.test_y), agreement(logits, baseline)
 

@@ -100,7 +100,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                     marks.append(pytest.mark.gps_up(speedup=expected.ratio, greenup=expected.ratio))
                 params.append(
                     pytest.param(
-                        dataset, config, variant, batch_cases, marks=marks,
+                        dataset,
+                        config,
+                        variant,
+                        batch_cases,
+                        marks=marks,
                         id=f"{dataset}-{config}-{variant}-batch{batch_cases}",
                     )
                 )

@@ -293,7 +293,9 @@ def workers_of(places: Mapping[str, Place], pairs: int = PAIRS) -> Iterator[list
 
 def place_here(repo: Path, folder: Path, arguments: Sequence[str]) -> Place:
     """The user's own tree, as it is, with what is not committed."""
-    return Place("this tree", sys.executable, folder, (*worker_arguments(arguments), *WORKER_ARGUMENTS), tuple(_paths(repo, repo)))
+    return Place(
+        "this tree", sys.executable, folder, (*worker_arguments(arguments), *WORKER_ARGUMENTS), tuple(_paths(repo, repo))
+    )
 
 
 def place_there(worktree: Worktree, label: str, folder: Path, arguments: Sequence[str], python: str | None) -> Place:

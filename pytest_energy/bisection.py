@@ -81,7 +81,9 @@ class Bisection:
         listed = git(self.repo, "rev-list", "--reverse", "--first-parent", f"{self.good}..{bad}", problem="no history").split()
         parents = git(self.repo, "rev-list", "--first-parent", bad, problem="no history").split()
         if self.good not in parents or not listed:
-            raise OptionError(f"{self.good[:12]} is not an ancestor of {bad[:12]} along first parents: there is nothing to bisect")
+            raise OptionError(
+                f"{self.good[:12]} is not an ancestor of {bad[:12]} along first parents: there is nothing to bisect"
+            )
         return listed
 
     def worst(self, bad: str) -> tuple[str, Comparison]:
@@ -105,7 +107,9 @@ class Bisection:
                 return None
             comparison = self._compare(against, trial.test, lambda ratios: trial.side(ratios) is not None)
         side = trial.side(comparison)
-        self._say(f"  {commit[:12]}: {side or 'cannot tell'}: {self.metric} {self._show(comparison)}, {extent(comparison.blocks)}")
+        self._say(
+            f"  {commit[:12]}: {side or 'cannot tell'}: {self.metric} {self._show(comparison)}, {extent(comparison.blocks)}"
+        )
         return side
 
     def _compare(self, against: Against, name: str, decided: Callable[[GpsUp], bool]) -> Comparison:

@@ -72,14 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     shape.add_argument("--json", action="store_true", help="for programs")
     shape.add_argument("--markdown", action="store_true", help="for a pull request")
     compare.set_defaults(run=_compare)
-    bisect = commands.add_parser("bisect", help="which commit made a test burn more, by live comparisons; exit 2: nothing to bisect")
+    bisect = commands.add_parser(
+        "bisect", help="which commit made a test burn more, by live comparisons; exit 2: nothing to bisect"
+    )
     bisect.add_argument("good", metavar="GOOD", help="a commit that was still good")
     bisect.add_argument("bad", metavar="BAD", help="a later one that is not")
     bisect.add_argument("tests", metavar="TESTS", nargs="*", help="as for pytest; options of pytest's after --")
     bisect.add_argument("--meter", metavar="SPEC", help="as --energy-meter (default: auto)")
-    bisect.add_argument("--max-time", metavar="SECONDS", help="for one comparison (default: 5); unsure ones get four times as much")
+    bisect.add_argument(
+        "--max-time", metavar="SECONDS", help="for one comparison (default: 5); unsure ones get four times as much"
+    )
     bisect.add_argument("--tolerance", metavar="SHARE", help="change that counts as unchanged (default: 3%%)")
-    bisect.add_argument("--gate-estimates", action="store_true", help="go by estimated joules and not by time, where there is no sensor")
+    bisect.add_argument(
+        "--gate-estimates", action="store_true", help="go by estimated joules and not by time, where there is no sensor"
+    )
     bisect.set_defaults(run=_bisect)
     add_meter_commands(commands)
     return parser

@@ -41,9 +41,7 @@ def figures(measurement: Measurement) -> Figures:
         return median_interval([value(window) for window in windows], FIGURES_ALPHA)
 
     seconds = positive(over_windows(lambda window: window.seconds_per_call))
-    domains = {
-        domain.name: median([window.joules[domain.name] / window.calls for window in windows]) for domain in meter.domains
-    }
+    domains = {domain.name: median([window.joules[domain.name] / window.calls for window in windows]) for domain in meter.domains}
     if min(total(window) for window in windows) <= 0:
         return Figures(None, None, None, seconds, domains)
     joules = positive(over_windows(lambda window: total(window) / window.calls))

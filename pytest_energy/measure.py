@@ -83,9 +83,6 @@ class Plan:
             raise OptionError(f"the tolerance must lie in (0, 1), not {self.tolerance!r}")
 
 
-
-
-
 def measure(function: Callable, *args: object, meter: Meter | None = None, plan: Plan = Plan(), name: str = "") -> Measurement:
     """Measure ``function(*args)`` in windows, as long as ``plan`` allows.
 
@@ -143,9 +140,7 @@ def warm_up(call: Call, budget_s: float) -> float:
     return min(recent, default=seconds)
 
 
-def calibrate(
-    meter: Meter, call: Call, seconds_per_call: float, plan: Plan, shortest_window_s: float = SHORTEST_WINDOW_S
-) -> int:
+def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan, shortest_window_s: float = SHORTEST_WINDOW_S) -> int:
     """Calls per window such that the counter's own error is at most ``plan.max_quantisation``."""
     about = info(meter)
     shortest_s = about.lag_s(seconds_per_call) / plan.max_quantisation
@@ -338,8 +333,7 @@ def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan) -> list
         )
     if window.seconds_per_call < SHORTEST_CALL_S:
         warnings.append(
-            f"a call takes {window.seconds_per_call * 1e9:.0f} ns, of which being called is a good part; "
-            "do more in one call"
+            f"a call takes {window.seconds_per_call * 1e9:.0f} ns, of which being called is a good part; do more in one call"
         )
     if len(windows) < FEWEST_WINDOWS:
         warnings.append(f"only {len(windows)} windows fit into the time, too few for an interval; raise --energy-max-time")

@@ -27,9 +27,7 @@ from pytest_energy.report.units import digits
 EXIT_OK = 0
 # Between two readings of a recording: a line of some 60 bytes each, so that an hour of it has 20 MB.
 RECORD_INTERVAL_S = 0.01
-NO_SENSOR = (
-    "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: pytest-energy calibrate --watts 41,178"
-)
+NO_SENSOR = "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: pytest-energy calibrate --watts 41,178"
 
 
 def add_meter_commands(commands: argparse._SubParsersAction) -> None:

@@ -16,11 +16,8 @@ from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from pytest_energy.compare import RunComparison
-    from pytest_energy.gate import Gate
     from pytest_energy.options import Options
     from pytest_energy.session import Recorder, Session
-    from pytest_energy.worker import Worker
 
 OPTIONS = pytest.StashKey["Options"]()
 SESSION = pytest.StashKey["Session"]()
@@ -197,7 +194,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config.stash[CLEANUP] = ExitStack()
     try:
         config.stash[SESSION].against = config.stash[CLEANUP].enter_context(
-            start(revision, config.invocation_params.dir, config.invocation_params.args, config.getoption("--energy-against-python"))
+            start(
+                revision, config.invocation_params.dir, config.invocation_params.args, config.getoption("--energy-against-python")
+            )
         )
     except OptionError as error:
         raise pytest.UsageError(f"--energy-against {revision}: {error}") from None

@@ -117,8 +117,7 @@ class Recorder:
     def _only_once(self) -> None:
         if self.measurement is not None:
             raise FixtureMisuse(
-                f"{self.name} measures twice, and a test has one entry in the saved run; "
-                "make it two tests, or parametrize it"
+                f"{self.name} measures twice, and a test has one entry in the saved run; make it two tests, or parametrize it"
             )
 
 
@@ -158,9 +157,7 @@ class AgainstRecorder(Recorder):
         self.session.ensure_idle()
         meter = self.session.meter_info
         try:
-            self.comparison = self._against.compare(
-                self.name, meter, self._plan, lambda ratios: self.gate.decided(ratios, meter)
-            )
+            self.comparison = self._against.compare(self.name, meter, self._plan, lambda ratios: self.gate.decided(ratios, meter))
         except ReplicateFailed as error:
             self._cannot(str(error))
             return False

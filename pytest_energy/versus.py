@@ -141,9 +141,7 @@ def versus_many(
             questions[name].add([_block_of(name, windows)])
         spent_s = perf_counter() - began
         waiting = [
-            name
-            for name in waiting
-            if not questions[name].settled() and not _time_is_up(spent_s, allowed_s, questions[name])
+            name for name in waiting if not questions[name].settled() and not _time_is_up(spent_s, allowed_s, questions[name])
         ]
     label = name_of(baseline)
     return {name: comparison_of(label, question.blocks, known, plan.alpha) for name, question in questions.items()}

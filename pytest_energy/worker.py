@@ -170,7 +170,9 @@ class Worker:
                 os.sched_setaffinity(0, {message["cpu"]})
                 self._channel.send(stays=message["cpu"])
             elif message["do"] == "calibrate":
-                self._channel.send(calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S))
+                self._channel.send(
+                    calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S)
+                )
             elif prepared is not None:
                 self._channel.send(window=window_out(plain_window(meter, next(prepared), 1, plan.synchronize)))
             else:

@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tsbench", description="Time-series transformers, and ways of compressing them."
-    )
+    parser = argparse.ArgumentParser(prog="tsbench", description="Time-series transformers, and ways of compressing them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a model, or take it from the cache")
     train.add_argument("dataset", metavar="DATASET", help="for example PLAID")
@@ -55,11 +53,21 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"hold {VALIDATION_SHARE:.0%} of the training cases out and report accuracy on them",
     )
-    train.add_argument("--patience", type=_positive, metavar="EPOCHS",
-                       help="with --validate: stop after so many without a better validation accuracy")
+    train.add_argument(
+        "--patience",
+        type=_positive,
+        metavar="EPOCHS",
+        help="with --validate: stop after so many without a better validation accuracy",
+    )
     train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="a .safetensors file to distil from")
-    train.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data",
-                       help="where the datasets are (default: TSBENCH_DATA)")
+    train.add_argument(
+        "--tsbench-data",
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        dest="data",
+        help="where the datasets are (default: TSBENCH_DATA)",
+    )
     train.add_argument("--output", type=Path, help="a .safetensors file; a model card goes beside it")
     train.set_defaults(run=_train)
     seeds = commands.add_parser("seeds", help="train with several seeds: mean accuracy, spread, cost")
@@ -76,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("dataset", metavar="DATASET", help="for example PLAID")
     measuring.add_argument("config", metavar="CONFIG", help="t1, t2 or student")
     measuring.add_argument("--variant", nargs="+", required=True, metavar="NAME", help="see `tsbench variants`")
-    measuring.add_argument("--batch", nargs="+", type=_positive, default=[1, 32], metavar="CASES", help="batch sizes (default 1 32)")
+    measuring.add_argument(
+        "--batch", nargs="+", type=_positive, default=[1, 32], metavar="CASES", help="batch sizes (default 1 32)"
+    )
     measuring.add_argument("--max-time", type=_seconds, default=5.0, metavar="SECONDS", help="for each comparison (default 5)")
     measuring.add_argument("--meter", default="auto", help="a name from `pytest-energy doctor` (default auto)")
     measuring.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
@@ -123,9 +133,7 @@ def _train(options: argparse.Namespace) -> int:
         validation_share=VALIDATION_SHARE if options.validate else 0.0,
         **{key: value for key, value in changes.items() if value is not None},
     )
-    config = config_for(
-        options.config, 2 * dataset.channels, plan.timepoints, len(dataset.classes)
-    )
+    config = config_for(options.config, 2 * dataset.channels, plan.timepoints, len(dataset.classes))
     data = prepare(dataset, plan.timepoints)
     teacher = None
     if options.teacher is not None:
@@ -139,7 +147,8 @@ def _train(options: argparse.Namespace) -> int:
     took = f"from the cache, trained in {cost}" if result.cached else cost
     console.print(
         f"{data.name} {options.config}: {parameter_count(result.model)} parameters, {took}",
-        highlight=False, soft_wrap=True,
+        highlight=False,
+        soft_wrap=True,
     )
     if options.validate:
         # The test accuracy stays unseen while a recipe is being chosen.
@@ -180,7 +189,8 @@ def _seeds(options: argparse.Namespace) -> int:
             console.print(
                 f"{other.config} less {made[0].config}: {value:+.4f} "
                 f"[{low:+.4f}, {high:+.4f}], {seeds.CONFIDENCE:.0%} over seeds",
-                highlight=False, markup=False,
+                highlight=False,
+                markup=False,
             )
     return 0
 
@@ -245,15 +255,24 @@ def _measure(options: argparse.Namespace) -> int:
     try:
         with open_meter(options.meter) as meter, console.status("") as status:
             rows = measure.measure(
-                model, data, list(dict.fromkeys(options.variant)), list(dict.fromkeys(options.batch)), options.max_time, meter,
+                model,
+                data,
+                list(dict.fromkeys(options.variant)),
+                list(dict.fromkeys(options.batch)),
+                options.max_time,
+                meter,
                 status.update,
             )
     except EnergyError as error:
         raise TsbenchError(str(error)) from None
     console.print(measure.table(rows, f"{data.name} {options.config.lower()}, against stock eager fp32, one thread"))
     if options.json is not None:
-        found = {"dataset": data.name, "config": options.config.lower(), "baseline": measure.BASELINE,
-                 "rows": [row.as_json() for row in rows]}
+        found = {
+            "dataset": data.name,
+            "config": options.config.lower(),
+            "baseline": measure.BASELINE,
+            "rows": [row.as_json() for row in rows],
+        }
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf8")
     return 0
 
@@ -286,17 +305,14 @@ def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport
         seen: list[int] = []
 
         def on_epoch(report: EpochReport) -> None:
-            validation = (
-                "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
-            )
+            validation = "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
             if not seen and report.epoch > 1:
                 console.print(f"going on after epoch {report.epoch - 1}", highlight=False)
             seen.append(report.epoch)
             bar.update(task, completed=report.epoch, loss=f"{report.loss:.3f}", validation=validation)
             if not console.is_terminal and (report.epoch % 10 == 0 or report.epoch == n_epochs):
                 console.print(
-                    f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  "
-                    f"validation {validation}",
+                    f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  validation {validation}",
                     highlight=False,
                 )
 

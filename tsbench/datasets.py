@@ -75,9 +75,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(
-    name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None
-) -> Dataset:
+def load(name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None) -> Dataset:
     """The dataset called `name` (upper and lower case do not matter, except for a download).
 
     `folder` takes the place of `TSBENCH_DATA`; `on_bytes(done, total)` is called as a download
@@ -125,8 +123,11 @@ def read_folder(folder: Path) -> Dataset:
     channels = train.cases[0].values.shape[0]
     notes: list[str] = []
     return Dataset(
-        folder.name, classes, *(_split(table, classes, channels, notes) for table in (train, test)),
-        source=folder, notes=tuple(notes),
+        folder.name,
+        classes,
+        *(_split(table, classes, channels, notes) for table in (train, test)),
+        source=folder,
+        notes=tuple(notes),
     )
 
 
@@ -137,9 +138,7 @@ def _classes(train: Table, test: Table) -> tuple[str, ...]:
             raise DataFormatError(train.path, None, f"has one class only, {names.pop()!r}: nothing to tell apart")
         return tuple(sorted(names, key=_in_order))
     if set(test.classes or ()) != set(train.classes):
-        raise DataFormatError(
-            test.path, None, f"classes {test.classes} differ from {train.classes} of {train.path.name}"
-        )
+        raise DataFormatError(test.path, None, f"classes {test.classes} differ from {train.classes} of {train.path.name}")
     return train.classes
 
 
@@ -156,13 +155,12 @@ def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[st
     for case in table.cases:
         if case.label not in classes:
             raise DataFormatError(
-                table.path, case.line,
+                table.path,
+                case.line,
                 f"class {case.label!r} has no training case; those that have: {', '.join(classes)}",
             )
         if len(case.values) != channels:
-            raise DataFormatError(
-                table.path, case.line, f"{len(case.values)} channels where the first case has {channels}"
-            )
+            raise DataFormatError(table.path, case.line, f"{len(case.values)} channels where the first case has {channels}")
         missing = np.isnan(case.values)
         if missing.all(axis=1).any():
             raise DataFormatError(table.path, case.line, "a channel of this case has no known value")
@@ -178,8 +176,14 @@ def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[st
 def _generated(name: str) -> Dataset:
     spec = synthetic.parse_name(name)
     train, test = (Split(*synthetic.generate(spec, half)) for half in (synthetic.TRAIN, synthetic.TEST))
-    return Dataset(spec.name, spec.classes, train, test, source=None,
-                   notes=("generated, not measured on any appliance: says nothing of real accuracy",))
+    return Dataset(
+        spec.name,
+        spec.classes,
+        train,
+        test,
+        source=None,
+        notes=("generated, not measured on any appliance: says nothing of real accuracy",),
+    )
 
 
 def _check_download(folder: Path) -> None:

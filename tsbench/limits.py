@@ -44,7 +44,9 @@ _LINEARS_INT8 = _ALL_FP32 | {"projections": "int8", "feed_forward": "int8", "hea
 DATA_TYPES = {
     "bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
-    **dict.fromkeys(("int8_dynamic", "int8_static", "int8_qat", "l1_structured_int8", "depth_int8", "l1_int8_static"), _LINEARS_INT8),
+    **dict.fromkeys(
+        ("int8_dynamic", "int8_static", "int8_qat", "l1_structured_int8", "depth_int8", "l1_int8_static"), _LINEARS_INT8
+    ),
     **dict.fromkeys(("onnx_int8_dynamic", "onnx_int8_static"), _LINEARS_INT8),
     # NNCF chooses among attention's products; a bound has to allow for all of them.
     "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
@@ -186,14 +188,22 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and saves, or prints what was saved."""
-    parser = argparse.ArgumentParser(prog="python -m tsbench.limits", description="Lower bounds, and how far variants are from them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tsbench.limits", description="Lower bounds, and how far variants are from them."
+    )
     parser.add_argument("dataset", nargs="?", default="PLAID")
     parser.add_argument("config", nargs="?", default="t1", help="one whose model comes with tsbench")
     parser.add_argument("--variant", action="append", metavar="NAME", help="only this one, beside fp32; may be repeated")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the figures")
-    parser.add_argument("--from", type=Path, nargs="+", metavar="FILE", dest="saved",
-                        help="print the figures saved here, measure nothing; of several files the medians")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        dest="saved",
+        help="print the figures saved here, measure nothing; of several files the medians",
+    )
     options = parser.parse_args(arguments)
     if options.saved is None:
         runs = [_figures(options.dataset, options.config, options.variant, options.rounds, parser.error)]
@@ -215,8 +225,10 @@ def _figures(
 
     path = checkpoints.shipped(dataset, config)
     if path is None:
-        refuse(f"no model of {dataset} {config} comes with tsbench; those that do: "
-               + ", ".join(each.stem for each in checkpoints.list_shipped()))
+        refuse(
+            f"no model of {dataset} {config} comes with tsbench; those that do: "
+            + ", ".join(each.stem for each in checkpoints.list_shipped())
+        )
     loaded = datasets.load(dataset)
     data = prepare(loaded, plan_for(loaded).timepoints)
     core = peak.measure()

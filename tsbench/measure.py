@@ -111,8 +111,14 @@ def measure(
                 joules, seconds = _per_inference(compared[name], known, batch_cases)
                 rows.append(
                     Row(
-                        name, batch_cases, compared[name], joules, seconds, str(known.provenance),
-                        accuracy(logits[name], data.test_y), agreement(logits[name], expected),
+                        name,
+                        batch_cases,
+                        compared[name],
+                        joules,
+                        seconds,
+                        str(known.provenance),
+                        accuracy(logits[name], data.test_y),
+                        agreement(logits[name], expected),
                     )
                 )
     return rows
@@ -120,7 +126,9 @@ def measure(
 
 def table(rows: Sequence[Row], title: str) -> Table:
     """Fits 80 columns: beneath each ratio its interval, beneath the joules their provenance."""
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False, collapse_padding=True)
+    made = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False, collapse_padding=True
+    )
     made.add_column("variant\nbatch", overflow="fold")
     for name in RATIOS:
         made.add_column(name.capitalize(), no_wrap=True)

@@ -48,18 +48,12 @@ class ModelConfig:
             raise ValueError("a model has one stem: window_stem and residual_stem are both set")
         if self.patch_timepoints % self.stem_stride:
             raise ValueError(
-                f"patch_timepoints ({self.patch_timepoints}) must be a multiple of the stem's "
-                f"stride ({self.stem_stride})"
+                f"patch_timepoints ({self.patch_timepoints}) must be a multiple of the stem's stride ({self.stem_stride})"
             )
         if self.timepoints % self.patch_timepoints:
-            raise ValueError(
-                f"timepoints ({self.timepoints}) must be a multiple of "
-                f"patch_timepoints ({self.patch_timepoints})"
-            )
+            raise ValueError(f"timepoints ({self.timepoints}) must be a multiple of patch_timepoints ({self.patch_timepoints})")
         if self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model ({self.d_model}) must be a multiple of n_heads ({self.n_heads})"
-            )
+            raise ValueError(f"d_model ({self.d_model}) must be a multiple of n_heads ({self.n_heads})")
 
     @property
     def stem_stride(self) -> int:
@@ -185,9 +179,7 @@ class Classifier(nn.Module):
             self.patch = nn.Conv1d(c.d_model, c.d_model, per_patch, stride=per_patch)
         self.position = nn.Parameter(torch.empty(1, c.n_patches, c.d_model))
         nn.init.normal_(self.position, std=0.02)  # as in ViT
-        layer = nn.TransformerEncoderLayer(
-            c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True
-        )
+        layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True)
         # Nested tensors only serve padding masks, which tiling makes needless, and torch
         # warns that they do not go with norm_first.
         self.encoder = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False)
@@ -255,9 +247,7 @@ class PlainEncoderLayer(nn.Module):
         batch, n_patches, _ = x.shape
         qkv = self.qkv(x).view(batch, n_patches, 3, self.n_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, n_heads, n_patches, head_dim)
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout if self.training else 0.0
-        )
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, n_patches, d_model)

@@ -10,9 +10,7 @@ from tsbench.train import Prepared
 
 def write_card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> None:
     """Writes `path` with the suffix `.md`, from what the checkpoint says and its accuracy."""
-    cache.write_atomically(
-        path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode()
-    )
+    cache.write_atomically(path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode())
 
 
 def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> str:

@@ -126,12 +126,16 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
     front = pareto_front(shown)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     axes.step([row.joules for row in front], [row.accuracy for row in front], where="post", color="0.6", label="Pareto front")
-    axes.scatter([row.joules for row in shown], [row.accuracy for row in shown], color=["C2" if row in front else "C0" for row in shown])
+    axes.scatter(
+        [row.joules for row in shown], [row.accuracy for row in shown], color=["C2" if row in front else "C0" for row in shown]
+    )
     for row in shown:
         axes.annotate(row.variant, (row.joules, row.accuracy), xytext=(4, 4), textcoords="offset points", fontsize=8)
     first = shown[0]
     axes.set(
-        xscale="log", xlabel=f"joules a case, {first.provenance}", ylabel="accuracy on the test split",
+        xscale="log",
+        xlabel=f"joules a case, {first.provenance}",
+        ylabel="accuracy on the test split",
         title=f"{first.dataset} {first.config}, batch {first.batch_cases}",
     )
     axes.legend()

@@ -75,9 +75,7 @@ def circular_shift(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(batch, index[:, None, :], axis=2)
 
 
-def splice(
-    batch: np.ndarray, concentration: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, float]:
+def splice(batch: np.ndarray, concentration: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
     """Each case with a stretch of another in its place: training augmentation (CutMix).
 
     Returns the spliced batch, the index of each case's other, (cases,), and the share of

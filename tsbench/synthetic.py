@@ -63,9 +63,7 @@ def parse_name(name: str) -> Spec:
     for setting in filter(None, name.partition(":")[2].split(",")):
         key, _, text = setting.partition("=")
         if key not in known or not (text.isascii() and text.isdigit()):
-            raise TsbenchError(
-                f"{name}: {setting!r} should be one of {', '.join(sorted(known))}, '=' and a whole number"
-            )
+            raise TsbenchError(f"{name}: {setting!r} should be one of {', '.join(sorted(known))}, '=' and a whole number")
         values[known[key]] = int(text)
     spec = Spec(**values)
     if spec.n_classes < 2 or spec.timepoints < 2 or spec.cases < 2 * spec.n_classes:

@@ -182,9 +182,7 @@ def _stale(state: TrainingState, recipe: Recipe) -> bool:
     return bool(recipe.patience) and state.epoch - state.best_epoch >= recipe.patience
 
 
-def run_epoch(
-    state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe, teacher: nn.Module | None = None
-) -> float:
+def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe, teacher: nn.Module | None = None) -> float:
     """Advances `state` by one pass over the cases; the mean loss."""
     torch.set_rng_state(state.torch_rng)
     n_batches = -(-len(x) // recipe.batch_cases)

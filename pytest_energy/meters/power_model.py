@@ -139,9 +139,7 @@ def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[f
     weight = math.fsum(w for _, _, w in rows)
     mean_x = math.fsum(w * x for x, _, w in rows) / weight
     mean_y = math.fsum(w * y for _, y, w in rows) / weight
-    slope = math.fsum(w * (x - mean_x) * (y - mean_y) for x, y, w in rows) / math.fsum(
-        w * (x - mean_x) ** 2 for x, _, w in rows
-    )
+    slope = math.fsum(w * (x - mean_x) * (y - mean_y) for x, y, w in rows) / math.fsum(w * (x - mean_x) ** 2 for x, _, w in rows)
     idle_watts = mean_y - slope * mean_x
     error = math.fsum(w * (idle_watts + slope * x - y) ** 2 for x, y, w in rows)
     return error, idle_watts, idle_watts + slope

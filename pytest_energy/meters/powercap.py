@@ -204,7 +204,7 @@ class PowercapMeter(Meter):
 class _OpenZone:
     """One counter, held open: its file, where it stood, and what it has added up to."""
 
-    __slots__ = ("name", "path", "fd", "range_uj", "modulus_uj", "energy_uj", "wrapped_uj", "checked_at_s")
+    __slots__ = ("checked_at_s", "energy_uj", "fd", "modulus_uj", "name", "path", "range_uj", "wrapped_uj")
 
     def __init__(self, name: str, path: str):
         self.name = name

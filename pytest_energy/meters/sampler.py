@@ -117,8 +117,7 @@ class WattsIntegrator:
             self._joules[i] += 0.5 * (self._watts[i] + now) * seconds
             self._watts[i] = now
         self._at_s = at_s
-        if seconds > self.longest_gap_s:
-            self.longest_gap_s = seconds
+        self.longest_gap_s = max(self.longest_gap_s, seconds)
 
     def _run(self) -> None:
         while not self._stop.wait(self.interval_s):

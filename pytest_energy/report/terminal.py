@@ -151,10 +151,14 @@ def _closing(results: Sequence[Result], meter: MeterInfo) -> str:
     lines = [f"{len(results)} benchmarks; verdicts: {asked or 'none was asked'}. Joules are {_provenance(meter)}."]
     idle = idle_watts(results[0].measurement)
     if idle is not None:
-        lines.append(f"Idle power: {digits(idle.value)} W {bounds(idle)}, {meter.provenance}; net = gross - idle power x seconds.")
+        lines.append(
+            f"Idle power: {digits(idle.value)} W {bounds(idle)}, {meter.provenance}; net = gross - idle power x seconds."
+        )
     confidences = {result.comparison.confidence for result in results if result.comparison is not None}
     if confidences:
-        lines.append(f"Ratios: medians over blocks measured in turns, [{100 * min(confidences):.4g} % interval, valid at any stopping time].")
+        lines.append(
+            f"Ratios: medians over blocks measured in turns, [{100 * min(confidences):.4g} % interval, valid at any stopping time]."
+        )
     reasons = Counter(v.reason for r in results for v in r.verdicts if v.verdict == "not gated")
     lines += [f"NOT GATED ({count}x): {reason}" for reason, count in reasons.items()]
     bare = sum(not result.verdicts for result in results)

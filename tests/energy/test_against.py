@@ -72,7 +72,9 @@ def test_slower_code_that_is_not_even_committed_is_found(pytester, repo):
     # The verdict comes after 11 blocks, which a busy machine may take its time for.
     result = run(pytester, *AGAINST, "then", "--energy-max-time", "20")
     result.assert_outcomes(failed=2)
-    result.stdout.re_match_lines([r"energy gate: speedup regressed: speedup 0\.[3-6].*\(baseline then \([0-9a-f]{12}\), \d+ blocks of \d+ starts.*"])
+    result.stdout.re_match_lines(
+        [r"energy gate: speedup regressed: speedup 0\.[3-6].*\(baseline then \([0-9a-f]{12}\), \d+ blocks of \d+ starts.*"]
+    )
     assert git(repo, "status", "--porcelain") == before
     nothing_left(repo)
 
@@ -85,7 +87,9 @@ def test_the_same_code_is_no_regression(pytester, repo):
 
 
 def test_tests_without_a_partner_are_named_and_not_gated(pytester, repo):
-    (repo / "test_it.py").write_text(TESTS.replace("test_fixture", "test_fixture_too") + "\ndef test_quite_other(energy): energy(work)\n")
+    (repo / "test_it.py").write_text(
+        TESTS.replace("test_fixture", "test_fixture_too") + "\ndef test_quite_other(energy): energy(work)\n"
+    )
     result = run(pytester, *AGAINST, "then")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
@@ -222,8 +226,25 @@ def test_names_are_paired():
 
 
 def test_options_that_would_save_stop_or_recurse_do_not_reach_a_worker():
-    given = ["t.py", "--energy", "--energy-against", "x", "--energy-against=x", "--benchmark-autosave", "-x", "--junitxml", "o.xml"]
-    assert worker_arguments([*given, "--energy-meter", "clock", "-k", "a or b"]) == ["t.py", "--energy", "--energy-meter", "clock", "-k", "a or b"]
+    given = [
+        "t.py",
+        "--energy",
+        "--energy-against",
+        "x",
+        "--energy-against=x",
+        "--benchmark-autosave",
+        "-x",
+        "--junitxml",
+        "o.xml",
+    ]
+    assert worker_arguments([*given, "--energy-meter", "clock", "-k", "a or b"]) == [
+        "t.py",
+        "--energy",
+        "--energy-meter",
+        "clock",
+        "-k",
+        "a or b",
+    ]
 
 
 def test_a_tag_and_a_short_hash_resolve_to_the_same_commit(repo):

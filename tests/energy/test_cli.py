@@ -74,7 +74,10 @@ def test_doctor_for_programs_says_the_same(tmp_path, capsys):
 
 
 def test_doctor_tells_a_refused_counter_from_one_that_is_not_there(only, capsys):
-    only(powercap=raises(unreadable("/sys/energy_uj", PermissionError(13, "denied"))), perf=raises(MeterUnavailable("no PMU", "load it")))
+    only(
+        powercap=raises(unreadable("/sys/energy_uj", PermissionError(13, "denied"))),
+        perf=raises(MeterUnavailable("no PMU", "load it")),
+    )
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "permission: denied" in out and "do: until the next boot: sudo chmod a+r /sys/energy_uj" in out
@@ -124,7 +127,17 @@ def test_calibrate_by_a_sensor_loads_the_cpus_and_fits_what_it_counts(tmp_path, 
     """The driven power rises by itself, as a machine's does with its load."""
     with DrivenTree(tmp_path / "tree", LAYOUTS["package only"], ramp(20.0, 220.0, 60.0), seconds=60) as tree:
         output = tmp_path / "here.json"
-        command = ["calibrate", "--powercap-root", str(tree.root), "--meter", "powercap", "--seconds", "0.3", "--output", str(output)]
+        command = [
+            "calibrate",
+            "--powercap-root",
+            str(tree.root),
+            "--meter",
+            "powercap",
+            "--seconds",
+            "0.3",
+            "--output",
+            str(output),
+        ]
         assert cli.main(command) == 0
     said = capsys.readouterr()
     assert "CPUs busy for" in said.err

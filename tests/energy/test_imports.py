@@ -148,7 +148,9 @@ def test_plugin_loads_no_measuring_until_it_is_needed():
 
 @pytest.mark.parametrize("name", ["figures", "measure", "versus"])
 def test_a_name_that_is_a_module_too_means_the_function(name):
-    code = f"import pytest_energy.{name}; from pytest_energy import {name}; print(callable({name}), callable(pytest_energy.{name}))"
+    code = (
+        f"import pytest_energy.{name}; from pytest_energy import {name}; print(callable({name}), callable(pytest_energy.{name}))"
+    )
     assert run(code).split() == ["True", "True"]
 
 

@@ -162,7 +162,9 @@ def test_idle_windows_hold_no_calls(clock):
 
 def test_net_joules_take_the_idle_power_off(clock):
     measurement = measure(clock.work, meter=ClockMeter(watts=7.0, clock=clock), plan=SHORT)
-    with_idle = type(measurement)(measurement.name, measurement.meter, measurement.windows, idle_windows(ClockMeter(watts=7.0, clock=clock)))
+    with_idle = type(measurement)(
+        measurement.name, measurement.meter, measurement.windows, idle_windows(ClockMeter(watts=7.0, clock=clock))
+    )
     assert figures(measurement).net_joules is None
     assert abs(figures(with_idle).net_joules.value) < 0.05 * figures(with_idle).joules.value
 
@@ -173,7 +175,8 @@ def test_warm_up_gives_the_settled_time_of_a_call(clock):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("max_time_s", 0), ("max_time_s", float("inf")), ("alpha", 0.5), ("tolerance", 0), ("max_quantisation", 2)]
+    ("field", "value"),
+    [("max_time_s", 0), ("max_time_s", float("inf")), ("alpha", 0.5), ("tolerance", 0), ("max_quantisation", 2)],
 )
 def test_an_impossible_plan_is_refused(field, value):
     with pytest.raises(OptionError, match=repr(value).replace("(", r"\(")):

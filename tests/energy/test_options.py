@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
-from pytest_energy.meters import MeterSettings
 from pytest_energy.measure import Plan
+from pytest_energy.meters import MeterSettings
 from pytest_energy.options import PLAN_FIELDS, SETTINGS, Mark, Options, gate_from_marks
 from pytest_energy.plugin import options_of
 
@@ -124,9 +124,7 @@ def test_percent_is_a_hundredth(percent):
 
 
 def marks(**keywords_of) -> Gate:
-    energy, gps_up = (
-        Mark(name, (), keywords_of[name]) if name in keywords_of else None for name in ("energy", "gps_up")
-    )
+    energy, gps_up = (Mark(name, (), keywords_of[name]) if name in keywords_of else None for name in ("energy", "gps_up"))
     return gate_from_marks(energy, gps_up, Options(plan=Plan(tolerance=0.04)))
 
 

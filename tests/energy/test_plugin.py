@@ -69,7 +69,11 @@ def test_slower(energy):
     )
     result = suite.runpytest(*PATIENT)
     assert result.ret == 1
-    result.stdout.re_match_lines([r"energy gate: speedup missed: speedup 0\.\d+ \[.*\] against the threshold 1.2 \(baseline work, \d+ blocks at 99%.*clock\)"])
+    result.stdout.re_match_lines(
+        [
+            r"energy gate: speedup missed: speedup 0\.\d+ \[.*\] against the threshold 1.2 \(baseline work, \d+ blocks at 99%.*clock\)"
+        ]
+    )
     result.stdout.re_match_lines([r"energy gate: greenup missed: .* threshold 1.1 .*measured by clock"])
     no_plugin_frames(result)
 
@@ -129,7 +133,9 @@ def test_estimated_joules_do_not_gate_and_that_is_said(suite):
     arguments = ("--energy", "--energy-meter", "clock:provenance=estimated", "--energy-max-time", "0.5")
     result = suite.runpytest(*arguments)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*ESTIMATED by meter clock*", "*J estimated*joules not gated*", "NOT GATED (1x): joules are estimated*"])
+    result.stdout.fnmatch_lines(
+        ["*ESTIMATED by meter clock*", "*J estimated*joules not gated*", "NOT GATED (1x): joules are estimated*"]
+    )
     suite.runpytest(*arguments, "--energy-gate-estimates").assert_outcomes(failed=1)
 
 
@@ -292,7 +298,11 @@ def test_a_disabled_benchmark_is_said_loudly(suite):
     result = suite.runpytest(*MEASURED, "--benchmark-disable")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
-        ["NOTHING WAS MEASURED*", "NOT GATED: *::test_one: not measured*disabled", "NOT GATED: *::test_two: not measured*disabled"]
+        [
+            "NOTHING WAS MEASURED*",
+            "NOT GATED: *::test_one: not measured*disabled",
+            "NOT GATED: *::test_two: not measured*disabled",
+        ]
     )
 
 

@@ -82,7 +82,9 @@ def test_round_trip(tmp_path, made):
 
 def test_blocks_come_back_with_the_start_that_they_are_of(tmp_path):
     alike = block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10))
-    made = result(measurement(*(window(0.1, 2.0, calls=10),) * 6), compared(tuple(replace(alike, replicate=n // 2) for n in range(24))))
+    made = result(
+        measurement(*(window(0.1, 2.0, calls=10),) * 6), compared(tuple(replace(alike, replicate=n // 2) for n in range(24)))
+    )
     document = saved(made)
     VALIDATOR.validate(document)
     assert read(tmp_path, document).results == (made,)

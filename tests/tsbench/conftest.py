@@ -12,8 +12,15 @@ from tsbench import cache, datasets, download, train
 from tsbench.model import Classifier, ModelConfig
 
 TINY = ModelConfig(
-    in_channels=2, timepoints=64, n_classes=3, patch_timepoints=16,
-    stem_channels=8, d_model=16, n_layers=2, n_heads=4, ff_dim=32,
+    in_channels=2,
+    timepoints=64,
+    n_classes=3,
+    patch_timepoints=16,
+    stem_channels=8,
+    d_model=16,
+    n_layers=2,
+    n_heads=4,
+    ff_dim=32,
 )
 
 

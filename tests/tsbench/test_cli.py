@@ -43,15 +43,31 @@ def tiny_found(tiny_model, tiny_data, monkeypatch):
 def test_measure_prints_a_table_of_80_columns_and_writes_json(tiny_found, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     path = tmp_path / "measured.json"
-    arguments = ["measure", "waves", "t1", "--variant", "layerwise_magnitude", "l1_unstructured", "--batch", "1", "3",
-                 "--max-time", "0.2", "--json", str(path)]
+    arguments = [
+        "measure",
+        "waves",
+        "t1",
+        "--variant",
+        "layerwise_magnitude",
+        "l1_unstructured",
+        "--batch",
+        "1",
+        "3",
+        "--max-time",
+        "0.2",
+        "--json",
+        str(path),
+    ]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
     assert max(len(line) for line in printed.splitlines()) <= 80
     assert "layerwise_magnitude" in printed and "Greenup" in printed
     found = json.loads(path.read_text())
     assert [(row["variant"], row["batch"]) for row in found["rows"]] == [
-        ("layerwise_magnitude", 1), ("l1_unstructured", 1), ("layerwise_magnitude", 3), ("l1_unstructured", 3)
+        ("layerwise_magnitude", 1),
+        ("l1_unstructured", 1),
+        ("layerwise_magnitude", 3),
+        ("l1_unstructured", 3),
     ]
     for row in found["rows"]:
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
@@ -133,8 +149,15 @@ def test_training_says_what_it_cost(capsys, monkeypatch):
 def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
     """A real kill of a real process; `test_train` has the finer cases."""
     command = [
-        sys.executable, "-m", "tsbench", "train", "synthetic:classes=2,timepoints=64,cases=16", "student",
-        "--epochs", "30", "--output",
+        sys.executable,
+        "-m",
+        "tsbench",
+        "train",
+        "synthetic:classes=2,timepoints=64,cases=16",
+        "student",
+        "--epochs",
+        "30",
+        "--output",
     ]
 
     def environment(name):
@@ -142,9 +165,7 @@ def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
 
     subprocess.run([*command, tmp_path / "whole.safetensors"], env=environment("whole"), check=True, capture_output=True)
     output = tmp_path / "resumed.safetensors"
-    with subprocess.Popen(
-        [*command, output], env=environment("killed"), stdout=subprocess.PIPE, text=True
-    ) as running:
+    with subprocess.Popen([*command, output], env=environment("killed"), stdout=subprocess.PIPE, text=True) as running:
         lines = iter(running.stdout.readline, "")
         assert any(line.startswith("epoch 20/30") for line in lines)
         running.kill()

@@ -5,8 +5,6 @@ An engine that is not installed skips its tests with the line that installs it.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path

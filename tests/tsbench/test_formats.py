@@ -46,7 +46,8 @@ def test_ts_there_and_back(rows, bom, crlf, tmp_path_factory):
     rows=st.integers(1, 8).flatmap(
         lambda n: st.lists(
             st.tuples(st.lists(st.floats(allow_infinity=False), min_size=n, max_size=n), st.sampled_from(["1", "-1", "10"])),
-            min_size=1, max_size=5,
+            min_size=1,
+            max_size=5,
         )
     ),
     separator=st.sampled_from(["\t", ",", ", ", "   "]),

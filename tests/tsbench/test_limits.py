@@ -86,7 +86,10 @@ def test_measured_limits_survive_saving(tmp_path, tiny_model, tiny_data, capsys,
     monkeypatch.setattr(limits, "MIN_TIMED_NS", 1_000_000)
     found = limits.measure(tiny_model, tiny_data, ("l1_unstructured",), CORE, batches=(1, 4), rounds=3)
     assert [(limit.variant, limit.batch_cases) for limit in found] == [
-        ("fp32", 1), ("l1_unstructured", 1), ("fp32", 4), ("l1_unstructured", 4)
+        ("fp32", 1),
+        ("l1_unstructured", 1),
+        ("fp32", 4),
+        ("l1_unstructured", 4),
     ]
     assert found[2].bound_ms == pytest.approx(4 * found[0].bound_ms)
     assert all(limit.cpu_ms > 0 and limit.times_bound == limit.cpu_ms / limit.bound_ms for limit in found)

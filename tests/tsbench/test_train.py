@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from tests.tsbench.conftest import TINY
 from torch import nn
 
+from tests.tsbench.conftest import TINY
 from tsbench import cache, checkpoints, resume, train
 from tsbench.errors import CheckpointError
 from tsbench.evaluate import accuracy, agreement, batched_logits
@@ -167,9 +166,7 @@ def test_the_distillation_loss_is_0_for_the_teachers_own_answer(tiny_model, tiny
     with torch.no_grad():
         logits = tiny_model(x)
         assert train.distillation_loss(logits, tiny_model, x).abs() < 1e-6
-        expected = nn.functional.kl_div(
-            torch.zeros_like(logits).log_softmax(1), (logits / 2).softmax(1), reduction="batchmean"
-        )
+        expected = nn.functional.kl_div(torch.zeros_like(logits).log_softmax(1), (logits / 2).softmax(1), reduction="batchmean")
         torch.testing.assert_close(train.distillation_loss(logits * 0, tiny_model, x), expected * 4)
 
 

@@ -30,7 +30,9 @@ def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
     return cached("fp32", lambda path: _export(model, data, batch_cases, path), model, data, batch_cases)
 
 
-def cached(label: str, write: Callable[[Path], None], model: Classifier, data: Prepared, batch_cases: int, **made_by: object) -> Path:
+def cached(
+    label: str, write: Callable[[Path], None], model: Classifier, data: Prepared, batch_cases: int, **made_by: object
+) -> Path:
     """The file that `write(path)` writes of the model; from the cache if it is there.
 
     `made_by` is what it depends on besides model, data and batch size, as JSON values.
@@ -42,8 +44,12 @@ def cached(label: str, write: Callable[[Path], None], model: Classifier, data: P
     from tsbench.train import cache_key, weights_sha256
 
     key = cache_key(
-        data, weights=weights_sha256(model), batch_cases=batch_cases, build=BUILD_VERSION,
-        libraries=[version(name) for name in NEEDS], **made_by,
+        data,
+        weights=weights_sha256(model),
+        batch_cases=batch_cases,
+        build=BUILD_VERSION,
+        libraries=[version(name) for name in NEEDS],
+        **made_by,
     )
     path = cache.folder() / "onnx" / f"{data.name}-{label}-{key}.onnx"
     if not path.is_file():
@@ -99,8 +105,14 @@ def _export(model: Classifier, data: Prepared, batch_cases: int, path: Path) -> 
         # Bare Linears: half of the time, and no faster nor slower than the stock layers' graph
         # (3.6x and 3.5x at batch 1, 1.2x both at batch 32).
         torch.onnx.export(
-            to_plain(model).eval(), (example(data, batch_cases),), path, dynamo=True, verbose=False,
-            input_names=[INPUT], output_names=[OUTPUT], external_data=False,
+            to_plain(model).eval(),
+            (example(data, batch_cases),),
+            path,
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            external_data=False,
         )
     # The exporter notes the shapes of weights, too. quantize_dynamic of ONNX Runtime 1.23, the newest for
     # Python 3.10, turns weights round and then trips over the old shape.

@@ -71,12 +71,19 @@ def request(model: openvino.Model, precision: str) -> Classify:
     """The model on the CPU, in `f32` or `bf16` where it is not quantized."""
     import torch
 
-    compiled = _library().Core().compile_model(
-        model, "CPU",
-        {
-            "INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
-        },
+    compiled = (
+        _library()
+        .Core()
+        .compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_NUM_THREADS": THREADS,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": precision,
+            },
+        )
     )
     made = compiled.create_infer_request()
 

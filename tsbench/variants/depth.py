@@ -72,9 +72,7 @@ def training_loss(model: Classifier, data: Prepared) -> float:
     return F.cross_entropy(logits, torch.from_numpy(data.train_y)).item()
 
 
-def make(
-    model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True
-) -> Classifier:
+def make(model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True) -> Classifier:
     """The model without that share of its layers, fine-tuned on the training split unless told not to."""
     cut = prune(model, data, removed)
     return fine_tuned(cut, data, "depth") if tuned else cut

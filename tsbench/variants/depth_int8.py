@@ -1,5 +1,4 @@
-"""Half of the layers removed, then int8.
-"""
+"""Half of the layers removed, then int8."""
 
 from __future__ import annotations
 
@@ -20,6 +19,10 @@ def make(model: Classifier, data: Prepared, batch_cases: int, **settings: float 
 
 
 VARIANT = Variant(
-    "depth_int8", "depth, then int8_static",
-    int8_static.VARIANT.needs, partial(int8_static.check, "depth_int8"), make, depth.VARIANT.settings,
+    "depth_int8",
+    "depth, then int8_static",
+    int8_static.VARIANT.needs,
+    partial(int8_static.check, "depth_int8"),
+    make,
+    depth.VARIANT.settings,
 )

@@ -29,6 +29,10 @@ def make(
 
 
 VARIANT = Variant(
-    "global_magnitude", f"{masks.SPARSITY:.0%} of the encoder's weights, over all layers, set to zero, same dense kernels",
-    ("torch",), needs_nothing, make, masks.SETTINGS,
+    "global_magnitude",
+    f"{masks.SPARSITY:.0%} of the encoder's weights, over all layers, set to zero, same dense kernels",
+    ("torch",),
+    needs_nothing,
+    make,
+    masks.SETTINGS,
 )

@@ -28,9 +28,7 @@ LEARNING_RATE = 1e-4  # a fortieth of training's
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The fine-tuned, quantized model, compiled for exactly this batch size; from the cache if it is there."""
-    return int8_static.compiled(
-        "int8_qat", lambda: quantize(model, data), model, data, batch_cases, recipe=asdict(recipe())
-    )
+    return int8_static.compiled("int8_qat", lambda: quantize(model, data), model, data, batch_cases, recipe=asdict(recipe()))
 
 
 def recipe() -> Recipe:
@@ -108,6 +106,9 @@ def fold_batch_norms(model: Classifier) -> Classifier:
 
 
 VARIANT = Variant(
-    "int8_qat", "static int8 after a few epochs of training under its rounding, compiled by inductor",
-    int8_static.VARIANT.needs, partial(int8_static.check, "int8_qat"), make,
+    "int8_qat",
+    "static int8 after a few epochs of training under its rounding, compiled by inductor",
+    int8_static.VARIANT.needs,
+    partial(int8_static.check, "int8_qat"),
+    make,
 )

@@ -42,9 +42,7 @@ def check(variant: str = "int8_static") -> None:
     if find_spec("torchao") is None:
         raise VariantUnavailable(variant, "torchao is not installed", "pip install 'pytest-energy[tsbench]'")
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        raise VariantUnavailable(
-            variant, f"its kernels are for x86, this is {platform.machine()}", "run it on an x86 machine"
-        )
+        raise VariantUnavailable(variant, f"its kernels are for x86, this is {platform.machine()}", "run it on an x86 machine")
     check_compiler(variant)
 
 
@@ -184,6 +182,9 @@ def known_warnings() -> Iterator[None]:
 
 
 VARIANT = Variant(
-    "int8_static", "int8 weights and activations, calibrated, compiled by inductor",
-    ("torch", "torchao", "g++"), check, make,
+    "int8_static",
+    "int8 weights and activations, calibrated, compiled by inductor",
+    ("torch", "torchao", "g++"),
+    check,
+    make,
 )

@@ -22,6 +22,10 @@ def make(model: Classifier, data: Prepared, batch_cases: int, **settings: float 
 
 
 VARIANT = Variant(
-    "l1_int8_static", "l1_unstructured, then int8_static: the paper's hybrid",
-    int8_static.VARIANT.needs, partial(int8_static.check, "l1_int8_static"), make, l1_unstructured.VARIANT.settings,
+    "l1_int8_static",
+    "l1_unstructured, then int8_static: the paper's hybrid",
+    int8_static.VARIANT.needs,
+    partial(int8_static.check, "l1_int8_static"),
+    make,
+    l1_unstructured.VARIANT.settings,
 )

@@ -32,10 +32,7 @@ def prune(model: Classifier, removed_share: float) -> Classifier:
 
     slim = to_plain(model)
     slim.encoder = nn.Sequential(
-        *(
-            _cut(layer, *(_keep(scores, removed_share) for scores in importances(layer)))
-            for layer in slim.encoder
-        )
+        *(_cut(layer, *(_keep(scores, removed_share) for scores in importances(layer))) for layer in slim.encoder)
     )
     return slim.eval()
 
@@ -73,9 +70,7 @@ def masked(model: Classifier, removed_share: float) -> Classifier:
     return plain.eval()
 
 
-def make(
-    model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True
-) -> Classifier:
+def make(model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True) -> Classifier:
     """The model without that share of heads and channels, fine-tuned on the training split unless told not to."""
     slim = prune(model, removed)
     return fine_tuned(slim, data, "l1_structured") if tuned else slim
@@ -116,5 +111,8 @@ def _fill(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
 VARIANT = Variant(
     "l1_structured",
     f"{REMOVED_SHARE:.0%} of heads and feed-forward channels cut out, then fine-tuned",
-    ("torch",), needs_nothing, make, SETTINGS,
+    ("torch",),
+    needs_nothing,
+    make,
+    SETTINGS,
 )

@@ -1,5 +1,4 @@
-"""Half of the heads and feed-forward channels cut out, then int8: fewer products, and cheaper ones.
-"""
+"""Half of the heads and feed-forward channels cut out, then int8: fewer products, and cheaper ones."""
 
 from __future__ import annotations
 
@@ -20,6 +19,10 @@ def make(model: Classifier, data: Prepared, batch_cases: int, **settings: float 
 
 
 VARIANT = Variant(
-    "l1_structured_int8", "l1_structured, then int8_static",
-    int8_static.VARIANT.needs, partial(int8_static.check, "l1_structured_int8"), make, l1_structured.VARIANT.settings,
+    "l1_structured_int8",
+    "l1_structured, then int8_static",
+    int8_static.VARIANT.needs,
+    partial(int8_static.check, "l1_structured_int8"),
+    make,
+    l1_structured.VARIANT.settings,
 )

@@ -29,6 +29,10 @@ def make(
 
 
 VARIANT = Variant(
-    "l1_unstructured", f"{masks.SPARSITY:.0%} of each weight matrix set to zero, same dense kernels",
-    ("torch",), needs_nothing, make, masks.SETTINGS,
+    "l1_unstructured",
+    f"{masks.SPARSITY:.0%} of each weight matrix set to zero, same dense kernels",
+    ("torch",),
+    needs_nothing,
+    make,
+    masks.SETTINGS,
 )

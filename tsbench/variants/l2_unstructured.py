@@ -32,6 +32,10 @@ def make(
 
 
 VARIANT = Variant(
-    "l2_unstructured", f"{masks.SPARSITY:.0%} of each weight matrix, by square, set to zero, same dense kernels",
-    ("torch",), needs_nothing, make, masks.SETTINGS,
+    "l2_unstructured",
+    f"{masks.SPARSITY:.0%} of each weight matrix, by square, set to zero, same dense kernels",
+    ("torch",),
+    needs_nothing,
+    make,
+    masks.SETTINGS,
 )

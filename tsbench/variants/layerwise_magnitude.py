@@ -29,6 +29,10 @@ def make(
 
 
 VARIANT = Variant(
-    "layerwise_magnitude", f"{masks.SPARSITY:.0%} of each encoder layer's weights set to zero, same dense kernels",
-    ("torch",), needs_nothing, make, masks.SETTINGS,
+    "layerwise_magnitude",
+    f"{masks.SPARSITY:.0%} of each encoder layer's weights set to zero, same dense kernels",
+    ("torch",),
+    needs_nothing,
+    make,
+    masks.SETTINGS,
 )

@@ -26,9 +26,7 @@ SETTINGS = {"sparsity": SPARSITY, "tuned": False}  # what each of the four takes
 SCOPES = ("matrix", "layer", "encoder")
 
 
-def prune(
-    model: Classifier, sparsity: float, scope: str, magnitude: Callable[[Tensor], Tensor] | None = None
-) -> Classifier:
+def prune(model: Classifier, sparsity: float, scope: str, magnitude: Callable[[Tensor], Tensor] | None = None) -> Classifier:
     """A copy of the model with that share of the weights in each scope set to zero.
 
     `magnitude` gives each weight's rank, by default |w|. Exactly round(sparsity * weights) of

@@ -32,7 +32,11 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
 
     fp32 = _onnx.exported(model, data, batch_cases)
     path = _onnx.cached(
-        "int8_static", lambda path: _quantize(fp32, path, data, batch_cases), model, data, batch_cases,
+        "int8_static",
+        lambda path: _quantize(fp32, path, data, batch_cases),
+        model,
+        data,
+        batch_cases,
         calibration_cases=CALIBRATION_CASES,
     )
     return _onnx.session(path)
@@ -55,9 +59,15 @@ def _quantize(fp32: Path, path: Path, data: Prepared, batch_cases: int) -> None:
 
     with _onnx.quiet():
         quantize_static(
-            fp32, path, Calibration(), quant_format=QuantFormat.QDQ, op_types_to_quantize=QUANTIZED_OPERATORS,
+            fp32,
+            path,
+            Calibration(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTIZED_OPERATORS,
             # x86's int8 dot product takes unsigned activations and signed weights.
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
             nodes_to_exclude=products_of_activations(fp32),
         )
 

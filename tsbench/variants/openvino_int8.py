@@ -32,8 +32,12 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     from tsbench.variants.int8_static import CALIBRATION_CASES
 
     key = cache_key(
-        data, weights=weights_sha256(model), batch_cases=batch_cases, build=_openvino.BUILD_VERSION,
-        calibration_cases=CALIBRATION_CASES, libraries=[version(name) for name in NEEDS],
+        data,
+        weights=weights_sha256(model),
+        batch_cases=batch_cases,
+        build=_openvino.BUILD_VERSION,
+        calibration_cases=CALIBRATION_CASES,
+        libraries=[version(name) for name in NEEDS],
     )
     path = cache.folder() / "openvino" / f"{data.name}-int8-{key}.xml"
     if not path.is_file():
@@ -49,18 +53,19 @@ def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvin
 
     import nncf
 
-    from tsbench.variants.int8_static import CALIBRATION_CASES, calibration_batches
+    from tsbench.variants.int8_static import calibration_batches
 
     nncf.set_log_level(logging.ERROR)
     convolutions = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"]
     batches = list(calibration_batches(data, batch_cases))
     with contextlib.redirect_stdout(io.StringIO()):  # three bars of progress, in the midst of somebody else's table
         return nncf.quantize(
-            model, nncf.Dataset(batches), subset_size=len(batches), model_type=nncf.ModelType.TRANSFORMER,
+            model,
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=convolutions),
         )
 
 
-VARIANT = Variant(
-    NAME, "OpenVINO, int8 weights and activations, calibrated", NEEDS, partial(require, NAME, NEEDS), make
-)
+VARIANT = Variant(NAME, "OpenVINO, int8 weights and activations, calibrated", NEEDS, partial(require, NAME, NEEDS), make)

@@ -28,4 +28,6 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     return _onnx.session(_onnx.exported(trained_model(data, compact_for(data.name)), data, batch_cases))
 
 
-VARIANT = Variant(NAME, "a compact transformer in its place, on ONNX Runtime", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make)
+VARIANT = Variant(
+    NAME, "a compact transformer in its place, on ONNX Runtime", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make
+)

@@ -1,6 +1,6 @@
 """How often ``pytest-energy bisect`` finds it: 16 commits, one of them with 8 % more work, planted at random.
 
-    python tests/energy/studies/bisect_study.py [--tries 10] [--max-time 5] [--seed 1]
+python tests/energy/studies/bisect_study.py [--tries 10] [--max-time 5] [--seed 1]
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def main() -> None:
         culprit = dice.randrange(COMMITS)
         with tempfile.TemporaryDirectory() as folder:
             rows.append(attempt(Path(folder), culprit, options.max_time_s))
-        print(f"try {number + 1}: planted in commit {culprit + 1}: {rows[-1][0]}, {rows[-1][1]} named, {rows[-1][2]:.0f} s", flush=True)
+        print(
+            f"try {number + 1}: planted in commit {culprit + 1}: {rows[-1][0]}, {rows[-1][1]} named, {rows[-1][2]:.0f} s",
+            flush=True,
+        )
     found = sum(row[0] == "found" for row in rows)
     ranges = sum(row[0] == "range" for row in rows)
     wrong = sum(row[0] == "WRONG" for row in rows)

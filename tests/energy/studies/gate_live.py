@@ -151,7 +151,9 @@ def windows_study(seconds: float) -> None:
             spent[count].append(perf_counter() - began)
     gate, known = Gate(tolerance=plan.tolerance), info(meter)
     meter.close()
-    print("calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), seconds to verdict (half, 9 in 10), inconclusive")
+    print(
+        "calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), seconds to verdict (half, 9 in 10), inconclusive"
+    )
     for count, made in blocks.items():
         lengths = spent[count]
         truth = math.log(REPEATS / MORE_REPEATS)
@@ -175,7 +177,9 @@ def windows_study(seconds: float) -> None:
 def main() -> None:
     argument = sys.argv[1] if len(sys.argv) > 1 else str(PAIRS)
     with busy_neighbour():
-        print(f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} repeats; one busy neighbour process")
+        print(
+            f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} repeats; one busy neighbour process"
+        )
         if argument == "windows":
             windows_study(90.0)
         else:

@@ -84,7 +84,9 @@ class Machine:
         return np.exp(logs + rng.normal(0, self.noise, shape))
 
 
-def ours(machine: Machine, seconds: np.ndarray, joules_noise: np.ndarray, change: float, coin: random.Random) -> tuple[str, float]:
+def ours(
+    machine: Machine, seconds: np.ndarray, joules_noise: np.ndarray, change: float, coin: random.Random
+) -> tuple[str, float]:
     """The verdict of the package's own code on one comparison, and when it came."""
     now_s, slot = 0.0, 0
     gate = Gate(tolerance=PLAN.tolerance)
@@ -221,7 +223,9 @@ BESIDE = (Machine(ESTIMATE, 0.002, 0.03), Machine(ESTIMATE, 0.01, 0.03))
 
 
 def table_of_ours(comparisons: int) -> None:
-    print(f"Ours, tolerance {PLAN.tolerance:.0%}, alpha {PLAN.alpha:.0%}, {PLAN.max_time_s:g} s at most; {comparisons} comparisons a cell")
+    print(
+        f"Ours, tolerance {PLAN.tolerance:.0%}, alpha {PLAN.alpha:.0%}, {PLAN.max_time_s:g} s at most; {comparisons} comparisons a cell"
+    )
     print("  alarms: regressed or improved where nothing changed; at the tolerance: any verdict but inconclusive")
     print(f"  {'window':44s} {'alarms':>7s} {'(95 % below)':>12s} {'a suite':>8s} {'+5 % found':>10s} {'wrong':>6s} {'at tol.':>8s}"
           f" {'seconds to verdict, +0 %':>25s} {'+5 %':>13s}")  # fmt: skip
@@ -250,7 +254,9 @@ def table_of_ours(comparisons: int) -> None:
 
 
 def table_beside(comparisons: int) -> None:
-    print(f"\nOther rules on the same windows; {comparisons} comparisons a cell: alarms at +0 %, in a suite of {SUITE}, alarms at +3 %, +5 % found")
+    print(
+        f"\nOther rules on the same windows; {comparisons} comparisons a cell: alarms at +0 %, in a suite of {SUITE}, alarms at +3 %, +5 % found"
+    )
     rules: dict[str, Rule] = {
         "pytest-benchmark, mean:5%": mean_rule,
         "criterion, 1 % noise threshold": criterion,

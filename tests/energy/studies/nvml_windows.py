@@ -66,7 +66,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="of the windows, for a shorter run (default: 1)")
     share = parser.parse_args().share
-    print(f"counter refreshed every {UPDATE_S * 1e3:g} ms, calls of {CALL_S * 1e3:g} ms or one window's length; |error| against the truth")
+    print(
+        f"counter refreshed every {UPDATE_S * 1e3:g} ms, calls of {CALL_S * 1e3:g} ms or one window's length; |error| against the truth"
+    )
     print(f"{'':>8} {'':>8}   {'ours':^28}   {'unaligned':^28}")
     columns = f"{'zeros':>7}{'median':>8}{'worst':>10}   "
     print(f"{'window':>8} {'windows':>8}   {columns}{columns}".rstrip())

@@ -26,7 +26,12 @@ ROUNDS = 20
 PAIRS = 200
 SYSFS = Path("/sys/class/powercap")
 # None of them asks for torch, as `pip install --dry-run` shows.
-REQUIREMENTS = {"zeus": "zeus==0.16.0", "pyRAPL": "pyRAPL==0.2.3.1", "pyJoules": "pyJoules==0.5.1", "codecarbon": "codecarbon==3.3.2"}
+REQUIREMENTS = {
+    "zeus": "zeus==0.16.0",
+    "pyRAPL": "pyRAPL==0.2.3.1",
+    "pyJoules": "pyJoules==0.5.1",
+    "codecarbon": "codecarbon==3.3.2",
+}
 
 # begin() and end() of each: what its users write around their code, less the printing and saving.
 SETUPS = {
@@ -159,7 +164,9 @@ def environments(folder: Path) -> dict[str, Path]:
         if not installed.exists() or installed.read_text() != requirement:
             subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
             print(f"+ pip install {requirement}   (into {folder / name})", flush=True)
-            subprocess.run([pythons[name], "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement], check=True)
+            subprocess.run(
+                [pythons[name], "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement], check=True
+            )
             installed.write_text(requirement)
     return pythons
 

@@ -70,7 +70,9 @@ def main() -> None:
         ("the plugin, installed but off", more_s("pytest, plugin installed but off", "pytest"), START_LIMIT_S),
     )
     for what, took_s, limit_s in told:
-        print(f"{what}: {took_s * 1e3:.1f} ms more, {limit_s * 1e3:.0f} ms allowed: {'kept' if took_s <= limit_s else 'NOT KEPT'}")
+        print(
+            f"{what}: {took_s * 1e3:.1f} ms more, {limit_s * 1e3:.0f} ms allowed: {'kept' if took_s <= limit_s else 'NOT KEPT'}"
+        )
     benchmark_s = more_s("pytest", "pytest, no pytest-benchmark")
     print(f"for comparison, pytest-benchmark, installed and idle: {benchmark_s * 1e3:.1f} ms more")
 
