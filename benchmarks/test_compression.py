@@ -42,7 +42,7 @@ class Expected:
 # floor). The point is for fine-tuning and quantizing on another CPU: two cases in 200.
 # Each comment says what the shipped models reached when the threshold was set: Speedup at batch
 # 1 / 32 in CPU time of 25 interleaved blocks, one thread, AMD EPYC with AVX-512 VNNI.
-# What is not named here is measured, and gated on regressions only.
+# What is not named here, such as other people's variants, is measured, and gated on regressions only.
 EXPECTED = {
     # The A/A control, 1.01 / 0.99 and 0.99 / 1.01.
     ("PLAID", "t1", "fp32", 1): Expected(0.87),
@@ -88,6 +88,66 @@ EXPECTED = {
     ("PLAID", "t1", "student", 32): Expected(0.90, 5.5),
     ("RefrigerationDevices", "t1", "student", 1): Expected(0.50, 15),
     ("RefrigerationDevices", "t1", "student", 32): Expected(0.50, 28),
+    # The rest of the full set: thresholds are four fifths of the lower ends of its 99 % intervals, docs/paper.md.
+    # Floors of those that fine-tune as l1_structured's: of these only seed 0 has been measured.
+    ("PLAID", "t1", "int8_qat", 1): Expected(0.86, 1.15),
+    ("PLAID", "t1", "int8_qat", 32): Expected(0.86, 1.1),
+    ("RefrigerationDevices", "t1", "int8_qat", 1): Expected(0.47, 0.95),
+    ("RefrigerationDevices", "t1", "int8_qat", 32): Expected(0.47, 0.85),
+    # An honest loss: this eager bf16 adds conversions to small products, docs/limits.md.
+    ("PLAID", "t1", "bf16", 1): Expected(0.87, 0.4),
+    ("PLAID", "t1", "bf16", 32): Expected(0.87, 0.7),
+    ("RefrigerationDevices", "t1", "bf16", 1): Expected(0.47, 0.5),
+    ("RefrigerationDevices", "t1", "bf16", 32): Expected(0.47, 0.65),
+    # As l1_unstructured: the zeros are multiplied all the same, so these are controls.
+    ("PLAID", "t1", "l2_unstructured", 1): Expected(0.86, 0.75),
+    ("PLAID", "t1", "l2_unstructured", 32): Expected(0.86, 0.75),
+    ("RefrigerationDevices", "t1", "l2_unstructured", 1): Expected(0.47, 0.75),
+    ("RefrigerationDevices", "t1", "l2_unstructured", 32): Expected(0.47, 0.75),
+    ("PLAID", "t1", "global_magnitude", 1): Expected(0.86, 0.75),
+    ("PLAID", "t1", "global_magnitude", 32): Expected(0.86, 0.75),
+    ("RefrigerationDevices", "t1", "global_magnitude", 1): Expected(0.47, 0.75),
+    ("RefrigerationDevices", "t1", "global_magnitude", 32): Expected(0.47, 0.7),
+    ("PLAID", "t1", "layerwise_magnitude", 1): Expected(0.86, 0.75),
+    ("PLAID", "t1", "layerwise_magnitude", 32): Expected(0.86, 0.75),
+    ("RefrigerationDevices", "t1", "layerwise_magnitude", 1): Expected(0.47, 0.75),
+    ("RefrigerationDevices", "t1", "layerwise_magnitude", 32): Expected(0.47, 0.75),
+    ("PLAID", "t1", "depth", 1): Expected(0.86, 1.25),
+    ("PLAID", "t1", "depth", 32): Expected(0.86, 1.3),
+    ("RefrigerationDevices", "t1", "depth", 1): Expected(0.47, 1.15),
+    ("RefrigerationDevices", "t1", "depth", 32): Expected(0.47, 1.25),
+    ("PLAID", "t1", "compiled", 1): Expected(0.87, 0.95),
+    ("PLAID", "t1", "compiled", 32): Expected(0.87, 0.9),
+    ("RefrigerationDevices", "t1", "compiled", 1): Expected(0.47, 1),
+    ("RefrigerationDevices", "t1", "compiled", 32): Expected(0.47, 0.75),
+    ("PLAID", "t1", "onnx_int8_static", 1): Expected(0.87, 1.95),
+    ("PLAID", "t1", "onnx_int8_static", 32): Expected(0.87, 1.05),
+    ("RefrigerationDevices", "t1", "onnx_int8_static", 1): Expected(0.47, 1.95),
+    ("RefrigerationDevices", "t1", "onnx_int8_static", 32): Expected(0.47, 1),
+    ("PLAID", "t1", "openvino_fp32", 1): Expected(0.87, 1.45),
+    ("PLAID", "t1", "openvino_fp32", 32): Expected(0.87, 1.05),
+    ("RefrigerationDevices", "t1", "openvino_fp32", 1): Expected(0.47, 1.6),
+    ("RefrigerationDevices", "t1", "openvino_fp32", 32): Expected(0.47, 1.15),
+    ("PLAID", "t1", "openvino_bf16", 1): Expected(0.87, 1.6),
+    ("PLAID", "t1", "openvino_bf16", 32): Expected(0.87, 1.4),
+    ("RefrigerationDevices", "t1", "openvino_bf16", 1): Expected(0.47, 1.5),
+    ("RefrigerationDevices", "t1", "openvino_bf16", 32): Expected(0.47, 1.6),
+    ("PLAID", "t1", "openvino_int8", 1): Expected(0.87, 1.35),
+    ("PLAID", "t1", "openvino_int8", 32): Expected(0.87, 1.35),
+    ("RefrigerationDevices", "t1", "openvino_int8", 1): Expected(0.47, 1.05),
+    ("RefrigerationDevices", "t1", "openvino_int8", 32): Expected(0.47, 1.6),
+    ("PLAID", "t1", "l1_structured_int8", 1): Expected(0.86, 1.2),
+    ("PLAID", "t1", "l1_structured_int8", 32): Expected(0.86, 1.7),
+    ("RefrigerationDevices", "t1", "l1_structured_int8", 1): Expected(0.47, 1.4),
+    ("RefrigerationDevices", "t1", "l1_structured_int8", 32): Expected(0.47, 1.5),
+    ("PLAID", "t1", "depth_int8", 1): Expected(0.86, 2.05),
+    ("PLAID", "t1", "depth_int8", 32): Expected(0.86, 1.85),
+    ("RefrigerationDevices", "t1", "depth_int8", 1): Expected(0.47, 2),
+    ("RefrigerationDevices", "t1", "depth_int8", 32): Expected(0.47, 1.6),
+    ("PLAID", "t1", "l1_int8_static", 1): Expected(0.86, 1),
+    ("PLAID", "t1", "l1_int8_static", 32): Expected(0.86, 1.1),
+    ("RefrigerationDevices", "t1", "l1_int8_static", 1): Expected(0.47, 1),
+    ("RefrigerationDevices", "t1", "l1_int8_static", 32): Expected(0.47, 0.85),
 }
 
 
