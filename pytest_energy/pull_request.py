@@ -84,7 +84,7 @@ def _run(command: Sequence[str]) -> tuple[int, list[str]]:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf8", errors="replace"
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - for the type checker: PIPE was asked for
+        assert process.stdout is not None  # for the type checker: PIPE was asked for
         for line in process.stdout:
             print(line, end="", flush=True)
             said.append(line.strip())

@@ -109,11 +109,11 @@ def rendered(comment: Comment) -> str:
         lines += [summary, "", *TABLE_HEAD, *(line for block in rest for line in block), "", "</details>", ""]
     cut_failed, cut = len(failed) - len(first), len(others) - len(rest)
     if cut_failed or cut:
-        lines += [
+        cut_line = (
             f"**Cut: {cut_failed + cut} of {len(comment.entries)} benchmarks, {cut_failed} of them failed**, since a comment holds "
-            f"{LONGEST_COMMENT} characters; the log and the saved run have them all.",
-            "",
-        ]
+            f"{LONGEST_COMMENT} characters; the log and the saved run have them all."
+        )
+        lines += [cut_line, ""]
     return "\n".join([*lines, *tail])
 
 
