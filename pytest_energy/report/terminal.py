@@ -31,8 +31,11 @@ COLOURS = {
     "not gated": "yellow",
 }
 NARROWEST = 60
-# From here on a benchmark has a line of its own in a table; below, its figures stand in three columns beneath its name.
-WIDE = 120
+# From here on the names have a column of their own; below, they would be broken there (at 120, after 20 characters), and stand
+# above their figures.
+WIDE = 140
+# Below this the verdicts, up to "powerup inconclusive", would be broken: they go beneath the ratios.
+NARROW = 76
 # "12.3 mJ estimated", "0.0123 g CO2e estimated"; "speedup 0.49 [0.405, 0.572]", "5: faster, more power, not greener"
 PER_CALL_WIDTH, RATIOS_WIDTH = 18, 28
 
@@ -126,9 +129,13 @@ def _rows(results: Sequence[Result], look: Look) -> Iterator[RenderableType]:
         table.add_column(width=2)
         table.add_column(width=PER_CALL_WIDTH, no_wrap=True)
         table.add_column(width=RATIOS_WIDTH, no_wrap=True)
-        table.add_column()
+        if look.width >= NARROW:
+            table.add_column()
         middle = [*_ratios(result.comparison), *map(_quality, result.qualities), *_grams(seen, result, scales, look)]
-        table.add_row("", _per_call(seen, result, scales), Text("\n".join(middle)), _verdicts(result))
+        cells: list[RenderableType] = ["", _per_call(seen, result, scales), Text("\n".join(middle)), _verdicts(result)]
+        if look.width < NARROW:
+            cells[2:] = [Text("\n").join(cell for cell in cells[2:] if isinstance(cell, Text) and cell.plain)]
+        table.add_row(*cells)
         yield table
 
 

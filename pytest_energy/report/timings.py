@@ -51,7 +51,7 @@ def durations_lines(timings: Sequence[Spent], most: int, idle_s: float) -> list[
     shown = slowest[:most] if most else slowest
     lines = [f"{duration(spent.total_s):>10}  {plain(spent.name)}\n{'':12}{_phases(spent)}" for spent in shown]
     together: dict[str, float] = {}
-    for spent in timings:
+    for spent in slowest:
         for phase, seconds in spent.seconds.items():
             together[phase] = together.get(phase, 0.0) + seconds
     if idle_s:

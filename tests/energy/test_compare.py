@@ -475,6 +475,20 @@ def test_markdown_folds_what_did_not_regress(tmp_path, capsys):
     assert text.startswith(f"{MARKER}\n### Energy: nothing regressed") and text.index("<details>") < text.index("| benchmark")
 
 
+def test_carbon_is_shown_at_the_users_figure_and_never_without_one(tmp_path, capsys):
+    sides = [write_run(tmp_path / f"{joules}.json", joules=joules) for joules in (9.0, 18.0)]
+    said = "1.00 → 2.00 kg CO2e per million calls measured, at 400 g per kWh"
+    assert said in compare(capsys, *sides, "--carbon-intensity", "400")[1].out
+    assert said in html.unescape(compare(capsys, *sides, "--carbon-intensity", "400", "--markdown")[1].out)
+    document = json.loads(compare(capsys, *sides, "--carbon-intensity", "400", "--json")[1].out)
+    assert document["carbon_intensity_g_per_kwh"] == 400
+    assert document["benchmarks"][0]["changes"][0]["new_grams_per_million_calls"] == pytest.approx(2000)
+    for shape in ((), ("--markdown",)):
+        assert "CO2e" not in compare(capsys, *sides, *shape)[1].out
+    code, said = compare(capsys, *sides, "--carbon-intensity", "dirty")
+    assert code == 2 and said.err.startswith("pytest-energy: --carbon-intensity takes the grams of CO2e per kWh")
+
+
 def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):
     save_noise(Noise(0.01, 0.02, 12, "measured by the test"), MACHINE, SENSOR.name)
     assert load_noise({**MACHINE, "cores": 4}, SENSOR.name) == DEFAULT_NOISE
