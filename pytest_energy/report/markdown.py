@@ -66,7 +66,7 @@ def live_markdown(
     """
     results = sorted(results, key=lambda result: (not _failed(result), result.name))
     entries = tuple(_entry_of_result(result, grams_per_kwh) for result in results)
-    counts = Counter(verdict.verdict for result in results for verdict in result.verdicts)
+    counts: Counter[str] = Counter(verdict.verdict for result in results for verdict in result.verdicts)
     failing = " and ".join(name for name in FAILS if counts[name])
     title = f"**{failing}**" if failing else ("nothing regressed" if results else "**nothing was measured**")
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
@@ -148,7 +148,7 @@ def _entry_of_row(row: Row, comparison: RunComparison, grams_per_kwh: float | No
     for change in row.changes:
         values, ratio = (*(" ".join(cell.split()) for cell in cells(change, comparison)), "")[:2]
         carbon = carbon_of(change, comparison, grams_per_kwh)
-        verdict = change.verdict.verdict
+        verdict: str = change.verdict.verdict
         if verdict in ("regressed", "inconclusive", "not gated"):
             verdict += f": {change.verdict.reason}" + (f"; {change.advice}" if change.advice else "")
         lines.append((f"{values}; {carbon}" if carbon else values, ratio, verdict))
@@ -156,13 +156,11 @@ def _entry_of_row(row: Row, comparison: RunComparison, grams_per_kwh: float | No
 
 
 def _entry_of_result(result: Result, grams_per_kwh: float | None) -> Entry:
-    lines = []
+    lines: list[tuple[str, str, str]] = []
     shown = _values(result, grams_per_kwh)
     for verdict in result.verdicts or (Verdict("", "not gated", "nothing was asked: no marker, no comparison, no floor"),):
-        ratio = {
-            "speedup": result.comparison and result.comparison.speedup,
-            "greenup": result.comparison and result.comparison.greenup,
-        }.get(verdict.metric)
+        ratios = result.comparison and {"speedup": result.comparison.speedup, "greenup": result.comparison.greenup}
+        ratio = ratios.get(verdict.metric) if ratios else None
         said = f"{verdict.metric} {verdict.verdict}".strip()
         if verdict.verdict not in ("met", "unchanged", "improved"):
             said += f": {verdict.reason}"

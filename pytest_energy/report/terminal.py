@@ -76,8 +76,9 @@ def summary(results: Sequence[Result], meter: MeterInfo, look: Look = Look()) ->
         parts += [_wide(of_group, look)] if look.width >= WIDE else _rows(of_group, look)
         parts.append("")
     out = io.StringIO()
-    colours = "standard" if look.colour else None
-    console = Console(file=out, width=max(look.width, NARROWEST), force_terminal=look.colour, color_system=colours)
+    console = Console(
+        file=out, width=max(look.width, NARROWEST), force_terminal=look.colour, color_system="standard" if look.colour else None
+    )
     for part in parts:
         console.print(part)
     table = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
