@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test peers gate-study setup
+.PHONY: help bench bench-full test peers gate-study lint-workflows setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,11 @@ test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
 
 peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
 	@$(RUN) tests.energy.studies.peers $(ARGS)
+
+lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, offline
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[workflows]'
+	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(VENV)/bin/zizmor --offline --no-progress .github
 
 RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)

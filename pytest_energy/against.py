@@ -24,7 +24,7 @@ from typing import Any
 
 from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.errors import EnergyError, OptionError
-from pytest_energy.measure import Plan
+from pytest_energy.measure import Plan, Step
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.store import window_in
 from pytest_energy.versus import Decided, comparison_of, match_calls, take_blocks
@@ -44,6 +44,7 @@ RENAMED_LIKENESS = 0.8
 OPTIONS_WITH_VALUE = (
     "--energy-against", "--energy-against-python", "--energy-compare", "--benchmark-save", "--benchmark-json", "--benchmark-compare",
     "--benchmark-compare-fail", "--benchmark-histogram", "--junitxml", "--junit-xml", "--maxfail", "--pdbcls", "--durations",
+    "--energy-markdown",
 )  # fmt: skip
 SWITCHES = ("--benchmark-autosave", "--benchmark-only", "-x", "--exitfirst", "--pdb", "--trace", "--lf", "--ff", "--last-failed")
 OPTIONAL_VALUE = ("--energy-compare", "--benchmark-compare", "--benchmark-histogram")
@@ -218,13 +219,14 @@ class Against:
         """One test, block by block, until ``decided`` or the time is used up. Raises `ReplicateFailed`."""
         calls: dict[str, int] = {}
         numbers = count()
-        blocks = take_blocks(lambda: self._replicate(name, next(numbers), meter, calls), meter, plan, decided)
+        blocks = take_blocks(lambda: self._replicate(name, next(numbers), meter, calls, plan), meter, plan, decided)
         return comparison_of(self.label, blocks, meter, plan.alpha)
 
-    def _replicate(self, name: str, number: int, meter: MeterInfo, calls: dict[str, int]) -> list[Block]:
+    def _replicate(self, name: str, number: int, meter: MeterInfo, calls: dict[str, int], plan: Plan) -> list[Block]:
         """The blocks of one fork of each side."""
         pair = next(self._pairs)
         first = self._coin.choice(ORDERS)
+        plan.tell(Step("starts"))
         with ExitStack() as stack:
             forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in first[:2]}
             cpus = [fork.cpu for fork in forks.values()]
@@ -234,8 +236,11 @@ class Against:
                 for fork in forks.values():
                     fork.stay_on(cpus[-1])
             if not calls:
+                plan.tell(Step("calibration"))
                 needed = {letter: fork.calls_per_window() for letter, fork in forks.items()}
                 calls.update(match_calls(needed, {letter: fork.seconds_per_call for letter, fork in forks.items()}))
+
+            plan.tell(Step("blocks"))
 
             def block(order: str) -> Block:
                 return Block(order, tuple(forks[letter].window(calls[letter], meter) for letter in order), number)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pytest_energy.carbon import carbon_intensity
 from pytest_energy.compare import Rules, compare_saved
 from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.machine import fingerprint
@@ -17,8 +18,11 @@ from pytest_energy.meter_commands import add_meter_commands, split_command
 from pytest_energy.meters import AUTO, MeterSettings, survey
 from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
-from pytest_energy.report.compare_table import as_json, markdown, noise_report, terminal_table
+from pytest_energy.pull_request import add_pull_request_command
+from pytest_energy.report.compare_table import as_json, noise_report, terminal_table
 from pytest_energy.report.doctor import doctor_report
+from pytest_energy.report.escape import encodable
+from pytest_energy.report.markdown import markdown
 from pytest_energy.saved import DEFAULT_LAST
 
 EXIT_OK, EXIT_UNUSABLE = 0, 2
@@ -67,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quality-tolerance", metavar="AMOUNT", help="how much a quality may go down (default: the sampling noise of 375 cases)"
     )
     compare.add_argument("--gate-estimates", action="store_true", help="let estimated joules decide, too")
+    compare.add_argument("--carbon-intensity", metavar="G_PER_KWH", help="show grams of CO2e, too, at this many per kWh")
     compare.add_argument("--strict", action="store_true", help="exit 3 where something stayed inconclusive")
     shape = compare.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="for programs")
@@ -88,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bisect.set_defaults(run=_bisect)
     add_meter_commands(commands)
+    add_pull_request_command(commands)
     return parser
 
 
@@ -139,13 +145,15 @@ def _compare(options: argparse.Namespace) -> int:
     given = {"tolerance": options.tolerance, "alpha": options.alpha, "quality_tolerance": options.quality_tolerance}
     wanted = Options.of(True, given)
     rules = Rules(wanted.plan.tolerance, wanted.plan.alpha, options.gate_estimates, wanted.quality_tolerance)
+    grams_per_kwh = carbon_intensity(options.carbon_intensity)
     comparison = compare_saved(options.old, options.new, options.last, rules)
     if options.json:
-        print(as_json(comparison, options.strict))
+        print(as_json(comparison, options.strict, grams_per_kwh))
     elif options.markdown:
-        print(markdown(comparison))
+        print(encodable(markdown(comparison, grams_per_kwh), sys.stdout.encoding))
     else:
-        print(terminal_table(comparison, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(encodable(terminal_table(comparison, colour, grams_per_kwh), sys.stdout.encoding))
     return comparison.exit_code(options.strict)
 
 

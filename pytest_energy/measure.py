@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import repeat
 from time import perf_counter, sleep
+from typing import Literal
 
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters import Meter, info, open_meter
@@ -58,6 +59,23 @@ IDLE_UPDATES = 10
 
 
 @dataclass(frozen=True)
+class Step:
+    """Where a measurement stands. Told between windows, never within one."""
+
+    phase: Literal["warm-up", "calibration", "windows", "starts", "blocks"]
+    """``starts``: of both processes of ``--energy-against``, with their warm-up."""
+    done: int = 0
+    """Windows or blocks so far."""
+    spent_s: float = 0.0
+    """On all windows or blocks so far."""
+    allowed_s: float = 0.0
+
+
+def tell_nobody(step: Step) -> None:
+    """For a measurement that nobody watches."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """How much to measure, and how finely."""
 
@@ -71,6 +89,8 @@ class Plan:
     """What counts as unchanged: a ratio within 1/(1 + tolerance) and 1 + tolerance."""
     synchronize: Call | None = None
     """Called before each reading: waits for work that was only queued, as on a GPU."""
+    tell: Callable[[Step], None] = tell_nobody
+    """Called where a phase begins, and between windows."""
 
     def __post_init__(self):
         if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
@@ -96,7 +116,9 @@ def measure(function: Callable, *args: object, meter: Meter | None = None, plan:
             return measure(function, *args, meter=opened, plan=plan, name=name)
     call = partial(function, *args) if args else function
     budget_s = plan.max_time_s * MEASURE_SHARE
+    plan.tell(Step("warm-up"))
     seconds_per_call = warm_up(call, budget_s * WARM_UP_SHARE)
+    plan.tell(Step("calibration"))
     calls = calibrate(meter, call, seconds_per_call, plan)
     windows = take_windows(meter, call, calls, budget_s, plan)
     return Measurement(name or name_of(function), info(meter), windows, (), tuple(find_warnings(meter, windows, plan)))
@@ -108,13 +130,17 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     Windows cannot be made longer here, so a coarse counter ends in a warning.
     """
     windows: list[Window] = []
-    next(calls)()  # the warm-up
+    plan.tell(Step("warm-up"))
+    next(calls)()
+    budget_s = plan.max_time_s * MEASURE_SHARE
+    plan.tell(Step("windows", allowed_s=budget_s))
     began = perf_counter()
     for call in calls:
         with _collector_off():
             windows.append(plain_window(meter, call, 1, plan.synchronize))
         spent_s = perf_counter() - began
-        if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, plan.max_time_s * MEASURE_SHARE):
+        plan.tell(Step("windows", len(windows), spent_s, budget_s))
+        if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             break
     calls.close()
     return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan)))
@@ -166,10 +192,12 @@ def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan, sho
 def take_windows(meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan) -> tuple[Window, ...]:
     """Windows of ``calls`` calls each until the budget is used up, 6 to 50 of them (fewer where they take hours)."""
     windows: list[Window] = []
+    plan.tell(Step("windows", allowed_s=budget_s))
     began = perf_counter()
     while True:
         windows.append(take_window(meter, call, calls, plan))
         spent_s = perf_counter() - began
+        plan.tell(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             return tuple(windows)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from pytest_energy.carbon import carbon_intensity
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.measure import Plan
@@ -31,6 +32,9 @@ class Options:
     strict: bool = False
     quality_tolerance: float | None = None
     """None: the sampling noise of a small test set, see compare.py."""
+    durations: int | None = None
+    """Of how many tests to show where the time went; 0: of all; None: of none."""
+    grams_per_kwh: float | None = None
 
     @classmethod
     def of(cls, enabled: bool, given: Mapping[str, Any]) -> Options:
@@ -55,7 +59,17 @@ class Options:
             bool(given.get("gate_estimates")),
             bool(given.get("strict")),
             _quality_tolerance(given.get("quality_tolerance")),
+            _durations(given.get("durations")),
+            carbon_intensity(given.get("carbon_intensity"), "--energy-carbon-intensity"),
         )
+
+
+def _durations(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.strip().isdecimal():
+        raise OptionError(f"--energy-durations takes a number of tests, or 0 for all, not {text!r}")
+    return int(text)
 
 
 def _quality_tolerance(text: str | None) -> float | None:

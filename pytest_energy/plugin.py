@@ -56,6 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="The interpreter of REV's tests, where they need another environment (default: this one).",
     )
+    group.addoption("--energy-markdown", metavar="FILE", default=None, help="Write a pull request's comment about this run.")
     for setting in SETTINGS:
         if setting.metavar is None:
             group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
@@ -83,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SESSION] = open_session(config, options_of(config))
     elif config.getoption("--energy-against"):
         raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
+    elif config.getoption("--energy-markdown"):
+        raise pytest.UsageError("--energy-markdown needs --energy: without it nothing is measured that could be told")
 
 
 def given_settings(config: pytest.Config) -> dict[str, Any]:
@@ -186,6 +189,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the workers of ``--energy-against``: now it is known that there is something to measure."""
     config = session.config
+    if SESSION in config.stash and config.get_verbosity() > 0 and not config.option.collectonly:
+        from pytest_energy.progress import Progress
+
+        measuring = [item for item in session.items if {"energy", "benchmark"} & set(getattr(item, "fixturenames", ()))]
+        ours = config.stash[SESSION]
+        ours.progress = Progress(config, len(measuring), ours.plan.max_time_s)
+        config.pluginmanager.register(ours.progress, "energy-progress")
     revision = config.getoption("--energy-against")
     if revision is None or SESSION not in config.stash or config.option.collectonly or not session.items:
         return
@@ -254,6 +264,9 @@ def pytest_runtest_call(item: pytest.Item):
         result = recorder.result() if recorder is not None else None
         if result is not None:
             item.config.stash[SESSION].results.append(result)
+            from pytest_energy.report.junit import properties
+
+            item.user_properties += properties(result)
             save_with_benchmarks(item, result)
     problems = complaints(item, result) if result is not None else unmet_floors(item) + unasked(item)
     if problems:
@@ -322,7 +335,35 @@ def pytest_sessionfinish(session: pytest.Session):
     if ours is not None:
         ours.finish()
         compare_with_baseline(session, ours)
+        leave_comment(session, ours)
     return (yield)
+
+
+def leave_comment(session: pytest.Session, ours: Session) -> None:
+    """``--energy-markdown``: about the other commit or, where there is none, the saved run."""
+    path = session.config.getoption("--energy-markdown")
+    if path is None:
+        return
+    from pytest_energy.report.markdown import live_markdown, markdown
+    from pytest_energy.report.terminal import against_lines
+
+    compared = session.config.stash.get(COMPARED, None)
+    grams = ours.options.grams_per_kwh
+    if ours.against is None and compared is not None and not isinstance(compared, str):
+        text = markdown(compared, grams)
+    else:
+        notes = [compared] if isinstance(compared, str) else []
+        notes += [f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled" for name in ours.not_measured]
+        notes += against_lines(ours.against) if ours.against is not None else []
+        text = live_markdown(ours.results, ours.meter_info, notes, session.testsfailed, grams)
+    try:
+        with open(path, "w", encoding="utf8", errors="backslashreplace") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"ERROR: --energy-markdown {path}: cannot be written: {error.strerror}; name another file")
 
 
 def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
@@ -349,29 +390,43 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is None:
         return
-    from pytest_energy.report.terminal import against_lines, summary
+    from pytest_energy.report.terminal import Look, against_lines, summary
 
     terminalreporter.section("energy", sep="-")
-    terminalreporter.write_line(
-        summary(session.results, session.meter_info, terminalreporter._tw.fullwidth, terminalreporter._tw.hasmarkup)
-    )
+    writer = terminalreporter._tw
+    look = Look(writer.fullwidth, writer.hasmarkup, config.get_verbosity() < 0, session.options.grams_per_kwh)
+    write_text(terminalreporter, summary(session.results, session.meter_info, look))
     for name in session.not_measured:
-        terminalreporter.write_line(f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled")
+        write_text(terminalreporter, f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled")
     if session.against is not None:
-        terminalreporter.write_line("\n".join(against_lines(session.against)))
+        write_text(terminalreporter, "\n".join(against_lines(session.against)))
     hide_own_rows(config, session)
     show_compared(terminalreporter, config)
+    if session.options.durations is not None:
+        from pytest_energy.report.timings import durations_lines
+
+        terminalreporter.section("energy durations", sep="-")
+        idle_s = sum(window.seconds for window in session.idle)
+        write_text(terminalreporter, "\n".join(durations_lines(session.timings, session.options.durations, idle_s)))
+
+
+def write_text(terminalreporter, text: str) -> None:
+    """As far as the terminal has its characters, and line by line: pytest escapes what it cannot encode as a whole."""
+    from pytest_energy.report.escape import encodable
+
+    terminalreporter.write_line(encodable(text, getattr(terminalreporter._tw._file, "encoding", None)))
 
 
 def show_compared(terminalreporter, config: pytest.Config) -> None:
     compared = config.stash.get(COMPARED, None)
     if compared is None:
         return
-    from pytest_energy.report.compare_table import plain, terminal_table
+    from pytest_energy.report.compare_table import terminal_table
+    from pytest_energy.report.escape import plain
 
     terminalreporter.section("energy against saved runs", sep="-")
-    colour = terminalreporter._tw.hasmarkup
-    terminalreporter.write_line(plain(compared) if isinstance(compared, str) else terminal_table(compared, colour))
+    colour, grams = terminalreporter._tw.hasmarkup, options_of(config).grams_per_kwh
+    write_text(terminalreporter, plain(compared) if isinstance(compared, str) else terminal_table(compared, colour, grams))
 
 
 def hide_own_rows(config: pytest.Config, session: Session) -> None:

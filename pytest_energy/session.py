@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
@@ -12,7 +14,11 @@ from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, me
 from pytest_energy.meters import Meter, info
 from pytest_energy.options import Options
 from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
+from pytest_energy.timings import Spent, Stopwatch
 from pytest_energy.versus import versus
+
+if TYPE_CHECKING:
+    from pytest_energy.progress import Progress
 
 
 class Session:
@@ -28,6 +34,9 @@ class Session:
         """Tests that asked pytest-benchmark for a measurement while it was switched off."""
         self.against: Against | None = None
         """The other commit, where ``--energy-against`` names one."""
+        self.timings: list[Spent] = []
+        self.progress: Progress | None = None
+        """Who shows how far it is, with ``-v``."""
 
     @property
     def meter_info(self) -> MeterInfo:
@@ -37,6 +46,18 @@ class Session:
         """Take idle windows before the first measurement."""
         if not self.idle:
             self.idle = idle_windows(self.meter)
+
+    @contextmanager
+    def watched(self, name: str, plan: Plan) -> Iterator[Plan]:
+        """The plan, with its steps timed and shown."""
+        progress = self.progress
+        stopwatch = Stopwatch(name, lambda step: progress.step(name, step) if progress is not None else None)
+        try:
+            yield replace(plan, tell=stopwatch)
+        finally:
+            self.timings.append(stopwatch.stop())
+            if progress is not None:
+                progress.ended(self.timings[-1])
 
     def finish(self) -> None:
         """Take idle windows after the last measurement, give them all to the results, and let go of the meter."""
@@ -67,24 +88,27 @@ class Recorder:
     def measure(self, call: Callable[[], object]) -> None:
         self._only_once()
         self.session.ensure_idle()
-        self.measurement = measure(call, meter=self.session.meter, plan=self._plan, name=self.name)
+        with self.session.watched(self.name, self._plan) as plan:
+            self.measurement = measure(call, meter=self.session.meter, plan=plan, name=self.name)
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
         self._only_once()
         self.session.ensure_idle()
-        self.measurement = measure_prepared(calls, meter=self.session.meter, plan=self._plan, name=self.name)
+        with self.session.watched(self.name, self._plan) as plan:
+            self.measurement = measure_prepared(calls, meter=self.session.meter, plan=plan, name=self.name)
 
     def versus(self, baseline: Callable, candidate: Callable) -> Comparison:
         self._only_once()
         self.session.ensure_idle()
         meter = self.session.meter_info
-        self.comparison = versus(
-            baseline,
-            candidate,
-            meter=self.session.meter,
-            plan=self._plan,
-            decided=lambda ratios: self.gate.decided(ratios, meter),
-        )
+        with self.session.watched(self.name, self._plan) as plan:
+            self.comparison = versus(
+                baseline,
+                candidate,
+                meter=self.session.meter,
+                plan=plan,
+                decided=lambda ratios: self.gate.decided(ratios, meter),
+            )
         self.measurement = self._of_candidate(self.comparison)
         return self.comparison
 
@@ -157,7 +181,8 @@ class AgainstRecorder(Recorder):
         self.session.ensure_idle()
         meter = self.session.meter_info
         try:
-            self.comparison = self._against.compare(self.name, meter, self._plan, lambda ratios: self.gate.decided(ratios, meter))
+            with self.session.watched(self.name, self._plan) as plan:
+                self.comparison = self._against.compare(self.name, meter, plan, lambda ratios: self.gate.decided(ratios, meter))
         except ReplicateFailed as error:
             self._cannot(str(error))
             return False

@@ -39,5 +39,7 @@ SETTINGS = (
     Setting(
         "quality_tolerance", "How much a quality may go down against a saved run (default: the noise of 375 cases).", "SHARE"
     ),
+    Setting("durations", "Show what the measuring time of the N slowest tests went to (0: of all).", "N"),
+    Setting("carbon_intensity", "Show grams of CO2e, too, at this many grams per kWh.", "G_PER_KWH"),
     Setting("strict", "Fail on inconclusive verdicts, too."),
 )

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
-from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, calibrate, name_of, take_window, warm_up
+from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, Step, calibrate, name_of, take_window, warm_up
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.stats import blocks_needed
@@ -165,10 +165,13 @@ def take_blocks(
     At least so many replicates are taken that the intervals can be finite, up to four times the time allowed.
     """
     question = _Question(meter, plan, decided)
+    plan.tell(Step("blocks", allowed_s=plan.max_time_s))
     began = clock()
     while True:
         question.add(take())
-        if question.settled() or _time_is_up(clock() - began, plan.max_time_s, question):
+        spent_s = clock() - began
+        plan.tell(Step("blocks", len(question.blocks), spent_s, plan.max_time_s))
+        if question.settled() or _time_is_up(spent_s, plan.max_time_s, question):
             return tuple(question.blocks)
 
 
@@ -217,8 +220,10 @@ def _takers(meter: Meter, sides: Mapping[Side, Call], plan: Plan) -> dict[Side, 
     """What takes a window of each side, warmed up and calibrated. The baseline comes first."""
     error = WINDOW_ERROR * min(plan.max_quantisation, plan.tolerance * COUNTER_SHARE)
     finer = replace(plan, max_quantisation=error)
+    plan.tell(Step("warm-up"))
     warm_s = {side: warm_up(call, plan.max_time_s * WARM_UP_SHARE / 2) for side, call in sides.items()}
     seconds = {side: _fastest_s(call, warm_s[side]) for side, call in sides.items()}
+    plan.tell(Step("calibration"))
     calls = match_calls(
         {side: calibrate(meter, call, seconds[side], finer, SHORTEST_WINDOW_S) for side, call in sides.items()}, seconds
     )

@@ -1,22 +1,19 @@
-"""A comparison of saved runs as text: for the terminal, as Markdown, as JSON. Values in, text out.
-
-Names come from files that anybody may have written, so none of them is let through as markup, as a
-terminal's escape sequence, or as a mention.
-"""
+"""A comparison of saved runs as text: for the terminal, and as JSON. Values in, text out. As Markdown: markdown.py."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_energy.compare import SEVERITY, SUITE_ALPHA, Change, Row, Rules, RunComparison
+from pytest_energy.carbon import grams_per_million_calls
+from pytest_energy.compare import SEVERITY, SUITE_ALPHA, Change, Rules, RunComparison
 from pytest_energy.noise import Noise
 from pytest_energy.reading import Interval
+from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
 from pytest_energy.saved import SavedRun
 from pytest_energy.unpaired import rank_can_tell
@@ -25,32 +22,23 @@ ANSI_RED, ANSI_YELLOW, ANSI_GREEN = "\x1b[1;31m", "\x1b[33m", "\x1b[32m"
 ANSI = dict(zip(SEVERITY, (ANSI_RED, ANSI_YELLOW, ANSI_YELLOW, ANSI_GREEN, ANSI_GREEN), strict=True))
 ANSI_OFF = "\x1b[0m"
 COMPARE_SCHEMA = 1
-# Within a line none of these starts anything: no emphasis, link, code, cell, tag, mention, reference or emoji.
-MARKDOWN_HARMLESS = " .,;%()=+-/"
 
 
-def plain(text: str) -> str:
-    """With whatever is not printable written out: no line breaks, no escape sequences."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def terminal_table(comparison: RunComparison, colour: bool = False, grams_per_kwh: float | None = None) -> str:
+    """Each benchmark with what changed, the gravest last above the closing lines, where a terminal shows it.
 
-
-def in_markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text: what could be markup becomes character references."""
-    escaped = "".join(char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};" for char in plain(text))
-    return re.sub("(?i)(?<=www)[.]", "&#46;", escaped)  # GitHub makes a link of www.anything
-
-
-def terminal_table(comparison: RunComparison, colour: bool = False) -> str:
-    """Each benchmark with what changed, the gravest last above the closing lines, where a terminal shows it."""
+    With ``grams_per_kwh`` also the grams of CO2e that the joules make.
+    """
     lines = []
     for row in reversed(comparison.rows):
         lines.append(plain(row.name))
         for change in row.changes:
             verdict = change.verdict.verdict
             shown = f"{ANSI[verdict]}{verdict}{ANSI_OFF}" if colour else verdict
-            lines.append("  " + "  ".join([*_cells(change, comparison), shown]).rstrip())
+            lines.append("  " + "  ".join([*cells(change, comparison), shown]).rstrip())
+            carbon = carbon_of(change, comparison, grams_per_kwh)
+            if carbon:
+                lines.append(f"    {carbon}")
             if change.metric == "benchmark" or (verdict in ("regressed", "inconclusive") and not _has_floor(change, comparison)):
                 lines.append(f"    {plain(change.verdict.reason)}")
             if change.advice:
@@ -64,7 +52,7 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
     yield f"OLD: {_runs(comparison.old)}"
     yield f"NEW: {_runs(comparison.new)}"
     yield (
-        f"greenup and speedup are OLD / NEW; joules are {_provenance(comparison)} by {meter.name}; "
+        f"greenup and speedup are OLD / NEW; joules are {provenance_of(comparison)} by {meter.name}; "
         f"tolerance {rules.tolerance:.1%}; {comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} "
         f"of unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
     )
@@ -79,24 +67,10 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
     reasons = Counter(c.verdict.reason for row in comparison.rows for c in row.changes if c.verdict.verdict == "not gated")
     for reason, count in reasons.items():
         yield f"NOT GATED ({count}x): {reason}"
-    yield f"{len(comparison.rows)} benchmarks; {_counts(comparison)}"
+    yield f"{len(comparison.rows)} benchmarks; {counts_of(comparison)}"
 
 
-def markdown(comparison: RunComparison) -> str:
-    """For a pull request: what regressed first, the rest folded."""
-    regressed = [row for row in comparison.rows if SEVERITY[row.severity] == "regressed"]
-    others = [row for row in comparison.rows if SEVERITY[row.severity] != "regressed"]
-    lines = ["### Energy: " + ("**regressed**" if regressed else "nothing regressed"), "", _counts(comparison), ""]
-    if regressed:
-        lines += [*_markdown_table(regressed, comparison), ""]
-    if others:
-        lines += [f"<details><summary>{len(others)} other benchmarks</summary>", ""]
-        lines += [*_markdown_table(others, comparison), "", "</details>", ""]
-    lines += [f"- {in_markdown(line)}" for line in closing_lines(comparison)]
-    return "\n".join(lines)
-
-
-def as_json(comparison: RunComparison, strict: bool) -> str:
+def as_json(comparison: RunComparison, strict: bool, grams_per_kwh: float | None = None) -> str:
     """For programs. null: not known."""
     document = {
         "schema": COMPARE_SCHEMA,
@@ -106,13 +80,17 @@ def as_json(comparison: RunComparison, strict: bool) -> str:
         "meter": {"name": comparison.new[0].meter.name, "provenance": comparison.new[0].meter.provenance},
         "rules": asdict(comparison.rules),
         "suite_alpha": SUITE_ALPHA,
+        "carbon_intensity_g_per_kwh": grams_per_kwh,
         "noise": {
             **asdict(comparison.noise),
             "floor": {quantity: comparison.noise.floor(quantity, comparison.rules.alpha) for quantity in ("joules", "seconds")},
         },
         "old": [_run_out(run) for run in comparison.old],
         "new": [_run_out(run) for run in comparison.new],
-        "benchmarks": [{"name": row.name, "changes": [_change_out(change) for change in row.changes]} for row in comparison.rows],
+        "benchmarks": [
+            {"name": row.name, "changes": [_change_out(change, grams_per_kwh) for change in row.changes]}
+            for row in comparison.rows
+        ],
     }
     return json.dumps(document, indent=2, allow_nan=False)
 
@@ -128,7 +106,18 @@ def noise_report(noise: Noise, meter_name: str, path: str) -> str:
     )
 
 
-def _cells(change: Change, comparison: RunComparison) -> list[str]:
+def carbon_of(change: Change, comparison: RunComparison, grams_per_kwh: float | None) -> str:
+    """What became of the grams of CO2e; "" where nobody asked, and for what is not joules."""
+    if grams_per_kwh is None or change.unit != "J" or change.old is None or change.new is None:
+        return ""
+    grams = [grams_per_million_calls(joules, grams_per_kwh) for joules in (change.old, change.new)]
+    factor, unit = scale_for(grams, "g")
+    old, new = (digits(value * factor) for value in grams)
+    return f"{old} → {new} {unit} CO2e per million calls {provenance_of(comparison)}, at {grams_per_kwh:g} g per kWh"
+
+
+def cells(change: Change, comparison: RunComparison) -> list[str]:
+    """The values and the ratio of one change, as text."""
     if change.metric == "benchmark":
         return ["benchmark"]
     quantity = {"J": "joules", "s": "seconds"}.get(change.unit)
@@ -137,7 +126,7 @@ def _cells(change: Change, comparison: RunComparison) -> list[str]:
     known = [value for value in (change.old, change.new) if value is not None]
     factor, unit = scale_for(known, change.unit)
     old, new = ("?" if value is None else digits(value * factor) for value in (change.old, change.new))
-    label = f" {_provenance(comparison)}" if quantity == "joules" else ""
+    label = f" {provenance_of(comparison)}" if quantity == "joules" else ""
     ratio = "" if change.ratio is None else f"{change.metric} {_ratio(change.ratio)}"
     return [f"{quantity:7s} {old} → {new} {unit}{label}".ljust(38), ratio.ljust(28)]
 
@@ -151,7 +140,8 @@ def _has_floor(change: Change, comparison: RunComparison) -> bool:
     )
 
 
-def _provenance(comparison: RunComparison) -> str:
+def provenance_of(comparison: RunComparison) -> str:
+    """Measured or, loudly, estimated."""
     provenance = comparison.new[0].meter.provenance
     return provenance if provenance == "measured" else provenance.upper()
 
@@ -170,32 +160,26 @@ def _runs(runs: Sequence[SavedRun]) -> str:
     return paths + (f" (commit {commits})" if commits else "")
 
 
-def _counts(comparison: RunComparison) -> str:
+def counts_of(comparison: RunComparison) -> str:
+    """How many there are of each verdict."""
     counts = comparison.counts
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
-
-
-def _markdown_table(rows: Sequence[Row], comparison: RunComparison) -> list[str]:
-    lines = ["| benchmark | change | ratio | verdict |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        for change in row.changes:
-            cells = (*(" ".join(cell.split()) for cell in _cells(change, comparison)), "")[:2]
-            verdict = change.verdict.verdict
-            if verdict in ("regressed", "inconclusive", "not gated"):
-                verdict += f": {change.verdict.reason}" + (f"; {change.advice}" if change.advice else "")
-            lines.append(
-                "| " + " | ".join([f"<code>{in_markdown(row.name)}</code>", *map(in_markdown, (*cells, verdict))]) + " |"
-            )
-    return lines
 
 
 def _run_out(run: SavedRun) -> dict[str, Any]:
     return {"path": run.path, "commit": run.commit, "at": run.at}
 
 
-def _change_out(change: Change) -> dict[str, Any]:
+def _change_out(change: Change, grams_per_kwh: float | None) -> dict[str, Any]:
     ratio = change.ratio
+    carbon = {}
+    if grams_per_kwh is not None and change.unit == "J":
+        carbon = {
+            f"{side}_grams_per_million_calls": None if joules is None else grams_per_million_calls(joules, grams_per_kwh)
+            for side, joules in (("old", change.old), ("new", change.new))
+        }
     return {
+        **carbon,
         "metric": change.metric,
         "verdict": change.verdict.verdict,
         "reason": change.verdict.reason,

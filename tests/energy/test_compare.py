@@ -23,7 +23,9 @@ from pytest_energy.errors import RunsIncomparable, RunUnreadable
 from pytest_energy.machine import fingerprint
 from pytest_energy.noise import DEFAULT_NOISE, Noise, load_noise, noise_path, save_noise
 from pytest_energy.reading import Quality
-from pytest_energy.report.compare_table import as_json, in_markdown, markdown, plain, terminal_table
+from pytest_energy.report.compare_table import as_json, terminal_table
+from pytest_energy.report.escape import in_markdown, plain
+from pytest_energy.report.markdown import MARKER, markdown
 from pytest_energy.saved import Point, SavedRun, load_runs
 from pytest_energy.unpaired import (
     few_chance,
@@ -468,9 +470,23 @@ def test_markdown_says_what_was_meant(text):
 def test_markdown_folds_what_did_not_regress(tmp_path, capsys):
     old = write_folder(tmp_path / "old", TEN)
     text = compare(capsys, old, write_folder(tmp_path / "worse", TEN, joules=12.0), "--markdown")[1].out
-    assert text.startswith("### Energy: **regressed**") and "<details>" not in text
+    assert text.startswith(f"{MARKER}\n### Energy: **regressed**") and "<details>" not in text
     text = compare(capsys, old, write_folder(tmp_path / "same", TEN), "--markdown")[1].out
-    assert text.startswith("### Energy: nothing regressed") and text.index("<details>") < text.index("| benchmark")
+    assert text.startswith(f"{MARKER}\n### Energy: nothing regressed") and text.index("<details>") < text.index("| benchmark")
+
+
+def test_carbon_is_shown_at_the_users_figure_and_never_without_one(tmp_path, capsys):
+    sides = [write_run(tmp_path / f"{joules}.json", joules=joules) for joules in (9.0, 18.0)]
+    said = "1.00 → 2.00 kg CO2e per million calls measured, at 400 g per kWh"
+    assert said in compare(capsys, *sides, "--carbon-intensity", "400")[1].out
+    assert said in html.unescape(compare(capsys, *sides, "--carbon-intensity", "400", "--markdown")[1].out)
+    document = json.loads(compare(capsys, *sides, "--carbon-intensity", "400", "--json")[1].out)
+    assert document["carbon_intensity_g_per_kwh"] == 400
+    assert document["benchmarks"][0]["changes"][0]["new_grams_per_million_calls"] == pytest.approx(2000)
+    for shape in ((), ("--markdown",)):
+        assert "CO2e" not in compare(capsys, *sides, *shape)[1].out
+    code, said = compare(capsys, *sides, "--carbon-intensity", "dirty")
+    assert code == 2 and said.err.startswith("pytest-energy: --carbon-intensity takes the grams of CO2e per kWh")
 
 
 def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):

@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "hooks": set(),
     "settings": set(),
     "machine": set(),
+    "carbon": {"errors"},
+    "timings": {"measure"},
     "meters": {"errors", "reading"},
     "stats": {"reading"},
     "figures": {"reading", "stats"},
@@ -38,7 +40,7 @@ MAY_IMPORT = {
     "compare": {"errors", "reading", "stats", "figures", "gpsup", "gate", "store", "machine", "unpaired", "noise", "saved"},
 }
 # Above the report; nothing else needs to know what a run looks like on paper, nor pytest's hooks.
-ABOVE_REPORT = {"session", "fixture", "benchmark_entry", "plugin", "cli", "meter_commands"}
+ABOVE_REPORT = {"session", "fixture", "benchmark_entry", "plugin", "cli", "meter_commands", "progress", "pull_request"}
 # What everybody who installs the package has.
 DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich"}
 

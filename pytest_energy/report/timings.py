@@ -1,0 +1,69 @@
+"""What is said of the time that measuring takes, and took: values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_energy.measure import Step
+from pytest_energy.report.escape import plain
+from pytest_energy.timings import Spent
+
+
+def duration(seconds: float) -> str:
+    """As people say it.
+
+    >>> [duration(s) for s in (0.0004, 0.31, 4.19, 75.0, 4000.0)]
+    ['0.00 s', '0.31 s', '4.2 s', '1 min 15 s', '1 h 7 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def left_s(step: Step, finished_s: Sequence[float], tests_after: int, allowed_s: float) -> float:
+    """About how long it will take: the rest of this test, and for each of the others what the finished ones took.
+
+    Before one has finished, the time that is allowed for one stands for it.
+    """
+    each_s = sum(finished_s) / len(finished_s) if finished_s else allowed_s
+    return max(0.0, (step.allowed_s or allowed_s) - step.spent_s) + tests_after * each_s
+
+
+def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, width: int) -> str:
+    """One line for a terminal, cut to its width: how far this test is, and how long all will take."""
+    state = step.phase if not step.done else f"{step.done} {step.phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
+    line = f"energy {number}/{of}, about {duration(remaining_s)} left: {state}; {plain(name)}"
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def log_line(spent: Spent, number: int, of: int, remaining_s: float) -> str:
+    """One line for a log, after a test."""
+    line = f"energy {number}/{of}: {duration(spent.total_s)}, {_phases(spent)}"
+    return line + (f"; about {duration(remaining_s)} left" if number < of else "")
+
+
+def durations_lines(timings: Sequence[Spent], most: int, idle_s: float) -> list[str]:
+    """What the measuring time went to: the ``most`` slowest tests (0: all), and all of them together."""
+    if not timings:
+        return ["no measurement took any time"]
+    slowest = sorted(timings, key=lambda spent: spent.total_s, reverse=True)
+    shown = slowest[:most] if most else slowest
+    lines = [f"{duration(spent.total_s):>10}  {plain(spent.name)}\n{'':12}{_phases(spent)}" for spent in shown]
+    together: dict[str, float] = {}
+    for spent in slowest:
+        for phase, seconds in spent.seconds.items():
+            together[phase] = together.get(phase, 0.0) + seconds
+    if idle_s:
+        together["idle"] = idle_s
+    phases = ", ".join(f"{phase} {duration(seconds)}" for phase, seconds in together.items())
+    lines.append(f"{duration(sum(together.values())):>10}  measuring {len(timings)} tests: {phases}")
+    return lines
+
+
+def _phases(spent: Spent) -> str:
+    parts = [
+        f"{phase} {duration(seconds)}" + (f" ({spent.done})" if phase in ("windows", "blocks") else "")
+        for phase, seconds in spent.seconds.items()
+    ]
+    return ", ".join(parts)
