@@ -192,16 +192,27 @@ def test_what_no_extra_of_ours_has_is_installed_by_its_own_name():
     assert needs.remedy("torch") == 'pip install "pytest-energy[tsbench]"'
 
 
-def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(trained, tiny_data, monkeypatch):
+@pytest.mark.parametrize(("name", "tolerance"), [("student", FP32_TOLERANCE), ("student_openvino_bf16", 0.05)])
+def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(name, tolerance, trained, tiny_data, monkeypatch):
     try:
-        variants.get("student").check()
+        variants.get(name).check()
     except VariantUnavailable as error:
         pytest.skip(str(error))
     from tsbench.train import Recipe
     from tsbench.trained import trained_model
 
     monkeypatch.setattr("tsbench.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
-    logits = batched_logits(variants.get("student").build(trained, tiny_data, 4), tiny_data.test_x, 4)
-    torch.testing.assert_close(
-        logits, batched_logits(trained_model(tiny_data, "student"), tiny_data.test_x), atol=FP32_TOLERANCE, rtol=FP32_TOLERANCE
-    )
+    logits = batched_logits(variants.get(name).build(trained, tiny_data, 4), tiny_data.test_x, 4)
+    expected = batched_logits(trained_model(tiny_data, "student"), tiny_data.test_x)
+    torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    from tsbench.variants import _onnx
+
+    operators = [node.op_type for node in onnx.load(_onnx.exported_to_run(trained, tiny_data, 4)).graph.node]
+    assert operators.count("Attention") == trained.config.n_layers
+    assert "Softmax" not in operators
+    assert "Softmax" in [node.op_type for node in onnx.load(_onnx.exported(trained, tiny_data, 4)).graph.node]

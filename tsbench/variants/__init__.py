@@ -62,6 +62,7 @@ ORDER = (
     "depth_int8",
     "l1_int8_static",
     "student",
+    "student_openvino_bf16",
 )
 
 

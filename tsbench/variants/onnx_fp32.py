@@ -18,7 +18,7 @@ NAME = "onnx_fp32"
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The model on ONNX Runtime, for exactly this batch size."""
-    return _onnx.session(_onnx.exported(model, data, batch_cases))
+    return _onnx.session(_onnx.exported_to_run(model, data, batch_cases))
 
 
 VARIANT = Variant(NAME, "ONNX Runtime, fp32", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make)
