@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--validate",
         action="store_true",
-        help=f"hold {VALIDATION_SHARE:.0%} of the training cases out and report accuracy on them",
+        help=f"hold {VALIDATION_SHARE:.0%}% of the training cases out and report accuracy on them",
     )
     train.add_argument(
         "--patience",

@@ -198,3 +198,11 @@ def test_ctrl_c_says_that_the_command_goes_on(capsys, monkeypatch):
     monkeypatch.setattr("tsbench.datasets.load", interrupt)
     assert cli.main(["train", "PLAID", "t1"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "seeds", "models", "variants", "measure"])
+def test_each_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"tsbench {command}" in capsys.readouterr().out
