@@ -32,7 +32,7 @@ from tsbench.state import TrainingState
 
 # Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
 # entries are then no longer found.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 # Distillation: half of the loss is against the teacher's softened answer, as in Hinton et al.
 # (arXiv:1503.02531), where a temperature of 2 suits small students.
 TEACHER_SHARE = 0.5
