@@ -37,12 +37,25 @@ MAY_IMPORT = {
     "noise": {"errors", "unpaired"},
     "noise_runs": {"errors", "figures", "measure", "meters", "noise"},
     "saved": {"errors", "reading", "stats", "store", "measure"},
+    "history": {"errors", "reading", "saved", "store"},
     "compare": {"errors", "reading", "stats", "figures", "gpsup", "gate", "store", "machine", "unpaired", "noise", "saved"},
 }
 # Above the report; nothing else needs to know what a run looks like on paper, nor pytest's hooks.
-ABOVE_REPORT = {"session", "fixture", "benchmark_entry", "plugin", "cli", "meter_commands", "progress", "pull_request"}
+ABOVE_REPORT = {
+    "session",
+    "fixture",
+    "benchmark_entry",
+    "plugin",
+    "cli",
+    "meter_commands",
+    "history_commands",
+    "progress",
+    "pull_request",
+}
 # What everybody who installs the package has.
 DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich"}
+# What a module may use of an extra of ours.
+EXTRAS = {"history": {"otava"}, "export": {"pyarrow"}}
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -104,11 +117,12 @@ def test_no_circle():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_needs_nothing_that_is_not_installed_with_it(path):
-    """A meter's own library is optional, so it is imported only where the meter is opened."""
+    """A meter's own library, and what an extra of ours installs, is optional: imported only where it is used."""
     for name, inside_function in imports_of(path):
         first = name.split(".")[0]
         if first not in {*sys.stdlib_module_names, *DEPENDENCIES, PACKAGE.name}:
-            assert MODULES[path] == "meters" and inside_function, f"{path.name} imports {name}"
+            assert inside_function, f"{path.name} imports {name}"
+            assert MODULES[path] == "meters" or first in EXTRAS.get(MODULES[path], ()), f"{path.name} imports {name}"
 
 
 def loaded_by(code: str) -> set[str]:
