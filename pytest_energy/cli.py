@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_energy.carbon import carbon_intensity
 from pytest_energy.compare import Rules, compare_saved
 from pytest_energy.errors import EnergyError, OptionError
+from pytest_energy.export_commands import add_export_command
 from pytest_energy.history_commands import add_history_command
 from pytest_energy.machine import fingerprint
 from pytest_energy.meter_commands import add_meter_commands, split_command
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     bisect.set_defaults(run=_bisect)
     add_meter_commands(commands)
     add_history_command(commands)
+    add_export_command(commands)
     add_pull_request_command(commands)
     return parser
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
 from pytest_energy.reading import MeterInfo
-from pytest_energy.saved import SavedRun, boil_down, identity
+from pytest_energy.saved import SavedRun, boil_down, identity, run_files
 from pytest_energy.store import read_run
 
 # Otava's own default of 0.001 found 14 changes in 60 series of 300 runs with none in them, 1e-5 2 in 600; a step of
@@ -92,7 +92,7 @@ def load_history(paths: Iterable[str | Path], last: int | None = None, wanted: s
     names. Raises `RunUnreadable` where there is not one run, `OptionError` without Otava.
     """
     paths = list(paths)
-    runs, broken, without = _read(_files(paths))
+    runs, broken, without = _read(file for file, _ in run_files(paths))
     if not runs:
         where = ", ".join(map(str, paths))
         why = [*broken, *([f"{without} saved without --energy"] if without else [])]
@@ -105,18 +105,6 @@ def load_history(paths: Iterable[str | Path], last: int | None = None, wanted: s
         kept.setdefault((identity(run.meter), tuple(sorted((k, str(v)) for k, v in run.machine.items()))), []).append(run)
     groups = [_group(same[-last:] if last else same, wanted, find) for same in kept.values()]
     return History(tuple(sorted(groups, key=lambda group: -group.n_runs)), tuple(broken), without)
-
-
-def _files(paths: Iterable[str | Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            files += sorted([*path.glob("*.json"), *path.glob("*/*.json")])
-        elif path.exists():
-            files.append(path)
-        else:
-            raise RunUnreadable(f"{path}: no such file or folder")
-    return list(dict.fromkeys(files))
 
 
 def _read(files: Iterable[Path]) -> tuple[list[SavedRun], list[str], int]:

@@ -72,6 +72,23 @@ def load_runs(path: str | Path, last: int = DEFAULT_LAST) -> tuple[SavedRun, ...
     return tuple(runs)
 
 
+def run_files(paths: Iterable[str | Path]) -> list[tuple[Path, bool]]:
+    """Each file once, and whether it was named itself; of a folder its runs, also one level further down.
+
+    Raises `RunUnreadable` for what is not there.
+    """
+    found: dict[Path, bool] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            for file in sorted([*path.glob("*.json"), *path.glob("*/*.json")]):
+                found.setdefault(file, False)
+        elif path.exists():
+            found[path] = True
+        else:
+            raise RunUnreadable(f"{path}: no such file or folder")
+    return list(found.items())
+
+
 def boil_down(run: Run) -> SavedRun:
     """One point a benchmark. Raises `RunUnreadable` for a run with no benchmarks, `RunsIncomparable` for mixed meters."""
     if not run.results:

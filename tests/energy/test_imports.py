@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "noise": {"errors", "unpaired"},
     "noise_runs": {"errors", "figures", "measure", "meters", "noise"},
     "saved": {"errors", "reading", "stats", "store", "measure"},
+    "export": {"errors", "figures", "reading", "store"},
     "history": {"errors", "reading", "saved", "store"},
     "compare": {"errors", "reading", "stats", "figures", "gpsup", "gate", "store", "machine", "unpaired", "noise", "saved"},
 }
@@ -49,6 +50,7 @@ ABOVE_REPORT = {
     "cli",
     "meter_commands",
     "history_commands",
+    "export_commands",
     "progress",
     "pull_request",
 }
