@@ -44,7 +44,7 @@ RENAMED_LIKENESS = 0.8
 OPTIONS_WITH_VALUE = (
     "--energy-against", "--energy-against-python", "--energy-compare", "--benchmark-save", "--benchmark-json", "--benchmark-compare",
     "--benchmark-compare-fail", "--benchmark-histogram", "--junitxml", "--junit-xml", "--maxfail", "--pdbcls", "--durations",
-    "--energy-markdown",
+    "--energy-markdown", "--energy-report",
 )  # fmt: skip
 SWITCHES = ("--benchmark-autosave", "--benchmark-only", "-x", "--exitfirst", "--pdb", "--trace", "--lf", "--ff", "--last-failed")
 OPTIONAL_VALUE = ("--energy-compare", "--benchmark-compare", "--benchmark-histogram")

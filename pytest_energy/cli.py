@@ -25,6 +25,7 @@ from pytest_energy.report.compare_table import as_json, noise_report, terminal_t
 from pytest_energy.report.doctor import doctor_report
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.markdown import markdown
+from pytest_energy.report_commands import add_report_command
 from pytest_energy.saved import DEFAULT_LAST
 
 EXIT_OK, EXIT_UNUSABLE = 0, 2
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add_meter_commands(commands)
     add_history_command(commands)
     add_export_command(commands)
+    add_report_command(commands)
     add_pull_request_command(commands)
     return parser
 

@@ -7,6 +7,7 @@ need is imported where it is used: tests/energy/studies/startup.py has the milli
 from __future__ import annotations
 
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="The interpreter of REV's tests, where they need another environment (default: this one).",
     )
     group.addoption("--energy-markdown", metavar="FILE", default=None, help="Write a pull request's comment about this run.")
+    group.addoption("--energy-report", metavar="FILE", default=None, help="Write this run as a page that opens anywhere.")
     for setting in SETTINGS:
         if setting.metavar is None:
             group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
@@ -81,11 +83,15 @@ def pytest_configure(config: pytest.Config) -> None:
         worker.configure(options_of(config), hooks.synchronizer(config))
     elif config.getoption("--energy"):
         refuse_xdist(config)
+        if config.getoption("--energy-report") and find_spec("vl_convert") is None:  # before minutes of measuring
+            raise pytest.UsageError('--energy-report needs vl-convert-python: pip install "pytest-energy[report]"')
         config.stash[SESSION] = open_session(config, options_of(config))
     elif config.getoption("--energy-against"):
         raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
     elif config.getoption("--energy-markdown"):
         raise pytest.UsageError("--energy-markdown needs --energy: without it nothing is measured that could be told")
+    elif config.getoption("--energy-report"):
+        raise pytest.UsageError("--energy-report needs --energy: without it nothing is measured that could be shown")
 
 
 def given_settings(config: pytest.Config) -> dict[str, Any]:
@@ -336,7 +342,37 @@ def pytest_sessionfinish(session: pytest.Session):
         ours.finish()
         compare_with_baseline(session, ours)
         leave_comment(session, ours)
+        leave_page(session, ours)
     return (yield)
+
+
+def leave_page(session: pytest.Session, ours: Session) -> None:
+    """``--energy-report``: this run as a page."""
+    path = session.config.getoption("--energy-report")
+    if path is None:
+        return
+    from datetime import datetime, timezone
+
+    from pytest_benchmark.utils import get_commit_info
+
+    from pytest_energy.machine import fingerprint
+    from pytest_energy.report.html import page
+    from pytest_energy.store import Run
+
+    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    write_or_say(session, "--energy-report", path, page(Run("", fingerprint(), tuple(ours.results), get_commit_info(), at)))
+
+
+def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> None:
+    """The text to a file; where that fails, a line on the terminal and an exit code, and the run itself is kept."""
+    try:
+        with open(path, "w", encoding="utf8", errors="backslashreplace") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"ERROR: {option} {path}: cannot be written: {error.strerror}; name another file")
 
 
 def leave_comment(session: pytest.Session, ours: Session) -> None:
@@ -356,14 +392,7 @@ def leave_comment(session: pytest.Session, ours: Session) -> None:
         notes += [f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled" for name in ours.not_measured]
         notes += against_lines(ours.against) if ours.against is not None else []
         text = live_markdown(ours.results, ours.meter_info, notes, session.testsfailed, grams)
-    try:
-        with open(path, "w", encoding="utf8", errors="backslashreplace") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"ERROR: --energy-markdown {path}: cannot be written: {error.strerror}; name another file")
+    write_or_say(session, "--energy-markdown", path, text)
 
 
 def compare_with_baseline(session: pytest.Session, ours: Session) -> None:

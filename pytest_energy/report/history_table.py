@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -95,7 +96,7 @@ def sparkline(samples: Iterable[Sample]) -> str:
         return ""
     width = min(BARS_WIDTH, len(values))
     cuts = [round(i * len(values) / width) for i in range(width + 1)]
-    means = [sum(values[low:high]) / (high - low) for low, high in zip(cuts, cuts[1:], strict=False)]
+    means = [sum(values[low:high]) / (high - low) for low, high in pairwise(cuts)]
     least, most = min(means), max(means)
     if most == least:
         return BARS[0] * width

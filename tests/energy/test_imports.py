@@ -51,13 +51,14 @@ ABOVE_REPORT = {
     "meter_commands",
     "history_commands",
     "export_commands",
+    "report_commands",
     "progress",
     "pull_request",
 }
 # What everybody who installs the package has.
 DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich"}
 # What a module may use of an extra of ours.
-EXTRAS = {"history": {"otava"}, "export": {"pyarrow"}}
+EXTRAS = {"history": {"otava"}, "export": {"pyarrow"}, "report": {"vl_convert"}}
 
 
 def is_type_checking(node: ast.AST) -> bool:

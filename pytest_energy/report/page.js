@@ -1,0 +1,135 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const views = {};
+
+// Of each group those that none beats in both: cheapest first, each better than all before it.
+function withFront(rows) {
+  const best = {};
+  return rows
+    .filter((row) => row.quality !== null && row.joules !== null)
+    .sort((one, other) => one.joules - other.joules || other.quality - one.quality)
+    .map((row) => {
+      const front = !(row.quality <= best[row.group]);
+      if (front) best[row.group] = row.quality;
+      return { ...row, front, front_text: front ? "on the front" : "beaten in both" };
+    });
+}
+
+function wanted() {
+  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  return data.rows.map((row) => words.every((word) => row.name.toLowerCase().includes(word)));
+}
+
+function valuesOf(chart, keep) {
+  const rows = data.rows.filter((_, index) => keep[index]);
+  const at = Number(byId("which").value);
+  if (chart === "quadrant") return rows.filter((row) => row.speedup !== null && row.greenup !== null);
+  if (chart === "pareto") return withFront(rows);
+  if (chart === "figures") {
+    const metric = byId("metric").value;
+    return rows
+      .filter((row) => row[metric] !== null)
+      .map((row) => ({ name: row.name, label: row.label, group: row.group, value: row[metric], low: row[metric + "_low"], high: row[metric + "_high"], text: row[metric + "_text"] }));
+  }
+  if (chart.startsWith("window_")) return (data.windows[at] ?? []).map(([joules, seconds, window]) => ({ joules, seconds, window }));
+  const name = data.rows[at]?.name;
+  return data.trend.flatMap((machine) =>
+    (machine.joules[name] ?? []).flatMap((value, index) => {
+      const [when, commit] = machine.runs[index];
+      return value === null ? [] : [{ run: `${when} ${commit}`, at: when, commit, value, text: value.toPrecision(3) + " J", machine: machine.machine }];
+    }),
+  );
+}
+
+// Colour is never the only sign: shapes and words say the same. Okabe and Ito's, which colour-blind readers tell apart.
+const colours = () =>
+  dark.matches
+    ? ["#56B4E9", "#E69F00", "#2FC99A", "#E79CC8", "#F0E442", "#FF8A5C"]
+    : ["#0072B2", "#D55E00", "#00805C", "#B0558A", "#8A6100", "#3F8FBF"];
+
+async function draw(chart) {
+  const values = valuesOf(chart, wanted());
+  const section = byId(chart).closest("section");
+  if (section.dataset.needs) section.hidden = !data.rows.some((row) => row[chart === "quadrant" ? "speedup" : "quality"] !== null);
+  if (section.hidden) return;
+  if (values.length === 0) {
+    views[chart]?.finalize();
+    delete views[chart];
+    byId(chart).textContent = "Nothing to show.";
+    return;
+  }
+  const ink = getComputedStyle(document.body).color;
+  const line = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
+  const spec = structuredClone(data.charts[chart]);
+  spec.data.values = values;
+  if (chart === "quadrant" && byId(chart).clientWidth < 600) {
+    // No room for the categories' names: their numbers, and the names beside a point when it is asked.
+    for (const layer of spec.layer) for (const value of layer.data?.values ?? []) if (value.label) value.label = value.label.split(":")[0];
+  }
+  if (chart === "figures") spec.height = 16 * (values.length + 1); // a line each
+  spec.config = {
+    background: "transparent", range: { category: colours() }, font: "system-ui, sans-serif", view: { stroke: line },
+    axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: "normal" },
+    legend: { labelColor: ink, titleColor: ink }, text: { color: ink }, rule: { color: ink }, line: { color: chart === "quadrant" ? ink : colours()[0] },
+    point: { color: colours()[0] },
+  };
+  // The interpreter needs no eval, which the page forbids itself.
+  const made = await vegaEmbed(byId(chart), spec, { mode: "vega-lite", actions: false, renderer: "svg", ast: true });
+  views[chart]?.finalize();
+  views[chart] = made.view;
+}
+
+let drawing = Promise.resolve();
+function drawAll(charts = Object.keys(data.charts)) {
+  drawing = drawing.then(async () => {
+    for (const chart of charts) await draw(chart);
+    document.body.dataset.drawn = Number(document.body.dataset.drawn ?? 0) + 1;
+  });
+  return drawing;
+}
+
+const table = document.querySelector("table");
+const body = table.tBodies[0];
+const bodyRows = [...body.rows];
+
+function filter() {
+  const keep = wanted();
+  bodyRows.forEach((row, index) => (row.hidden = !keep[index]));
+  byId("shown").textContent = `${keep.filter(Boolean).length} of ${keep.length} benchmarks`;
+}
+
+function keyOf(row, column, kind) {
+  const cell = row.cells[column];
+  if (kind === "text") return cell.textContent.toLowerCase();
+  return cell.dataset.value ? Number(cell.dataset.value) : null; // not known
+}
+
+[...table.tHead.rows[0].cells].forEach((head, column) => {
+  const button = head.querySelector("button");
+  button.addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const keyed = bodyRows.map((row) => [keyOf(row, column, button.dataset.kind), row]);
+    keyed.sort(([one], [other]) => {
+      if (one === null || other === null) return (one === null) - (other === null); // not known comes last either way
+      return (one < other ? -1 : one > other ? 1 : 0) * (up ? 1 : -1);
+    });
+    body.append(...keyed.map(([, row]) => row));
+  });
+});
+
+data.rows.forEach((row, index) => byId("which").add(new Option(row.name, index)));
+let waiting;
+byId("filter").addEventListener("input", () => {
+  filter();
+  clearTimeout(waiting);
+  waiting = setTimeout(() => drawAll(["quadrant", "pareto", "figures"]), 150);
+});
+byId("metric").addEventListener("change", () => drawAll(["figures"]));
+byId("which").addEventListener("change", () => drawAll(["window_joules", "window_seconds", "trend"]));
+dark.addEventListener("change", () => drawAll());
+filter();
+drawAll();
