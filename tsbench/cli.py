@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("dataset", metavar="DATASET")
     seeds.add_argument("configs", metavar="CONFIG", nargs="+", help="t1, t2, student or windows; two are compared")
     seeds.add_argument("--seeds", type=_positive, default=3, metavar="N", help="how many (default 3)")
+    seeds.add_argument(
+        "--variant", metavar="VARIANT", nargs="+", default=[], help="the accuracy of these variants of each model, too"
+    )
     seeds.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
     seeds.set_defaults(run=_seeds)
     models = commands.add_parser("models", help="list the models that come with tsbench")
@@ -179,6 +182,8 @@ def _teacher(path: Path, config: ModelConfig) -> Classifier:
 def _seeds(options: argparse.Namespace) -> int:
     from tsbench import seeds
 
+    for name in options.variant:  # before minutes of training
+        variants.get(name).check()
     made = [seeds.run(options.dataset, config, options.seeds, options.data) for config in options.configs]
     console = Console()
     for cells in (seeds.HEADINGS, ("---",) * len(seeds.HEADINGS), *(each.row() for each in made)):
@@ -192,6 +197,12 @@ def _seeds(options: argparse.Namespace) -> int:
                 highlight=False,
                 markup=False,
             )
+    for each in made if options.variant else ():
+        console.print(f"\nVariants of {each.config}:\n", highlight=False)
+        for cells in (seeds.VARIANT_HEADINGS, ("---",) * len(seeds.VARIANT_HEADINGS)):
+            console.print(f"| {' | '.join(cells)} |", highlight=False, markup=False, soft_wrap=True)
+        for cells in seeds.variant_rows(each, options.dataset, options.variant, options.data):
+            console.print(f"| {' | '.join(cells)} |", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 
-from tsbench import datasets
+from tsbench import datasets, variants
 from tsbench.evaluate import accuracy, batched_logits
 from tsbench.model import config_for, parameter_count
 from tsbench.recipes import plan_for, recipe_for
 from tsbench.train import TrainResult, cached_path, prepare, train_cached
 
 CONFIDENCE = 0.95
+BATCH_CASES = 32
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,31 @@ def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None =
         results.append(result)
     size = cached_path(data, config, recipe).stat().st_size
     return Seeds(config_name, tuple(accuracies), tuple(results), size)
+
+
+VARIANT_HEADINGS = ("variant", "accuracy", "std (each seed)", "less its own model's (each seed)")
+
+
+def variant_rows(made: Seeds, dataset_name: str, names: Sequence[str], folder: Path | None = None) -> Iterator[tuple[str, ...]]:
+    """Each variant of each of these models: its accuracy on the whole test split, and what it lost or gained by.
+
+    Batches of 32.
+    """
+    dataset = datasets.load(dataset_name, folder)
+    data = prepare(dataset, plan_for(dataset).timepoints)
+    for name in names:
+        reached = []
+        for result in made.results:
+            classify = variants.get(name).build(result.model, data, BATCH_CASES)
+            reached.append(accuracy(batched_logits(classify, data.test_x, BATCH_CASES), data.test_y))
+        lost = [after - before for after, before in zip(reached, made.accuracies, strict=True)]
+        std = statistics.stdev(reached) if len(reached) > 1 else 0.0
+        yield (
+            name,
+            f"{statistics.fmean(reached):.4f}",
+            f"{std:.4f} ({', '.join(f'{value:.4f}' for value in reached)})",
+            f"{statistics.fmean(lost):+.4f} ({', '.join(f'{value:+.4f}' for value in lost)})",
+        )
 
 
 def difference(first: Seeds, second: Seeds) -> tuple[float, float, float]:
