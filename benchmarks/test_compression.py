@@ -82,12 +82,17 @@ EXPECTED = {
     ("PLAID", "t1", "onnx_int8_dynamic", 32): Expected(0.87, 1.2),
     ("RefrigerationDevices", "t1", "onnx_int8_dynamic", 1): Expected(0.47, 2.2),
     ("RefrigerationDevices", "t1", "onnx_int8_dynamic", 32): Expected(0.47, 1.2),
-    # 16.7 / 7.7 and 28.8 / 42.0. Floors a point under the lowest of three seeds of the compact
-    # model itself: .9143 (student) and .5120 (windows).
-    ("PLAID", "t1", "student", 1): Expected(0.90, 10),
-    ("PLAID", "t1", "student", 32): Expected(0.90, 5.5),
-    ("RefrigerationDevices", "t1", "student", 1): Expected(0.50, 15),
-    ("RefrigerationDevices", "t1", "student", 32): Expected(0.50, 28),
+    # 29.2 / 12.3 and 50.1 / 45.5, once ONNX Runtime got its own operators. Floors a point under the lowest of three
+    # seeds of the compact model itself: .9088 (student) and .5120 (windows).
+    ("PLAID", "t1", "student", 1): Expected(0.89, 20),
+    ("PLAID", "t1", "student", 32): Expected(0.89, 8.5),
+    ("RefrigerationDevices", "t1", "student", 1): Expected(0.50, 36),
+    ("RefrigerationDevices", "t1", "student", 32): Expected(0.50, 33),
+    # 5.9 / 12.2 and 11.7 / 31.7: OpenVINO is for larger batches.
+    ("PLAID", "t1", "student_openvino_bf16", 1): Expected(0.89, 4),
+    ("PLAID", "t1", "student_openvino_bf16", 32): Expected(0.89, 8.4),
+    ("RefrigerationDevices", "t1", "student_openvino_bf16", 1): Expected(0.50, 7.9),
+    ("RefrigerationDevices", "t1", "student_openvino_bf16", 32): Expected(0.50, 21),
     # The rest of the full set: thresholds are four fifths of the lower ends of its 99 % intervals, docs/paper.md.
     # Floors of those that fine-tune as l1_structured's: of these only seed 0 has been measured.
     ("PLAID", "t1", "int8_qat", 1): Expected(0.86, 1.15),
