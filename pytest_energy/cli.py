@@ -15,6 +15,7 @@ from pytest_energy.compare import Rules, compare_saved
 from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.export_commands import add_export_command
 from pytest_energy.history_commands import add_history_command
+from pytest_energy.lock import DEFAULT_TIMEOUT_S, machine_lock
 from pytest_energy.machine import fingerprint
 from pytest_energy.meter_commands import add_meter_commands, split_command
 from pytest_energy.meters import AUTO, MeterSettings, survey
@@ -121,7 +122,9 @@ def _bisect(options: argparse.Namespace) -> int:
 
     given = {key: getattr(options, key) for key in ("meter", "max_time", "tolerance", "gate_estimates")}
     arguments = [*options.tests, *(f"--energy-meter={options.meter}" for _ in range(bool(options.meter)))]
-    found = bisect(Path.cwd(), options.good, options.bad, arguments, Options.of(True, given), print)
+    wanted = Options.of(True, given)
+    with machine_lock(wanted.lock_timeout_s, print):
+        found = bisect(Path.cwd(), options.good, options.bad, arguments, wanted, print)
     if len(found.suspects) == 1:
         print(f"{found.suspects[0]} made {found.test} worse")
     else:
@@ -136,7 +139,8 @@ def _noise(options: argparse.Namespace, settings: MeterSettings) -> int:
     def progress(line: str) -> None:
         print(line, file=sys.stderr)
 
-    noise, meter_name = find_noise(options.meter, settings, options.noise_minutes, progress)
+    with machine_lock(DEFAULT_TIMEOUT_S, progress):
+        noise, meter_name = find_noise(options.meter, settings, options.noise_minutes, progress)
     path = save_noise(noise, fingerprint(), meter_name)
     if options.json:
         print(json.dumps({"path": str(path), "meter": meter_name, **asdict(noise)}, indent=2))

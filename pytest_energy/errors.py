@@ -7,6 +7,7 @@
     ├── MeterError
     │   ├── MeterUnavailable   this meter is not to be had here: a reason and a remedy
     │   └── MeterFailed        it was there, and a reading went wrong: the window is void
+    ├── MachineBusy            another process measures on this machine, and has not finished in time
     ├── FixtureMisuse          the energy fixture used in a way that has no meaning
     └── RunError               a saved run
         ├── RunUnreadable      not a run, or a broken one: names the file
@@ -47,6 +48,10 @@ class MeterUnavailable(MeterError):
 
 class MeterFailed(MeterError):
     """A reading failed half-way: what was being measured is void, and no joules are made up for it."""
+
+
+class MachineBusy(EnergyError):
+    """Another process measures on this machine, and has not finished in time; or it cannot be found out whether one does."""
 
 
 class FixtureMisuse(EnergyError):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.lock import DEFAULT_TIMEOUT_S, machine_lock
 from pytest_energy.meters import AUTO, Meter, info, open_meter
 from pytest_energy.meters.calibration import (
     SECONDS_PER_LOAD,
@@ -72,7 +73,8 @@ def _calibrate(options: argparse.Namespace) -> int:
         with open_meter(options.meter, settings) as meter:
             if meter.provenance != "measured":
                 raise MeterUnavailable("no sensor counts joules here that the estimate could be fitted to", NO_SENSOR)
-            calibration = calibrate(meter, seconds, say=_say)
+            with machine_lock(DEFAULT_TIMEOUT_S, _say):
+                calibration = calibrate(meter, seconds, say=_say)
     try:
         save_calibration(calibration, path)
     except OSError as error:

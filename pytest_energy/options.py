@@ -15,6 +15,7 @@ from typing import Any
 from pytest_energy.carbon import carbon_intensity
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
+from pytest_energy.lock import DEFAULT_TIMEOUT_S
 from pytest_energy.measure import Plan
 from pytest_energy.meters import AUTO, MeterSettings
 from pytest_energy.settings import SETTINGS
@@ -35,6 +36,7 @@ class Options:
     durations: int | None = None
     """Of how many tests to show where the time went; 0: of all; None: of none."""
     grams_per_kwh: float | None = None
+    lock_timeout_s: float = DEFAULT_TIMEOUT_S
 
     @classmethod
     def of(cls, enabled: bool, given: Mapping[str, Any]) -> Options:
@@ -61,7 +63,20 @@ class Options:
             _quality_tolerance(given.get("quality_tolerance")),
             _durations(given.get("durations")),
             carbon_intensity(given.get("carbon_intensity"), "--energy-carbon-intensity"),
+            _lock_timeout_s(given.get("lock_timeout")),
         )
+
+
+def _lock_timeout_s(text: str | None) -> float:
+    if not text:
+        return DEFAULT_TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise OptionError(f"--energy-lock-timeout takes seconds, 0 or more, not {text!r}")
+    return seconds
 
 
 def _durations(text: str | None) -> int | None:

@@ -335,6 +335,26 @@ def pytest_benchmark_update_json(config, benchmarks, output_json) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session):
+    """A measuring run has the machine to itself."""
+    ours = session.config.stash.get(SESSION, None)
+    if ours is None or session.config.option.collectonly:
+        return (yield)
+    from pytest_energy.errors import MachineBusy
+    from pytest_energy.lock import machine_lock
+
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                machine_lock(ours.options.lock_timeout_s, reporter.write_line if reporter is not None else lambda line: None)
+            )
+        except MachineBusy as error:
+            raise pytest.UsageError(str(error)) from None
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session):
     """Before pytest-benchmark saves: the closing idle windows."""
     ours = session.config.stash.get(SESSION, None)

@@ -10,7 +10,6 @@ from tests.energy.rigs import clock_meter
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch):
     """A pytester folder with the clock meter installed there, as a package of somebody else's."""
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # or an inner run takes itself for a worker, too
     source = Path(clock_meter.__file__).read_text(encoding="utf8")
     pytester.path.joinpath("clock_meter.py").write_text(source, encoding="utf8")
     installed = pytester.path / "clock_meter-1.0.dist-info"

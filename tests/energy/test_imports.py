@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "settings": set(),
     "machine": set(),
     "carbon": {"errors"},
+    "lock": {"errors"},
     "timings": {"measure"},
     "meters": {"errors", "reading"},
     "stats": {"reading"},
@@ -56,7 +57,7 @@ ABOVE_REPORT = {
     "pull_request",
 }
 # What everybody who installs the package has.
-DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich"}
+DEPENDENCIES = {"pytest", "_pytest", "pytest_benchmark", "rich", "filelock"}
 # What a module may use of an extra of ours.
 EXTRAS = {"history": {"otava"}, "export": {"pyarrow"}, "report": {"vl_convert"}}
 
@@ -146,7 +147,7 @@ def test_import_loads_nothing_heavy(code):
 
 def test_library_alone_loads_no_pytest():
     """measure() and versus() are also for programs in which no test runs."""
-    assert not loaded_by("from pytest_energy import *") & {"pytest", "_pytest", "pytest_benchmark", "rich"}
+    assert not loaded_by("from pytest_energy import *") & {"pytest", "_pytest", "pytest_benchmark", "rich", "filelock"}
 
 
 def test_plugin_loads_no_report_until_it_is_needed():

@@ -229,7 +229,7 @@ def test_nothing_is_told_within_a_window():
     measure(work, meter=meter, plan=plan)
     versus(work, work, meter=meter, plan=plan)
     assert {phase for phase, _ in told} == {"warm-up", "calibration", "windows", "blocks"}
-    assert len(told) > 20 and not any(reads % 2 for _, reads in told)
+    assert not any(reads % 2 for _, reads in told)  # how many there are is up to how busy the machine is
 
 
 def test_the_stopwatch_gives_each_phase_its_time_and_none_to_showing():
