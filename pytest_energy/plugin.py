@@ -172,7 +172,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     from pytest_energy.report.terminal import header
 
-    return header(session.meter_info)
+    from pytest_energy.keeping import unfinished_lines
+
+    return [*header(session.meter_info), *unfinished_lines(config)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -274,6 +276,7 @@ def pytest_runtest_call(item: pytest.Item):
 
             item.user_properties += properties(result)
             save_with_benchmarks(item, result)
+            keep(item, result)
     problems = complaints(item, result) if result is not None else unmet_floors(item) + unasked(item)
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
@@ -312,6 +315,13 @@ def save_with_benchmarks(item: pytest.Item, result) -> None:
     from pytest_energy.benchmark_entry import benchmark_entry
 
     benchmarks.benchmarks.append(benchmark_entry(item, result))
+
+
+def keep(item: pytest.Item, result) -> None:
+    """A finished benchmark goes to disk at once, in a run that is to be saved."""
+    from pytest_energy.keeping import keep_result
+
+    keep_result(item.config, item.config.stash[SESSION], result)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -363,7 +373,14 @@ def pytest_sessionfinish(session: pytest.Session):
         compare_with_baseline(session, ours)
         leave_comment(session, ours)
         leave_page(session, ours)
+        guard_saving(session)
     return (yield)
+
+
+def guard_saving(session: pytest.Session) -> None:
+    from pytest_energy.keeping import guard
+
+    guard(session)
 
 
 def leave_page(session: pytest.Session, ours: Session) -> None:

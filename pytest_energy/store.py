@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from pytest_energy import journal
 from pytest_energy.errors import RunUnreadable, RunWithoutJoules
 from pytest_energy.figures import figures
 from pytest_energy.gpsup import gps_up
@@ -84,13 +85,13 @@ def entry(result: Result) -> dict[str, Any]:
 
 
 def read_run(path: str | Path) -> Run:
-    """The run in a file. Raises `RunUnreadable`, naming the file and what is wrong with it."""
+    """The run in a file, also one that was ended half-way (journal.py). Raises `RunUnreadable`, naming the file and what is wrong with it."""
     try:
         text = Path(path).read_text(encoding="utf8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise RunUnreadable(f"{path}: cannot be read: {error}") from None
     try:
-        document = json.loads(text)
+        document = journal.document(text) if Path(path).suffix == journal.SUFFIX else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RunUnreadable(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict) or "benchmarks" not in document:
