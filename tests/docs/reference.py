@@ -89,25 +89,18 @@ def suite_options() -> OptionRecorder:
     return recorder
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
-    """Each command's parser, by how it is called."""
-    found: dict[str, argparse.ArgumentParser] = {}
-    for parser in (cli._parser(), tsbench_cli._parser()):
-        (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-        for name, command in commands.choices.items():
-            found[f"{parser.prog} {name}"] = command
-    return found
+def programs() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each program."""
+    return {parser.prog: parser for parser in (cli._parser(), tsbench_cli._parser())}
 
 
-def command_helps() -> dict[str, str]:
-    """The line of each command, by how it is called."""
-    return {
-        f"{parser.prog} {action.dest}": action.help or ""
-        for parser in (cli._parser(), tsbench_cli._parser())
-        for commands in parser._actions
-        if isinstance(commands, argparse._SubParsersAction)
-        for action in commands._choices_actions
-    }
+def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """How each command is called, its line, and its parser."""
+    for program, parser in programs().items():
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for told in action._choices_actions:
+                    yield f"{program} {told.dest}", told.help or "", action.choices[told.dest]
 
 
 def variables_in_code() -> set[str]:
@@ -230,9 +223,8 @@ def page() -> str:
         table(("of", "code", "means"), [(of, int(code), text) for of, code, text in EXIT_CODES]),
         "## Commands",
     ]
-    helps = command_helps()
-    for name, parser in parsers().items():
-        parts += [f"### `{name}`", cell(helps[name][:1].upper() + helps[name][1:]) + "."]
+    for name, about, parser in commands():
+        parts += [f"### `{name}`", cell(about[:1].upper() + about[1:]) + "."]
         if rows := argument_rows(parser):
             parts.append(table(("argument", ""), rows))
     parts += [

@@ -34,7 +34,13 @@ def install(page: str, folder: Path) -> dict[str, str]:
 
 def run(environment: dict[str, str], folder: Path, *command: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *command], env=environment, cwd=folder, capture_output=True, encoding="utf8", timeout=120
+        [sys.executable, "-m", *command],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        encoding="utf8",
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
