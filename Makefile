@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test peers gate-study lint-workflows audit setup
+.PHONY: help bench bench-full test docs reference peers gate-study lint-workflows audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,14 @@ bench-full: $(FULL)  ## the same with every variant and engine (installs OpenVIN
 
 test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
 	@$(RUN) pytest -n 2 $(ARGS)
+
+docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@$(VENV)/bin/zensical build --strict
+	@$(RUN) tests.docs.links
+
+reference: $(INSTALLED)  ## docs/reference.md from the code
+	@$(RUN) tests.docs.reference
 
 peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
 	@$(RUN) tests.energy.studies.peers $(ARGS)

@@ -1,0 +1,318 @@
+"""Code under test that misbehaves: its exception reaches the user as it was, and nothing of it reaches the next test.
+
+What happens in each case stands in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+
+import pytest
+
+ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
+# Measured after the one that misbehaves: it must be as if that had never been.
+SOUND = """
+def test_sound(energy):
+    import gc
+    assert gc.isenabled()
+    energy(sum, range(10))
+"""
+
+
+def run(suite, code, *options):
+    suite.makepyfile(code + SOUND)
+    return suite.runpytest_subprocess(*ENERGY, *options)
+
+
+def saved_names(suite):
+    return [benchmark["name"] for benchmark in json.loads((suite.path / "run.json").read_text())["benchmarks"]]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("raise ValueError('mine')", "E*ValueError: mine"),
+        ("assert 1 == 2", "E*assert 1 == 2"),
+        ("sys.exit(7)", "E*SystemExit: 7"),
+        ("raise BaseException('rare')", "E*BaseException: rare"),
+        ("(lambda f: f(f))(lambda f: f(f))", "E*RecursionError*"),
+        ("pytest.fail('on purpose')", "*Failed: on purpose"),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 25])
+def test_an_exception_reaches_the_user_as_it_was_and_ends_one_test(suite, statement, says, after):
+    done = run(
+        suite,
+        f"""
+import sys, pytest
+calls = []
+
+def work():
+    calls.append(1)
+    if len(calls) > {after}:
+        {statement}
+
+def test_bad(energy):
+    energy(work)
+""",
+    )
+    done.assert_outcomes(failed=1, passed=1)
+    done.stdout.fnmatch_lines([says])
+    done.stdout.fnmatch_lines(["*work*"])  # the traceback goes down to the user's line
+    assert saved_names(suite) == ["test_sound"]
+
+
+def test_a_skip_inside_is_a_skip(suite):
+    done = run(suite, "import pytest\ndef test_bad(energy):\n    energy(lambda: pytest.skip('not here'))\n")
+    done.assert_outcomes(skipped=1, passed=1)
+
+
+def test_ctrl_c_inside_ends_the_run_and_saves_what_was_finished(suite):
+    suite.makepyfile(
+        "def test_first(energy):\n    energy(sum, range(10))\n"
+        "def work():\n    raise KeyboardInterrupt\n"
+        "def test_second(energy):\n    energy(work)\n"
+    )
+    done = suite.runpytest_subprocess(*ENERGY)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert saved_names(suite) == ["test_first"]
+
+
+def test_in_a_comparison_too(suite):
+    done = run(
+        suite,
+        """
+def test_baseline(energy):
+    energy.versus(lambda: 1 / 0, lambda: None)
+
+def test_candidate(energy):
+    energy.versus(lambda: None, lambda: [][1])
+""",
+    )
+    done.assert_outcomes(failed=2, passed=1)
+    done.stdout.fnmatch_lines(["E*ZeroDivisionError*"])
+    done.stdout.fnmatch_lines(["E*IndexError*"])
+    assert saved_names(suite) == ["test_sound"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_and_children(suite):
+    done = run(
+        suite,
+        """
+import os, subprocess, sys, time
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def spawn():
+    subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+
+left = []
+
+def leave():
+    if not left:
+        left.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(30)"]))
+
+def test_fork(energy):
+    energy(fork)
+
+def test_spawn(energy):
+    energy(spawn)
+
+def test_child_left_running(energy):
+    energy(leave)
+    left[0].kill()
+    left[0].wait()
+""",
+    )
+    done.assert_outcomes(passed=4)
+    assert len(saved_names(suite)) == 4
+
+
+def test_a_forked_child_that_comes_back_into_pytest_neither_saves_nor_lets_go_of_the_lock(suite):
+    done = run(
+        suite,
+        """
+import os
+
+def test_it(energy):
+    energy(sum, range(10))
+    if not os.fork():
+        os._exit(0)
+    os.wait()
+""",
+    )
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_it", "test_sound"]
+
+
+def test_asyncio_and_threads(suite):
+    done = run(
+        suite,
+        """
+import asyncio, threading
+
+async def nothing():
+    await asyncio.sleep(0)
+
+def in_thread():
+    thread = threading.Thread(target=sum, args=(range(100),))
+    thread.start()
+    thread.join()
+
+def test_asyncio(energy):
+    energy(lambda: asyncio.run(nothing()))
+
+def test_threads(energy):
+    energy(in_thread)
+
+def test_thread_left_running(energy):
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, daemon=True)
+    thread.start()
+    energy(sum, range(10))
+    stop.set()
+""",
+    )
+    done.assert_outcomes(passed=4)
+
+
+def test_an_exception_in_a_thread_of_the_code_is_pytests_to_report(suite):
+    done = run(
+        suite,
+        """
+import threading, pytest
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_bad(energy):
+    def work():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    energy(work)
+""",
+    )
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*ZeroDivisionError*"])
+
+
+@pytest.mark.parametrize("setting", ["gc.enable()", "gc.set_threshold(1)", "gc.freeze()", "gc.collect()"])
+def test_its_own_setting_of_the_collector(suite, setting):
+    # gc.disable() is not here: left off by the code it stays off, as without us.
+    suite.makepyfile(
+        f"""
+import gc, pytest
+
+@pytest.fixture(autouse=True)
+def before():
+    before = gc.isenabled(), gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before[1])
+
+def test_bad(energy):
+    energy(lambda: {setting})
+    assert gc.isenabled()
+"""
+        + SOUND
+    )
+    suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2)
+
+
+def test_what_it_prints_is_pytests_to_capture(suite):
+    code = """
+import os, sys
+line = "x" * 4095 + "\\n"
+calls = []
+
+def work():
+    if len(calls) < 500:
+        calls.append(1)
+        sys.stdout.write(line)
+        os.write(1, line.encode())
+
+def test_loud(energy):
+    energy(work)
+    assert len(calls) == 500
+"""
+    done = run(suite, code)
+    done.assert_outcomes(passed=2)
+    assert "xxxx" not in done.stdout.str()
+    run(suite, code, "-s").stdout.fnmatch_lines(["xxxx*"])
+
+
+def test_it_changes_folder_environment_and_signals(suite):
+    done = run(
+        suite,
+        """
+import os, signal, tempfile
+
+def test_bad(energy):
+    def work():
+        os.chdir(folder)
+        os.environ.clear()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder = tempfile.mkdtemp()
+    energy(work)
+""",
+        "--benchmark-autosave",
+        "--energy-markdown=comment.md",
+        "--energy-report=page.html",
+    )
+    # Where the files go is settled when the run begins.
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_bad", "test_sound"]
+    assert (suite.path / "comment.md").exists()
+    assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
+
+
+def test_ten_nanoseconds_are_told_of(suite):
+    done = run(suite, "def test_short(energy):\n    energy(int)\n")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["*a call takes * ns, of which being called is a good part*"])
+
+
+def test_what_it_leaks_is_not_ours_to_keep(suite):
+    done = run(
+        suite,
+        """
+import gc, weakref
+
+class Big:
+    pass
+
+made = []
+
+def work():
+    big = Big()
+    big.self = big
+    made.append(weakref.ref(big))
+    return big
+
+def test_results_are_let_go(energy):
+    energy(work)
+    gc.collect()
+    assert not any(ref() for ref in made)
+""",
+    )
+    done.assert_outcomes(passed=2)
+
+
+def test_in_process_nothing_is_left_behind(suite):
+    # The plugin in this very process: no thread, no open file, no collector switched off.
+    threads, enabled = threading.active_count(), gc.isenabled()
+    files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    suite.makepyfile("def test_bad(energy):\n    energy(lambda: 1 / 0)\n")
+    for _ in range(3):
+        assert suite.runpytest_inprocess("--energy", "--energy-meter=clock").ret == 1
+    assert threading.active_count() == threads and gc.isenabled() == enabled
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= files + 1

@@ -1,0 +1,175 @@
+"""What README and docs/ show: Python is run, commands are parsed by the parsers that would get them, ini and toml are read.
+
+Each block has its place in RUN or in NOT_RUN, and a block that is in neither fails: so a new example cannot go unseen.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pytest_energy.meter_commands import split_command
+from pytest_energy.settings import SETTINGS
+from tests.docs import links, reference
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf8") for path in links.PAGES}
+FAST = ("--energy-max-time", "0.5")
+
+# Which test runs a block of Python, by words of the block.
+RUN = {
+    ("README.md", "def test_pruned"): "test_the_tests_of_an_example_pass",
+    ("docs/start.md", "def test_infer"): "test_the_tests_of_an_example_pass",
+    ("docs/start.md", "open_meter"): "test_the_example_without_pytest_prints_joules_and_what_they_are",
+    ("docs/start.md", "def pytest_energy_synchronize"): "test_the_hook_of_the_example_is_one_that_there_is",
+    ("docs/your-model.md", "test_small_instead_of_large"): "test_your_model.py",
+    ("docs/your-model.md", "datasets.Split"): "test_your_model.py",
+    ("docs/write-a-meter.md", "class FixedMeter"): "test_write_your_own.py",
+    ("docs/write-a-variant.md", 'Variant("rounded"'): "test_write_your_own.py",
+}
+# Blocks that are not commands nor code that could be run, and why.
+NOT_RUN = {
+    ("docs/reading.md", "text"): "output of make bench, which takes minutes",
+    ("ARCHITECTURE.md", "text"): "the layers: tests/docs/test_architecture.py holds them against the imports",
+    ("docs/ci.md", "yaml"): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
+}
+# Programs that are not ours; and ours whose options are given by hand. What they are given is not looked at.
+NOT_OURS = {"curl", "pre-commit", "git"}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Page and text of each block in a language."""
+    fence = re.compile(rf"^[ ]*```{language}\n(.*?)^[ ]*```", re.DOTALL | re.MULTILINE)
+    return [(page, text) for page, content in PAGES.items() for text in fence.findall(content)]
+
+
+def example(page: str, words: str) -> str:
+    (found,) = [text for of, text in blocks("python") if of == page and words in text]
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    """Page and text of each command that is shown, without its prompt, comment and output."""
+    shown = []
+    for page, text in blocks("console"):
+        lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+        parts = [part for line in lines for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))]
+        shown += [(page, part) for part in parts]
+    return shown
+
+
+def test_every_block_is_run_or_said_why_not():
+    languages = {(page, language) for page, text in PAGES.items() for language in re.findall(r"^ *```(\w+)", text, re.MULTILINE)}
+    looked_at = {"python", "console", "ini", "toml"}
+    assert {(page, language) for page, language in languages if language not in looked_at} == set(NOT_RUN)
+    assert all(name in globals() or (Path(__file__).parent / name).is_file() for name in RUN.values())
+    for page, text in blocks("python"):
+        assert [words for of, words in RUN if of == page and words in text], f"nothing runs this block of {page}:\n{text}"
+
+
+@pytest.mark.parametrize("options", [(), ("--energy", *FAST)], ids=["off", "on"])
+@pytest.mark.parametrize(
+    ("page", "words", "tests"), [("README.md", "def test_pruned", 1), ("docs/start.md", "def test_infer", 3)]
+)
+def test_the_tests_of_an_example_pass(pytester, page, words, tests, options):
+    pytester.makepyfile(example(page, words))
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=tests)
+
+
+def test_the_example_without_pytest_prints_joules_and_what_they_are():
+    code = example("docs/start.md", "open_meter")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.match(r"Interval\(value=.*\) (measured|estimated)\nInterval\(value=.*\)\n$", done.stdout)
+
+
+def test_the_hook_of_the_example_is_one_that_there_is(pytester):
+    pytester.makeconftest(example("docs/start.md", "def pytest_energy_synchronize"))
+    result = pytester.runpytest_subprocess("--energy")  # an unknown hook would be refused by pluggy's validation
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("ini"))
+def test_ini_keys_are_there(page, text):
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    assert set(parser["pytest"]) <= {setting.ini for setting in SETTINGS}
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_toml_is_toml(page, text):
+    assert tomllib.loads(text)["project"]["entry-points"]
+
+
+@cache
+def options_of_pytest() -> set[str]:
+    """Every option of pytest with our plugin, and of the suite, which needs torch."""
+    helped = subprocess.run([sys.executable, "-m", "pytest", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    pytest.importorskip("torch")
+    return {*re.findall(r"(?<!\S)(--?[a-zA-Z][\w-]*)", helped.stdout), *(flag for flag, _ in reference.suite_options().options)}
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_a_command_would_be_understood(page, command):
+    program, *arguments = shlex.split(command)
+    if program == "pytest":
+        given = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
+        assert given <= options_of_pytest()
+    elif program in ("pytest-energy", "tsbench"):
+        before, _ = split_command(arguments)
+        reference.programs()[program].parse_args(before)  # ends the test with its message where it is wrong
+    elif program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert arguments[0] in targets
+    elif program == "python":
+        named = arguments[1].replace(".", "/") + ".py" if arguments[0] == "-m" else arguments[0]
+        assert (ROOT / named).is_file()
+    elif program == "pip":
+        assert arguments[0] == "install"
+    else:
+        assert program in NOT_OURS
+
+
+def test_every_option_that_is_named_is_there():
+    """Of ours, wherever it stands in a page, not only in blocks."""
+    known = {flag for flag, _ in reference.pytest_options().options}
+    for page, text in PAGES.items():
+        named = set(re.findall(r"(?<![\w-])(--energy(?:-[a-z]+)*)", text))
+        assert named <= known, f"{page} names options that there are not: {sorted(named - known)}"
+
+
+def test_readme_fits_on_one_screen():
+    assert len(PAGES["README.md"].splitlines()) <= 60
+
+
+def test_no_link_of_ours_is_broken():
+    assert links.broken() == []
+
+
+def test_every_page_is_in_the_navigation():
+    config = (ROOT / "zensical.toml").read_text(encoding="utf8")
+    in_navigation = re.findall(r'"([\w-]+\.md)"', config)
+    assert sorted(in_navigation) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.skipif(find_spec("zensical") is None, reason="zensical, the extra docs, is not installed")
+def test_the_site_builds_without_a_warning(tmp_path):
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "zensical.toml").write_text((ROOT / "zensical.toml").read_text(encoding="utf8"), encoding="utf8")
+    build = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, encoding="utf8", timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "build" / "site" / "reference.html").is_file()
