@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test docs reference peers gate-study lint-workflows setup
+.PHONY: help bench bench-full test docs reference peers gate-study lint-workflows audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, of
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[workflows]'
 	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(VENV)/bin/zizmor --offline --no-progress .github
+
+audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs the network)
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt pip-audit
+	@$(VENV)/bin/pip-audit --skip-editable
 
 RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)

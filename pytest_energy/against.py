@@ -190,8 +190,10 @@ class Replicate:
     def calls_per_window(self) -> int:
         return self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
 
-    def window(self, calls: int, meter: MeterInfo) -> Window:
+    def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
         answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
+        for reason in answer.get("void", ()):  # an older commit of ours does not tell
+            plan.void(reason)
         return window_in(answer["window"], meter, 1)
 
 
@@ -243,7 +245,7 @@ class Against:
             plan.tell(Step("blocks"))
 
             def block(order: str) -> Block:
-                return Block(order, tuple(forks[letter].window(calls[letter], meter) for letter in order), number)
+                return Block(order, tuple(forks[letter].window(calls[letter], meter, plan) for letter in order), number)
 
             blocks = [block(first)]
             pairs = int(REPLICATE_S / sum(window.seconds for window in blocks[0].windows) / 2)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import repeat
+from itertools import chain, repeat
 from time import perf_counter, sleep
 from typing import Literal
 
@@ -53,6 +53,8 @@ MEASURE_SHARE = 0.2
 NO_STEP_GROWTH, LONGEST_WINDOW_SHARE = 100, 0.5
 # Windows come out a little shorter than calibrated; only beyond this many times the error aimed for is it worth a warning.
 COARSE = 1.5
+# A meter may fail once, as after a suspend. One that fails so many times in a row on one window is broken.
+MOST_VOID = 3
 IDLE_WINDOWS = 5
 IDLE_WINDOW_S = 0.05
 IDLE_UPDATES = 10
@@ -71,7 +73,7 @@ class Step:
     allowed_s: float = 0.0
 
 
-def tell_nobody(step: Step) -> None:
+def tell_nobody(step: Step | str) -> None:
     """For a measurement that nobody watches."""
 
 
@@ -91,6 +93,8 @@ class Plan:
     """Called before each reading: waits for work that was only queued, as on a GPU."""
     tell: Callable[[Step], None] = tell_nobody
     """Called where a phase begins, and between windows."""
+    void: Callable[[str], None] = tell_nobody
+    """Called with the reason where the meter failed and the window is taken again."""
 
     def __post_init__(self):
         if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
@@ -116,12 +120,13 @@ def measure(function: Callable, *args: object, meter: Meter | None = None, plan:
             return measure(function, *args, meter=opened, plan=plan, name=name)
     call = partial(function, *args) if args else function
     budget_s = plan.max_time_s * MEASURE_SHARE
+    plan, void = noting_void(plan)
     plan.tell(Step("warm-up"))
     seconds_per_call = warm_up(call, budget_s * WARM_UP_SHARE)
     plan.tell(Step("calibration"))
     calls = calibrate(meter, call, seconds_per_call, plan)
     windows = take_windows(meter, call, calls, budget_s, plan)
-    return Measurement(name or name_of(function), info(meter), windows, (), tuple(find_warnings(meter, windows, plan)))
+    return Measurement(name or name_of(function), info(meter), windows, (), tuple(find_warnings(meter, windows, plan, void)))
 
 
 def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Plan, name: str) -> Measurement:
@@ -130,20 +135,20 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     Windows cannot be made longer here, so a coarse counter ends in a warning.
     """
     windows: list[Window] = []
+    plan, void = noting_void(plan)
     plan.tell(Step("warm-up"))
     next(calls)()
     budget_s = plan.max_time_s * MEASURE_SHARE
     plan.tell(Step("windows", allowed_s=budget_s))
     began = perf_counter()
     for call in calls:
-        with _collector_off():
-            windows.append(plain_window(meter, call, 1, plan.synchronize))
+        windows.append(take_prepared(meter, chain([call], calls), plan))
         spent_s = perf_counter() - began
         plan.tell(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             break
     calls.close()
-    return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan)))
+    return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan, void)))
 
 
 def warm_up(call: Call, budget_s: float) -> float:
@@ -207,11 +212,51 @@ def _enough(windows: int, spent_s: float, budget_s: float) -> bool:
 
 
 def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
-    """One window around ``calls`` calls, or some more where it has to end on the counter's tick."""
-    with _collector_off():
-        if is_slow(meter):
-            return aligned_window(meter, call, calls, plan.synchronize)
-        return plain_window(meter, call, calls, plan.synchronize)
+    """One window around ``calls`` calls, or some more where it has to end on the counter's tick.
+
+    Where the meter fails the window is void, and is taken again, `MOST_VOID` times in all.
+    """
+
+    def take() -> Window:
+        with _collector_off():
+            if is_slow(meter):
+                return aligned_window(meter, call, calls, plan.synchronize)
+            return plain_window(meter, call, calls, plan.synchronize)
+
+    return _until_sound(take, plan)
+
+
+def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
+    """One window around the next of ``calls``. Where the meter fails it is void, and the one after it is measured instead."""
+
+    def take() -> Window:
+        call = next(calls, None)
+        if call is None:
+            raise MeterFailed(f"{meter.name} failed in the last of the prepared calls, and there is none to measure instead")
+        with _collector_off():
+            return plain_window(meter, call, 1, plan.synchronize)
+
+    return _until_sound(take, plan)
+
+
+def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
+    for _ in range(MOST_VOID - 1):
+        try:
+            return take()
+        except MeterFailed as failure:
+            plan.void(str(failure))
+    return take()
+
+
+def noting_void(plan: Plan) -> tuple[Plan, list[str]]:
+    """The plan, and the list to which it will add why windows were void."""
+    reasons: list[str] = []
+
+    def note(reason: str) -> None:
+        reasons.append(reason)
+        plan.void(reason)
+
+    return replace(plan, void=note), reasons
 
 
 def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
@@ -321,16 +366,17 @@ def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
     return reading, wanted
 
 
-def idle_windows(meter: Meter) -> tuple[Window, ...]:
+def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:
     """Windows with nothing running in this process: what the machine draws anyway. ``calls`` is 0."""
-    windows = []
     length_s = max(IDLE_WINDOW_S, 0.0 if is_slow(meter) else meter.update_interval_s * IDLE_UPDATES)
-    for _ in range(IDLE_WINDOWS):
+
+    def take() -> Window:
         before = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
         sleep(length_s)
         after = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
-        windows.append(window_between(before, after, 0))
-    return tuple(windows)
+        return window_between(before, after, 0)
+
+    return tuple(_until_sound(take, plan) for _ in range(IDLE_WINDOWS))
 
 
 def is_slow(meter: Meter) -> bool:
@@ -343,9 +389,15 @@ def quantisation(meter: Meter, window: Window) -> float:
     return info(meter).quantisation(window)
 
 
-def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan) -> list[str]:
-    """What a reader of these windows has to be told, each with its likely cause and what helps."""
+def find_warnings(meter: Meter, windows: tuple[Window, ...], plan: Plan, void: Sequence[str] = ()) -> list[str]:
+    """What a reader of these windows has to be told, each with its likely cause and what helps.
+
+    ``void``: why windows beside these were void.
+    """
     warnings = []
+    if void:
+        these = "a window was" if len(void) == 1 else f"{len(void)} windows were"
+        warnings.append(f"{these} void and taken again: {void[-1]}")
     window = windows[len(windows) // 2]
     still = [each for each in windows if _step_share(meter, each) == math.inf]
     error = max(quantisation(meter, each) for each in windows)

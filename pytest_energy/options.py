@@ -37,6 +37,8 @@ class Options:
     """Of how many tests to show where the time went; 0: of all; None: of none."""
     grams_per_kwh: float | None = None
     lock_timeout_s: float = DEFAULT_TIMEOUT_S
+    machine_name: str = ""
+    """Saved with the run. Empty: a run goes to other people, and says no host's name unless it is asked to."""
 
     @classmethod
     def of(cls, enabled: bool, given: Mapping[str, Any]) -> Options:
@@ -64,6 +66,7 @@ class Options:
             _durations(given.get("durations")),
             carbon_intensity(given.get("carbon_intensity"), "--energy-carbon-intensity"),
             _lock_timeout_s(given.get("lock_timeout")),
+            text("machine_name", ""),
         )
 
 
@@ -82,9 +85,13 @@ def _lock_timeout_s(text: str | None) -> float:
 def _durations(text: str | None) -> int | None:
     if not text:
         return None
-    if not text.strip().isdecimal():
+    try:
+        tests = int(text)
+    except ValueError:  # no number, or one of thousands of digits
+        tests = -1
+    if tests < 0:
         raise OptionError(f"--energy-durations takes a number of tests, or 0 for all, not {text!r}")
-    return int(text)
+    return tests
 
 
 def _quality_tolerance(text: str | None) -> float | None:

@@ -327,7 +327,7 @@ def keep(item: pytest.Item, result) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config, machine_info) -> None:
     if SESSION in config.stash:
-        machine_info["node"] = ""  # a saved run goes to other people; who needs a machine's name gives it
+        machine_info["node"] = config.stash[SESSION].options.machine_name
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_energy.against import Against, ReplicateFailed
-from pytest_energy.errors import FixtureMisuse
+from pytest_energy.errors import FixtureMisuse, MeterFailed
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared
+from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared, noting_void
 from pytest_energy.meters import Meter, info
 from pytest_energy.options import Options
 from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
@@ -62,7 +62,13 @@ class Session:
     def finish(self) -> None:
         """Take idle windows after the last measurement, give them all to the results, and let go of the meter."""
         if self.results:
-            self.idle += idle_windows(self.meter)
+            try:
+                self.idle += idle_windows(self.meter)
+            except MeterFailed as failure:  # too late to lose what was measured
+                *others, last = self.results
+                warning = f"net joules are by the idle windows before the first measurement alone: {failure}"
+                measurement = replace(last.measurement, warnings=(*last.measurement.warnings, warning))
+                self.results = [*others, replace(last, measurement=measurement)]
             self.results = [replace(r, measurement=replace(r.measurement, idle=self.idle)) for r in self.results]
         self.close()
 
@@ -101,7 +107,8 @@ class Recorder:
         self._only_once()
         self.session.ensure_idle()
         meter = self.session.meter_info
-        with self.session.watched(self.name, self._plan) as plan:
+        watched_plan, void = noting_void(self._plan)
+        with self.session.watched(self.name, watched_plan) as plan:
             self.comparison = versus(
                 baseline,
                 candidate,
@@ -109,7 +116,7 @@ class Recorder:
                 plan=plan,
                 decided=lambda ratios: self.gate.decided(ratios, meter),
             )
-        self.measurement = self._of_candidate(self.comparison)
+        self.measurement = self._of_candidate(self.comparison, void)
         return self.comparison
 
     def quality(self, quality: Quality) -> None:
@@ -128,14 +135,14 @@ class Recorder:
     def _plan(self) -> Plan:
         return replace(self.session.plan, tolerance=self.gate.tolerance)
 
-    def _of_candidate(self, comparison: Comparison) -> Measurement:
+    def _of_candidate(self, comparison: Comparison, void: list[str]) -> Measurement:
         windows = tuple(
             window
             for block in comparison.blocks
             for letter, window in zip(block.order, block.windows, strict=True)
             if letter == "B"
         )
-        warnings = tuple(find_warnings(self.session.meter, windows, self.session.plan))
+        warnings = tuple(find_warnings(self.session.meter, windows, self.session.plan, void))
         return Measurement(self.name, self.session.meter_info, windows, (), warnings)
 
     def _only_once(self) -> None:
@@ -180,13 +187,14 @@ class AgainstRecorder(Recorder):
             return False
         self.session.ensure_idle()
         meter = self.session.meter_info
+        watched_plan, void = noting_void(self._plan)
         try:
-            with self.session.watched(self.name, self._plan) as plan:
+            with self.session.watched(self.name, watched_plan) as plan:
                 self.comparison = self._against.compare(self.name, meter, plan, lambda ratios: self.gate.decided(ratios, meter))
         except ReplicateFailed as error:
             self._cannot(str(error))
             return False
-        self.measurement = self._of_candidate(self.comparison)
+        self.measurement = self._of_candidate(self.comparison, void)
         return True
 
     def _cannot(self, reason: str) -> None:

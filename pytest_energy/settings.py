@@ -42,5 +42,6 @@ SETTINGS = (
     Setting("durations", "Show what the measuring time of the N slowest tests went to (0: of all).", "N"),
     Setting("carbon_intensity", "Show grams of CO2e, too, at this many grams per kWh.", "G_PER_KWH"),
     Setting("lock_timeout", "How long to wait for another run on this machine to finish (default: 3600).", "SECONDS"),
+    Setting("machine_name", "A name for this machine, saved with the run (default: none is saved).", "NAME"),
     Setting("strict", "Fail on inconclusive verdicts, too."),
 )

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_energy.channel import Channel, ChannelClosed
-from pytest_energy.measure import calibrate, plain_window, take_window, warm_up
+from pytest_energy.measure import calibrate, noting_void, take_prepared, take_window, warm_up
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.reading import Quality
@@ -157,7 +157,7 @@ class Worker:
         """In the child: windows as they are asked for, until dismissed."""
         options = self._options
         meter = open_meter(options.meter, options.meter_settings)
-        plan = options.plan
+        plan, void = noting_void(options.plan)
         with _OneThread() as one_thread:
             seconds_per_call = warm_up(call, self._budget_s) if prepared is None else 0.0
         self._channel.send(ready=seconds_per_call, cpu=_cpu() if one_thread.seen else None)
@@ -173,10 +173,12 @@ class Worker:
                 self._channel.send(
                     calls=1 if prepared is not None else calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S)
                 )
-            elif prepared is not None:
-                self._channel.send(window=window_out(plain_window(meter, next(prepared), 1, plan.synchronize)))
             else:
-                self._channel.send(window=window_out(take_window(meter, call, message["calls"], plan)))
+                void.clear()
+                taken = (
+                    take_window(meter, call, message["calls"], plan) if prepared is None else take_prepared(meter, prepared, plan)
+                )
+                self._channel.send(window=window_out(taken), void=void)
 
 
 class _OneThread:

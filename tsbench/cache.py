@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 CACHE_FOLDER_VARIABLE = "TSBENCH_CACHE"
@@ -24,13 +24,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     last one wins, with the same content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)  # less the user's umask
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; a checkpoint is to be shared
         os.replace(name, path)
     except BaseException:  # even on Ctrl-C nothing half-written stays
         os.unlink(name)

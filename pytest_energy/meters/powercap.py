@@ -227,6 +227,8 @@ class _OpenZone:
 
     def start_over(self, energy_uj: int) -> None:
         """Go on from where the counter stands now, as if it had not moved since it was last read."""
+        if not 0 <= energy_uj <= self.range_uj:  # from beyond its range the next step would seem to be one back
+            raise ValueError(f"{energy_uj} uJ, where max_energy_range_uj is {self.range_uj}")
         self.wrapped_uj += self.energy_uj - energy_uj
         self.energy_uj = energy_uj
 

@@ -304,3 +304,45 @@ def test_a_window_that_an_exception_ended_does_not_touch_the_next(clock):
         with pytest.raises(ZeroDivisionError):
             plain_window(meter, lambda: clock.work(0.01) or 1 / 0, 1, None)
     assert plain_window(meter, clock.work, 100, None).joules["package-0"] == pytest.approx(0.8, rel=0.02)
+
+
+class FailingMeter(ClockMeter):
+    """Fails in the readings whose numbers are given, from 1, as often as they say."""
+
+    def __init__(self, fails, **keywords):
+        super().__init__(**keywords)
+        self.fails = fails
+
+    def read(self):
+        if self.fails(self.reads + 1):
+            self.reads += 1
+            raise MeterFailed(f"reading {self.reads} went wrong")
+        return super().read()
+
+
+@pytest.mark.parametrize("update_interval_s", [1e-4, 0.1])
+def test_a_void_window_is_taken_again_and_told_of(clock, update_interval_s):
+    meter = FailingMeter(lambda number: number in (9, 40), watts=30.0, clock=clock, update_interval_s=update_interval_s)
+    measurement = measure(clock.work, 0.002, meter=meter, plan=Plan(max_time_s=5.0))
+    assert figures(measurement).watts.value == pytest.approx(30.0, rel=0.02)
+    assert "2 windows were void and taken again: reading 40 went wrong" in measurement.warnings[0]
+
+
+def test_a_void_window_costs_a_prepared_call_and_nothing_else(clock):
+    meter = FailingMeter(lambda number: number == 6, watts=30.0, clock=clock)
+    measurement = measure_prepared((lambda: clock.work(0.02) for _ in range(60)), meter, Plan(max_time_s=1.0), "prepared")
+    assert all(window.joules["package-0"] / window.seconds == pytest.approx(30.0, rel=0.02) for window in measurement.windows)
+    assert "a window was void and taken again: reading 6 went wrong" in measurement.warnings[0]
+
+
+def test_a_meter_that_keeps_failing_is_given_up(clock):
+    calls = []
+    meter = FailingMeter(lambda number: number > 4, clock=clock)
+    with pytest.raises(MeterFailed, match="reading .* went wrong"):
+        measure(lambda: calls.append(clock.work(0.02)), meter=meter, plan=SHORT)
+    assert len(calls) < 200 and gc.isenabled()
+
+
+def test_idle_windows_outlive_a_failed_reading(clock):
+    windows = idle_windows(FailingMeter(lambda number: number == 4, watts=7.0, clock=clock))
+    assert [window.joules["package-0"] / window.seconds for window in windows] == [pytest.approx(7.0, rel=0.05)] * len(windows)

@@ -169,3 +169,10 @@ def test_marker_takes_keywords_only(marker):
     mark = Mark(marker, (0.5,), {})
     with pytest.raises(OptionError, match=rf"the {marker} marker takes keywords only \(.*\), not \(0.5,\)"):
         gate_from_marks(mark if marker == "energy" else None, mark if marker == "gps_up" else None, Options())
+
+
+@pytest.mark.parametrize("text", ["2\x1d", "-1", "two", "9" * 5000, "1.5"])
+def test_durations_that_are_no_count_are_refused(text):
+    # "2\x1d", found by fuzzing, ended in a traceback.
+    with pytest.raises(OptionError, match="--energy-durations"):
+        Options.of(True, {"durations": text})

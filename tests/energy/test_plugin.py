@@ -346,3 +346,27 @@ def test_it(measured): pass
 """
     )
     suite.runpytest(*MEASURED, "--energy-max-time", "1").assert_outcomes(failed=1)
+
+
+DYING_METER = """
+    import pytest
+    from pytest_energy.errors import MeterFailed
+
+    @pytest.fixture(autouse=True)
+    def dying(request):
+        yield
+        if request.node.name == "test_last":
+            meter = request.config.pluginmanager.get_plugin("energy") and __import__("clock_meter").ClockMeter
+            def read(self):
+                raise MeterFailed("the driver died")
+            meter.read = read
+    """
+
+
+def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
+    suite.makeconftest(DYING_METER)
+    suite.makepyfile("def test_last(energy):\n    energy(sum, range(10))\n")
+    done = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-json=run.json")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(["*net joules are by the idle windows before the first measurement alone: the driver died*"])
+    assert len(json.loads((suite.path / "run.json").read_text())["benchmarks"]) == 1

@@ -382,6 +382,15 @@ def test_garbage_names_the_file_and_the_next_window_is_sound(content):
         assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("start_uj", [RANGE_61_UJ + 1, 2**62, -5])
+def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
+    # Found by fuzzing: the next reading inside the range came out at thousands of joules below zero.
+    tree = Tree(tmp_path, one_zone())
+    (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{start_uj}\n")
+    with pytest.raises(MeterUnavailable, match="energy_uj"):
+        PowercapMeter(tmp_path)
+
+
 def test_a_vanished_zone_is_no_silent_zero():
     with still_meter(LAYOUTS["client"]) as (tree, meter, now):
         meter.read()

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pytest_energy import journal, store
 from pytest_energy.errors import RunUnreadable
+from pytest_energy.lock import LOCK_VARIABLE
 from tests.energy.rigs import clock_meter
 
 BENCHMARKS = 20
@@ -42,7 +43,10 @@ def pytest_runtest_logreport(report):
     if report.when == "teardown":
         os.write(finished, report.nodeid.encode() + b"\\n")
 """
-COMMAND = (sys.executable, "-m", "pytest", "-q", "--energy", "--energy-meter=clock", "--benchmark-autosave")
+COMMAND = (
+    *(sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest"),
+    *("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-autosave"),
+)
 
 
 def prepared(folder: Path) -> None:
@@ -58,7 +62,8 @@ def prepared(folder: Path) -> None:
 def started(folder: Path) -> subprocess.Popen[bytes]:
     """The run, from the instant at which its journal exists: before it nothing is finished."""
     path = os.pathsep.join([str(folder), str(Path.cwd())])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    # A lock of its own: it measures nothing that another run could disturb.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", LOCK_VARIABLE: str(folder / "lock")}
     process = subprocess.Popen(COMMAND, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline_s = time.monotonic() + 60
     while not any(folder.glob(f".benchmarks/**/{journal.PREFIX}*")):
