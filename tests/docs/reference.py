@@ -159,7 +159,7 @@ def table(headings: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def option_rows(recorder: OptionRecorder) -> list[tuple[object, ...]]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for flag, about in recorder.options:
         ini = flag.removeprefix("--").replace("-", "_")
         spelled = f"{flag} {about['metavar']}" if about.get("metavar") else flag
@@ -168,7 +168,7 @@ def option_rows(recorder: OptionRecorder) -> list[tuple[object, ...]]:
 
 
 def argument_rows(parser: argparse.ArgumentParser) -> list[tuple[object, ...]]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
