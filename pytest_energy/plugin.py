@@ -197,7 +197,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the workers of ``--energy-against``: now it is known that there is something to measure."""
     config = session.config
-    if SESSION in config.stash and config.get_verbosity() > 0 and not config.option.collectonly:
+    verbose = getattr(config.option, "verbose", 0)  # not there with -p no:terminal in pytest 8.1
+    if SESSION in config.stash and verbose > 0 and not config.option.collectonly:
         from pytest_energy.progress import Progress
 
         measuring = [item for item in session.items if {"energy", "benchmark"} & set(getattr(item, "fixturenames", ()))]
@@ -260,6 +261,19 @@ def pytest_fixture_setup(fixturedef, request):
             value.__class__ = MeasuredBenchmark
             value.energy_recorder = recorder_of(request.node)
     return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is run again (pytest-rerunfailures) starts afresh: what its failed attempt measured is no result."""
+    if RECORDER in item.stash:
+        del item.stash[RECORDER]
+        session = item.config.stash[SESSION]
+        session.results = [result for result in session.results if result.name != item.nodeid]
+        benchmarks = getattr(item.config, "_benchmarksession", None)
+        if benchmarks is not None:
+            benchmarks.benchmarks = [each for each in benchmarks.benchmarks if each.fullname != item.nodeid]
+        item.user_properties = [each for each in item.user_properties if not str(each[0]).startswith("energy")]
 
 
 @pytest.hookimpl(wrapper=True)

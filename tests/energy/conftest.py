@@ -17,6 +17,6 @@ def suite(pytester: pytest.Pytester, monkeypatch):
     installed.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: clock-meter\nVersion: 1.0\n", encoding="utf8")
     installed.joinpath("entry_points.txt").write_text(clock_meter.ENTRY_POINT, encoding="utf8")
     pytester.syspathinsert()
-    # hypothesis's plugin costs each inner run a second.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    # hypothesis's plugin costs each inner run a second; and tests run in the order in which they are written.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:randomly")
     return pytester

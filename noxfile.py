@@ -1,0 +1,40 @@
+"""The matrix: `nox` runs how we get on with every pytest, pytest-benchmark and neighbouring plugin (tests/energy/test_citizenship.py and
+test_misbehaving.py), each in an environment of its own, without torch. Its table is in docs/reliability.md.
+"""
+
+import nox
+
+nox.options.reuse_existing_virtualenvs = True
+NEIGHBOURS = ("pytest-xdist", "pytest-randomly", "pytest-rerunfailures", "pytest-cov", "pytest-timeout", "pytest-asyncio")
+# (pytest, pytest-benchmark); "" is the newest.
+VERSIONS = [("8.1.*", "5.1.*"), ("8.2.*", "5.1.*"), ("8.3.*", "5.1.*"), ("8.4.*", "5.2.*"), ("9.0.*", "5.2.*"), ("", "")]
+
+
+@nox.session
+@nox.parametrize(
+    ["pytest", "benchmark"], VERSIONS, ids=[f"{pytest or 'newest'}-{benchmark or 'newest'}" for pytest, benchmark in VERSIONS]
+)
+def matrix(session: nox.Session, pytest: str, benchmark: str) -> None:
+    session.install("--editable", ".", pinned("pytest", pytest), pinned("pytest-benchmark", benchmark), *NEIGHBOURS)
+    tests = ("tests/energy/test_citizenship.py", "tests/energy/test_misbehaving.py")
+    # Neighbours are switched on by the tests that are about them.
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+        *session.posargs,
+    )
+
+
+def pinned(name: str, version: str) -> str:
+    return f"{name}=={version}" if version else name
