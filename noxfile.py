@@ -15,7 +15,7 @@ VERSIONS = [("8.1.*", "5.1.*"), ("8.2.*", "5.1.*"), ("8.3.*", "5.1.*"), ("8.4.*"
     ["pytest", "benchmark"], VERSIONS, ids=[f"{pytest or 'newest'}-{benchmark or 'newest'}" for pytest, benchmark in VERSIONS]
 )
 def matrix(session: nox.Session, pytest: str, benchmark: str) -> None:
-    session.install("--editable", ".", pinned("pytest", pytest), pinned("pytest-benchmark", benchmark), *NEIGHBOURS)
+    session.install("--editable", ".[report]", pinned("pytest", pytest), pinned("pytest-benchmark", benchmark), *NEIGHBOURS)
     tests = ("tests/energy/test_citizenship.py", "tests/energy/test_misbehaving.py")
     # Neighbours are switched on by the tests that are about them.
     session.run(

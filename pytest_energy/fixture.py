@@ -10,8 +10,12 @@ from typing import TypeVar
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from pytest_energy.errors import FixtureMisuse
+from pytest_energy.measure import call_once
 from pytest_energy.reading import Comparison, Quality
 from pytest_energy.session import Recorder
+
+# pytest leaves our frames out of the traceback of the user's error.
+__tracebackhide__ = True
 
 T = TypeVar("T")
 
@@ -31,7 +35,7 @@ class EnergyFixture:
     def __call__(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
         """Measure ``function(*args, **kwargs)`` and return what it returns. Once per test."""
         call = partial(function, *args, **kwargs)
-        result = call()
+        result = call_once(call)
         if self._recorder is not None:
             self._recorder.measure(call)
         return result
@@ -43,7 +47,7 @@ class EnergyFixture:
         """
         calls = partial(baseline, *args, **kwargs), partial(candidate, *args, **kwargs)
         for call in calls:
-            call()
+            call_once(call)
         return self._recorder.versus(*calls) if self._recorder is not None else None
 
     def quality(self, name: str, value: float, floor: float | None = None) -> None:

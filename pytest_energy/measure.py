@@ -1,13 +1,15 @@
 """How the windows around one piece of code come to be: warm-up, calibration, windows, idle.
 
-Inside a window nothing of ours runs but the loop over the calls. Garbage collection is off in it, as
-pytest-benchmark has it, and the collector runs between windows as it likes.
+Inside a window nothing of ours runs but the loop over the calls. Garbage collection and tracing (a debugger's, coverage's) are
+off in it, as pytest-benchmark has it, and the collector runs between windows as it likes.
 """
 
 from __future__ import annotations
 
 import gc
+import inspect
 import math
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,11 +18,14 @@ from itertools import chain, repeat
 from time import perf_counter, sleep
 from typing import Literal
 
-from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.errors import FixtureMisuse, MeterFailed, OptionError
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.reading import LOOKS_PER_UPDATE, Measurement, Reading, Window, window_between
 
 Call = Callable[[], object]
+
+# pytest leaves our frames out of the traceback of the user's error.
+__tracebackhide__ = True
 
 # A scheduler gives other processes turns of some milliseconds; a window of ten holds a few of them.
 SHORTEST_WINDOW_S = 0.01
@@ -137,7 +142,7 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     windows: list[Window] = []
     plan, void = noting_void(plan)
     plan.tell(Step("warm-up"))
-    next(calls)()
+    call_once(next(calls))
     budget_s = plan.max_time_s * MEASURE_SHARE
     plan.tell(Step("windows", allowed_s=budget_s))
     began = perf_counter()
@@ -151,11 +156,38 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan, void)))
 
 
+def call_once(call: Call) -> object:
+    """What it returns; refuses a coroutine function, which by itself only makes a coroutine and does none of its work."""
+    result = call()
+    if inspect.iscoroutine(result):
+        result.close()
+        raise FixtureMisuse(
+            f"{name_of(call)} is a coroutine function, and calling it does none of its work; "
+            "measure lambda: asyncio.run(...) around it"
+        )
+    return result
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Line tracing (coverage before Python 3.14, debuggers) makes Python code several times slower. A profiler is left on."""
+    tracer = sys.gettrace()
+    if tracer is None:
+        yield
+        return
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+@untraced()
 def warm_up(call: Call, budget_s: float) -> float:
     """Call until the time of a call settles or the budget is used up; gives the seconds per call."""
     clock = perf_counter
     began = clock()
-    call()
+    call_once(call)
     seconds = clock() - began
     batch_s = min(budget_s / (2 * SETTLED_BATCHES), SHORTEST_WINDOW_S / 2)
     recent: list[float] = []
@@ -174,6 +206,8 @@ def warm_up(call: Call, budget_s: float) -> float:
 def calibrate(meter: Meter, call: Call, seconds_per_call: float, plan: Plan, shortest_window_s: float = SHORTEST_WINDOW_S) -> int:
     """Calls per window such that the counter's own error is at most ``plan.max_quantisation``."""
     about = info(meter)
+    if seconds_per_call > plan.max_time_s * LONGEST_WINDOW_SHARE:
+        return 1  # already longer than a window should be, and a trial would cost as much again
     shortest_s = about.lag_s(seconds_per_call) / plan.max_quantisation
     if about.windows_end_on_ticks:
         shortest_s = max(shortest_s, meter.update_interval_s)
@@ -218,7 +252,7 @@ def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
     """
 
     def take() -> Window:
-        with _collector_off():
+        with _undisturbed():
             if is_slow(meter):
                 return aligned_window(meter, call, calls, plan.synchronize)
             return plain_window(meter, call, calls, plan.synchronize)
@@ -233,7 +267,7 @@ def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
         call = next(calls, None)
         if call is None:
             raise MeterFailed(f"{meter.name} failed in the last of the prepared calls, and there is none to measure instead")
-        with _collector_off():
+        with _undisturbed():
             return plain_window(meter, call, 1, plan.synchronize)
 
     return _until_sound(take, plan)
@@ -301,11 +335,12 @@ def _seconds_per_loop() -> float:
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with untraced():
+            yield
     finally:
         if collecting:
             gc.enable()

@@ -417,7 +417,8 @@ def leave_page(session: pytest.Session, ours: Session) -> None:
 def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> None:
     """The text to a file; where that fails, a line on the terminal and an exit code, and the run itself is kept."""
     try:
-        with open(path, "w", encoding="utf8", errors="backslashreplace") as file:
+        # By the folder that pytest was started in: a test may have gone elsewhere.
+        with open(session.config.invocation_params.dir / path, "w", encoding="utf8", errors="backslashreplace") as file:
             file.write(text + "\n")
     except OSError as error:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -17,6 +17,9 @@ from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, R
 from pytest_energy.timings import Spent, Stopwatch
 from pytest_energy.versus import versus
 
+# pytest leaves our frames out of the traceback of the user's error.
+__tracebackhide__ = True
+
 if TYPE_CHECKING:
     from pytest_energy.progress import Progress
 

@@ -23,10 +23,13 @@ from typing import TypeVar
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
-from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, Step, calibrate, name_of, take_window, warm_up
+from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, Step, calibrate, name_of, take_window, untraced, warm_up
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.stats import blocks_needed
+
+# pytest leaves our frames out of the traceback of the user's error.
+__tracebackhide__ = True
 
 # More blocks narrow the interval by less than the machine's own bias between two identical functions.
 MOST_BLOCKS = 1000
@@ -242,6 +245,7 @@ def _takers(meter: Meter, sides: Mapping[Side, Call], plan: Plan) -> dict[Side, 
     return {side: taker(side) for side in sides}
 
 
+@untraced()
 def _fastest_s(call: Call, seconds_per_call: float) -> float:
     """The seconds per call of the fastest of a few short timings: what a call takes where nobody interrupts it."""
     calls = max(1, int(SHORTEST_WINDOW_S / 2 / max(seconds_per_call, 1e-9)))

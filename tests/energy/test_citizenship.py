@@ -85,7 +85,9 @@ def test_sound(energy):
 @needs("pytest_cov")
 def test_cov(suite):
     suite.makepyfile(SUITE)
-    suite.runpytest_subprocess(*ENERGY, "--cov=.", "-W", "ignore").assert_outcomes(passed=5)
+    done = suite.runpytest_subprocess(*ENERGY, "--cov=.", "--cov-report=term-missing", "-W", "ignore")
+    done.assert_outcomes(passed=5)
+    done.stdout.fnmatch_lines(["test_cov.py * 100%*"])  # the first call is traced, the windows are not
     assert saved(suite) == ALL
 
 

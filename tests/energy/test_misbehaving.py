@@ -270,8 +270,97 @@ def test_bad(energy):
     # Where the files go is settled when the run begins.
     done.assert_outcomes(passed=2)
     assert saved_names(suite) == ["test_bad", "test_sound"]
-    assert (suite.path / "comment.md").exists()
+    assert "2 benchmarks" in (suite.path / "comment.md").read_text(encoding="utf8")
+    assert "test_sound" in (suite.path / "page.html").read_text(encoding="utf8")
     assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
+
+
+@pytest.mark.parametrize("options", [("--energy",), ()])
+@pytest.mark.parametrize(
+    "statement", ["energy(work)", "energy(lambda: work())", "energy.versus(int, work)", "benchmark.pedantic(work, setup=int)"]
+)
+def test_a_coroutine_function_is_refused(suite, statement, options):
+    suite.makepyfile(f"""
+async def work():
+    raise AssertionError("nobody awaits it")
+
+def test_bad(energy, benchmark):
+    {statement}
+""")
+    done = suite.runpytest_subprocess(*(*ENERGY[1:], *options), "-W", "ignore")
+    if not options and "benchmark" in statement:
+        done.assert_outcomes(passed=1)  # then it is pytest-benchmark's alone
+        return
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["E*FixtureMisuse: *coroutine function*measure lambda: asyncio.run*"])
+
+
+def test_asynchronous_work_is_measured_in_a_loop_of_its_own(suite):
+    done = run(
+        suite,
+        """
+import asyncio
+
+async def work():
+    await asyncio.sleep(0)
+    return 7
+
+def test_loop(energy):
+    assert energy(lambda: asyncio.run(work())) == 7
+""",
+    )
+    done.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("after", [0, 25])
+@pytest.mark.parametrize("statement", ["energy(work)", "energy.versus(int, work)", "benchmark(work)"])
+def test_the_traceback_is_the_users(suite, statement, after):
+    done = run(
+        suite,
+        f"""
+calls = []
+
+def work():
+    calls.append(1)
+    if len(calls) > {after}:
+        raise ValueError("mine")
+
+def test_bad(energy, benchmark):
+    {statement}
+""",
+    )
+    done.assert_outcomes(failed=1, passed=1)
+    done.stdout.fnmatch_lines(["*test_the_traceback_is_the_users.py:*: ValueError"])
+    done.stdout.no_fnmatch_line("*pytest_energy*measure.py:*")
+    done.stdout.no_fnmatch_line("*pytest_energy*session.py:*")
+    done.stdout.no_fnmatch_line("*pytest_energy*versus.py:*")
+
+
+def test_a_tracer_is_off_within_windows_and_on_after_them(suite):
+    done = run(
+        suite,
+        """
+import sys
+
+seen = []
+
+def work():
+    seen.append(sys.gettrace())
+
+def test_traced(energy):
+    def tracer(frame, event, argument):
+        return None
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        energy(work)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert seen[0] is tracer and set(seen[1:]) == {None}
+""",
+    )
+    done.assert_outcomes(passed=2)
 
 
 def test_ten_nanoseconds_are_told_of(suite):

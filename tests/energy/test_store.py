@@ -379,3 +379,48 @@ def test_fingerprint_without_proc(tmp_path):
     assert seen["memory_gib"] is None
     schema = {**SCHEMA, "required": [], "properties": {}, "$ref": "#/$defs/machine"}
     jsonschema.Draft202012Validator(schema).validate(seen)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, 95])
+def test_confidence_is_a_chance(tmp_path, document, confidence):
+    document["benchmarks"][0]["energy"]["versus"]["confidence"] = confidence
+    assert "confidence" in unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize("change", [lambda windows: windows.append(windows[0]), lambda windows: windows.pop()])
+def test_a_block_has_four_windows(tmp_path, document, change):
+    change(document["benchmarks"][0]["energy"]["versus"]["blocks"][0][1])
+    assert "a block" in unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize("schema", [store.SCHEMA - 1, store.SCHEMA + 1, None, "1"])
+def test_another_schema_is_refused_and_never_guessed_at(tmp_path, document, schema):
+    document["energy"]["schema"] = schema
+    unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize(("of_meter", "of_entry"), [("measured", "estimated"), ("estimated", "measured")])
+def test_an_entry_is_of_its_meters_provenance(tmp_path, document, of_meter, of_entry):
+    document["energy"]["meters"][0]["provenance"] = of_meter
+    document["benchmarks"][0]["energy"]["provenance"] = of_entry
+    unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("resolution_joules", -0.5), ("update_interval_s", -0.5), ("band", [-0.5, 0.5]), ("band", [0.0, -0.5])],
+)
+def test_a_meter_has_no_quantity_below_zero(tmp_path, document, key, value):
+    document["energy"]["meters"][0][key] = value
+    assert "-0.5" in unreadable(tmp_path, document)
+
+
+def test_a_small_band_is_read_as_it_is(tmp_path, document):
+    document["energy"]["meters"][0]["band"] = [0.25, 0.5]
+    assert getattr(read(tmp_path, document).results[0].measurement.meter, "band") == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])
+def test_only_the_journals_suffix_makes_a_journal(tmp_path, document, name):
+    (tmp_path / name).write_text(json.dumps(document), encoding="utf8")
+    assert len(store.read_run(tmp_path / name).results) == 1

@@ -3,7 +3,7 @@
     python -m tests.energy.studies.fuzz_study [TARGET ...] [--runs 1000000]
 
 A target ends badly by any exception that is not the parser's own error, by a wrong exit code, and by ten seconds for one case;
-the case is then left in the working folder as libFuzzer's crash file. Needs `pip install atheris`.
+the case is then left beside the working folder as libFuzzer's crash file. Needs `pip install atheris`.
 """
 
 from __future__ import annotations
@@ -265,7 +265,18 @@ def fuzz(name: str, runs: int, folder: Path) -> None:
             print(f"| {name} | {runs} | {counts[True]} | {counts[False]} | {time.perf_counter() - began_s:.0f} |", flush=True)
             os._exit(0)
 
-    atheris.Setup([sys.argv[0], f"-timeout={CASE_TIMEOUT_S}", "-max_len=4096", "-verbosity=0", "-seed=1", str(corpus)], one)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            f"-timeout={CASE_TIMEOUT_S}",
+            f"-artifact_prefix={folder.parent}/",
+            "-max_len=4096",
+            "-verbosity=0",
+            "-seed=1",
+            str(corpus),
+        ],
+        one,
+    )
     atheris.Fuzz()
 
 

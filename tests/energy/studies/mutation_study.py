@@ -19,7 +19,7 @@ from pathlib import Path
 
 TESTS = {
     "stats": "test_stats.py",
-    "gpsup": "test_gpsup.py",
+    "gpsup": "test_gpsup.py test_gate.py",
     "gate": "test_gate.py",
     "meters/powercap": "test_powercap.py",
     "store": "test_store.py test_keeping.py",
