@@ -417,7 +417,7 @@ def test_a_meter_has_no_quantity_below_zero(tmp_path, document, key, value):
 
 def test_a_small_band_is_read_as_it_is(tmp_path, document):
     document["energy"]["meters"][0]["band"] = [0.25, 0.5]
-    assert getattr(read(tmp_path, document).results[0].measurement.meter, "band") == (0.25, 0.5)
+    assert read(tmp_path, document).results[0].measurement.meter.band == (0.25, 0.5)
 
 
 @pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])

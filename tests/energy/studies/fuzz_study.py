@@ -102,7 +102,7 @@ class SavedRun:
                 for key in way:
                     holder = holder[key]
                 if given.ConsumeBool():
-                    holder[last] = given.PickValueInList(STRANGE)
+                    holder[last] = copy.deepcopy(given.PickValueInList(STRANGE))  # a later change may be inside it
                 else:
                     del holder[last]
         text = self.text(document)
