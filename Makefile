@@ -56,8 +56,8 @@ setup: $(INSTALLED)  ## install into .venv
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@echo "+ pip install -e .[tsbench,nvml,onnx,history,report,test]   (into $(VENV); the first time this downloads torch)"
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tsbench,nvml,onnx,history,report,test]'
+	@echo "+ pip install -e .[tsbench,nvml,onnx,history,report,ray,test]   (into $(VENV); the first time this downloads torch)"
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tsbench,nvml,onnx,history,report,ray,test]'
 	@touch $@
 
 # OpenVINO and NNCF: 12 s and 190 MB that neither the tests nor the core set need.

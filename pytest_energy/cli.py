@@ -22,6 +22,7 @@ from pytest_energy.meters import AUTO, MeterSettings, survey
 from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
 from pytest_energy.pull_request import add_pull_request_command
+from pytest_energy.quiet import disturbances
 from pytest_energy.report.compare_table import as_json, noise_report, terminal_table
 from pytest_energy.report.doctor import doctor_report
 from pytest_energy.report.escape import encodable
@@ -113,7 +114,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        print(doctor_report(findings))
+        print(doctor_report(findings, tuple(disturbances())))
     return EXIT_OK
 
 

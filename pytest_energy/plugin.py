@@ -170,9 +170,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     session = config.stash.get(SESSION, None)
     if session is None:
         return []
-    from pytest_energy.report.terminal import header
-
     from pytest_energy.keeping import unfinished_lines
+    from pytest_energy.report.terminal import header
 
     return [*header(session.meter_info), *unfinished_lines(config)]
 

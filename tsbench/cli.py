@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tsbench import variants
 from tsbench.errors import TsbenchError, VariantUnavailable
+from tsbench.sweep import commands as sweep_commands
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier, ModelConfig
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
     measuring.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
     measuring.set_defaults(run=_measure)
+    sweep_commands.add(commands)
     return parser
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tsbench.train import Prepared
 
 BASELINE = "fp32"
+# To be raised with whatever changes what is measured: a sweep then measures again.
+MEASURING_VERSION = 1
 RATIOS = ("speedup", "greenup", "powerup")
 
 

@@ -13,14 +13,16 @@ WIDTH = 80
 INDENT = " " * 6
 
 
-def doctor_report(findings: Sequence[Finding], width: int = WIDTH) -> str:
-    """Each meter: what it counts and how finely, or what is missing and the line that mends it."""
+def doctor_report(findings: Sequence[Finding], disturbances: Sequence[str] = (), width: int = WIDTH) -> str:
+    """Each meter: what it counts and how finely, or what is missing and the line that mends it; then what disturbs."""
     lines: list[str] = []
     for finding in findings:
         mark, first, *more = _told(finding)
         lines += _wrapped(f"  {mark:<4}", first, width)
         for line in more:
             lines += _wrapped(INDENT, line, width)
+    for line in disturbances:
+        lines += _wrapped("", f"noise: {line}", width)
     sensors = [f.name for f in findings if f.meter is not None and f.meter.provenance == "measured"]
     if sensors:
         lines += _wrapped("", f"This machine can measure joules: {', '.join(sensors)}.", width)

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "hooks": set(),
     "settings": set(),
     "machine": set(),
+    "quiet": set(),
     "carbon": {"errors"},
     "lock": {"errors"},
     "journal": set(),

@@ -1,0 +1,107 @@
+"""The sweep on a Ray cluster of several nodes on this machine, one of which is lost; and where tasks are sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from tsbench.cli import main
+from tsbench.errors import TsbenchError
+from tsbench.sweep import run_ray
+from tsbench.sweep.run_ray import Node, Running, place
+from tsbench.sweep.task import Done, Failed, Task
+
+TRAININGS = [Task("train", "a", "0", "t1", seed, 1) for seed in range(8)]
+MEASURING = [replace(task, kind="measure", device="any", variants=("fp32",), batch_cases=1) for task in TRAININGS[:4]]
+
+
+def node(name, cpus=2, **devices):
+    return Node(name, {"CPU": float(cpus), **devices})
+
+
+def test_trainings_fill_the_cpus_and_no_more():
+    placed = place([node("a"), node("b", 1)], [], TRAININGS, [])
+    assert [each.node_id for each in placed] == ["a", "a", "b"]
+    assert [each.task for each in placed] == TRAININGS[:3]
+
+
+def test_a_node_that_measures_gets_nothing_else_and_the_others_train():
+    placed = place([node("a"), node("b")], MEASURING[:1], TRAININGS, [Running(TRAININGS[7], "a")])
+    assert placed[0] == Running(MEASURING[0], "b")  # it has nothing to wait for
+    assert [each.node_id for each in placed[1:]] == ["a"]
+    measuring = [Running(MEASURING[0], "b"), Running(TRAININGS[0], "a"), Running(TRAININGS[1], "a")]
+    assert place([node("a"), node("b")], [], TRAININGS, measuring) == []
+
+
+def test_a_measurement_does_not_wait_behind_trainings():
+    """It is sent although the node is full: Ray starts it when the running ones end, and no more are sent there."""
+    busy = [Running(task, "a") for task in TRAININGS[:2]]
+    assert place([node("a")], MEASURING[:2], TRAININGS[2:], busy) == [Running(MEASURING[0], "a")]
+
+
+def test_a_device_is_measured_on_a_node_that_has_it():
+    on_a_board = replace(MEASURING[0], device="jetson-orin")
+    assert place([node("a"), node("b", **{"jetson-orin": 1.0})], [on_a_board], [], []) == [Running(on_a_board, "b")]
+    assert place([node("a")], [on_a_board], [], []) == []
+
+
+def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'pytest-energy[ray]'")
+    spec = tmp_path / "spec.toml"
+    spec.write_text('datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nepochs = 1\n')
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:nonsense"):
+        assert main(["sweep", str(spec), "--ray", address, "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert f"--ray {address}: no cluster answers" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_node_is_lost_half_way_and_everything_is_done_once():
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'pytest-energy[ray]'")
+    from ray.cluster_utils import Cluster
+
+    def execute(task, weights):
+        import ray
+
+        began_s = time.monotonic()
+        time.sleep(0.3)
+        if task.seed == 6:
+            raise ValueError("no luck")
+        here = ray.get_runtime_context().get_node_id()
+        return Done(task, {"node": here, "from_s": began_s, "until_s": time.monotonic(), "model": weights.decode()})
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, resources={"board": 1})
+        lost = cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        with pytest.raises(TsbenchError, match=r"device 'toaster': no node of the cluster has it; there are: board$"):
+            run_ray.check_devices([replace(MEASURING[0], device="toaster")])
+        measuring = [*MEASURING, *(replace(task, device="board") for task in MEASURING[:2])]
+        kept = []
+        for done in run_ray.run([*TRAININGS, *measuring], execute, lambda training: b"model %d" % training.seed):
+            kept.append(done)
+            if len(kept) == 3:
+                cluster.remove_node(lost, allow_graceful=False)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert {done.task for done in kept} == {*TRAININGS, *measuring} and len(kept) == len(TRAININGS) + len(measuring)
+    (failed,) = (done for done in kept if isinstance(done, Failed))
+    assert (failed.task.seed, failed.reason) == (6, "ValueError: no luck")
+    records = [(done.task, done.record) for done in kept if isinstance(done, Done)]
+    assert all(record["model"] == f"model {task.seed}" for task, record in records if task.kind == "measure")
+    assert len({record["node"] for _, record in records}) >= 2
+    for task, record in records:
+        if task.kind == "measure":
+            beside = [
+                other
+                for of, other in records
+                if of != task and other["node"] == record["node"]
+                and other["from_s"] < record["until_s"] and record["from_s"] < other["until_s"]
+            ]  # fmt: skip
+            assert beside == [], json.dumps([record, beside])

@@ -1,0 +1,110 @@
+"""The folder of a sweep's results: one JSON file a finished task, the trained models beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from tsbench import cache
+from tsbench.errors import TsbenchError
+from tsbench.sweep.task import Done, Task
+
+
+class _Files(Protocol):
+    """A folder, wherever it is; a file in it is there whole or not at all."""
+
+    def names(self) -> list[str]: ...
+    def has(self, name: str) -> bool: ...
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, content: bytes) -> None: ...
+
+
+class _Local:
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._folder.glob("*.json"))
+
+    def has(self, name: str) -> bool:
+        return (self._folder / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        cache.write_atomically(self._folder / name, content)
+
+
+class _Remote:
+    """Any URL that fsspec knows. An object store shows an object once all of it is there."""
+
+    def __init__(self, url: str):
+        try:
+            from fsspec.core import url_to_fs
+
+            self._system, self._root = url_to_fs(url)
+        except ImportError as error:
+            raise TsbenchError(f"--out {url}: {error}; pip install fsspec, and what it needs for this kind of URL") from None
+        except ValueError as error:
+            raise TsbenchError(f"--out {url}: {error}") from None
+
+    def names(self) -> list[str]:
+        if not self._system.exists(self._root):
+            return []
+        found = (path.rpartition("/")[2] for path in self._system.ls(self._root, detail=False))
+        return sorted(name for name in found if name.endswith(".json"))
+
+    def has(self, name: str) -> bool:
+        return bool(self._system.exists(f"{self._root}/{name}"))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._system.cat_file(f"{self._root}/{name}"))
+
+    def write(self, name: str, content: bytes) -> None:
+        path = f"{self._root}/{name}"
+        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._system.pipe_file(path, content)
+
+
+class Results:
+    """Finished work by its task's key."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self._files: _Files = _Remote(where) if "://" in where else _Local(Path(where))
+
+    def __contains__(self, task: Task) -> bool:
+        return self._files.has(_record(task)) and (task.kind != "train" or self._files.has(_weights(task)))
+
+    def keep(self, done: Done) -> None:
+        """The record last: where it is, the model is too."""
+        if done.weights:
+            self._files.write(_weights(done.task), done.weights)
+        self._files.write(_record(done.task), (json.dumps(done.record, indent=1) + "\n").encode())
+
+    def weights(self, training: Task) -> bytes:
+        """The trained model's checkpoint file."""
+        return self._files.read(_weights(training))
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every finished task's record. Raises TsbenchError for a file that is none."""
+        for name in self._files.names():
+            where = f"{self.where}/{name}"
+            try:
+                record = json.loads(self._files.read(name))
+            except ValueError as error:
+                raise TsbenchError(f"{where}: not JSON: {error}; delete it and sweep again") from None
+            if not isinstance(record, dict) or not isinstance(record.get("task"), dict):
+                raise TsbenchError(f"{where}: not a result of a sweep; keep other files out of this folder")
+            yield record
+
+
+def _record(task: Task) -> str:
+    return f"{task.key}.json"
+
+
+def _weights(task: Task) -> str:
+    return f"models/{task.key}.safetensors"

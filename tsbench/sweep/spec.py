@@ -1,0 +1,83 @@
+"""What a sweep's TOML file asks for, checked before anything starts."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tsbench.errors import TsbenchError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HERE = "any"  # the device that is whatever machine there is
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Every combination of the lists is one task; without variants nothing is measured."""
+
+    datasets: tuple[str, ...]
+    configs: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    variants: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1, 32)
+    devices: tuple[str, ...] = (HERE,)
+    epochs: int | None = None  # instead of the recipe's
+    max_time_s: float = 5.0  # for each comparison
+    meter: str = "auto"
+
+
+def read(path: Path) -> Spec:
+    """The spec in the file. Raises TsbenchError, one line, for what cannot be meant."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TsbenchError(f"{path}: cannot be read as TOML: {reason}") from None
+    known = [field.name for field in fields(Spec)]
+    for key in found:
+        if key not in known:
+            raise TsbenchError(f"{path}: unknown key {key!r}; known: {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for key, kind, least in (
+        ("datasets", str, None),
+        ("configs", str, None),
+        ("seeds", int, 0),
+        ("variants", str, None),
+        ("batches", int, 1),
+        ("devices", str, None),
+    ):
+        if key in found:
+            values[key] = _list(path, key, found[key], kind, least)
+    for key in ("datasets", "configs"):
+        if not values.get(key):
+            raise TsbenchError(f"{path}: {key} must be a list of at least one name")
+    for key in ("seeds", "batches", "devices"):
+        if key in values and not values[key]:
+            raise TsbenchError(f"{path}: {key} must not be empty; leave it out for its default")
+    if "epochs" in found:
+        values["epochs"] = _list(path, "epochs", [found["epochs"]], int, 1)[0]
+    if "max_time_s" in found:
+        seconds = found["max_time_s"]
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+            raise TsbenchError(f"{path}: max_time_s must be more than 0 seconds, got {seconds!r}")
+        values["max_time_s"] = float(seconds)
+    if "meter" in found:
+        values["meter"] = _list(path, "meter", [found["meter"]], str, None)[0]
+    return Spec(**values)
+
+
+def _list(path: Path, key: str, value: object, kind: type, least: int | None) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise TsbenchError(f"{path}: {key} must be a list, got {value!r}")
+    for each in value:
+        if not isinstance(each, kind) or isinstance(each, bool):
+            raise TsbenchError(f"{path}: {key} must hold {'names' if kind is str else 'whole numbers'}, got {each!r}")
+        if least is not None and each < least:
+            raise TsbenchError(f"{path}: {key} must be at least {least}, got {each}")
+    return tuple(dict.fromkeys(value))

@@ -1,0 +1,204 @@
+"""What a sweep found: per device, dataset and batch size, GPS-UP of each variant, the Pareto front, and which one wins."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tsbench.errors import TsbenchError
+from tsbench.sweep.spec import HERE
+
+WIDTH = 110
+JOULES_APART = "Joules of different devices are different meters' and are not to be put side by side; Greenup, a ratio on one device, may be."
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median over seeds, and the outermost bounds of any seed's interval; None: not known."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} {self.bounds}"
+
+    @property
+    def bounds(self) -> str:
+        return "[not known]" if self.low is None or self.high is None else f"[{self.low:.2f}, {self.high:.2f}]"
+
+    def reaches(self, greater: Ratio) -> bool:
+        """Whether the two intervals have something in common."""
+        return self.high is None or greater.low is None or self.high >= greater.low
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant of one config, over its seeds."""
+
+    config: str
+    variant: str
+    seeds: int
+    speedup: Ratio | None
+    greenup: Ratio | None
+    joules: float | None
+    """Per inference, the median over seeds."""
+    accuracy: float
+    """The mean over seeds."""
+    on_front: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.config} {self.variant}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where these were measured: one kind of device, one meter, one dataset, one batch size."""
+
+    device: str
+    meter: str
+    provenance: str
+    dataset: str
+    batch_cases: int
+    lines: tuple[Line, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, batch {self.batch_cases}, on {self.device}: joules {self.provenance} by {self.meter}"
+
+    @property
+    def winners(self) -> tuple[str, ...]:
+        """In words: who takes least, who is most accurate, and the greenest variant of each config."""
+        counted = [(line.joules, line) for line in self.lines if line.joules is not None]
+        accurate = max(self.lines, key=lambda line: line.accuracy)
+        said = [f"most accurate: {accurate.name}, {accurate.accuracy:.3f}"]
+        if counted:
+            least = min(counted, key=lambda each: each[0])[1]
+            said.insert(0, f"least energy: {least.name}, {_joules(least.joules)} per inference")
+        # A Greenup is over the stock fp32 of its own config: those of two configs are not to be put side by side.
+        for config in dict.fromkeys(line.config for line in self.lines):
+            known = [(line.greenup, line) for line in self.lines if line.config == config and line.greenup is not None]
+            if known:
+                greenup, best = max(known, key=lambda each: each[0].value)
+                rivals = [line.variant for other, line in known if line is not best and other.reaches(greenup)]
+                apart = f"; not told apart from {', '.join(rivals)}" if rivals else ""
+                said.append(f"greenest of {config}: {best.variant}, {greenup} times{apart}")
+        return tuple(said)
+
+
+def places(records: Sequence[dict[str, Any]], folder: str) -> list[Place]:
+    """Raises TsbenchError where nothing was measured."""
+    groups: dict[tuple[str, str, str, str, int], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    for record in records:
+        task = record["task"]
+        if task["kind"] != "measure":
+            continue
+        for row in record["rows"]:
+            place = (_device(record), record["meter"], row["provenance"], task["dataset"], row["batch"])
+            groups.setdefault(place, {}).setdefault((task["config"], row["variant"]), []).append(row)
+    if not groups:
+        raise TsbenchError(f"{folder}: no measurements of a sweep; run `tsbench sweep SPEC --out {folder}` with variants")
+    return [
+        Place(*place, _with_front([_line(*key, rows) for key, rows in found.items()])) for place, found in sorted(groups.items())
+    ]
+
+
+def _device(record: dict[str, Any]) -> str:
+    named = str(record["task"]["device"])
+    machine = record["fingerprint"]
+    return f"{machine['cpu']}, {machine['cores']} CPUs" if named == HERE else f"{named} ({machine['cpu']})"
+
+
+def _line(config: str, variant: str, rows: Sequence[dict[str, Any]]) -> Line:
+    joules = [row["joules_per_inference"] for row in rows]
+    return Line(
+        config,
+        variant,
+        len(rows),
+        _ratio([row["speedup"] for row in rows]),
+        _ratio([row["greenup"] for row in rows]),
+        None if None in joules else statistics.median(joules),
+        statistics.fmean(row["accuracy"] for row in rows),
+    )
+
+
+def _ratio(saved: Sequence[dict[str, Any] | None]) -> Ratio | None:
+    known = [each for each in saved if each is not None]
+    if len(known) < len(saved):
+        return None
+    lows, highs = ([each[bound] for each in known] for bound in ("low", "high"))
+    return Ratio(
+        statistics.median(each["value"] for each in known),
+        None if None in lows else min(lows),
+        None if None in highs else max(highs),
+    )
+
+
+def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Least joules first; on the front is what nothing beats in both joules and accuracy."""
+    ordered = sorted(lines, key=lambda line: (line.joules is None, line.joules or 0.0, -line.accuracy))
+    best, marked = float("-inf"), []
+    for line in ordered:
+        on_front = line.joules is not None and line.accuracy > best
+        best = max(best, line.accuracy) if line.joules is not None else best
+        marked.append(replace(line, on_front=on_front))
+    return tuple(marked)
+
+
+def _joules(joules: float | None) -> str:
+    from pytest_energy.report.units import digits, scale_for
+
+    if joules is None:
+        return "not counted"
+    factor, unit = scale_for([joules], "J")
+    return f"{digits(joules * factor)} {unit}"
+
+
+def terminal(place: Place) -> Iterator[RenderableType]:
+    """A table that fits 80 columns, and who wins."""
+    table = Table(title=Text(place.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table.add_column("config\nvariant", overflow="fold")
+    for head in ("Speedup", "Greenup", "J per\ninference", "accuracy\nseeds", "Pareto"):
+        table.add_column(head, no_wrap=True)
+    for line in place.lines:
+        ratios = (
+            "not known" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}" for ratio in (line.speedup, line.greenup)
+        )
+        seeds = f"{line.accuracy:.3f}\n{line.seeds}"
+        row = (f"{line.config}\n{line.variant}", *ratios, _joules(line.joules), seeds, "front" if line.on_front else "")
+        table.add_row(*map(Text, row))
+    yield table
+    yield Text("\n".join(place.winners) + "\n")
+
+
+def markdown(place: Place) -> str:
+    """A heading, the table, and who wins."""
+    from pytest_energy.report.escape import in_markdown
+
+    rows = [("config", "variant", "Speedup", "Greenup", "J per inference", "accuracy", "seeds", "Pareto"), ("---",) * 8]
+    for line in place.lines:
+        ratios = (str(line.speedup or "not known"), str(line.greenup or "not known"))
+        known = (_joules(line.joules), f"{line.accuracy:.3f}", str(line.seeds), "front" if line.on_front else "")
+        rows.append((line.config, line.variant, *ratios, *known))
+    table = "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows)
+    winners = "\n".join(f"- {in_markdown(each)}" for each in place.winners)
+    return f"### {in_markdown(place.title)}\n\n{table}\n\n{winners}"
+
+
+def page(all_places: Sequence[Place]) -> str:
+    """All of them on one self-contained page."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
+    for place in all_places:
+        console.print(*terminal(place), sep="\n")
+    if len({place.device for place in all_places}) > 1:
+        console.print(Text(JOULES_APART))
+    return console.export_html(inline_styles=True)

@@ -1,0 +1,211 @@
+"""The tasks of a sweep: what there is to do, and doing one of them on the machine that this runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsbench.errors import TsbenchError
+from tsbench.sweep.spec import Spec
+
+if TYPE_CHECKING:
+    from pytest_energy import Meter
+    from pytest_energy.reading import Reading
+
+LOCK_TIMEOUT_S = 3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, or the measuring of all variants of one model at one batch size: they share blocks."""
+
+    kind: str  # train, measure
+    dataset: str
+    data_sha256: str
+    config: str
+    seed: int
+    epochs: int
+    device: str = ""
+    variants: tuple[str, ...] = ()
+    batch_cases: int = 0
+    max_time_s: float = 0.0
+    meter: str = ""
+
+    @property
+    def key(self) -> str:
+        """A hash of all that the result depends on: data, config, code version."""
+        from tsbench.measure import MEASURING_VERSION
+        from tsbench.train import TRAINING_VERSION
+
+        versions = [TRAINING_VERSION] if self.kind == "train" else [TRAINING_VERSION, MEASURING_VERSION]
+        return hashlib.sha256(json.dumps([versions, asdict(self)], sort_keys=True).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        where = f" on {self.device}, batch {self.batch_cases}" if self.kind == "measure" else ""
+        return f"{self.kind} {self.dataset} {self.config} seed {self.seed}{where}"
+
+    @property
+    def training(self) -> Task:
+        """The training that this task needs the model of."""
+        return Task("train", self.dataset, self.data_sha256, self.config, self.seed, self.epochs)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a task came to: `record` is JSON; `weights` is a trained model's checkpoint file."""
+
+    task: Task
+    record: dict[str, object]
+    weights: bytes = b""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task that came to nothing. It is not kept, so the next sweep tries it again."""
+
+    task: Task
+    reason: str
+
+
+def attempt(execute: Callable[..., Done], task: Task, weights: bytes) -> Done | Failed:
+    """What the task comes to: one that fails must not end the hundreds beside it."""
+    try:
+        return execute(task, weights)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said of this task
+        lines = str(error).splitlines()
+        return Failed(task, f"{type(error).__name__}: {lines[0] if lines else ''}")
+
+
+def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
+    """Every task of the spec, trainings first. Raises TsbenchError for a name that there is not."""
+    from tsbench import datasets, variants
+    from tsbench.errors import UnknownName
+    from tsbench.measure import require_energy
+    from tsbench.model import CONFIGS
+    from tsbench.recipes import recipe_for
+
+    for config in spec.configs:
+        if config.lower() not in CONFIGS:
+            raise UnknownName("config", config, CONFIGS)
+    for name in spec.variants:
+        variants.get(name)
+    if spec.variants:
+        require_energy()
+    loaded = [datasets.load(name, folder) for name in spec.datasets]
+    trainings = [
+        Task("train", data.name, data.fingerprint, config.lower(), seed, spec.epochs or recipe_for(data.name, config).epochs)
+        for data in loaded
+        for config in spec.configs
+        for seed in spec.seeds
+    ]
+    measuring = [
+        replace(
+            task,
+            kind="measure",
+            device=device,
+            variants=spec.variants,
+            batch_cases=batch_cases,
+            max_time_s=spec.max_time_s,
+            meter=spec.meter,
+        )
+        for task in trainings
+        for device in spec.devices
+        for batch_cases in spec.batches
+        if spec.variants
+    ]
+    return list(dict.fromkeys(trainings + measuring))
+
+
+def execute(task: Task, weights: bytes = b"") -> Done:
+    """Does the task, here. A measuring task needs the weights of its training."""
+    started_s = time.perf_counter()
+    done = _train(task) if task.kind == "train" else _measure(task, weights)
+    # The node's monotonic clock, as that of the windows; no host name, which is nobody's business.
+    about = {"task": asdict(task), "node": _node(), "started_s": started_s, "ended_s": time.perf_counter()}
+    return replace(done, record={**about, **done.record})
+
+
+def _node() -> str:
+    """Ray's name of the node that this runs on, or "here"."""
+    ray = sys.modules.get("ray")
+    return str(ray.get_runtime_context().get_node_id()) if ray is not None and ray.is_initialized() else "here"
+
+
+def _prepared(task: Task):  # type: ignore[no-untyped-def]
+    from tsbench import datasets
+    from tsbench.recipes import plan_for
+    from tsbench.train import prepare
+
+    loaded = datasets.load(task.dataset)
+    if loaded.fingerprint != task.data_sha256:
+        raise TsbenchError(f"{task.dataset} on {platform.node()} is other data than the driver's: copy the same files there")
+    return prepare(loaded, plan_for(loaded).timepoints)
+
+
+def _train(task: Task) -> Done:
+    from tsbench.evaluate import accuracy, batched_logits
+    from tsbench.model import config_for
+    from tsbench.recipes import recipe_for
+    from tsbench.train import cached_path, train_cached, weights_sha256
+
+    data = _prepared(task)
+    _, channels, timepoints = data.train_x.shape
+    config = config_for(task.config, channels, timepoints, len(data.classes))
+    recipe = replace(recipe_for(task.dataset, task.config), seed=task.seed, epochs=task.epochs)
+    result = train_cached(data, config, recipe)
+    record: dict[str, object] = {
+        "accuracy": accuracy(batched_logits(result.model, data.test_x), data.test_y),
+        "weights_sha256": weights_sha256(result.model),
+        "cpu_seconds": result.cpu_seconds,
+        "joules": result.joules,
+        "provenance": result.provenance,
+    }
+    return Done(task, record, cached_path(data, config, recipe).read_bytes())
+
+
+def _measure(task: Task, weights: bytes) -> Done:
+    from pytest_energy import open_meter
+    from pytest_energy.lock import machine_lock
+    from pytest_energy.machine import fingerprint
+    from tsbench import checkpoints, measure
+
+    data = _prepared(task)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(weights)
+        model = checkpoints.load(path).model
+    with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
+        readings = _Readings(meter)
+        rows = measure.measure(model, data, task.variants, [task.batch_cases], task.max_time_s, meter)
+    record: dict[str, object] = {
+        "fingerprint": fingerprint(),
+        "meter": meter.name,
+        "measured_from_s": readings.first_s,
+        "measured_until_s": readings.last_s,
+        "rows": [row.as_json() for row in rows],
+    }
+    return Done(task, record)
+
+
+class _Readings:
+    """Notes the instants of a meter's first and last reading, by the node's monotonic clock: no window lies outside of them."""
+
+    def __init__(self, meter: Meter):
+        self.first_s: float | None = None
+        self.last_s: float | None = None
+        self._read = meter.read
+        meter.read = self._noted  # type: ignore[method-assign]
+
+    def _noted(self) -> Reading:
+        reading = self._read()
+        self.first_s = reading.at_s if self.first_s is None else self.first_s
+        self.last_s = reading.at_s
+        return reading
