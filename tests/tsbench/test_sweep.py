@@ -91,7 +91,15 @@ def test_a_device_that_is_not_here_is_refused_before_anything_starts(tmp_path, c
 
 def record(variant, config, seed=0, device="any", **row):
     ratio = {"value": 2.0, "low": 1.5, "high": 2.5}
-    made = {"variant": variant, "batch": 1, "speedup": ratio, "greenup": ratio, "joules_per_inference": 0.5, "accuracy": 0.5}
+    made = {
+        "variant": variant,
+        "batch": 1,
+        "speedup": ratio,
+        "greenup": ratio,
+        "powerup": ratio,
+        "joules_per_inference": 0.5,
+        "accuracy": 0.5,
+    }
     return {
         "task": {"kind": "measure", "dataset": "D", "config": config, "seed": seed, "device": device},
         "fingerprint": {"cpu": "C", "cores": 4},

@@ -49,6 +49,7 @@ class Line:
     seeds: int
     speedup: Ratio | None
     greenup: Ratio | None
+    powerup: Ratio | None
     joules: float | None
     """Per inference, the median over seeds."""
     accuracy: float
@@ -126,6 +127,7 @@ def _line(config: str, variant: str, rows: Sequence[dict[str, Any]]) -> Line:
         len(rows),
         _ratio([row["speedup"] for row in rows]),
         _ratio([row["greenup"] for row in rows]),
+        _ratio([row["powerup"] for row in rows]),
         None if None in joules else statistics.median(joules),
         statistics.fmean(row["accuracy"] for row in rows),
     )
@@ -165,17 +167,19 @@ def _joules(joules: float | None) -> str:
 
 def terminal(place: Place) -> Iterator[RenderableType]:
     """A table that fits 80 columns, and who wins."""
-    table = Table(title=Text(place.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table = Table(
+        title=Text(place.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
     table.add_column("config\nvariant", overflow="fold")
-    for head in ("Speedup", "Greenup", "J per\ninference", "accuracy\nseeds", "Pareto"):
+    for head in ("Speedup", "Greenup", "Powerup", "J per\ninference", "accuracy\nseeds"):
         table.add_column(head, no_wrap=True)
     for line in place.lines:
         ratios = (
-            "not known" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}" for ratio in (line.speedup, line.greenup)
+            "not known" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}"
+            for ratio in (line.speedup, line.greenup, line.powerup)
         )
-        seeds = f"{line.accuracy:.3f}\n{line.seeds}"
-        row = (f"{line.config}\n{line.variant}", *ratios, _joules(line.joules), seeds, "front" if line.on_front else "")
-        table.add_row(*map(Text, row))
+        joules = f"{_joules(line.joules)}\n{'Pareto' if line.on_front else ''}"
+        table.add_row(*map(Text, (f"{line.config}\n{line.variant}", *ratios, joules, f"{line.accuracy:.3f}\n{line.seeds}")))
     yield table
     yield Text("\n".join(place.winners) + "\n")
 
@@ -184,9 +188,12 @@ def markdown(place: Place) -> str:
     """A heading, the table, and who wins."""
     from pytest_energy.report.escape import in_markdown
 
-    rows = [("config", "variant", "Speedup", "Greenup", "J per inference", "accuracy", "seeds", "Pareto"), ("---",) * 8]
+    rows = [
+        ("config", "variant", "Speedup", "Greenup", "Powerup", "J per inference", "accuracy", "seeds", "Pareto"),
+        ("---",) * 9,
+    ]
     for line in place.lines:
-        ratios = (str(line.speedup or "not known"), str(line.greenup or "not known"))
+        ratios = (str(ratio or "not known") for ratio in (line.speedup, line.greenup, line.powerup))
         known = (_joules(line.joules), f"{line.accuracy:.3f}", str(line.seeds), "front" if line.on_front else "")
         rows.append((line.config, line.variant, *ratios, *known))
     table = "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows)
