@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test docs reference peers gate-study lint-workflows audit setup
+.PHONY: help bench bench-full test check lint docs reference peers gate-study lint-workflows audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,14 @@ bench-full: $(FULL)  ## the same with every variant and engine (installs OpenVIN
 
 test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
 	@$(RUN) pytest -n 2 $(ARGS)
+
+check: lint test docs  ## all that has to hold before a change goes in
+
+lint: $(INSTALLED)  ## format, style, dead code
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/vulture
 
 docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -181,7 +181,9 @@ def find_calibration(argument: str | None, cpus: int, name: str) -> tuple[Calibr
     calibration = load_calibration(path)
     if (calibration.cpus, calibration.cpu_name) != (cpus, name):
         return None, (
-            f"the calibration {path} is not used: it is of {calibration.cpus} CPUs {calibration.cpu_name!r}, "
-            f"and this machine has {cpus} CPUs {name!r}",
+            (
+                f"the calibration {path} is not used: it is of {calibration.cpus} CPUs {calibration.cpu_name!r}, "
+                f"and this machine has {cpus} CPUs {name!r}"
+            ),
         )
     return calibration, (f"calibration: {path}",)

@@ -65,8 +65,10 @@ class EstimateMeter(Meter):
         self.resolution_joules = model.full_watts * CLOCK_STEP_S
         self._clock: ProcessTreeClock | None = ProcessTreeClock()
         self.notes = (
-            f"estimated, no sensor: from the CPU seconds of this process tree, at {model.idle_watts:.3g} W idle and "
-            f"{model.full_watts:.3g} W with all {cpus} CPUs busy ({model.source})",
+            (
+                f"estimated, no sensor: from the CPU seconds of this process tree, at {model.idle_watts:.3g} W idle and "
+                f"{model.full_watts:.3g} W with all {cpus} CPUs busy ({model.source})"
+            ),
             *more_notes,
         )
         if not self._clock.follows_descendants:

@@ -32,7 +32,6 @@ from pytest_energy.reading import Domain, Provenance, Reading
 
 JOULES_PER_MICROJOULE = 1e-6
 WATTS_PER_MICROWATT = 1e-6
-WATTS_PER_MILLIVOLT_MILLIAMPERE = 1e-6
 SECONDS_PER_MILLISECOND = 1e-3
 
 VALUE_BYTES = 64

@@ -65,8 +65,10 @@ class PyraplMeter(Meter):
         )
         self.notes = (
             "pyRAPL counts packages and DRAM, and has no wrap handling",
-            f"a counter that fell is taken for a wrap where its range is known; a window over {self._longest_gap_s:.0f} s, in "
-            "which it could wrap unseen, is void",
+            (
+                f"a counter that fell is taken for a wrap where its range is known; a window over {self._longest_gap_s:.0f} s, in "
+                "which it could wrap unseen, is void"
+            ),
         )
 
     def read(self) -> Reading:

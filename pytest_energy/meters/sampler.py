@@ -6,6 +6,7 @@ That is always said in its meter's notes: what the device did between two sample
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import threading
 import time
@@ -58,7 +59,7 @@ def _interval_of(instants: Sequence[float]) -> float | None:
         return None
     if len(instants) == 1:
         return WATCH_BOUND_S
-    return statistics.median(after - before for before, after in zip(instants, instants[1:], strict=False))
+    return statistics.median(after - before for before, after in itertools.pairwise(instants))
 
 
 class WattsIntegrator:

@@ -42,7 +42,7 @@ def test_csv_has_a_row_for_each_benchmark_and_run_and_the_figures_of_the_windows
     assert [(row["benchmark"], row["commit"]) for row in table] == [
         (name_of(which), commit_of(run)) for run in range(2) for which in range(3)
     ]
-    result = store.read_run(sorted(two_runs.glob("*.json"))[0]).results[0]
+    result = store.read_run(min(two_runs.glob("*.json"))).results[0]
     seen = figures(result.measurement)
     assert float(table[0]["joules"]) == seen.joules.value
     assert float(table[0]["seconds_low"]) == seen.seconds.low
@@ -70,7 +70,7 @@ def test_a_label_is_one_line_and_reads_back(text):
 
 
 def test_what_is_not_known_is_left_out_and_never_zero(two_runs):
-    table = rows([store.read_run(sorted(two_runs.glob("*.json"))[0])])
+    table = rows([store.read_run(min(two_runs.glob("*.json")))])
     table[0]["joules"] = None
     assert len([line for line in as_prometheus(table).splitlines() if line.startswith("pytest_energy_joules{")]) == 2
     assert next(csv.DictReader(io.StringIO(as_csv(table), newline="")))["joules"] == ""

@@ -25,7 +25,6 @@ class _Header:
     classes: tuple[str, ...] | None = None
     timepoints: int = 0
     relational: bool = False
-    inside_relation: bool = False
 
 
 def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
@@ -56,7 +55,6 @@ def _declare(line: str, header: _Header) -> None:
     if lowered.startswith("@relation"):
         return
     if lowered.startswith("@end"):
-        header.inside_relation = False
         return
     found = _ATTRIBUTE.fullmatch(line)
     if found is None:
@@ -72,7 +70,7 @@ def _declare(line: str, header: _Header) -> None:
             raise ValueError(f"the class must name two different values or more, got {short(kind)}")
         header.classes = names
     elif kind.lower() == "relational":
-        header.relational = header.inside_relation = True
+        header.relational = True
     elif kind.lower() in ("numeric", "real", "integer"):
         header.timepoints += 1
     else:
