@@ -188,7 +188,7 @@ class Replicate:
         self.worker.ask({"stays"}, WINDOW_LIMIT_S, do="stay", cpu=cpu)
 
     def calls_per_window(self) -> int:
-        return self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"]
+        return int(self.worker.ask({"calls"}, WINDOW_LIMIT_S, do="calibrate")["calls"])
 
     def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
         answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
@@ -231,8 +231,8 @@ class Against:
         plan.tell(Step("starts"))
         with ExitStack() as stack:
             forks = {letter: stack.enter_context(pair[letter].replicate(name)) for letter in first[:2]}
-            cpus = [fork.cpu for fork in forks.values()]
-            if None not in cpus:
+            cpus = [fork.cpu for fork in forks.values() if fork.cpu is not None]
+            if len(cpus) == len(forks):
                 # Else each keeps to a CPU of its own, and whose has the busier neighbour is the slower one all along: ratios
                 # of 24 starts of the same code spread by 25 % (SD) so, and by 2 % on one CPU. The system chose it: an idle one.
                 for fork in forks.values():
@@ -275,7 +275,7 @@ def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:
     """Which tests there are in both, in one only, and which may have been renamed."""
     new = [name for name in now if name not in set(then)]
     vanished = [name for name in then if name not in set(now)]
-    renamed = []
+    renamed: list[tuple[str, str]] = []
     for name in new:
         for like in get_close_matches(name, [v for v in vanished if v not in [r[0] for r in renamed]], 1, RENAMED_LIKENESS):
             renamed.append((like, name))

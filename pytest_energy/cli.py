@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is not None:
         options.command = command
     try:
-        return options.run(options)
+        return int(options.run(options))
     except EnergyError as error:
         print(f"pytest-energy: {error}", file=sys.stderr)
         return EXIT_UNUSABLE

@@ -162,8 +162,8 @@ def compare_runs(old: Sequence[SavedRun], new: Sequence[SavedRun], rules: Rules,
             verdict = Verdict(metric, "not gated", hindrance)
         else:
             verdict = Verdict(metric, "inconclusive", f"the counter of {new[0].meter.name} did not move in some window")
-        values = (_value(_logs(side[name], quantity)) for side in (before, after))
-        return Change(metric, unit, *values, ratio, len(before[name]), len(after[name]), verdict, advice)
+        old, now = (_value(_logs(side[name], quantity)) for side in (before, after))
+        return Change(metric, unit, old, now, ratio, len(before[name]), len(after[name]), verdict, advice)
 
     def changes(name: str) -> Iterator[Change]:
         for metric in METRICS:
@@ -220,10 +220,11 @@ def _joules_hindrance(runs: Sequence[SavedRun], rules: Rules) -> str | None:
 
 
 def _trial(
-    name: str, metric: str, old: tuple[float | None, ...], new: tuple[float | None, ...], noise: Noise, rules: Rules
+    name: str, metric: str, before: tuple[float | None, ...], after: tuple[float | None, ...], noise: Noise, rules: Rules
 ) -> _Trial | None:
     """None where some run has no figure."""
-    if None in old or None in new:
+    old, new = (tuple(log for log in logs if log is not None) for logs in (before, after))
+    if len(old) < len(before) or len(new) < len(after):
         return None
     limit = -math.log1p(rules.tolerance)
     if rank_can_tell(len(old), len(new), rules.alpha):
@@ -233,7 +234,8 @@ def _trial(
 
 
 def _value(logs: Sequence[float | None]) -> float | None:
-    return None if None in logs else math.exp(median(logs))
+    known = [log for log in logs if log is not None]
+    return math.exp(median(known)) if len(known) == len(logs) else None
 
 
 def _ratio(logs: Interval) -> Interval:

@@ -16,7 +16,7 @@ EXIT_OK = 0
 STANDARD_OUTPUT = "-"
 
 
-def add_export_command(commands: argparse._SubParsersAction) -> None:
+def add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add it to the parser of ``pytest-energy``."""
     command = commands.add_parser(
         "export", help="saved runs as CSV, Parquet or Prometheus text, a row for each benchmark and run"

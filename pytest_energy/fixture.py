@@ -40,7 +40,9 @@ class EnergyFixture:
             self._recorder.measure(call)
         return result
 
-    def versus(self, baseline: Callable, candidate: Callable, *args: object, **kwargs: object) -> Comparison | None:
+    def versus(
+        self, baseline: Callable[..., object], candidate: Callable[..., object], *args: object, **kwargs: object
+    ) -> Comparison | None:
         """Measure ``baseline`` and ``candidate``, with the same arguments, in turns. Once per test.
 
         Returns the comparison, or None without ``--energy`` (both are called once then).

@@ -15,7 +15,7 @@ EXIT_OK = 0
 LOG_COLUMNS = 120  # of what is not a terminal, and has no width
 
 
-def add_history_command(commands: argparse._SubParsersAction) -> None:
+def add_history_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add it to the parser of ``pytest-energy``."""
     command = commands.add_parser(
         "history", help="saved runs over time: a series for each benchmark, and the commits since which it is another one"

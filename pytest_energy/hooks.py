@@ -1,5 +1,13 @@
 """What a conftest can fill in."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
 
 def pytest_energy_synchronize():
     """Wait until work that was only queued is done; called before each reading of the meter.
@@ -12,7 +20,7 @@ def pytest_energy_synchronize():
     """
 
 
-def synchronizer(config):
+def synchronizer(config: pytest.Config) -> Callable[[], object] | None:
     """What the conftests filled in, to be called; or None, so that an empty hook costs nothing in a window."""
-    hook = config.hook.pytest_energy_synchronize
+    hook: Any = config.hook.pytest_energy_synchronize
     return hook if hook.get_hookimpls() else None

@@ -112,7 +112,9 @@ class Plan:
             raise OptionError(f"the tolerance must lie in (0, 1), not {self.tolerance!r}")
 
 
-def measure(function: Callable, *args: object, meter: Meter | None = None, plan: Plan = Plan(), name: str = "") -> Measurement:
+def measure(
+    function: Callable[..., object], *args: object, meter: Meter | None = None, plan: Plan = Plan(), name: str = ""
+) -> Measurement:
     """Measure ``function(*args)`` in windows, as long as ``plan`` allows.
 
     Without ``meter``, opens `auto` and closes it again. Raises what ``function`` raises, and `MeterFailed`::
@@ -473,7 +475,7 @@ def _dead(meter: Meter, before: Reading, after: Reading) -> MeterFailed:
     return MeterFailed(f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter seems frozen")
 
 
-def name_of(function: Callable) -> str:
+def name_of(function: Callable[..., object]) -> str:
     """What to call it in a report."""
     while isinstance(function, partial):
         function = function.func

@@ -31,7 +31,7 @@ RECORD_INTERVAL_S = 0.01
 NO_SENSOR = "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: pytest-energy calibrate --watts 41,178"
 
 
-def add_meter_commands(commands: argparse._SubParsersAction) -> None:
+def add_meter_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both to the parser of ``pytest-energy``."""
     calibrating = commands.add_parser(
         "calibrate", help="fit the estimate to this machine, by a sensor or by a wall meter's two figures"
@@ -113,7 +113,7 @@ def _sample(meter: Meter, options: argparse.Namespace, seconds: float) -> int:
             ended = _ended(process, wait_s)
             last = meter.read()
             readings += 1
-            if ended:
+            if process is not None and ended:
                 code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as a shell says it
                 break
     except KeyboardInterrupt:  # the usual way to end a long recording: what was read is kept
@@ -128,14 +128,14 @@ def _sample(meter: Meter, options: argparse.Namespace, seconds: float) -> int:
     return code
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen:
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(command)
     except OSError as error:
         raise OptionError(f"{command[0]} cannot be started: {error.strerror}") from None
 
 
-def _ended(process: subprocess.Popen | None, wait_s: float) -> bool:
+def _ended(process: subprocess.Popen[bytes] | None, wait_s: float) -> bool:
     """Wait so long, or until the process has ended."""
     if process is None:
         time.sleep(wait_s)

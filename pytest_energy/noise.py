@@ -89,7 +89,7 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
         runs = int(saved["runs"])
         if saved["schema"] != NOISE_SCHEMA or runs < 2 or not all(0 <= sd < math.inf for sd in sds):
             raise ValueError(f"schema {saved['schema']!r}, {runs} runs, standard deviations {sds}")
-        return Noise(*sds, runs, str(saved["source"]))
+        return Noise(sds[0], sds[1], runs, str(saved["source"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(path, f"{type(error).__name__}: {error}") from None
 

@@ -88,7 +88,8 @@ def _run(spec: str, settings: MeterSettings, kernel_s: float) -> dict[str, Any]:
     ended = subprocess.run([sys.executable, "-m", "pytest_energy.noise_runs", asked], capture_output=True, text=True, check=False)
     if ended.returncode:
         raise EnergyError(f"a run of the noise kernels failed: {ended.stderr.strip()[-500:]}")
-    return json.loads(ended.stdout)
+    ran: dict[str, Any] = json.loads(ended.stdout)
+    return ran
 
 
 def main(asked: str) -> dict[str, Any]:

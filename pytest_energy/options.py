@@ -118,7 +118,8 @@ def _plan(given: Mapping[str, Any]) -> Plan:
             kind = "a share, such as 3% or 0.03" if setting.metavar == "SHARE" else "a number"
             raise OptionError(f"{setting.flag} takes {kind}, not {text!r}")
         try:
-            plan = replace(plan, **{PLAN_FIELDS[setting.name]: number})
+            changed: dict[str, Any] = {PLAN_FIELDS[setting.name]: number}
+            plan = replace(plan, **changed)
         except OptionError as error:
             raise OptionError(f"{setting.flag} {text}: {error}") from None
     return plan
@@ -159,7 +160,7 @@ class Mark:
     """A marker's name and arguments, as pytest gives them."""
 
     name: str
-    args: tuple
+    args: tuple[object, ...]
     kwargs: Mapping[str, Any]
 
 

@@ -17,18 +17,23 @@ from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from pytest_energy.compare import RunComparison
+    from pytest_energy.gate import Gate
     from pytest_energy.options import Options
+    from pytest_energy.reading import Quality
+    from pytest_energy.saved import SavedRun
     from pytest_energy.session import Recorder, Session
+    from pytest_energy.worker import Worker
 
-OPTIONS = pytest.StashKey["Options"]()
-SESSION = pytest.StashKey["Session"]()
-GATE = pytest.StashKey["Gate"]()
-RECORDER = pytest.StashKey["Recorder"]()
-BASELINE = pytest.StashKey[tuple]()
-COMPARED = pytest.StashKey["RunComparison | str"]()
-FLOORS = pytest.StashKey[list]()
-WORKER = pytest.StashKey["Worker"]()
-CLEANUP = pytest.StashKey[ExitStack]()
+OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+GATE: pytest.StashKey[Gate] = pytest.StashKey()
+RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
+BASELINE: pytest.StashKey[tuple[SavedRun, ...]] = pytest.StashKey()
+COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
+FLOORS: pytest.StashKey[list[Quality]] = pytest.StashKey()
+WORKER: pytest.StashKey[Worker] = pytest.StashKey()
+CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
 
 WORKER_PLUGIN = "energy-worker"
 """The name of worker.Worker among the plugins, where this process is one of ``--energy-against``."""

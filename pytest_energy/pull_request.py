@@ -22,7 +22,7 @@ TOLD_BY_PYTEST = {0: EXIT_OK, 1: EXIT_REGRESSED}
 LAST_LINES = 12
 
 
-def add_pull_request_command(commands: argparse._SubParsersAction) -> None:
+def add_pull_request_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add it to the parser of ``pytest-energy``."""
     command = commands.add_parser(
         "pull-request",

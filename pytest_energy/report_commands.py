@@ -15,7 +15,7 @@ from pytest_energy.store import Run, read_run
 EXIT_OK = 0
 
 
-def add_report_command(commands: argparse._SubParsersAction) -> None:
+def add_report_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add it to the parser of ``pytest-energy``."""
     command = commands.add_parser(
         "report", help="a saved run as a page that opens anywhere; with several, the newest, and the trend"

@@ -106,7 +106,7 @@ class Recorder:
         with self.session.watched(self.name, self._plan) as plan:
             self.measurement = measure_prepared(calls, meter=self.session.meter, plan=plan, name=self.name)
 
-    def versus(self, baseline: Callable, candidate: Callable) -> Comparison:
+    def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> Comparison | None:
         self._only_once()
         self.session.ensure_idle()
         meter = self.session.meter_info
@@ -175,7 +175,7 @@ class AgainstRecorder(Recorder):
         if not self._compared():
             super().measure_prepared(calls)
 
-    def versus(self, baseline: Callable, candidate: Callable) -> Comparison | None:
+    def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> Comparison | None:
         self.measure(candidate)
         return self.comparison
 

@@ -69,8 +69,8 @@ def never(ratios: GpsUp) -> bool:
 
 
 def versus(
-    baseline: Callable,
-    candidate: Callable,
+    baseline: Callable[..., object],
+    candidate: Callable[..., object],
     *args: object,
     meter: Meter | None = None,
     plan: Plan = Plan(),
@@ -102,8 +102,8 @@ def versus(
 
 
 def versus_many(
-    baseline: Callable,
-    candidates: Mapping[str, Callable],
+    baseline: Callable[..., object],
+    candidates: Mapping[str, Callable[..., object]],
     *args: object,
     meter: Meter | None = None,
     plan: Plan = Plan(),
@@ -131,7 +131,10 @@ def versus_many(
     coin = coin or random.Random()
     known = info(meter)
     # None stands for the baseline, which no name can be.
-    sides: dict[str | None, Call] = {name: _bound(call, args) for name, call in {None: baseline, **candidates}.items()}
+    sides: dict[str | None, Call] = {
+        None: _bound(baseline, args),
+        **{name: _bound(call, args) for name, call in candidates.items()},
+    }
     takers = _takers(meter, sides, plan)
     questions = {name: _Question(known, plan, decided) for name in candidates}
     waiting = list(candidates)
@@ -263,5 +266,5 @@ def _fastest_s(call: Call, seconds_per_call: float) -> float:
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
-def _bound(function: Callable, args: tuple) -> Call:
+def _bound(function: Callable[..., object], args: tuple[object, ...]) -> Call:
     return partial(function, *args) if args else function

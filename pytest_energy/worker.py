@@ -54,7 +54,7 @@ class ServingRecorder:
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> NoReturn:
         self._worker.serve(next(calls), calls)
 
-    def versus(self, baseline: Callable, candidate: Callable) -> NoReturn:
+    def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> NoReturn:
         self._worker.serve(candidate, None)
 
     def quality(self, quality: Quality) -> None:
@@ -153,7 +153,7 @@ class Worker:
             item, self._set_up = self._set_up, None
             item.ihook.pytest_runtest_teardown(item=item, nextitem=next_item)
 
-    def serve(self, call: Callable[[], object], prepared: Generator | None) -> NoReturn:
+    def serve(self, call: Callable[[], object], prepared: Generator[Callable[[], object], None, None] | None) -> NoReturn:
         """In the child: windows as they are asked for, until dismissed."""
         options = self._options
         meter = open_meter(options.meter, options.meter_settings)

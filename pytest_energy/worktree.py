@@ -76,7 +76,8 @@ def checked_out(repo: Path, revision: str) -> Iterator[Worktree]:
         )  # fmt: skip
         yield Worktree(folder / "tree", commit, repo)
     finally:
-        janitor.stdin.close()
+        if janitor.stdin is not None:
+            janitor.stdin.close()
         janitor.wait()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -195,7 +195,7 @@ def _places(cpu_numbers: list[int], cpus: str, one_counter_a_package: bool) -> d
 
 def _cpu_list(text: str) -> list[int]:
     """The kernel's way of writing CPUs: ``0-1,18``."""
-    numbers = []
+    numbers: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
         numbers += range(int(first), int(last or first) + 1)

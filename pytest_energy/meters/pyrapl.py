@@ -44,7 +44,7 @@ class PyraplMeter(Meter):
     provenance = "measured"
     update_interval_s = RAPL_UPDATE_INTERVAL_S
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._energy_uj = _open_sensor()
         values_uj = self._energy_uj()
         self._slots = [slot for slot, value_uj in enumerate(values_uj) if value_uj != NOT_COUNTED]

@@ -533,7 +533,9 @@ def test_against_the_newest_saved_run(suite):
     unchanged.stdout.fnmatch_lines(
         ["*energy against saved runs*", "  accuracy 0.9 → 0.9  unchanged", "OLD: *0001_*", "NEW: this run"]
     )
-    assert suite.runpytest(*MEASURED, "--energy-compare", "--energy-strict").ret == 1
+    strict = suite.runpytest(*MEASURED, "--energy-compare", "--energy-strict")
+    # Two runs of the same code are nearly always too few to tell; on a busy machine they may look improved.
+    assert strict.ret == ("inconclusive" in strict.stdout.str())
     suite.makepyfile(SUITE.format(steps=1_000_000, accuracy=0.9))
     slower = suite.runpytest(*MEASURED, "--energy-compare", "--benchmark-autosave")
     slower.assert_outcomes(passed=1)

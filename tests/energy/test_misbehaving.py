@@ -401,8 +401,8 @@ def test_in_process_nothing_is_left_behind(suite):
     files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     suite.makepyfile("def test_bad(energy):\n    energy(lambda: 1 / 0)\n")
     for _ in range(3):
-        # pytest-rerunfailures leaves a thread behind each run of its own.
-        assert suite.runpytest_inprocess("--energy", "--energy-meter=clock", "-p", "no:rerunfailures").ret == 1
+        # pytest-rerunfailures leaves a thread behind each run of its own, and pytest-asyncio warns of its own options.
+        assert suite.runpytest_inprocess(*ENERGY[:2], "-p", "no:rerunfailures", "-p", "no:asyncio").ret == 1
     assert threading.active_count() == threads and gc.isenabled() == enabled
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) <= files + 1
