@@ -48,7 +48,8 @@ def test_it_names_the_commit_and_leaves_git_alone(repo, capsys):  # noqa: F811
     hashes = history(repo, 2, 4)
     (repo / "library.py").write_text("not even python")
     before = git(repo, "status", "--porcelain")
-    assert main(["bisect", "then", "HEAD", "test_it.py::test_fixture", "--meter", "estimate", "--max-time", "10"]) == 0
+    # It takes a second or two; a busy machine is given as long as it needs, or the commit would be passed over as undecided.
+    assert main(["bisect", "then", "HEAD", "test_it.py::test_fixture", "--meter", "estimate", "--max-time", "60"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{hashes[2]} made test_it.py::test_fixture worse"
     assert git(repo, "status", "--porcelain") == before
     nothing_left(repo)
