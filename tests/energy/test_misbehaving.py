@@ -28,6 +28,20 @@ def run(suite, code, *options):
     return suite.runpytest_subprocess(*ENERGY, *options)
 
 
+def failing_after(calls, statement):
+    """The source of a `work` that does what the statement says after so many calls."""
+    return f"""
+import sys, pytest
+calls = []
+
+def work():
+    calls.append(1)
+    if len(calls) > {calls}:
+        {statement}
+
+"""
+
+
 def saved_names(suite):
     return [benchmark["name"] for benchmark in json.loads((suite.path / "run.json").read_text())["benchmarks"]]
 
@@ -45,21 +59,7 @@ def saved_names(suite):
 )
 @pytest.mark.parametrize("after", [0, 25])
 def test_an_exception_reaches_the_user_as_it_was_and_ends_one_test(suite, statement, says, after):
-    done = run(
-        suite,
-        f"""
-import sys, pytest
-calls = []
-
-def work():
-    calls.append(1)
-    if len(calls) > {after}:
-        {statement}
-
-def test_bad(energy):
-    energy(work)
-""",
-    )
+    done = run(suite, failing_after(after, statement) + "def test_bad(energy):\n    energy(work)\n")
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines([says])
     done.stdout.fnmatch_lines(["*work*"])  # the traceback goes down to the user's line
@@ -315,20 +315,8 @@ def test_loop(energy):
 @pytest.mark.parametrize("after", [0, 25])
 @pytest.mark.parametrize("statement", ["energy(work)", "energy.versus(int, work)", "benchmark(work)"])
 def test_the_traceback_is_the_users(suite, statement, after):
-    done = run(
-        suite,
-        f"""
-calls = []
-
-def work():
-    calls.append(1)
-    if len(calls) > {after}:
-        raise ValueError("mine")
-
-def test_bad(energy, benchmark):
-    {statement}
-""",
-    )
+    work = failing_after(after, 'raise ValueError("mine")')
+    done = run(suite, work + f"def test_bad(energy, benchmark):\n    {statement}\n")
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines(["*test_the_traceback_is_the_users.py:*: ValueError"])
     done.stdout.no_fnmatch_line("*pytest_energy*measure.py:*")

@@ -79,11 +79,12 @@ def show_table(options: argparse.Namespace) -> int:
 
     places = table.places(list(Results(options.folder).records()), options.folder)
     if options.markdown:
-        print("\n\n".join(table.markdown(place) for place in places))
+        print("\n\n".join([*map(table.markdown, places), *table.remarks(places)]))
     else:
         console = Console()
         for place in places:
             console.print(*table.terminal(place), sep="\n")
+        console.print(*table.remarks(places), sep="\n", end="", highlight=False)
     if options.html is not None:
         from tsbench import cache
 
@@ -103,29 +104,28 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
         yield f"measuring: {_duration(sum(each.max_time_s * len(each.variants) for each in measuring))} and more, node by node"
     if trainings:
         known = [record for record in results.records() if record["task"]["kind"] == "train"]
-        told = [_told(each, known) for each in trainings]
-        unknown = sum(each is None for each in told)
-        seconds = sum(each[0] for each in told if each is not None)
-        joules = sum(each[1] for each in told if each is not None)
-        if unknown < len(trainings):
-            yield f"training, at a guess by the finished ones: {_duration(seconds)} of CPU, {joules:.0f} J"
-        if unknown:
+        alike = [_alike(each, known) for each in trainings]
+        if any(alike):
+            seconds = sum(statistics.median(record["cpu_seconds"] for record in records) for records in alike if records)
+            yield f"training, at a guess by the finished ones: {_duration(seconds)} of CPU, {_joules(alike)}"
+        if unknown := sum(not records for records in alike):
             yield f"training: of {unknown} the time and joules are not known before one like it has finished"
 
 
-def _told(training: Task, known: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
-    """CPU-seconds and joules of a training like this one: the same dataset and config, another seed."""
-    alike = [
-        record
-        for record in known
-        if all(record["task"][key] == getattr(training, key) for key in ("dataset", "config", "epochs"))
-    ]
-    if not alike:
-        return None
-    return (
-        statistics.median(record["cpu_seconds"] for record in alike),
-        statistics.median(record.get("joules") or 0.0 for record in alike),
-    )
+def _alike(training: Task, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The finished trainings like this one: the same dataset and config, another seed."""
+    same = ("dataset", "config", "epochs")
+    return [record for record in known if all(record["task"][key] == getattr(training, key) for key in same)]
+
+
+def _joules(alike: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Measured and estimated apart, and what nobody counted said."""
+    totals: dict[str, float] = {}
+    for records in alike:
+        for provenance in {record["provenance"] for record in records if record["joules"] is not None}:
+            counted = [record["joules"] for record in records if record["provenance"] == provenance]
+            totals[provenance] = totals.get(provenance, 0.0) + statistics.median(counted)
+    return ", ".join(f"{joules:.0f} J {provenance}" for provenance, joules in sorted(totals.items())) or "joules not counted"
 
 
 def _duration(seconds: float) -> str:

@@ -201,11 +201,15 @@ def markdown(place: Place) -> str:
     return f"### {in_markdown(place.title)}\n\n{table}\n\n{winners}"
 
 
+def remarks(all_places: Sequence[Place]) -> list[str]:
+    """What has to be said of all of them together."""
+    return [JOULES_APART] if len({place.device for place in all_places}) > 1 else []
+
+
 def page(all_places: Sequence[Place]) -> str:
     """All of them on one self-contained page."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     for place in all_places:
         console.print(*terminal(place), sep="\n")
-    if len({place.device for place in all_places}) > 1:
-        console.print(Text(JOULES_APART))
+    console.print(*map(Text, remarks(all_places)), sep="\n")
     return console.export_html(inline_styles=True)

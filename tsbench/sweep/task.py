@@ -11,14 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tsbench.errors import TsbenchError
 from tsbench.sweep.spec import Spec
-
-if TYPE_CHECKING:
-    from pytest_energy import Meter
-    from pytest_energy.reading import Reading
 
 LOCK_TIMEOUT_S = 3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
 
@@ -183,29 +178,15 @@ def _measure(task: Task, weights: bytes) -> Done:
         path.write_bytes(weights)
         model = checkpoints.load(path).model
     with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
-        readings = _Readings(meter)
+        # The readings' clock, the node's monotonic one, before the first window and after the last.
+        from_s = meter.read().at_s
         rows = measure.measure(model, data, task.variants, [task.batch_cases], task.max_time_s, meter)
+        until_s = meter.read().at_s
     record: dict[str, object] = {
         "fingerprint": fingerprint(),
         "meter": meter.name,
-        "measured_from_s": readings.first_s,
-        "measured_until_s": readings.last_s,
+        "measured_from_s": from_s,
+        "measured_until_s": until_s,
         "rows": [row.as_json() for row in rows],
     }
     return Done(task, record)
-
-
-class _Readings:
-    """Notes the instants of a meter's first and last reading, by the node's monotonic clock: no window lies outside of them."""
-
-    def __init__(self, meter: Meter):
-        self.first_s: float | None = None
-        self.last_s: float | None = None
-        self._read = meter.read
-        meter.read = self._noted  # type: ignore[method-assign]
-
-    def _noted(self) -> Reading:
-        reading = self._read()
-        self.first_s = reading.at_s if self.first_s is None else self.first_s
-        self.last_s = reading.at_s
-        return reading
