@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +145,26 @@ def test_the_page_of_a_run_works_in_a_browser(compared, tmp_path):
     assert seen["filtered"] == [name for name in seen["rows"] if "batch1]" in name and "two" in name]
     assert seen["said"] == "1 of 4 benchmarks" and seen["filtered_points"] == 1
     assert seen["trend_hidden"]
+
+
+@in_a_browser
+def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
+    """In a tree where `make bench` was run: its own run, and not one made for this test."""
+    runs = sorted((Path(__file__).parents[2] / ".benchmarks").glob("*/[0-9]*.json"))
+    if not runs:
+        pytest.skip("no saved run in this tree: make bench saves one")
+    page, run = tmp_path / "page.html", store.read_run(runs[-1])
+    assert cli.main(["report", str(runs[-1]), "-o", str(page)]) == 0
+    assert page.stat().st_size < MOST_BYTES
+    seen = browsed(page, tmp_path)
+    assert seen["errors"] == [] and seen["fetched"] == 0
+    compared = [each for each in run.results if each.comparison is not None]
+    assert seen["points"]["quadrant"] == sum(each.comparison.greenup is not None for each in compared)
+    assert seen["points"]["pareto"] == sum(bool(each.qualities) for each in run.results)
+    assert len(seen["rows"]) == len(run.results)
+    by_joules = sorted(seen["rows"], key={e.name: store.figures(e.measurement).joules.value for e in run.results}.get)
+    assert seen["ascending"] == by_joules and seen["descending"] == by_joules[::-1]
+    assert seen["filtered"] == [name for name in seen["rows"] if "batch1] two" in name]
 
 
 @in_a_browser

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from tsbench.cli import main
 from tsbench.errors import TsbenchError
 from tsbench.sweep import run_local
+from tsbench.sweep.commands import forecast
 from tsbench.sweep.results import Results
 from tsbench.sweep.table import JOULES_APART, page, places
 from tsbench.sweep.task import Done, Failed, Task
@@ -184,3 +185,24 @@ def unlucky(task, weights):
     if task.seed == 1:
         raise ValueError("no luck\nat all")
     return Done(task, {})
+
+
+def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_path):
+    trainings = [Task("train", dataset, "0", "t1", 7, 1) for dataset in "abcd"]
+    results = Results(str(tmp_path))
+    for dataset, joules, provenance in (
+        ("a", 10.0, "measured"),
+        ("b", 5.0, "estimated"),
+        ("b", 7.0, "estimated"),
+        ("c", None, ""),
+    ):
+        seed = 0 if joules != 7.0 else 1
+        task = Task("train", dataset, "0", "t1", seed, 1)
+        results.keep(Done(task, {"task": asdict(task), "cpu_seconds": 2.0, "joules": joules, "provenance": provenance}, b"model"))
+    assert list(forecast(trainings, trainings, results))[1:] == [
+        "training, at a guess by the finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
+        "training: of 1 the time and joules are not known before one like it has finished",
+    ]
+    assert list(forecast(trainings, trainings[2:3], results))[1] == (
+        "training, at a guess by the finished ones: 2 s of CPU, joules not counted"
+    )
