@@ -23,10 +23,11 @@ test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
 
 check: lint test docs  ## all that has to hold before a change goes in
 
-lint: $(INSTALLED)  ## format, style, dead code
+lint: $(INSTALLED)  ## format, style, types, dead code
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
 	@$(VENV)/bin/vulture
 
 docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed

@@ -15,11 +15,16 @@ thresholds for those: they are measured, and gated on regressions only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tsbench import variants
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Workshop
+    from pytest_energy.fixture import EnergyFixture
 
 BATCHES = (1, 32)
 MODELS = (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
@@ -190,7 +195,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("dataset", "config", "variant", "batch_cases"), params)
 
 
-def test_compression(energy, workshop, dataset, config, variant, batch_cases):
+def test_compression(
+    energy: EnergyFixture, workshop: Workshop, dataset: str, config: str, variant: str, batch_cases: int
+) -> None:
     baseline = workshop.variant(dataset, config, "fp32", batch_cases)
     if variant == "fp32":
         # The model against a copy of itself: an A/A control of the measuring.

@@ -49,7 +49,8 @@ class Channel:
                 raise ChannelClosed("a worker is gone")
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
-        return json.loads(line)
+        message: Mapping[str, Any] = json.loads(line)
+        return message
 
     def close(self) -> None:
         self._end.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import TypeVar
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -13,6 +14,9 @@ from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measure import call_once
 from pytest_energy.reading import Comparison, Quality
 from pytest_energy.session import Recorder
+
+if TYPE_CHECKING:
+    from pytest_energy.worker import ServingRecorder
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -23,7 +27,7 @@ T = TypeVar("T")
 class EnergyFixture:
     """Measures a call, or two in turns. Without ``--energy`` it only calls them, and checks the floors."""
 
-    def __init__(self, recorder: Recorder | None):
+    def __init__(self, recorder: Recorder | ServingRecorder | None):
         self._recorder = recorder
         self.failed_floors: list[Quality] = []
 
@@ -70,34 +74,50 @@ class MeasuredBenchmark(BenchmarkFixture):
     gives the finished fixture this class, so that suites need no change and pytest-benchmark's type check holds.
     """
 
-    energy_recorder: Recorder
+    energy_recorder: Recorder | ServingRecorder
 
-    def __call__(self, function_to_benchmark, *args, **kwargs):
+    @classmethod
+    def take_over(cls, fixture: Any, recorder: Recorder | ServingRecorder | None) -> None:
+        """Make pytest-benchmark's own finished fixture one of these; somebody else's in its place is left as it is."""
+        measured: Any = fixture
+        if type(fixture) is BenchmarkFixture:
+            measured.__class__ = cls
+            measured.energy_recorder = recorder
+
+    def __call__(self, function_to_benchmark: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(function_to_benchmark, *args, **kwargs)
         if self._measures():
             self.energy_recorder.measure(partial(function_to_benchmark, *args, **kwargs))
         return result
 
-    def pedantic(self, target, args=(), kwargs=None, setup=None, teardown=None, **counts):
-        if teardown is not None:  # pytest-benchmark 5.1 has none
-            counts["teardown"] = teardown
-        result = super().pedantic(target, args, kwargs, setup=setup, **counts)
+    def pedantic(self, *given: Any, **named: Any) -> Any:
+        result = super().pedantic(*given, **named)
         if not self._measures():
             return result
+        # pytest-benchmark 5.1 has no teardown, and what stands where is its own to say.
+        asked = signature(super().pedantic).bind(*given, **named).arguments
+        target, args, kwargs = asked["target"], asked.get("args", ()), asked.get("kwargs") or {}
+        setup, teardown = asked.get("setup"), asked.get("teardown")
         if setup is None and teardown is None:
-            self.energy_recorder.measure(partial(target, *args, **(kwargs or {})))
+            self.energy_recorder.measure(partial(target, *args, **kwargs))
         else:
-            self.energy_recorder.measure_prepared(_rounds(target, args, kwargs or {}, setup, teardown))
+            self.energy_recorder.measure_prepared(_rounds(target, args, kwargs, setup, teardown))
         return result
 
     def _measures(self) -> bool:
-        if self.enabled or self.energy_recorder.serving:
+        if self.enabled or self.energy_recorder.serving is True:
             return True
         self.energy_recorder.session.not_measured.append(self.energy_recorder.name)
         return False
 
 
-def _rounds(target, args, kwargs, setup, teardown) -> Generator[Callable[[], object], None, None]:
+def _rounds(
+    target: Callable[..., object],
+    args: Iterable[Any],
+    kwargs: Mapping[str, Any],
+    setup: Callable[[], tuple[Iterable[Any], Mapping[str, Any]] | None] | None,
+    teardown: Callable[..., object] | None,
+) -> Generator[Callable[[], object], None, None]:
     """A fresh call for each window, with setup before and teardown after it, as pedantic() means them."""
     while True:
         made = setup() if setup is not None else None

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def pytest_energy_synchronize():
+def pytest_energy_synchronize() -> None:
     """Wait until work that was only queued is done; called before each reading of the meter.
 
     Without it, a window around calls that only launch GPU kernels ends before the kernels do::

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, repeat
 from time import perf_counter, sleep
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pytest_energy.errors import FixtureMisuse, MeterFailed, OptionError
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.reading import LOOKS_PER_UPDATE, Measurement, Reading, Window, window_between
 
 Call = Callable[[], object]
+T = TypeVar("T")
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -101,7 +102,7 @@ class Plan:
     void: Callable[[str], None] = tell_nobody
     """Called with the reason where the meter failed and the window is taken again."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
             raise OptionError(f"the time for a comparison must be more than 0 seconds, not {self.max_time_s!r}")
         if not 0 < self.max_quantisation <= 1:
@@ -158,7 +159,7 @@ def measure_prepared(calls: Generator[Call, None, None], meter: Meter, plan: Pla
     return Measurement(name, info(meter), tuple(windows), (), tuple(find_warnings(meter, tuple(windows), plan, void)))
 
 
-def call_once(call: Call) -> object:
+def call_once(call: Callable[[], T]) -> T:
     """What it returns; refuses a coroutine function, which by itself only makes a coroutine and does none of its work."""
     result = call()
     if inspect.iscoroutine(result):

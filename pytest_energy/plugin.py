@@ -6,6 +6,7 @@ need is imported where it is used: tests/energy/studies/startup.py has the milli
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,25 +16,16 @@ import pytest
 from pytest_energy import hooks
 from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.settings import SETTINGS
+from pytest_energy.stash import BASELINE, CLEANUP, FLOORS, GATE, OPTIONS, RECORDER, SESSION, WORKER
 
 if TYPE_CHECKING:
-    from pytest_energy.compare import RunComparison
-    from pytest_energy.gate import Gate
-    from pytest_energy.options import Options
-    from pytest_energy.reading import Quality
-    from pytest_energy.saved import SavedRun
-    from pytest_energy.session import Recorder, Session
-    from pytest_energy.worker import Worker
+    from _pytest.terminal import TerminalReporter
 
-OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
-SESSION: pytest.StashKey[Session] = pytest.StashKey()
-GATE: pytest.StashKey[Gate] = pytest.StashKey()
-RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
-BASELINE: pytest.StashKey[tuple[SavedRun, ...]] = pytest.StashKey()
-COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
-FLOORS: pytest.StashKey[list[Quality]] = pytest.StashKey()
-WORKER: pytest.StashKey[Worker] = pytest.StashKey()
-CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
+    from pytest_energy.fixture import EnergyFixture
+    from pytest_energy.options import Options
+    from pytest_energy.reading import Result
+    from pytest_energy.session import Recorder, Session
+    from pytest_energy.worker import ServingRecorder
 
 WORKER_PLUGIN = "energy-worker"
 """The name of worker.Worker among the plugins, where this process is one of ``--energy-against``."""
@@ -185,15 +177,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Markers are read before anything runs, so that a typo is not found after an hour."""
     measuring = SESSION in config.stash or WORKER in config.stash
     for item in items:
-        marks = [item.get_closest_marker(name) for name in ("energy", "gps_up")]
-        if not measuring and not any(marks):
+        marks = {name: mark for name in ("energy", "gps_up") if (mark := item.get_closest_marker(name)) is not None}
+        if not measuring and not marks:
             continue  # nothing is asked here and nobody asks
         from pytest_energy.options import Mark, gate_from_marks
 
+        asked = {name: Mark(mark.name, mark.args, dict(mark.kwargs)) for name, mark in marks.items()}
         try:
-            item.stash[GATE] = gate_from_marks(
-                *(Mark(mark.name, mark.args, mark.kwargs) if mark else None for mark in marks), options_of(config)
-            )
+            item.stash[GATE] = gate_from_marks(asked.get("energy"), asked.get("gps_up"), options_of(config))
         except OptionError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
@@ -226,7 +217,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def energy(request: pytest.FixtureRequest):
+def energy(request: pytest.FixtureRequest) -> EnergyFixture:
     """Measure joules, watts and seconds of a call, or compare two; see pytest_energy.fixture.EnergyFixture."""
     from pytest_energy.fixture import EnergyFixture
 
@@ -235,7 +226,7 @@ def energy(request: pytest.FixtureRequest):
     return fixture
 
 
-def recorder_of(item: pytest.Item) -> Recorder | None:
+def recorder_of(item: pytest.Item) -> Recorder | ServingRecorder | None:
     """The recorder of this test, or None without ``--energy``."""
     if WORKER in item.config.stash:
         return item.config.stash[WORKER].recorder
@@ -253,17 +244,13 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef, request):
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
     """Give pytest-benchmark's own fixture our windows, with no change to the suite that uses it."""
     value = yield
     if fixturedef.argname == "benchmark" and (SESSION in request.config.stash or WORKER in request.config.stash):
-        from pytest_benchmark.fixture import BenchmarkFixture
-
         from pytest_energy.fixture import MeasuredBenchmark
 
-        if type(value) is BenchmarkFixture:
-            value.__class__ = MeasuredBenchmark
-            value.energy_recorder = recorder_of(request.node)
+        MeasuredBenchmark.take_over(value, recorder_of(request.node))
     return value
 
 
@@ -281,7 +268,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item):
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """After the test's own body: judge what it measured, and fail it as a test fails."""
     try:
         outcome = yield
@@ -318,14 +305,14 @@ def unasked(item: pytest.Item) -> list[str]:
     return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
 
 
-def complaints(item: pytest.Item, result) -> list[str]:
+def complaints(item: pytest.Item, result: Result) -> list[str]:
     from pytest_energy.report.terminal import complaint
 
     strict = options_of(item.config).strict
     return [complaint(verdict) for verdict in result.verdicts if verdict.fails or (strict and verdict.verdict == "inconclusive")]
 
 
-def save_with_benchmarks(item: pytest.Item, result) -> None:
+def save_with_benchmarks(item: pytest.Item, result: Result) -> None:
     """Have pytest-benchmark save this result; a test with its own ``benchmark`` has its entry already."""
     benchmarks = getattr(item.config, "_benchmarksession", None)
     if benchmarks is None or benchmarks.disabled or "benchmark" in getattr(item, "funcargs", {}):
@@ -335,7 +322,7 @@ def save_with_benchmarks(item: pytest.Item, result) -> None:
     benchmarks.benchmarks.append(benchmark_entry(item, result))
 
 
-def keep(item: pytest.Item, result) -> None:
+def keep(item: pytest.Item, result: Result) -> None:
     """A finished benchmark goes to disk at once, in a run that is to be saved."""
     from pytest_energy.keeping import keep_result
 
@@ -343,13 +330,13 @@ def keep(item: pytest.Item, result) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(config, machine_info) -> None:
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     if SESSION in config.stash:
         machine_info["node"] = config.stash[SESSION].options.machine_name
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_json(config, benchmarks, output_json) -> None:
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: object, output_json: dict[str, Any]) -> None:
     session = config.stash.get(SESSION, None)
     if session is None:
         return
@@ -363,7 +350,7 @@ def pytest_benchmark_update_json(config, benchmarks, output_json) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtestloop(session: pytest.Session):
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """A measuring run has the machine to itself."""
     ours = session.config.stash.get(SESSION, None)
     if ours is None or session.config.option.collectonly:
@@ -383,142 +370,25 @@ def pytest_runtestloop(session: pytest.Session):
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session):
-    """Before pytest-benchmark saves: the closing idle windows."""
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Before pytest-benchmark saves, since it saves what is compared and counted here."""
     ours = session.config.stash.get(SESSION, None)
     if ours is not None:
-        ours.finish()
-        compare_with_baseline(session, ours)
-        leave_comment(session, ours)
-        leave_page(session, ours)
-        guard_saving(session)
+        from pytest_energy.ending import conclude
+        from pytest_energy.keeping import guard
+
+        conclude(session, ours)
+        guard(session)
     return (yield)
 
 
-def guard_saving(session: pytest.Session) -> None:
-    from pytest_energy.keeping import guard
-
-    guard(session)
-
-
-def leave_page(session: pytest.Session, ours: Session) -> None:
-    """``--energy-report``: this run as a page."""
-    path = session.config.getoption("--energy-report")
-    if path is None:
-        return
-    from datetime import datetime, timezone
-
-    from pytest_benchmark.utils import get_commit_info
-
-    from pytest_energy.machine import fingerprint
-    from pytest_energy.report.html import page
-    from pytest_energy.store import Run
-
-    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    write_or_say(session, "--energy-report", path, page(Run("", fingerprint(), tuple(ours.results), get_commit_info(), at)))
-
-
-def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> None:
-    """The text to a file; where that fails, a line on the terminal and an exit code, and the run itself is kept."""
-    try:
-        # By the folder that pytest was started in: a test may have gone elsewhere.
-        with open(session.config.invocation_params.dir / path, "w", encoding="utf8", errors="backslashreplace") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"ERROR: {option} {path}: cannot be written: {error.strerror}; name another file")
-
-
-def leave_comment(session: pytest.Session, ours: Session) -> None:
-    """``--energy-markdown``: about the other commit or, where there is none, the saved run."""
-    path = session.config.getoption("--energy-markdown")
-    if path is None:
-        return
-    from pytest_energy.report.markdown import live_markdown, markdown
-    from pytest_energy.report.terminal import against_lines
-
-    compared = session.config.stash.get(COMPARED, None)
-    grams = ours.options.grams_per_kwh
-    if ours.against is None and compared is not None and not isinstance(compared, str):
-        text = markdown(compared, grams)
-    else:
-        notes = [compared] if isinstance(compared, str) else []
-        notes += [f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled" for name in ours.not_measured]
-        notes += against_lines(ours.against) if ours.against is not None else []
-        text = live_markdown(ours.results, ours.meter_info, notes, session.testsfailed, grams)
-    write_or_say(session, "--energy-markdown", path, text)
-
-
-def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
-    """What regressed against the saved run fails this one; what cannot be compared is said."""
-    baseline = session.config.stash.get(BASELINE, None)
-    if baseline is None:
-        return
-    from pytest_energy.compare import Rules, compare_results
-    from pytest_energy.errors import RunError
-
-    options = ours.options
-    rules = Rules(options.plan.tolerance, options.plan.alpha, options.gate_estimates, options.quality_tolerance)
-    try:
-        comparison = session.config.stash[COMPARED] = compare_results(baseline, ours.results, rules)
-    except RunError as error:
-        session.config.stash[COMPARED] = f"NOT GATED against {baseline[-1].path}: {error}"
-        return
-    if comparison.exit_code(options.strict) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
 @pytest.hookimpl(tryfirst=True)
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
-    if session is None:
-        return
-    from pytest_energy.report.terminal import Look, against_lines, summary
+    if session is not None:
+        from pytest_energy.ending import tell
 
-    terminalreporter.section("energy", sep="-")
-    writer = terminalreporter._tw
-    look = Look(writer.fullwidth, writer.hasmarkup, config.get_verbosity() < 0, session.options.grams_per_kwh)
-    write_text(terminalreporter, summary(session.results, session.meter_info, look))
-    for name in session.not_measured:
-        write_text(terminalreporter, f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled")
-    if session.against is not None:
-        write_text(terminalreporter, "\n".join(against_lines(session.against)))
-    hide_own_rows(config, session)
-    show_compared(terminalreporter, config)
-    if session.options.durations is not None:
-        from pytest_energy.report.timings import durations_lines
-
-        terminalreporter.section("energy durations", sep="-")
-        idle_s = sum(window.seconds for window in session.idle)
-        write_text(terminalreporter, "\n".join(durations_lines(session.timings, session.options.durations, idle_s)))
-
-
-def write_text(terminalreporter, text: str) -> None:
-    """As far as the terminal has its characters, and line by line: pytest escapes what it cannot encode as a whole."""
-    from pytest_energy.report.escape import encodable
-
-    terminalreporter.write_line(encodable(text, getattr(terminalreporter._tw._file, "encoding", None)))
-
-
-def show_compared(terminalreporter, config: pytest.Config) -> None:
-    compared = config.stash.get(COMPARED, None)
-    if compared is None:
-        return
-    from pytest_energy.report.compare_table import terminal_table
-    from pytest_energy.report.escape import plain
-
-    terminalreporter.section("energy against saved runs", sep="-")
-    colour, grams = terminalreporter._tw.hasmarkup, options_of(config).grams_per_kwh
-    write_text(terminalreporter, plain(compared) if isinstance(compared, str) else terminal_table(compared, colour, grams))
-
-
-def hide_own_rows(config: pytest.Config, session: Session) -> None:
-    """pytest-benchmark's table is for its own benchmarks; where all entries are ours it would say all twice."""
-    benchmarks = getattr(config, "_benchmarksession", None)
-    if benchmarks is not None and all(hasattr(entry, "is_energy_entry") for entry in benchmarks.benchmarks):
-        benchmarks.quiet = True
+        tell(terminalreporter, config, session)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -205,7 +205,8 @@ def window_between(before: Reading, after: Reading, calls: int) -> Window:
 
 def add_windows(windows: Iterable[Window]) -> Window:
     """Windows of one meter added up: seconds, joules of each domain, and calls."""
-    seconds, joules, calls = 0.0, {}, 0
+    seconds, calls = 0.0, 0
+    joules: dict[str, float] = {}
     for window in windows:
         seconds += window.seconds
         calls += window.calls

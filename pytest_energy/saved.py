@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable, RunWithoutJoules
-from pytest_energy.measure import quantisation
 from pytest_energy.reading import MeterInfo, Result
 from pytest_energy.stats import median
 from pytest_energy.store import Run, read_run
@@ -115,7 +114,7 @@ def point(result: Result) -> Point:
     return Point(
         _log(median([window.seconds_per_call for window in windows])),
         _log(median([j / window.calls for j, window in zip(joules, windows)])) if min(joules) > 0 else None,
-        quantisation(meter, middle),
+        meter.quantisation(middle),
         {quality.name: quality.value for quality in result.qualities},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse, MeterFailed
@@ -82,7 +82,7 @@ class Session:
 class Recorder:
     """What becomes known of one test, until its result is complete."""
 
-    serving = False
+    serving: Literal[False] = False
     """Whether this one stands in a worker, and measures even where pytest-benchmark is switched off."""
 
     def __init__(self, session: Session, name: str, gate: Gate, group: str | None):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytest
 
@@ -43,7 +43,7 @@ OWN_SHARE, RUNNING_SHARE = 0.9, 0.25
 class ServingRecorder:
     """Stands where the recorder stands; at the first measurement it serves windows, and never returns."""
 
-    serving = True
+    serving: Literal[True] = True
 
     def __init__(self, worker: Worker):
         self._worker = worker
@@ -67,13 +67,14 @@ class ServingRecorder:
 class Worker:
     """A pytest plugin that takes the place of pytest's loop over the tests."""
 
+    _options: Options
+
     def __init__(self, channel: Channel, outside: str):
         self._channel = channel
         self._outside = outside
         self._items: dict[str, pytest.Item] = {}
         self._set_up: pytest.Item | None = None
         self._collect_errors: list[str] = []
-        self._options: Options | None = None
         self._budget_s = 1.0
         self.recorder = ServingRecorder(self)
 

@@ -125,7 +125,8 @@ def read_folder(folder: Path) -> Dataset:
     return Dataset(
         folder.name,
         classes,
-        *(_split(table, classes, channels, notes) for table in (train, test)),
+        _split(train, classes, channels, notes),
+        _split(test, classes, channels, notes),
         source=folder,
         notes=tuple(notes),
     )

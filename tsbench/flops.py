@@ -8,7 +8,7 @@ any other, since dense kernels multiply by it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,7 @@ def flops(model: Classifier, batch_cases: int) -> Flops:
     return Flops(scale * (stem + patch), scale * projections, scale * products, scale * feed_forward, scale * head)
 
 
-def _widths(layer: nn.Module) -> tuple[int, int]:
+def _widths(layer: Any) -> tuple[int, int]:
     """A layer's heads times their dimension, and its feed-forward channels."""
     from tsbench.model import PlainEncoderLayer
 
@@ -80,6 +80,7 @@ def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
         return 0, timepoints // module.timepoints
     if isinstance(module, nn.Conv1d):
         kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]
+        assert isinstance(padding, int)  # and no "same", in a stem of ours
         left = (timepoints + 2 * padding - kernel) // stride + 1
         return left * module.out_channels * module.in_channels // module.groups * kernel, left
     total = 0

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tsbench import variants
 from tsbench.errors import VariantUnavailable
@@ -78,7 +78,7 @@ def bound_ms(work: Flops, n_weights: int, data_types: dict[str, str], peak: Peak
     return 1000 * max(computing, n_weights * smallest / peak.bytes_per_s["cache"])
 
 
-def shape_of(name: str, model: Classifier, data: Prepared) -> Classifier:
+def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
     """A model of the layers, heads and channels that the variant has; its weights may be others."""
     from tsbench.recipes import compact_for
     from tsbench.trained import trained_model
@@ -217,8 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _figures(
-    dataset: str, config: str, chosen: Sequence[str] | None, rounds: int, refuse: Callable[[str], None]
-) -> dict[str, object]:
+    dataset: str, config: str, chosen: Sequence[str] | None, rounds: int, refuse: Callable[[str], NoReturn]
+) -> dict[str, Any]:
     from tsbench import checkpoints, datasets, peak
     from tsbench.recipes import plan_for
     from tsbench.train import prepare

@@ -22,7 +22,7 @@ from tsbench.errors import TsbenchError
 
 if TYPE_CHECKING:
     from pytest_energy import Comparison, Meter
-    from pytest_energy.reading import Interval
+    from pytest_energy.reading import Interval, MeterInfo
     from tsbench.model import Classifier
     from tsbench.train import Prepared
 
@@ -147,7 +147,7 @@ def table(rows: Sequence[Row], title: str) -> Table:
     return made
 
 
-def _per_inference(comparison: Comparison, known: object, batch_cases: int) -> tuple[float | None, float]:
+def _per_inference(comparison: Comparison, known: MeterInfo, batch_cases: int) -> tuple[float | None, float]:
     from pytest_energy.figures import figures
     from pytest_energy.reading import Measurement
 

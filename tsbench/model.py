@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -183,8 +184,9 @@ class Classifier(nn.Module):
         layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True)
         # Nested tensors only serve padding masks, which tiling makes needless, and torch
         # warns that they do not go with norm_first.
-        self.encoder = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False)
-        for block in self.encoder.layers:  # TransformerEncoder copies one layer: same weights
+        stock = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False)
+        self.encoder: nn.TransformerEncoder | nn.Sequential = stock  # the other: see to_plain
+        for block in stock.layers:  # TransformerEncoder copies one layer: same weights
             for parameter in block.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
@@ -219,8 +221,8 @@ class PlainEncoderLayer(nn.Module):
         self.ff2 = nn.Linear(ff_dim, d_model)
 
     @classmethod
-    def from_stock(cls, stock: nn.TransformerEncoderLayer) -> PlainEncoderLayer:
-        """The same layer with its own copy of the same weights."""
+    def from_stock(cls, stock: Any) -> PlainEncoderLayer:
+        """An nn.TransformerEncoderLayer as one of these, with its own copy of the same weights."""
         attention = stock.self_attn
         plain = cls(
             attention.embed_dim,
@@ -260,8 +262,7 @@ class PlainEncoderLayer(nn.Module):
 
 def encoder_layers(model: Classifier) -> list[nn.Module]:
     """The encoder's layers, first to last, stock or plain."""
-    stock = isinstance(model.encoder, nn.TransformerEncoder)
-    return list(model.encoder.layers if stock else model.encoder)
+    return list(model.encoder.layers if isinstance(model.encoder, nn.TransformerEncoder) else model.encoder)
 
 
 def to_plain(model: Classifier) -> Classifier:
@@ -272,7 +273,7 @@ def to_plain(model: Classifier) -> Classifier:
     """
     plain = deepcopy(model)
     if isinstance(model.encoder, nn.TransformerEncoder):
-        plain.encoder = nn.Sequential(*(PlainEncoderLayer.from_stock(layer) for layer in encoder_layers(model)))
+        plain.encoder = nn.Sequential(*map(PlainEncoderLayer.from_stock, model.encoder.layers))
     return plain.train(model.training)
 
 

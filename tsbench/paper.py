@@ -125,9 +125,13 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
     shown = [row for row in rows if row.joules is not None]
     front = pareto_front(shown)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    axes.step([row.joules for row in front], [row.accuracy for row in front], where="post", color="0.6", label="Pareto front")
+    axes.step(
+        [row.joules or 0.0 for row in front], [row.accuracy for row in front], where="post", color="0.6", label="Pareto front"
+    )
     axes.scatter(
-        [row.joules for row in shown], [row.accuracy for row in shown], color=["C2" if row in front else "C0" for row in shown]
+        [row.joules or 0.0 for row in shown],
+        [row.accuracy for row in shown],
+        color=["C2" if row in front else "C0" for row in shown],
     )
     for row in shown:
         axes.annotate(row.variant, (row.joules, row.accuracy), xytext=(4, 4), textcoords="offset points", fontsize=8)

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from tsbench.model import Classifier
 
 
 @dataclass
 class TrainingState:
     """The state between two epochs; saving and restoring it is all that resuming needs."""
 
-    model: nn.Module
+    model: Classifier
     optimizer: torch.optim.Optimizer
     rng: np.random.Generator
     torch_rng: Tensor  # the generator state that dropout draws from

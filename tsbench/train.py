@@ -139,7 +139,7 @@ def train(
 
 
 def fit(
-    model: nn.Module,
+    model: Classifier,
     data: Prepared,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,

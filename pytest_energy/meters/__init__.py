@@ -15,10 +15,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pytest_energy.errors import EnergyError, MeterUnavailable, OptionError
 from pytest_energy.reading import Domain, MeterInfo, Provenance, Reading
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "pytest_energy.meters"
 
@@ -62,7 +65,7 @@ class Meter(Protocol):
         """Let go of what the meter holds open. Closing twice does no harm."""
         ...
 
-    def __enter__(self):
+    def __enter__(self) -> Meter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -138,12 +141,12 @@ def _installed(path: tuple[str, ...]) -> dict[str, MeterFactory]:
 class _Lazy:
     """A factory that imports its meter's module only when it is called."""
 
-    def __init__(self, point):
+    def __init__(self, point: EntryPoint):
         self._point = point
 
     def __call__(self, settings: MeterSettings, argument: str | None) -> Meter:
         try:
-            factory = self._point.load()
+            factory: MeterFactory = self._point.load()
         except (ImportError, AttributeError) as error:
             raise MeterUnavailable(f"meter {self._point.name} cannot be loaded from {self._point.value}: {error}") from None
         return factory(settings, argument)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, info
@@ -101,7 +102,7 @@ def _fit(points: Sequence[tuple[float, float]], source: str) -> Calibration:
 @contextmanager
 def busy_cpus(count: int) -> Iterator[None]:
     """Keep ``count`` CPUs busy with Python loops in processes of their own, until the block ends."""
-    loops: list[subprocess.Popen] = []
+    loops: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
             loops.append(subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP]))
@@ -153,13 +154,13 @@ def _parse(data: object) -> Calibration:
         raise ValueError(f"an object is wanted, not {type(data).__name__}")
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema')!r} is not {SCHEMA}")
-    numbers = [data.get(key) for key in ("idle_watts", "full_watts", "exponent", "cpus")]
+    numbers: list[Any] = [data.get(key) for key in ("idle_watts", "full_watts", "exponent", "cpus")]
     if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
         raise ValueError(f"idle_watts, full_watts, exponent and cpus must be numbers, got {numbers}")
     idle_watts, full_watts, exponent, cpus = numbers
     if not watts_are_possible(idle_watts, full_watts) or not 0 < exponent <= 1 or cpus < 1:
         raise ValueError(f"0 <= idle_watts <= full_watts, 0 < exponent <= 1 and cpus >= 1 are wanted, got {numbers}")
-    points = data.get("points")
+    points: Any = data.get("points")
     try:
         points = tuple((float(load), float(watts)) for load, watts in points)
     except TypeError:

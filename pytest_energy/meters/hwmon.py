@@ -130,8 +130,8 @@ class HwmonMeter(Meter):
         if left_out := sum(CORE_LABEL.fullmatch(s.label) is not None and s not in picked for s in sensors):
             self._notes.append(f"hwmon: {left_out} core counters are left out, being inside the sockets; name one to see it")
 
-    @property
-    def notes(self) -> tuple[str, ...]:
+    @property  # grows while it is read
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
         return (*self._notes, *held_up_notes("hwmon", self._integrator))
 

@@ -79,8 +79,8 @@ class NvmlMeter(Meter):
             self.close()
             raise
 
-    @property
-    def notes(self) -> tuple[str, ...]:
+    @property  # grows while it is read
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
         return (*self._notes, *held_up_notes("nvml", self._integrator))
 
@@ -201,7 +201,8 @@ class NvmlMeter(Meter):
         try:
             getattr(self._nvml, function)(gpu.handle)
         except self._nvml.NVMLError as error:
-            return error
+            refused: Exception = error
+            return refused
         return None
 
     def _mig_note(self, gpu: _Gpu) -> str | None:
@@ -215,7 +216,7 @@ class NvmlMeter(Meter):
 
     def _millijoules(self, gpu: _Gpu) -> int:
         try:
-            millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)
+            millijoules: int = self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)
         except self._nvml.NVMLError as error:
             raise MeterFailed(f"{gpu.label}: reading its energy counter failed: {error}") from error
         if millijoules < gpu.last_millijoules:
@@ -281,7 +282,8 @@ def _import_nvml() -> ModuleType:
         if error.name != "pynvml":
             raise
         raise MeterUnavailable("the package nvidia-ml-py is not installed", INSTALL_REMEDY) from error
-    return pynvml
+    nvml: ModuleType = pynvml
+    return nvml
 
 
 def _start(nvml: ModuleType) -> None:

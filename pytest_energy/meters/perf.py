@@ -221,7 +221,7 @@ def _open_event(event: _Event) -> int:
         raise MeterUnavailable(f"perf_event_open has no known number on {platform.machine()}", "use --energy-meter powercap")
     attr = ctypes.create_string_buffer(_ATTR.pack(event.pmu_type, _ATTR.size, event.config), _ATTR.size)
     syscall = ctypes.CDLL(None, use_errno=True).syscall
-    fd = syscall(number, attr, _ANY_PROCESS, event.cpu, _NO_GROUP, _FLAG_FD_CLOEXEC)
+    fd: int = syscall(number, attr, _ANY_PROCESS, event.cpu, _NO_GROUP, _FLAG_FD_CLOEXEC)
     if fd >= 0:
         return fd
     code = ctypes.get_errno()

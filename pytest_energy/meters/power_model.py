@@ -106,7 +106,7 @@ class PowerModel:
 
 def load_curve(utilisation: float, exponent: float = CURVE_EXPONENT) -> float:
     """The share of the way from idle to full watts at a CPU load from 0 to 1: concave, 0 at 0 and 1 at 1."""
-    return utilisation**exponent
+    return float(utilisation**exponent)
 
 
 def fit_watts(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:

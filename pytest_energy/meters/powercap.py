@@ -20,6 +20,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from time import perf_counter  # CLOCK_MONOTONIC on Linux, as time.monotonic is; the project's one clock
+from typing import Any
 
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, MeterSettings
@@ -47,7 +48,7 @@ SUSPEND_S = 0.5  # CLOCK_BOOTTIME gains this much on CLOCK_MONOTONIC only when t
 ENERGY_BYTES = 32  # 2**64 has 20 digits
 NEVER_S = float("-inf")  # "read this long ago" sends the next reading to `_refuse`, at no cost to the others
 
-_pread = getattr(os, "pread", None)  # not on Windows, where there is no powercap either; found once, as it is called often
+_pread: Any = getattr(os, "pread", None)  # not on Windows, where there is no powercap either; found once, as it is called often
 
 
 def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:

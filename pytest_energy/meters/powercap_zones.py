@@ -188,8 +188,8 @@ def _find_zones(root: str) -> list[_Zone]:
         raise MeterUnavailable(f"{root} has no RAPL zone (intel-rapl:0 or its like)", _NO_SENSOR)
     zones = []
     for basename, folder in folders.items():
-        match = _ZONE.fullmatch(basename)
-        zones.append(_Zone(match["control"], match["address"], folder, _read_name(folder)))
+        if match := _ZONE.fullmatch(basename):
+            zones.append(_Zone(match["control"], match["address"], folder, _read_name(folder)))
     return sorted(zones, key=lambda zone: (zone.control, [int(part, 16) for part in zone.address.split(":")]))
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 # A process's CPU clock id is (~pid << 3) | 2 and a thread's (~tid << 3) | 6: CPUCLOCK_SCHED of Linux's
 # include/linux/posix-timers.h, the same ids that glibc's clock_getcpuclockid and pthread_getcpuclockid give.
@@ -45,7 +45,7 @@ class ProcessTreeClock:
         at_s, cpu_s = clock.read()
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.follows_descendants = os.path.isdir("/proc/self/task") and hasattr(os, "waitid")
         # Linux without CONFIG_PROC_CHILDREN has no such file; then all of /proc is searched.
         self._has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
@@ -154,7 +154,7 @@ def _children_from_task_files(pid: int) -> list[int]:
     return children
 
 
-def _children_from_stat_files():
+def _children_from_stat_files() -> Callable[[int], list[int]]:
     """A function from pid to children, for kernels without children files: one look at every process."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):

@@ -96,7 +96,7 @@ class PyraplMeter(Meter):
         """Let pyRAPL go. Reading after this raises `MeterFailed`."""
         with self._lock, _pyrapls_own_warnings_ignored():
             self._closed = True
-            self._energy_uj = None
+            self._energy_uj = list  # of nothing: read() refuses by now, and pyRAPL's files are let go
 
     def _wrap_uj(self, index: int, before_uj: float, seconds: float) -> float:
         name = self.domains[index].name
@@ -130,7 +130,8 @@ def _open_sensor() -> Callable[[], list[float]]:
         raise MeterUnavailable(f"pyRAPL cannot be imported: {error}", _NO_PYRAPL) from error
     try:
         with _pyrapls_own_warnings_ignored():
-            return pyRAPL.Sensor().energy
+            energy_uj: Callable[[], list[float]] = pyRAPL.Sensor().energy
+            return energy_uj
     except pyRAPL.PyRAPLException as error:
         said = type(error).__name__
         raise MeterUnavailable(f"pyRAPL finds no sensor in {PYRAPL_ROOT} ({said})", _USE_POWERCAP) from error

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters import Meter, MeterSettings, info
@@ -126,7 +128,9 @@ def _parse_header(line: object) -> MeterInfo:
         raise ValueError(f'an object with "{_MARK}": {VERSION} is wanted')
     if line.get("provenance") not in ("measured", "estimated"):
         raise ValueError(f"provenance must be measured or estimated, got {line.get('provenance')!r}")
-    domains, band, notes = line.get("domains"), line.get("band"), line.get("notes")
+    domains: Any = line.get("domains")
+    band: Any = line.get("band")
+    notes: Any = line.get("notes")
     if not _is_list_of(domains, _is_domain) or not domains or len({name for name, _ in domains}) != len(domains):
         raise ValueError(f"domains must be pairs of a name and a parent, each name once, got {domains!r}")
     if not _is_list_of(band, _is_amount) or len(band) != 2:
@@ -162,7 +166,7 @@ def _parse_reading(line: object, names: set[str]) -> Reading:
     return Reading(float(at_s), {name: float(value) for name, value in joules.items()})
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     try:
@@ -175,7 +179,7 @@ def _is_amount(value: object) -> bool:
     return _is_number(value) and value >= 0
 
 
-def _is_list_of(value: object, fits) -> bool:
+def _is_list_of(value: object, fits: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(fits, value))
 
 

@@ -37,7 +37,7 @@ DEFAULT_UPDATE_INTERVAL_S = 0.1
 """Where a counter did not move while watched: the slowest common interval, so that windows come out rather too long."""
 
 
-def watch_update_intervals(read_counters: Callable[[], Sequence[int]]) -> list[float | None]:
+def watch_update_intervals(read_counters: Callable[[], Sequence[float]]) -> list[float | None]:
     """The seconds between two moves of each counter, all of them watched at once and for at most `WATCH_BOUND_S`.
 
     None for a counter that did not move at all, and the bound for one that moved only once: it is slower than half of it.

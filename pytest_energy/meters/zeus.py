@@ -92,8 +92,8 @@ class ZeusMeter(Meter):
             raise MeterUnavailable(str(failure), "see what python -m zeus.show_env says") from failure
         self.domains = (*(counter.domain for counter in self._counters), *(domain for domain, _ in self._sampled))
 
-    @property
-    def notes(self) -> tuple[str, ...]:
+    @property  # grows while it is read
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
         """What a reader of the numbers has to know, and whether sampling was ever held up."""
         return (*self._notes, *held_up_notes("zeus", self._integrator))
 
@@ -150,6 +150,7 @@ class ZeusMeter(Meter):
         return "; ".join(refused) or None
 
     def _power_of(self, gpu: Any) -> Callable[[], int] | None:
+        power: Callable[[], int]
         for power in (gpu.get_average_power_usage, gpu.get_instant_power_usage):
             try:
                 power()

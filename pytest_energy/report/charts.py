@@ -49,7 +49,7 @@ def regions(low: float, high: float) -> list[Spec]:
     up, down = high, low
 
     def between(first: float, second: float, share: float) -> float:
-        return first * (second / first) ** share
+        return float(first * (second / first) ** share)
 
     places = (
         ("1: faster, less power", between(1, up, 0.3), between(1, up, 0.86)),

@@ -57,6 +57,8 @@ ABOVE_REPORT = {
     "export_commands",
     "report_commands",
     "progress",
+    "ending",
+    "stash",
     "pull_request",
 }
 # What everybody who installs the package has.
@@ -165,7 +167,7 @@ def run(code: str) -> str:
 def test_plugin_loads_no_measuring_until_it_is_needed():
     loaded = run("import pytest_energy.plugin, sys; print(*sys.modules)").split()
     assert not {name for name in loaded if name.startswith("pytest_energy.")} - {
-        f"pytest_energy.{name}" for name in ("errors", "hooks", "plugin", "settings")
+        f"pytest_energy.{name}" for name in ("errors", "hooks", "plugin", "settings", "stash")
     }
 
 

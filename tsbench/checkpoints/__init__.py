@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -28,7 +29,7 @@ class Checkpoint:
     """A model in eval mode, and what its file says of where it came from."""
 
     model: Classifier
-    about: dict[str, object]
+    about: dict[str, Any]
     path: Path
 
 
@@ -79,7 +80,7 @@ def list_shipped() -> list[Path]:
     return sorted(SHIPPED_FOLDER.glob("*.safetensors"))
 
 
-def read_about(path: Path) -> tuple[ModelConfig, dict[str, object]]:
+def read_about(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Config and origin of a checkpoint, without building its model."""
     return _parse(path, read_tensors(path, values_too=False)[1])
 
@@ -96,7 +97,7 @@ def read_tensors(path: Path, values_too: bool = True) -> tuple[dict[str, Tensor]
         raise CheckpointError(path, f"corrupt, or not safetensors: {error}") from None
 
 
-def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str, object]]:
+def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str, Any]]:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(path, f"format {metadata.get('format')!r}, expected {FORMAT!r}")
     try:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tsbench.errors import DataFormatError
 from tsbench.formats import arff, columns, ts
-from tsbench.formats.table import Table, lines_of
+from tsbench.formats.table import Table as Table
+from tsbench.formats.table import lines_of
 
 # In order of preference where a folder holds several: the first says the most about its data.
 # The UCR archive of 2015 wrote its files without an ending.

@@ -22,7 +22,7 @@ _RELATIONAL_CASE = re.compile(r"(['\"])(.*)\1\s*,\s*(.+)")
 class _Header:
     """The attributes so far; the class is the only nominal one, and the last."""
 
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ()
     timepoints: int = 0
     relational: bool = False
 
@@ -37,7 +37,7 @@ def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
             if in_data:
                 table.cases.append(_parse_case(number, line, header))
             elif line.lower() == "@data":
-                if header.classes is None or not header.timepoints:
+                if not header.classes or not header.timepoints:
                     raise ValueError("@data comes before the attributes of a series and its class")
                 in_data = True
             else:
@@ -60,7 +60,7 @@ def _declare(line: str, header: _Header) -> None:
     if found is None:
         raise ValueError(f"expected a comment, @relation, @attribute or @data, got {short(line)}")
     kind = found[2].strip()
-    if header.classes is not None:
+    if header.classes:
         raise ValueError("an attribute after the class: the class must be the last one")
     if kind.startswith("{"):
         if not kind.endswith("}"):

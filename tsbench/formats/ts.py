@@ -29,7 +29,7 @@ _DECLARATIONS = {  # lower case -> may hold several words
 class _Header:
     """What the `@` lines of a `.ts` file declare; None where they do not say."""
 
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ()
     channels: int | None = None
     timepoints: int | None = None
     equal_length: bool = False
@@ -45,7 +45,7 @@ def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
             if in_data:
                 table.cases.append(_parse_case(number, line, header))
             elif line.lower() == "@data":
-                if header.classes is None:
+                if not header.classes:
                     raise ValueError("@data comes before a @classLabel that names the classes")
                 in_data = True
             elif line.startswith("@"):

@@ -6,6 +6,7 @@ to a node by name, and a node that is to measure next gets no more trainings.
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections import Counter, deque
@@ -59,7 +60,7 @@ def connect(address: str) -> None:
     try:
         if separator:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, OverflowError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise TsbenchError(f"--ray {address}: no cluster answers: {first}; start one with `ray start --head`") from None
@@ -155,7 +156,8 @@ def _submit(each: Running, execute: Callable[..., Done], resources: dict[str, fl
     # The device's own resource, too: whoever else shares the cluster then sees that it is in use.
     device = each.task.device
     named = {device: resources[device]} if device in resources else {}
-    remote = ray.remote(
+    scheduled: Any = ray.remote  # its types know no NodeAffinitySchedulingStrategy
+    remote = scheduled(
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU", 0),
         resources=named,

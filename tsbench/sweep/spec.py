@@ -78,6 +78,6 @@ def _list(path: Path, key: str, value: object, kind: type, least: int | None) ->
     for each in value:
         if not isinstance(each, kind) or isinstance(each, bool):
             raise TsbenchError(f"{path}: {key} must hold {'names' if kind is str else 'whole numbers'}, got {each!r}")
-        if least is not None and each < least:
+        if least is not None and isinstance(each, int) and each < least:
             raise TsbenchError(f"{path}: {key} must be at least {least}, got {each}")
     return tuple(dict.fromkeys(value))

@@ -188,7 +188,7 @@ def markdown(place: Place) -> str:
     """A heading, the table, and who wins."""
     from pytest_energy.report.escape import in_markdown
 
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("config", "variant", "Speedup", "Greenup", "Powerup", "J per inference", "accuracy", "seeds", "Pareto"),
         ("---",) * 9,
     ]

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -129,7 +129,7 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
     from torch.nn import functional as F
 
     class Layers(nn.Module):
-        def __init__(self, layers: nn.Sequential):
+        def __init__(self, layers: Any):
             super().__init__()
             self.layers = layers
             self.weights = nn.ParameterList(layer.qkv.weight.detach().t().contiguous() for layer in layers)
@@ -159,9 +159,10 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
         def forward(self, x: Tensor) -> Tensor:  # (batch, in_channels, timepoints)
             return self.patch(self.stem(x.unsqueeze(2))).squeeze(2)  # (batch, d_model, n_patches)
 
-    plain.encoder = Layers(plain.encoder)
+    made: Any = plain
+    made.encoder = Layers(plain.encoder)
     if not plain.config.window_stem:  # statistics of windows, and no convolution worth the name
-        plain.stem, plain.patch = OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)), nn.Identity()
+        made.stem, made.patch = OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)), nn.Identity()
     return plain.eval()
 
 
@@ -173,9 +174,9 @@ def _of_images(module: nn.Module) -> nn.Module:
         convolution = nn.Conv2d(
             module.in_channels,
             module.out_channels,
-            (1, *module.kernel_size),
-            stride=(1, *module.stride),
-            padding=(0, *module.padding),
+            (1, module.kernel_size[0]),
+            stride=(1, module.stride[0]),
+            padding=(0, int(module.padding[0])),
         )
         convolution.load_state_dict({"weight": module.weight.unsqueeze(2), "bias": module.bias})
         return convolution

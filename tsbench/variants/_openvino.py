@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import VariantUnavailable
 from tsbench.needs import require
@@ -95,13 +95,14 @@ def request(model: openvino.Model, precision: str) -> Classify:
     return classify
 
 
-def _library():
+def _library() -> Any:
     """The module openvino, without its telemetry.
 
     It, and NNCF, send statistics of their use to a server from threads in the background, unless told
     not to. Whoever measures joules wants nothing else to run; and nobody was asked.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which both allow for
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which both allow for
     os.environ.setdefault("NNCF_CI", "1")
     import openvino
 

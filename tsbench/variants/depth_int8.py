@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, depth, int8_static
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tsbench.variants import Classify
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int, **settings: float | bool) -> Classify:
+def make(model: Classifier, data: Prepared, batch_cases: int, **settings: Any) -> Classify:
     """What int8_static makes of what depth makes; the settings are those of depth."""
     return int8_static.make(depth.make(model, data, batch_cases, **settings), data, batch_cases)
 

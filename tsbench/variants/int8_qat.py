@@ -60,7 +60,7 @@ def fine_tuned(model: Classifier, data: Prepared) -> nn.Module:
     if path.is_file():
         checkpoints.load_weights(path, prepared)
     else:
-        fit(prepared, data, recipe())
+        fit(prepared, data, recipe())  # type: ignore[arg-type]  # a graph of torch.export, called as a Classifier is
         checkpoints.save_weights(path, prepared, {"recipe": asdict(recipe())})
     return prepared
 
@@ -99,8 +99,9 @@ def fold_batch_norms(model: Classifier) -> Classifier:
         if not isinstance(module, nn.Sequential):
             continue
         for index in range(1, len(module)):
-            if isinstance(module[index], nn.BatchNorm1d):
-                module[index - 1] = fuse_conv_bn_eval(module[index - 1], module[index])
+            before, norm = module[index - 1], module[index]
+            if isinstance(before, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d):
+                module[index - 1] = fuse_conv_bn_eval(before, norm)
                 module[index] = nn.Identity()
     return model
 

@@ -6,7 +6,7 @@ The gain is int8's alone: its dense kernels multiply by the zeros as fp32's do.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, int8_static, l1_unstructured
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tsbench.variants import Classify
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int, **settings: float | bool) -> Classify:
+def make(model: Classifier, data: Prepared, batch_cases: int, **settings: Any) -> Classify:
     """What int8_static makes of what l1_unstructured makes; the settings are those of l1_unstructured."""
     return int8_static.make(l1_unstructured.make(model, data, batch_cases, **settings), data, batch_cases)
 

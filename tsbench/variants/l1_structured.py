@@ -6,7 +6,7 @@ smaller Linears, and a short fine-tune, cached, makes up for the loss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, needs_nothing
 from tsbench.variants.tuning import fine_tuned
@@ -31,8 +31,9 @@ def prune(model: Classifier, removed_share: float) -> Classifier:
     from tsbench.model import to_plain
 
     slim = to_plain(model)
+    layers: Any = slim.encoder
     slim.encoder = nn.Sequential(
-        *(_cut(layer, *(_keep(scores, removed_share) for scores in importances(layer))) for layer in slim.encoder)
+        *(_cut(layer, *(_keep(scores, removed_share) for scores in importances(layer))) for layer in layers)
     )
     return slim.eval()
 
@@ -57,8 +58,9 @@ def masked(model: Classifier, removed_share: float) -> Classifier:
     from tsbench.model import to_plain
 
     plain = to_plain(model)
+    layers: Any = plain.encoder
     with torch.no_grad():
-        for layer in plain.encoder:
+        for layer in layers:
             heads, channels = (_keep(scores, removed_share) for scores in importances(layer))
             head_mask = torch.zeros(layer.n_heads)
             head_mask[heads] = 1

@@ -47,7 +47,7 @@ def _quantize(fp32: Path, path: Path, data: Prepared, batch_cases: int) -> None:
 
     from tsbench.variants.int8_static import calibration_batches
 
-    class Calibration(CalibrationDataReader):
+    class Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime gives no types
         """Feeds calibration batches, then None."""
 
         def __init__(self) -> None:
