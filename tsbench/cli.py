@@ -19,11 +19,12 @@ from tsbench.errors import TsbenchError, VariantUnavailable
 from tsbench.sweep import commands as sweep_commands
 
 if TYPE_CHECKING:
-    from tsbench.model import Classifier, ModelConfig
-    from tsbench.train import EpochReport
+    from tsbench.model import ModelConfig
+    from tsbench.train import EpochReport, Prepared, Recipe, Teacher
 
 USER_ERROR = 2  # argparse's own exit code for a wrong command line
 INTERRUPTED = 130  # a shell's code for Ctrl-C
+OUTSIDE_TEACHER = "multirocket_hydra"  # rocket.NAME, without loading it
 VALIDATION_SHARE = 0.3  # 161 of PLAID's 537 training cases: one is .6 points
 
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="EPOCHS",
         help="with --validate: stop after so many without a better validation accuracy",
     )
-    train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="a .safetensors file to distil from")
+    train.add_argument("--teacher", metavar="TEACHER", help=f"what to distil from: a .safetensors file, or {OUTSIDE_TEACHER}")
     train.add_argument(
         "--tsbench-data",
         "--data",
@@ -120,7 +121,7 @@ def _train(options: argparse.Namespace) -> int:
     from tsbench.model import config_for, parameter_count
     from tsbench.modelcard import write_card
     from tsbench.recipes import plan_for, recipe_for
-    from tsbench.train import about_training, cached_path, prepare, train_cached, weights_sha256
+    from tsbench.train import about_training, cached_path, prepare, teacher_sha256, train_cached
 
     if options.output is not None and options.output.suffix != ".safetensors":
         raise TsbenchError(f"--output must end in .safetensors, got {options.output}")
@@ -142,8 +143,8 @@ def _train(options: argparse.Namespace) -> int:
     data = prepare(dataset, plan.timepoints)
     teacher = None
     if options.teacher is not None:
-        teacher = _teacher(options.teacher, config)
-        recipe = replace(recipe, teacher_sha256=weights_sha256(teacher))
+        teacher = _teacher(options.teacher, data, config, recipe, console)
+        recipe = replace(recipe, teacher_sha256=teacher_sha256(teacher))
     with _progress(console, recipe.epochs) as on_epoch:
         result = train_cached(data, config, recipe, on_epoch, teacher)
     cost = f"{result.cpu_seconds:.0f} CPU-seconds"
@@ -170,9 +171,20 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _teacher(path: Path, config: ModelConfig) -> Classifier:
-    from tsbench import checkpoints
+def _teacher(named: str, data: Prepared, config: ModelConfig, recipe: Recipe, console: Console) -> Teacher:
+    import numpy as np
 
+    from tsbench import checkpoints, rocket
+
+    if named == OUTSIDE_TEACHER:
+        rocket.require()
+        with console.status(f"{named} answers the training cases"):
+            answers = rocket.answers(data, recipe)
+        asked = ~np.isnan(answers[:, 0])
+        right = (answers[asked].argmax(axis=1) == data.train_y[asked]).mean()
+        console.print(f"{named}: {right:.4f} of the training cases right, each by a model without that case", highlight=False)
+        return answers
+    path = Path(named)
     teacher = checkpoints.load(path).model
     for name in ("in_channels", "timepoints", "n_classes"):
         theirs, ours = getattr(teacher.config, name), getattr(config, name)

@@ -7,6 +7,7 @@
     ├── DownloadError          a download that was refused, broke off, or is damaged
     ├── BadSetting             a variant's setting that it does not have, or of no meaning
     ├── CheckpointError        a checkpoint that is missing, corrupt or of another shape
+    ├── TeacherUnavailable     a teacher from outside needs a library that is not here
     └── VariantUnavailable     the variant needs something that is not here
 
 Each message says what happened, and what to do next where there is something to do.
@@ -70,6 +71,14 @@ class BadSetting(TsbenchError):
     def __init__(self, variant: str, problem: str):
         self.variant, self.problem = variant, problem
         super().__init__(f"variant {variant}: {problem}")
+
+
+class TeacherUnavailable(TsbenchError):
+    """A teacher that cannot be had here; `remedy` says what would let it."""
+
+    def __init__(self, teacher: str, reason: str, remedy: str):
+        self.teacher, self.reason, self.remedy = teacher, reason, remedy
+        super().__init__(f"teacher {teacher} is not available: {reason}; {remedy}")
 
 
 class VariantUnavailable(TsbenchError):

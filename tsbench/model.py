@@ -254,10 +254,12 @@ class PlainEncoderLayer(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, n_patches, d_model)
-        dropout = self.dropout
-        x = x + F.dropout(self.attend(self.norm1(x)), dropout, self.training)
-        hidden = F.dropout(F.gelu(self.ff1(self.norm2(x))), dropout, self.training)
-        return x + F.dropout(self.ff2(hidden), dropout, self.training)
+        x = x + self._dropped(self.attend(self.norm1(x)))
+        return x + self._dropped(self.ff2(self._dropped(F.gelu(self.ff1(self.norm2(x))))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        # Not F.dropout with training=False: three calls a layer that do nothing were about 6 % of a pruned T1's time at batch 1.
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 def encoder_layers(model: Classifier) -> list[nn.Module]:

@@ -37,6 +37,9 @@ TRAINING_VERSION = 4
 # (arXiv:1503.02531), where a temperature of 2 suits small students.
 TEACHER_SHARE = 0.5
 TEACHER_TEMPERATURE = 2.0
+# What a model learns from: another of ours, which answers each batch as it is augmented, or the probabilities
+# of each training case, (cases, classes), of one from elsewhere (see rocket.py).
+Teacher = nn.Module | np.ndarray
 MAX_GRADIENT_NORM = 1.0  # the usual clip for transformers; early steps of post-warm-up spike
 
 
@@ -55,7 +58,7 @@ class Recipe:
     validation_share: float = 0.0  # held out of the training split, to choose a recipe by
     validation_block: int = 1  # cases held out together, see preprocess.stratified_split
     patience: int = 0  # epochs without a better validation accuracy until it stops early; 0: never
-    teacher_sha256: str = ""  # weights_sha256 of the model that it learns from, if it does
+    teacher_sha256: str = ""  # teacher_sha256 of what it learns from, if it does
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -125,7 +128,7 @@ def train(
     config: ModelConfig,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     keeper: Keeper | None = None,
 ) -> TrainResult:
     """A model trained from scratch by `recipe`; the same arguments give the same weights.
@@ -143,22 +146,21 @@ def fit(
     data: Prepared,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     keeper: Keeper | None = None,
 ) -> TrainResult:
     """Trains `model` itself, from the weights it has: train's second half, and fine-tuning."""
     started = time.process_time()
     rng = np.random.default_rng(recipe.seed)
-    if recipe.validation_share:
-        kept, held_out = preprocess.stratified_split(data.train_y, recipe.validation_share, rng, recipe.validation_block)
-    else:
-        kept, held_out = np.arange(len(data.train_y)), np.array([], dtype=np.int64)
+    kept, held_out = kept_and_held_out(data.train_y, recipe, rng)
     with _one_thread_seeded(recipe.seed):
         state = TrainingState(model, _optimizer(model, recipe), rng, torch.get_rng_state())
         if keeper is not None:
             started -= keeper.restore(state)
+        labels = _shared(data.train_y, teacher) if isinstance(teacher, np.ndarray) else data.train_y
+        asked = teacher if isinstance(teacher, nn.Module) else None
         while state.epoch < recipe.epochs and not _stale(state, recipe):
-            loss = run_epoch(state, data.train_x[kept], data.train_y[kept], recipe, teacher)
+            loss = run_epoch(state, data.train_x[kept], labels[kept], recipe, asked)
             if len(held_out):
                 model.eval()
                 logits = batched_logits(model, torch.from_numpy(data.train_x[held_out]))
@@ -178,12 +180,25 @@ def fit(
     return TrainResult(model, recipe, state.validation_accuracy, time.process_time() - started, state.epoch)
 
 
+def kept_and_held_out(labels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the cases that are trained on, and of those that only choose; `rng` is a fresh one of the recipe's seed."""
+    if recipe.validation_share:
+        return preprocess.stratified_split(labels, recipe.validation_share, rng, recipe.validation_block)
+    return np.arange(len(labels)), np.array([], dtype=np.int64)
+
+
+def _shared(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """The labels as probabilities, float32 (cases, classes), with the teacher's share of its answers."""
+    one_hot = np.eye(answers.shape[1], dtype=np.float32)[labels]
+    return (1 - TEACHER_SHARE) * one_hot + TEACHER_SHARE * answers
+
+
 def _stale(state: TrainingState, recipe: Recipe) -> bool:
     return bool(recipe.patience) and state.epoch - state.best_epoch >= recipe.patience
 
 
 def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe, teacher: nn.Module | None = None) -> float:
-    """Advances `state` by one pass over the cases; the mean loss."""
+    """Advances `state` by one pass over the cases; the mean loss. `y` are labels, (cases,), or probabilities, (cases, classes)."""
     torch.set_rng_state(state.torch_rng)
     n_batches = -(-len(x) // recipe.batch_cases)
     order = state.rng.permutation(len(x))
@@ -244,7 +259,7 @@ def train_cached(
     config: ModelConfig,
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainResult:
     """Like `train`, but takes the model from the cache where it has been trained before.
 
@@ -283,6 +298,13 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().numpy().tobytes())
     return digest.hexdigest()
+
+
+def teacher_sha256(teacher: Teacher) -> str:
+    """A hash of what a teacher is, to key caches with."""
+    if isinstance(teacher, nn.Module):
+        return weights_sha256(teacher)
+    return hashlib.sha256(repr(teacher.shape).encode() + teacher.tobytes()).hexdigest()
 
 
 def about_training(data: Prepared, result: TrainResult) -> dict[str, object]:

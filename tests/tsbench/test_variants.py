@@ -100,13 +100,13 @@ def test_l1_structured_removes_the_weakest_head_and_channel(trained):
     assert channels.argmin() == 5
 
 
-def test_l1_structured_fine_tunes_once(trained, tiny_data, monkeypatch):
+def test_l1_structured_is_trained_again_once(trained, tiny_data, monkeypatch):
     from tsbench import train
 
     first = variants.get("l1_structured").build(trained, tiny_data, 1)
 
     def never(*arguments):
-        raise AssertionError("fine-tuned again")
+        raise AssertionError("trained once more")
 
     monkeypatch.setattr(train, "fit", never)
     second = variants.get("l1_structured").build(trained, tiny_data, 32)

@@ -1,9 +1,9 @@
-"""Depth pruning: whole encoder layers removed, then a short fine-tune.
+"""Depth pruning: whole encoder layers removed, then trained again by the dataset's recipe.
 
 Which ones: those without which the loss on training cases rises least, removed one at a time,
 since how much a layer is needed depends on which others are still there. Of T1's 8 layers it
-keeps 0, 1, 3, 6 on PLAID and 0, 1, 4, 5 on RefrigerationDevices. Training loss after the
-fine-tune, beside other choices of four: .201 and .468; first four .210 and .471; each second,
+keeps 0, 1, 3, 6 on PLAID and 0, 1, 4, 5 on RefrigerationDevices. Training loss after a
+short fine-tune, beside other choices of four: .201 and .468; first four .210 and .471; each second,
 from 0 .220 and .479, from 1 .388 and .606. Choosing takes 9 CPU-seconds.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsbench.variants import Variant, needs_nothing
-from tsbench.variants.tuning import fine_tuned
+from tsbench.variants.tuning import retrained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +73,11 @@ def training_loss(model: Classifier, data: Prepared) -> float:
 
 
 def make(model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True) -> Classifier:
-    """The model without that share of its layers, fine-tuned on the training split unless told not to."""
+    """The model without that share of its layers, trained again unless told not to."""
     cut = prune(model, data, removed)
-    return fine_tuned(cut, data, "depth") if tuned else cut
+    return retrained(cut, data, "depth") if tuned else cut
 
 
 VARIANT = Variant(
-    "depth", f"{REMOVED_SHARE:.0%} of the layers removed, then fine-tuned", ("torch",), needs_nothing, make, SETTINGS
+    "depth", f"{REMOVED_SHARE:.0%} of the layers removed, then trained again", ("torch",), needs_nothing, make, SETTINGS
 )

@@ -1,4 +1,4 @@
-"""Half of the heads and feed-forward channels cut out, then int8: fewer products, and cheaper ones."""
+"""Three quarters of the heads and feed-forward channels cut out, then int8: fewer products, and cheaper ones."""
 
 from __future__ import annotations
 

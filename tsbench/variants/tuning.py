@@ -1,5 +1,6 @@
-"""A short fine-tune that makes up for what pruning lost, done once and cached.
+"""Training that makes up for what pruning lost, done once and cached.
 
+`fine_tuned` is short, for what lost single weights; `retrained` is a whole training, for what lost heads, channels or layers.
 Weight matrices keep their zeros, so a pruned model stays as sparse as it was.
 """
 
@@ -15,18 +16,34 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.train import Prepared, Recipe
 
 EPOCHS = 12  # a fifth of PLAID's training
 LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
+RETRAINED_AS = "t1"  # whose recipe: what is pruned here is a big model
 
 
 def fine_tuned(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
     """A fine-tuned copy of the pruned model; from the cache where this was done before."""
-    from tsbench import cache, checkpoints
-    from tsbench.train import Recipe, cache_key, fit, weights_sha256
+    from tsbench.train import Recipe
 
-    recipe = Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE)
+    return _trained(pruned, data, variant, Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE))
+
+
+def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
+    """A copy of the pruned model after the dataset's whole recipe, from the weights that are left; cached.
+
+    Learning-rate rewinding (arXiv:2003.02389): the first rate again, and as many epochs as the model itself had.
+    """
+    from tsbench.recipes import recipe_for
+
+    return _trained(pruned, data, variant, recipe_for(data.name, RETRAINED_AS))
+
+
+def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -> Classifier:
+    from tsbench import cache, checkpoints
+    from tsbench.train import cache_key, fit, weights_sha256
+
     key = cache_key(data, weights=weights_sha256(pruned), recipe=asdict(recipe), zeros_stay=True)
     path = cache.folder() / "models" / f"{data.name}-{variant}-{key}.safetensors"
     tuned = deepcopy(pruned)
