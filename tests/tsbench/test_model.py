@@ -89,11 +89,15 @@ def test_a_plain_layer_equals_the_stock_layer(n_heads, head_dim, ff_dim, shape, 
     plain = PlainEncoderLayer.from_stock(stock)
     x = torch.randn(*shape, d_model)
     torch.testing.assert_close(plain(x), stock(x), **TOLERANCE)
+    plain.fused_attention = False
+    torch.testing.assert_close(plain(x), stock(x), **TOLERANCE)
     assert parameter_count(plain) == parameter_count(stock)
 
 
-def test_to_plain_computes_the_same_and_shares_nothing(tiny_model):
-    plain = to_plain(tiny_model)
+@pytest.mark.parametrize("fused_attention", [True, False])
+def test_to_plain_computes_the_same_and_shares_nothing(tiny_model, fused_attention):
+    plain = to_plain(to_plain(tiny_model), fused_attention)
+    assert {layer.fused_attention for layer in plain.encoder} == {fused_attention}
     x = torch.randn(4, 2, 64)
     with torch.inference_mode():
         before = tiny_model(x)

@@ -77,7 +77,7 @@ def rounding(model: Classifier, data: Prepared) -> nn.Module:
 
     from tsbench.model import to_plain
 
-    folded = fold_batch_norms(to_plain(model).eval())
+    folded = fold_batch_norms(to_plain(model, fused_attention=False).eval())
     # Training splits an epoch into batches of nearly equal size: the size stays open.
     shapes = {"x": {0: torch.export.Dim("batch", min=2)}}
     exported = torch.export.export(folded, (int8_static.example(data, 2),), dynamic_shapes=shapes)
