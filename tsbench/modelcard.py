@@ -32,7 +32,8 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
         "training joules": energy,
         "test accuracy": f"{test_accuracy:.4f} (one seed; how it was chosen: docs/models.md)",
         "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "
-        f"--epochs {recipe['epochs']} --output {path.name}`",
+        f"--epochs {recipe['epochs']} --output {path.name}`"
+        + (f", with the `--teacher` whose SHA-256 is {recipe['teacher_sha256']}" if recipe["teacher_sha256"] else ""),
     }
     lines = [f"# {path.stem}", "", "| | |", "|---|---|"]
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()]) + "\n"

@@ -211,7 +211,7 @@ def test_accuracy_and_agreement():
     assert agreement(logits, logits * 2) == 1
 
 
-@pytest.mark.parametrize(("config", "floor"), [("t1", 0.88), ("student", 0.90)])
+@pytest.mark.parametrize(("config", "floor"), [("t1", 0.88), ("t2", 0.87), ("student", 0.90)])
 def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
     path = checkpoints.shipped("plaid", config)
     saved = checkpoints.load(path)
@@ -222,7 +222,7 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
     assert reached >= floor
 
 
-@pytest.mark.parametrize("config", ["t1", "student", "windows"])
+@pytest.mark.parametrize("config", ["t1", "t2", "student", "windows"])
 def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
     path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)
