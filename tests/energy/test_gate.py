@@ -125,7 +125,10 @@ def test_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict)
     alike = compared(tuple(block(window(window_s, 1.0), window(window_s, 1.0)) for _ in range(12)))
     judged = Gate().judge(result(measurement(*SIX), alike))
     assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
-    assert judged[1].reason.startswith("counter: ") == (verdict == "inconclusive")
+    if verdict == "inconclusive":
+        assert judged[1].reason.startswith(
+            "counter: that of made-up is too coarse: its own error is 1.02% of a side's joules in a block, and may be 1.00%, a third"
+        )
     # No block more of the same length would help, so none is asked for.
     assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
 
