@@ -352,6 +352,35 @@ def test_unreadable_counter_names_the_file_and_the_udev_rule():
     assert "/etc/udev/rules.d/" in run.stdout and "CAP_DAC_READ_SEARCH" in run.stdout and f"chmod a+r {path}" in run.stdout
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who may not read the file")
+def test_a_permission_withdrawn_later_is_the_next_meters_to_miss():
+    """The kernel asks for it when the file is opened, which a meter does once."""
+    folder = tempfile.mkdtemp()  # pytest's own temporary folders are closed to other users
+    os.chmod(folder, 0o755)
+    tree = Tree(os.path.join(folder, "powercap"), one_zone())
+    code = (
+        "import os, sys\n"
+        "from pytest_energy.errors import MeterUnavailable\n"
+        "from pytest_energy.meters.powercap import PowercapMeter\n"
+        "os.seteuid(65534)\n"
+        "meter = PowercapMeter(sys.argv[1])\n"
+        "before = meter.read().joules['package-0']\n"
+        "os.seteuid(0)\n"
+        "os.chmod(sys.argv[2], 0)\n"
+        "with open(sys.argv[2], 'r+') as file: file.write('%15d' % 3_500_000)\n"
+        "os.seteuid(65534)\n"
+        "print(meter.read().joules['package-0'] - before)\n"
+        "try: PowercapMeter(sys.argv[1])\n"
+        "except MeterUnavailable as error: print(error)\n"
+    )
+    path = tree.folder(ONE_PACKAGE) / "energy_uj"
+    run = subprocess.run([sys.executable, "-c", code, tree.root, path], capture_output=True, text=True, check=True)
+    shutil.rmtree(folder)
+    joules, refused = run.stdout.split("\n", 1)
+    assert float(joules) == pytest.approx(2.5)
+    assert f"{path} may not be read by this user" in refused
+
+
 def test_unreadable_counter_leaves_no_file_open(tmp_path):
     tree = Tree(tmp_path, LAYOUTS["two sockets"])
     (tree.folder("intel-rapl:1") / "energy_uj").write_text("unsure\n")
