@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, show
-from pytest_energy.gpsup import GpsUp, gps_up
+from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
 from pytest_energy.reading import Interval, Quality
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, compared, exactly, measurement, result, results, window
 
@@ -133,6 +133,11 @@ def test_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict)
     assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
 
 
+@pytest.mark.parametrize(("counter_error", "lost"), [(0.03 * COUNTER_SHARE, False), (0.0101, True)])
+def test_counter_exactly_as_fine_as_it_must_be_is_measured_on_for(counter_error, lost):
+    assert Gate(tolerance=0.03).decided(GpsUp(SURE, UNKNOWN, SURE, counter_error), SENSOR) is lost
+
+
 def test_coarse_counter_meets_no_threshold():
     faster = compared(tuple(block(window(0.03, 2.0), window(0.02, 1.0)) for _ in range(12)))
     judged = Gate(thresholds=Thresholds(1.2, 1.2)).judge(result(measurement(*SIX), faster))
@@ -201,6 +206,26 @@ def test_thresholds_without_a_comparison_are_missed():
 
 def test_nothing_asked():
     assert verdicts(Gate(), result(measurement(*SIX))) == {}
+
+
+@pytest.mark.parametrize(("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")])
+def test_what_is_asked_is_not_changed_on_the_way(asked, field):
+    with pytest.raises(FrozenInstanceError):
+        setattr(asked, field, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "nothing"),
+    [
+        (Gate(), True),
+        (Gate(tolerance=0.5, gate_estimates=True), True),
+        (Gate(Budget(max_seconds=1.0)), False),
+        (Gate(thresholds=Thresholds()), False),
+        (Gate(Budget(max_seconds=1.0), Thresholds()), False),
+    ],
+)
+def test_only_markers_ask_for_something(gate, nothing):
+    assert gate.asks_nothing is nothing
 
 
 def test_reason_has_all_that_one_asks_next():
