@@ -447,6 +447,13 @@ def test_a_small_band_is_read_as_it_is(tmp_path, document):
     assert read(tmp_path, document).results[0].measurement.meter.band == (0.25, 0.5)
 
 
+def test_a_journal_is_known_by_its_suffix(tmp_path, document):
+    lines = [{key: value for key, value in document.items() if key != "benchmarks"}, *document["benchmarks"]]
+    path = tmp_path / "unfinished_x_1.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf8")
+    assert store.read_run(path).results == read(tmp_path, document).results
+
+
 @pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])
 def test_only_the_journals_suffix_makes_a_journal(tmp_path, document, name):
     (tmp_path / name).write_text(json.dumps(document), encoding="utf8")

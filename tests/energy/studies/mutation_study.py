@@ -52,7 +52,7 @@ SUITES = {
     "stats": Suite(("test_stats.py",), ("test_stats.py",)),
     "gpsup": Suite(("test_gpsup.py", "test_gate.py"), ("test_gpsup.py", "test_gate.py")),
     "gate": Suite(("test_gate.py",), ("test_gate.py",)),
-    "store": Suite(("test_store.py", "test_keeping.py"), ("test_store.py",)),
+    "store": Suite(("test_store.py",), ("test_store.py",)),
     # Quick are those that wait for no clock but their own. The layouts on a driven tree are about powercap_zones.py, and take 8 s.
     "meters/powercap": Suite(
         ("test_powercap.py",), ("test_powercap.py",), "microseconds or layout_is_true", "microseconds or true or driven"
