@@ -1,5 +1,6 @@
 """The matrix: `nox` runs how we get on with every pytest, pytest-benchmark and neighbouring plugin (tests/energy/test_citizenship.py and
-test_misbehaving.py), each in an environment of its own, without torch. Its table is in docs/reliability.md.
+test_misbehaving.py), each in an environment of its own, without torch. Its table is in docs/reliability.md. With another Python that is
+on PATH: `nox --force-python 3.13 -s "matrix(newest-newest)"`.
 """
 
 import nox
