@@ -501,6 +501,16 @@ def test_garbage_names_the_file_and_the_next_window_is_sound(content):
         assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("energy_uj", [-1, 20_000_001, 10**12])
+def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
+    with still_meter(one_zone(20_000_000, start_uj=15_000_000)) as (tree, meter, now):
+        meter.read()
+        now[0] += 0.9  # time enough for 900 J
+        (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{energy_uj}\n")
+        with pytest.raises(MeterFailed, match=f"energy_uj says {energy_uj} uJ, but its max_energy_range_uj is 20000000"):
+            meter.read()
+
+
 @pytest.mark.parametrize("start_uj", [RANGE_61_UJ + 1, 2**62, -5])
 def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
     # Found by fuzzing: the next reading inside the range came out at thousands of joules below zero.
@@ -603,11 +613,12 @@ def test_a_forgotten_meter_lets_go_by_itself(tmp_path):
 def test_a_fork_finds_no_sampler_running_and_the_child_can_read(tmp_path):
     Tree(tmp_path, one_zone())
     with PowercapMeter(tmp_path) as meter:
+        sampler = meter._sampler
         child = os.fork()
         if child == 0:
             os._exit(0 if threading.active_count() == 1 and meter.read().joules else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert meter._sampler.is_alive()
+        assert not sampler.is_alive() and meter._sampler.is_alive()  # paused for the fork, and another one since
         assert meter._sampler.daemon  # or an interpreter with a meter left open would never end
 
 
