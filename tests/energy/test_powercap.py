@@ -335,14 +335,24 @@ def test_the_shorter_way_round_needs_no_time(to_uj, wrapped):
 
 
 def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
-    with still_meter(one_zone()) as (tree, meter, now):
+    with still_meter(LAYOUTS["single"]) as (tree, meter, now):
         meter.read()
-        now[0] += RANGE_61_UJ * 1e-6 / powercap.MAX_ZONE_WATTS + 1  # the process was stopped for as long as a wrap may take
-        with pytest.raises(MeterFailed, match="went unread for 263 s, and within 262 s one can wrap more than once"):
+        now[0] += 2000.0  # the process was stopped for longer than a wrap may take,
+        tree.write(ONE_PACKAGE, 500_000)  # and the counter is back behind where it was
+        says = "intel-rapl:0/energy_uj and its like went unread for 2000 s, and within 66 s one can wrap more than once"
+        with pytest.raises(MeterFailed, match=says):
             meter.read()
         before = meter.read()
         tree.write(ONE_PACKAGE, 3_000_000)
-        assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.0)
+        assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("range_uj", "step_uj"), [(RANGE_61_UJ, 61), (RANGE_15_UJ, 15), (16_383_999_996, 4), (10_000_000, 0)])
+def test_from_the_last_value_to_zero_is_one_step(range_uj, step_uj):
+    with still_meter(one_zone(range_uj, start_uj=range_uj)) as (tree, meter, _):
+        before = meter.read().joules["package-0"]
+        tree.write(ONE_PACKAGE, 0)
+        assert meter.read().joules["package-0"] - before == pytest.approx(step_uj * 1e-6, abs=1e-9)
 
 
 def test_a_small_step_back_is_no_wrap():
