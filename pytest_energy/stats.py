@@ -41,7 +41,7 @@ def median_interval(values: Sequence[float], alpha: float) -> Interval:
     n = len(values)
     drop = -1  # how many values at each end lie outside the interval, less one
     tail = 0.0
-    for k in range(n // 2):
+    for k in range(n):  # by the middle 2 * tail is 1 or more, so the break comes before that
         tail += math.comb(n, k) / 2**n
         if 2 * tail > alpha:
             break
@@ -77,7 +77,7 @@ def _rejected_ends(n: int, alpha: float) -> int:
     log_limit = -math.log(alpha)
     log_scale = n * math.log(2) - math.log(n + 1) - math.lgamma(n + 1)
     drop = -1
-    for k in range((n + 1) // 2):
+    for k in range(n):  # by the middle the likelihood ratio is 1 or less, so the break comes before that
         if log_scale + math.lgamma(k + 1) + math.lgamma(n - k + 1) < log_limit:
             break
         drop = k

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, show
-from pytest_energy.gpsup import GpsUp, gps_up
+from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
 from pytest_energy.reading import Interval, Quality
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, compared, exactly, measurement, result, results, window
 
@@ -125,9 +125,17 @@ def test_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict)
     alike = compared(tuple(block(window(window_s, 1.0), window(window_s, 1.0)) for _ in range(12)))
     judged = Gate().judge(result(measurement(*SIX), alike))
     assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
-    assert judged[1].reason.startswith("counter: ") == (verdict == "inconclusive")
+    if verdict == "inconclusive":
+        assert judged[1].reason.startswith(
+            "counter: that of made-up is too coarse: its own error is 1.02% of a side's joules in a block, and may be 1.00%, a third"
+        )
     # No block more of the same length would help, so none is asked for.
     assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
+
+
+@pytest.mark.parametrize(("counter_error", "lost"), [(0.03 * COUNTER_SHARE, False), (0.0101, True)])
+def test_counter_exactly_as_fine_as_it_must_be_is_measured_on_for(counter_error, lost):
+    assert Gate(tolerance=0.03).decided(GpsUp(SURE, UNKNOWN, SURE, counter_error), SENSOR) is lost
 
 
 def test_coarse_counter_meets_no_threshold():
@@ -198,6 +206,26 @@ def test_thresholds_without_a_comparison_are_missed():
 
 def test_nothing_asked():
     assert verdicts(Gate(), result(measurement(*SIX))) == {}
+
+
+@pytest.mark.parametrize(("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")])
+def test_what_is_asked_is_not_changed_on_the_way(asked, field):
+    with pytest.raises(FrozenInstanceError):
+        setattr(asked, field, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "nothing"),
+    [
+        (Gate(), True),
+        (Gate(tolerance=0.5, gate_estimates=True), True),
+        (Gate(Budget(max_seconds=1.0)), False),
+        (Gate(thresholds=Thresholds()), False),
+        (Gate(Budget(max_seconds=1.0), Thresholds()), False),
+    ],
+)
+def test_only_markers_ask_for_something(gate, nothing):
+    assert gate.asks_nothing is nothing
 
 
 def test_reason_has_all_that_one_asks_next():

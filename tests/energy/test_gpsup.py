@@ -102,7 +102,7 @@ def test_domain_inside_another_is_not_counted_again():
     assert gps_up([block(baseline, candidate)], meter, ALPHA).greenup.value == pytest.approx(12 / 6)
 
 
-@pytest.mark.parametrize("still", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize("still", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, -1.0)])
 def test_counter_that_did_not_move_in_one_block_leaves_only_the_speedup(still):
     moved = [block(window(2.0, 2.0), window(1.0, 1.0))] * 20
     ratios = gps_up([*moved, block(window(2.0, still[0]), window(1.0, still[1]))], SENSOR, ALPHA)

@@ -131,6 +131,14 @@ def test_slow_calls_get_fewer_windows_and_a_warning(clock):
     assert figures(measurement).seconds.high == float("inf")
 
 
+def test_a_call_of_ten_minutes_is_made_no_more_often_than_it_must_be(clock):
+    calls = []
+    measurement = measure(lambda: calls.append(clock.work(600.0)), meter=ClockMeter(clock=clock, watts=30.0))
+    assert len(calls) <= 4
+    assert figures(measurement).joules.value == pytest.approx(18_000.0, rel=0.001)
+    assert any("too few for an interval" in warning for warning in measurement.warnings)
+
+
 def test_prepared_calls_are_prepared_outside_their_windows(clock):
     log = []
 

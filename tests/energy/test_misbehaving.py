@@ -227,10 +227,10 @@ def test_bad(energy):
     suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2)
 
 
-def test_what_it_prints_is_pytests_to_capture(suite):
+def test_what_it_prints_is_pytests_to_capture(suite, monkeypatch):
     code = """
 import os, sys
-line = "x" * 4095 + "\\n"
+line = "x" * int(os.environ["LINE"]) + "\\n"
 calls = []
 
 def work():
@@ -243,9 +243,11 @@ def test_loud(energy):
     energy(work)
     assert len(calls) == 500
 """
+    monkeypatch.setenv("LINE", "99999")  # 500 calls of twice 100 kB: 100 MB
     done = run(suite, code)
     done.assert_outcomes(passed=2)
     assert "xxxx" not in done.stdout.str()
+    monkeypatch.setenv("LINE", "4095")
     run(suite, code, "-s").stdout.fnmatch_lines(["xxxx*"])
 
 
@@ -273,6 +275,34 @@ def test_bad(energy):
     assert "2 benchmarks" in (suite.path / "comment.md").read_text(encoding="utf8")
     assert "test_sound" in (suite.path / "page.html").read_text(encoding="utf8")
     assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
+
+
+def test_a_step_of_the_wall_clock_moves_nothing(suite):
+    done = run(
+        suite,
+        """
+import time
+
+def test_bad(energy):
+    calls = []
+    def work():
+        calls.append(1)
+        sleep(0.001)
+    sleep, true_time = time.sleep, time.time
+    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # a day forward and a day back, call by call
+    try:
+        energy(work)
+    finally:
+        time.time = true_time
+""",
+    )
+    done.assert_outcomes(passed=2)
+    seconds = next(
+        b["energy"]["seconds"]["value"]
+        for b in json.loads((suite.path / "run.json").read_text())["benchmarks"]
+        if b["name"] == "test_bad"
+    )
+    assert 0.001 <= seconds < 0.1
 
 
 @pytest.mark.parametrize("options", [("--energy",), ()])

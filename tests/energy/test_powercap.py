@@ -270,15 +270,89 @@ def test_a_window_over_many_wraps_is_sampled_in_between(tmp_path):
         assert_true_to(tree, meter, 1.1)  # 110 J: five wraps, and nobody reads but the sampler
 
 
-def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
+def test_a_window_read_at_the_last_moment_is_sound():
     with still_meter(one_zone()) as (tree, meter, now):
+        before = meter.read()
+        now[0] = before.at_s + meter._longest_gap_s
+        tree.write(ONE_PACKAGE, 3_000_000)
+        assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("range_uj", "gap_s", "sampling_s"),
+    # From so many joules at 1000 W, and not below what a scheduler may hold a thread back.
+    [(RANGE_61_UJ, 262.143328850, 131.071664425), (5_000_000_000, 5.0, 2.5), (1_500_000_000, 1.5, 0.75), (6_000_000, 1.0, 0.005)],
+)
+def test_two_samples_fit_into_the_shortest_wrap(range_uj, gap_s, sampling_s):
+    with still_meter(one_zone(range_uj)) as (_, meter, _now):
+        assert meter._longest_gap_s == pytest.approx(gap_s, rel=1e-9)
+        assert meter._sampling_interval_s == pytest.approx(sampling_s, rel=1e-9)
+
+
+def test_the_zone_that_wraps_first_decides_how_often_all_are_read():
+    with still_meter(LAYOUTS["single"]) as (_, meter, _now):  # DRAM counts to 65.5 kJ, the package to four times that
+        assert meter._longest_gap_s == pytest.approx(RANGE_15_UJ * 1e-9)
+
+
+def test_the_first_reading_is_about_zero(tmp_path):
+    Tree(tmp_path, LAYOUTS["client"])
+    with PowercapMeter(tmp_path) as meter:
+        assert meter.read().joules == {"package-0": 0.0, "dram-0": 0.0}
+
+
+@pytest.mark.parametrize("to_uj", [0, 1, 999_999])
+def test_the_ends_of_the_range_are_inside_it(to_uj):
+    with still_meter(one_zone(10_000_000, start_uj=9_000_000)) as (tree, meter, now):
+        before = meter.read().joules["package-0"]
+        tree.write(ONE_PACKAGE, 10_000_000)  # the register's last value
+        assert meter.read().joules["package-0"] - before == pytest.approx(1.0)
+        now[0] += 0.5
+        tree.write(ONE_PACKAGE, to_uj)
+        assert meter.read().joules["package-0"] - before == pytest.approx(1.0 + to_uj * 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "watts", "wrapped"),
+    # 5 J back, or 15 J on, in a range of 20 J: on is what there was time for, back is the shorter way.
+    [(0.0151, 1000.0, True), (0.0149, 1000.0, False), (0.0301, 500.0, True), (0.0299, 500.0, False)],
+)
+def test_the_longer_way_round_is_taken_where_there_was_time_for_it(waited_s, watts, wrapped):
+    with still_meter(one_zone(20_000_000, start_uj=10_000_000), max_zone_watts=watts) as (tree, meter, now):
+        before = meter.read().joules["package-0"]
+        now[0] += waited_s
+        tree.write(ONE_PACKAGE, 5_000_000)
+        with nullcontext() if wrapped else pytest.raises(MeterFailed, match=r"a wrap would be 15.000 J\)"):
+            assert meter.read().joules["package-0"] - before == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize(("to_uj", "wrapped"), [(0, True), (1, False)])
+def test_the_shorter_way_round_needs_no_time(to_uj, wrapped):
+    with still_meter(one_zone(20_000_000, start_uj=10_000_000)) as (tree, meter, _):
+        before = meter.read().joules["package-0"]
+        tree.write(ONE_PACKAGE, to_uj)
+        with nullcontext() if wrapped else pytest.raises(MeterFailed, match="the counter was reset"):
+            assert meter.read().joules["package-0"] - before == pytest.approx(10.0)
+
+
+def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
+    with still_meter(LAYOUTS["single"]) as (tree, meter, now):
         meter.read()
-        now[0] += RANGE_61_UJ * 1e-6 / powercap.MAX_ZONE_WATTS + 1  # the process was stopped for as long as a wrap may take
-        with pytest.raises(MeterFailed, match="went unread for 263 s"):
+        now[0] += 2000.0  # the process was stopped for longer than a wrap may take,
+        tree.write(ONE_PACKAGE, 500_000)  # and the counter is back behind where it was
+        says = "intel-rapl:0/energy_uj and its like went unread for 2000 s, and within 66 s one can wrap more than once"
+        with pytest.raises(MeterFailed, match=says):
             meter.read()
         before = meter.read()
         tree.write(ONE_PACKAGE, 3_000_000)
-        assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.0)
+        assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("range_uj", "step_uj"), [(RANGE_61_UJ, 61), (RANGE_15_UJ, 15), (16_383_999_996, 4), (10_000_000, 0)])
+def test_from_the_last_value_to_zero_is_one_step(range_uj, step_uj):
+    with still_meter(one_zone(range_uj, start_uj=range_uj)) as (tree, meter, _):
+        before = meter.read().joules["package-0"]
+        tree.write(ONE_PACKAGE, 0)
+        assert meter.read().joules["package-0"] - before == pytest.approx(step_uj * 1e-6, abs=1e-9)
 
 
 def test_a_small_step_back_is_no_wrap():
@@ -286,8 +360,12 @@ def test_a_small_step_back_is_no_wrap():
         meter.read()
         tree.write(ONE_PACKAGE, 4_999_000)
         now[0] += 0.01
-        with pytest.raises(MeterFailed, match="intel-rapl:0/energy_uj went back from 5000000 to 4999000 uJ"):
+        with pytest.raises(MeterFailed) as failed:
             meter.read()
+        assert str(failed.value).endswith(
+            "intel-rapl:0/energy_uj went back from 5000000 to 4999000 uJ in 0.010000 s, which no wrap at 262143328850 uJ "
+            "explains (a wrap would be 262143.328 J): the counter was reset, and this window is void"
+        )
         meter.read()
 
 
@@ -299,6 +377,28 @@ def test_a_reset_by_suspend_is_no_wrap():
         with mock.patch.object(powercap, "_suspended_s", lambda: meter._suspended_s + 30.0):
             with pytest.raises(MeterFailed, match="the machine slept 30 s"):
                 meter.read()
+
+
+@pytest.mark.parametrize(("slept_s", "void"), [(0.4, False), (0.6, True)])
+def test_a_sleep_voids_the_window_that_it_was_in_and_no_other(slept_s, void):
+    with still_meter(one_zone(10_000_000, start_uj=9_000_000)) as (tree, meter, now):
+        meter.read()
+        after_s = meter._suspended_s + slept_s
+        with mock.patch.object(powercap, "_suspended_s", lambda: after_s):
+            now[0] += 0.01
+            tree.write(ONE_PACKAGE, 1_000_000)
+            with pytest.raises(MeterFailed, match="the machine slept 1 s") if void else nullcontext():
+                meter.read()
+            before = meter.read().joules["package-0"]
+            tree.write(ONE_PACKAGE, 9_000_000)
+            meter.read()
+            tree.write(ONE_PACKAGE, 1_000_000)
+            assert meter.read().joules["package-0"] - before == pytest.approx(10.0)
+
+
+def test_how_long_the_machine_has_slept_is_what_one_clock_counted_and_the_other_not(monkeypatch):
+    monkeypatch.setattr(powercap.time, "clock_gettime", {time.CLOCK_BOOTTIME: 130.0, time.CLOCK_MONOTONIC: 100.0}.get)
+    assert powercap._suspended_s() == 30.0
 
 
 # What can go wrong
@@ -352,6 +452,35 @@ def test_unreadable_counter_names_the_file_and_the_udev_rule():
     assert "/etc/udev/rules.d/" in run.stdout and "CAP_DAC_READ_SEARCH" in run.stdout and f"chmod a+r {path}" in run.stdout
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who may not read the file")
+def test_a_permission_withdrawn_later_is_the_next_meters_to_miss():
+    """The kernel asks for it when the file is opened, which a meter does once."""
+    folder = tempfile.mkdtemp()  # pytest's own temporary folders are closed to other users
+    os.chmod(folder, 0o755)
+    tree = Tree(os.path.join(folder, "powercap"), one_zone())
+    code = (
+        "import os, sys\n"
+        "from pytest_energy.errors import MeterUnavailable\n"
+        "from pytest_energy.meters.powercap import PowercapMeter\n"
+        "os.seteuid(65534)\n"
+        "meter = PowercapMeter(sys.argv[1])\n"
+        "before = meter.read().joules['package-0']\n"
+        "os.seteuid(0)\n"
+        "os.chmod(sys.argv[2], 0)\n"
+        "with open(sys.argv[2], 'r+') as file: file.write('%15d' % 3_500_000)\n"
+        "os.seteuid(65534)\n"
+        "print(meter.read().joules['package-0'] - before)\n"
+        "try: PowercapMeter(sys.argv[1])\n"
+        "except MeterUnavailable as error: print(error)\n"
+    )
+    path = tree.folder(ONE_PACKAGE) / "energy_uj"
+    run = subprocess.run([sys.executable, "-c", code, tree.root, path], capture_output=True, text=True, check=True)
+    shutil.rmtree(folder)
+    joules, refused = run.stdout.split("\n", 1)
+    assert float(joules) == pytest.approx(2.5)
+    assert f"{path} may not be read by this user" in refused
+
+
 def test_unreadable_counter_leaves_no_file_open(tmp_path):
     tree = Tree(tmp_path, LAYOUTS["two sockets"])
     (tree.folder("intel-rapl:1") / "energy_uj").write_text("unsure\n")
@@ -382,6 +511,16 @@ def test_garbage_names_the_file_and_the_next_window_is_sound(content):
         assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("energy_uj", [-1, 20_000_001, 10**12])
+def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
+    with still_meter(one_zone(20_000_000, start_uj=15_000_000)) as (tree, meter, now):
+        meter.read()
+        now[0] += 0.9  # time enough for 900 J
+        (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{energy_uj}\n")
+        with pytest.raises(MeterFailed, match=f"energy_uj says {energy_uj} uJ, but its max_energy_range_uj is 20000000"):
+            meter.read()
+
+
 @pytest.mark.parametrize("start_uj", [RANGE_61_UJ + 1, 2**62, -5])
 def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
     # Found by fuzzing: the next reading inside the range came out at thousands of joules below zero.
@@ -398,6 +537,16 @@ def test_a_vanished_zone_is_no_silent_zero():
         now[0] += 1
         with pytest.raises(MeterFailed, match="energy_uj can no longer be read: the file was deleted"):
             meter.read()
+
+
+@pytest.mark.parametrize(("still_s", "asked"), [(0.09, 0), (0.11, 1)])
+def test_a_counter_that_stands_still_is_asked_for_once_in_a_while(still_s, asked):
+    with still_meter(one_zone()) as (_, meter, now), mock.patch.object(powercap.os, "fstat", wraps=os.fstat) as fstat:
+        checked_at_s = meter._open_zones[0].checked_at_s
+        for _ in range(3):  # once, not in each reading from then on
+            now[0] = checked_at_s + still_s
+            meter.read()
+        assert fstat.call_count == asked
 
 
 def test_an_unplugged_zone_names_the_file():
@@ -474,11 +623,13 @@ def test_a_forgotten_meter_lets_go_by_itself(tmp_path):
 def test_a_fork_finds_no_sampler_running_and_the_child_can_read(tmp_path):
     Tree(tmp_path, one_zone())
     with PowercapMeter(tmp_path) as meter:
+        sampler = meter._sampler
         child = os.fork()
         if child == 0:
             os._exit(0 if threading.active_count() == 1 and meter.read().joules else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert meter._sampler.is_alive()
+        assert not sampler.is_alive() and meter._sampler.is_alive()  # paused for the fork, and another one since
+        assert meter._sampler.daemon  # or an interpreter with a meter left open would never end
 
 
 def test_readings_from_several_threads_never_step_back(tmp_path):

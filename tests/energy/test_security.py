@@ -70,15 +70,20 @@ def test_a_revision_is_no_option_and_no_command(suite, revision, how, monkeypatc
     assert not (suite.path / "pwned").exists()
 
 
-def test_a_saved_run_names_no_host_and_no_user(suite, monkeypatch):
-    monkeypatch.setattr(platform, "node", lambda: "secrethost")
-    monkeypatch.setenv("USER", "secretuser")
-    monkeypatch.setenv("LOGNAME", "secretuser")
-    assert getpass.getuser() == "secretuser"
+def test_a_saved_run_names_no_host_no_user_and_no_secret(suite, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "hiddenhost")
+    monkeypatch.setenv("USER", "hiddenuser")
+    monkeypatch.setenv("LOGNAME", "hiddenuser")
+    monkeypatch.setenv("API_TOKEN", "hiddentoken")
+    assert getpass.getuser() == "hiddenuser"
+    suite.run("git", "init", "-q")
+    suite.run("git", "remote", "add", "origin", "https://hiddenuser:hiddentoken@git.example/some/project.git")
+    suite.run("git", "-c", "user.name=hiddenuser", "-c", "user.email=a@hiddenhost", "commit", "-q", "--allow-empty", "-m", "one")
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     assert suite.runpytest_inprocess("--energy", "--energy-meter=clock", "--benchmark-json=run.json").ret == 0
     text = (suite.path / "run.json").read_text()
-    assert "secrethost" not in text and "secretuser" not in text and str(suite.path) not in text
+    assert json.loads(text)["commit_info"]["project"] == "project"  # so that the remote was looked at
+    assert "hidden" not in text and str(suite.path) not in text
 
 
 def test_a_machine_is_named_where_that_is_asked_for(suite):

@@ -39,6 +39,13 @@ def test_interval_needs_as_many_values_as_it_says(alpha, fewest):
     assert rejected_ends(median_interval, fewest, alpha) == 0
 
 
+@pytest.mark.parametrize(("n", "alpha"), [(2, 0.5), (4, 0.125), (7, 2**-6)])
+def test_interval_may_miss_as_often_as_is_allowed_and_not_less(n, alpha):
+    """That all n lie on one side of the median has a chance of 2 / 2**n, which is exactly alpha here."""
+    assert rejected_ends(median_interval, n, alpha) == 0
+    assert rejected_ends(median_interval, n, alpha * 0.999) == -1
+
+
 @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.001])
 def test_sequence_agrees_with_scipys_beta(alpha):
     for n in range(1, 301):

@@ -16,6 +16,7 @@ from pytest_energy import store
 from pytest_energy.errors import RunUnreadable
 from pytest_energy.figures import figures
 from pytest_energy.gate import Budget, Gate
+from pytest_energy.gpsup import gps_up
 from pytest_energy.machine import fingerprint
 from pytest_energy.reading import Domain, MeterInfo, Quality, Result, VerdictName
 from tests.energy.rigs.made_up import SENSOR, block, compared, measurement, result, results, texts, window
@@ -397,6 +398,17 @@ def test_confidence_is_a_chance(tmp_path, document, confidence):
     assert "confidence" in unreadable(tmp_path, document)
 
 
+def test_any_confidence_is_that_of_the_intervals(tmp_path, document):
+    versus = document["benchmarks"][0]["energy"]["versus"]
+    versus["confidence"] = 0.4
+    for number, (_, windows) in enumerate(versus["blocks"]):  # no two alike, so that an interval of another alpha is another
+        windows[0][0] *= 1 + number / 10
+    (result_read,) = read(tmp_path, document).results
+    assert result_read.comparison.confidence == 0.4
+    ratios = gps_up(result_read.comparison.blocks, result_read.measurement.meter, 0.6)
+    assert (result_read.comparison.speedup, result_read.comparison.greenup) == (ratios.speedup, ratios.greenup)
+
+
 @pytest.mark.parametrize("change", [lambda windows: windows.append(windows[0]), lambda windows: windows.pop()])
 def test_a_block_has_four_windows(tmp_path, document, change):
     change(document["benchmarks"][0]["energy"]["versus"]["blocks"][0][1])
@@ -407,6 +419,11 @@ def test_a_block_has_four_windows(tmp_path, document, change):
 def test_another_schema_is_refused_and_never_guessed_at(tmp_path, document, schema):
     document["energy"]["schema"] = schema
     unreadable(tmp_path, document)
+
+
+def test_a_schema_written_with_a_point_is_the_same_number(tmp_path, document):
+    document["energy"]["schema"] = float(store.SCHEMA)
+    assert len(read(tmp_path, document).results) == 1
 
 
 @pytest.mark.parametrize(("of_meter", "of_entry"), [("measured", "estimated"), ("estimated", "measured")])
@@ -428,6 +445,13 @@ def test_a_meter_has_no_quantity_below_zero(tmp_path, document, key, value):
 def test_a_small_band_is_read_as_it_is(tmp_path, document):
     document["energy"]["meters"][0]["band"] = [0.25, 0.5]
     assert read(tmp_path, document).results[0].measurement.meter.band == (0.25, 0.5)
+
+
+def test_a_journal_is_known_by_its_suffix(tmp_path, document):
+    lines = [{key: value for key, value in document.items() if key != "benchmarks"}, *document["benchmarks"]]
+    path = tmp_path / "unfinished_x_1.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf8")
+    assert store.read_run(path).results == read(tmp_path, document).results
 
 
 @pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])
