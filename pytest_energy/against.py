@@ -24,7 +24,7 @@ from typing import Any
 
 from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.errors import EnergyError, OptionError
-from pytest_energy.measure import Plan, Step
+from pytest_energy.plan import Plan, Step
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.store import window_in
 from pytest_energy.versus import Decided, comparison_of, match_calls, take_blocks

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse, MeterFailed
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared, noting_void
+from pytest_energy.measure import find_warnings, measure, measure_prepared
 from pytest_energy.meters import Meter, info
 from pytest_energy.options import Options
+from pytest_energy.plan import Plan, noting_void
 from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
 from pytest_energy.timings import Spent, Stopwatch
 from pytest_energy.versus import versus
+from pytest_energy.windows import idle_windows
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True

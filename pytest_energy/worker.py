@@ -23,12 +23,14 @@ from typing import Any, Literal, NoReturn
 import pytest
 
 from pytest_energy.channel import Channel, ChannelClosed
-from pytest_energy.measure import calibrate, noting_void, take_prepared, take_window, warm_up
+from pytest_energy.measure import calibrate, warm_up
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
+from pytest_energy.plan import noting_void
 from pytest_energy.reading import Quality
 from pytest_energy.store import window_out
 from pytest_energy.versus import SHORTEST_WINDOW_S
+from pytest_energy.windows import take_prepared, take_window
 
 # Our plugin looks for this name, to open no meter in a worker: each fork opens its own.
 PLUGIN_NAME = "energy-worker"

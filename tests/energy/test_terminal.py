@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan, Step, measure
+from pytest_energy.measure import measure
 from pytest_energy.options import Options
+from pytest_energy.plan import Plan, Step
 from pytest_energy.reading import Quality
 from pytest_energy.report.escape import encodable, plain
 from pytest_energy.report.junit import properties

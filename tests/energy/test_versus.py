@@ -11,8 +11,8 @@ import pytest
 from pytest_energy import versus
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import COUNTER_SHARE, counter_error, gps_up
-from pytest_energy.measure import Plan
 from pytest_energy.meters import info
+from pytest_energy.plan import Plan
 from pytest_energy.stats import blocks_needed
 from pytest_energy.versus import SHORTEST_WINDOW_S, match_calls, take_blocks, versus_many
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
@@ -84,9 +84,9 @@ def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for versus.py and measure.py."""
+    """Time that only work moves, for versus.py and what it measures with."""
     clock = VirtualClock()
-    for module in ("pytest_energy.measure", "pytest_energy.versus"):
+    for module in ("pytest_energy.measure", "pytest_energy.windows", "pytest_energy.versus"):
         monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
     return clock
 
