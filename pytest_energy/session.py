@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse, MeterFailed
@@ -84,9 +84,6 @@ class Session:
 class Recorder:
     """What becomes known of one test, until its result is complete."""
 
-    serving: Literal[False] = False
-    """Whether this one stands in a worker, and measures even where pytest-benchmark is switched off."""
-
     def __init__(self, session: Session, name: str, gate: Gate, group: str | None):
         self.session = session
         self.name = name
@@ -128,6 +125,11 @@ class Recorder:
         if any(known.name == quality.name for known in self.qualities):
             raise FixtureMisuse(f"the quality {quality.name!r} was given twice in {self.name}")
         self.qualities.append(quality)
+
+    def measures_while_disabled(self) -> bool:
+        """Whether to measure a ``benchmark`` although pytest-benchmark is switched off: no, and that is told at the end."""
+        self.session.not_measured.append(self.name)
+        return False
 
     def result(self) -> Result | None:
         """The judged result, or None where nothing was measured."""

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from pytest_energy.against import pair_names, worker_arguments
+from pytest_energy.against import pair_names
 from pytest_energy.errors import OptionError
+from pytest_energy.places import worker_arguments
 from pytest_energy.worktree import checked_out, find_repo, resolve
 
 AGAINST = ("--energy", "--energy-meter", "estimate", "--energy-max-time", "1", "--energy-against")

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "carbon": {"errors"},
     "lock": {"errors"},
     "journal": set(),
-    "keeping": {"journal", "store", "reading", "session"},
+    "keeping": {"journal", "store", "reading", "session", "stash"},
     "timings": {"plan"},
     "meters": {"errors", "reading"},
     "stats": {"reading"},
@@ -51,6 +51,7 @@ MAY_IMPORT = {
 ABOVE_REPORT = {
     "session",
     "fixture",
+    "attempt",
     "benchmark_entry",
     "plugin",
     "cli",
@@ -169,7 +170,7 @@ def run(code: str) -> str:
 def test_plugin_loads_no_measuring_until_it_is_needed():
     loaded = run("import pytest_energy.plugin, sys; print(*sys.modules)").split()
     assert not {name for name in loaded if name.startswith("pytest_energy.")} - {
-        f"pytest_energy.{name}" for name in ("errors", "hooks", "plugin", "settings", "stash")
+        f"pytest_energy.{name}" for name in ("attempt", "errors", "hooks", "plugin", "settings", "stash")
     }
 
 
