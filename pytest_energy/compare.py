@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 from pytest_energy.errors import RunsIncomparable
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.gate import NOT_GATED_ESTIMATE, against_tolerance
 from pytest_energy.machine import fingerprint
 from pytest_energy.noise import Noise, Quantity, load_noise
@@ -39,7 +40,6 @@ COARSE_SHARE = 1 / 3
 # ways to lose k of them the surest is k lost and none won, which by the sign test is chance with 2**-k: at 1 %, 7 cases,
 # and fewer are inside the sampling noise however they came about. So 6 of 375 may go, 1.6 points.
 QUALITY_CASES = 375
-EXIT_OK, EXIT_REGRESSED, EXIT_INCONCLUSIVE = 0, 1, 3
 
 METRICS: tuple[tuple[str, Quantity, str], ...] = (("greenup", "joules", "J"), ("speedup", "seconds", "s"))
 # What a reader has to see first.
@@ -105,8 +105,8 @@ class RunComparison:
 
     def exit_code(self, strict: bool) -> int:
         if self.counts["regressed"]:
-            return EXIT_REGRESSED
-        return EXIT_INCONCLUSIVE if strict and self.counts["inconclusive"] else EXIT_OK
+            return ExitCode.REGRESSED
+        return ExitCode.INCONCLUSIVE if strict and self.counts["inconclusive"] else ExitCode.OK
 
 
 @dataclass(frozen=True)

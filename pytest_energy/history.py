@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
 from pytest_energy.reading import MeterInfo
-from pytest_energy.saved import SavedRun, boil_down, identity, run_files
+from pytest_energy.saved import SavedRun, boil_down, by_machine_and_meter, run_files
 from pytest_energy.store import read_run
 
 # Otava's own default of 0.001 found 136 changes in 600 series of 300 runs with none in them, 1e-5 none; a step of 5 % at a spread
@@ -100,10 +100,7 @@ def load_history(paths: Iterable[str | Path], last: int | None = None, wanted: s
             f"no saved runs with joules in {where}{': ' if why else ''}{'; '.join(why)}; save one with pytest --energy --benchmark-autosave"
         )
     find = _change_finder()
-    kept: dict[object, list[SavedRun]] = {}
-    for run in sorted(runs, key=lambda run: (run.at, run.path)):
-        kept.setdefault((identity(run.meter), tuple(sorted((k, str(v)) for k, v in run.machine.items()))), []).append(run)
-    groups = [_group(same[-last:] if last else same, wanted, find) for same in kept.values()]
+    groups = [_group(same[-last:] if last else same, wanted, find) for same in by_machine_and_meter(runs)]
     return History(tuple(sorted(groups, key=lambda group: -group.n_runs)), tuple(broken), without)
 
 

@@ -20,7 +20,7 @@ from pytest_energy.reading import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import bounds, digits, scale_for
-from pytest_energy.saved import SavedRun, identity
+from pytest_energy.saved import SavedRun, by_machine_and_meter
 from pytest_energy.store import Run
 
 # Of all benchmarks together: some 20 bytes each in the page, which is to stay under 1.5 MB with the charts' 0.9 MB.
@@ -159,9 +159,6 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
         return []
     names = [result.name for result in run.results]
     budget = max(2, MOST_TREND_POINTS // max(1, len(names)))
-    apart: dict[object, list[SavedRun]] = {}
-    for other in sorted(earlier, key=lambda other: (other.at, other.path)):
-        apart.setdefault((identity(other.meter), tuple(sorted((k, str(v)) for k, v in other.machine.items()))), []).append(other)
     return [
         {
             "machine": plain(f"{same[0].machine.get('cpu', 'unknown CPU')}, {same[0].meter.name}, {same[0].meter.provenance}"),
@@ -172,7 +169,7 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
                 if any(name in other.points for other in same[-budget:])
             },
         }
-        for same in apart.values()
+        for same in by_machine_and_meter(earlier)
     ]
 
 
