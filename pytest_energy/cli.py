@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_energy.carbon import carbon_intensity
 from pytest_energy.compare import Rules, compare_saved
+from pytest_energy.disturbances import disturbances
 from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.exit_codes import ExitCode
 from pytest_energy.lock import DEFAULT_TIMEOUT_S, machine_lock
@@ -21,9 +22,8 @@ from pytest_energy.meters import AUTO, MeterSettings, survey
 from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
 from pytest_energy.pull_request import add_pull_request_command
-from pytest_energy.quiet import disturbances
-from pytest_energy.report.compare_table import as_json, noise_report, terminal_table
-from pytest_energy.report.doctor import doctor_report
+from pytest_energy.report.compare_table import as_json, terminal_table
+from pytest_energy.report.doctor import doctor_report, noise_report
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.markdown import markdown
 from pytest_energy.run_commands import add_run_commands

@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangePoint:
     """From the sample of this index on, a metric is another one than before."""
 
     metric: str
@@ -61,7 +61,7 @@ class Series:
 
     name: str
     samples: tuple[Sample, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[ChangePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ def _group(runs: Sequence[SavedRun], wanted: str, find: _Finder) -> Group:
     return Group(dict(runs[0].machine), runs[0].meter, len(runs), series)
 
 
-def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[Change]:
+def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[ChangePoint]:
     for metric in METRICS:
         # A run in which the counter could not tell is left out of this metric's series, not guessed.
         known = [(index, value) for index, sample in enumerate(samples) if (value := getattr(sample, metric)) is not None]
         if len(known) < FEWEST_RUNS:
             continue
         for at, before, after, p_value in find([value for _, value in known]):
-            yield Change(metric, known[at][0], before, after, p_value)
+            yield ChangePoint(metric, known[at][0], before, after, p_value)
 
 
 class _Finder:

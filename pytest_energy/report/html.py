@@ -19,7 +19,7 @@ from pytest_energy.gpsup import CATEGORIES
 from pytest_energy.reading import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import bounds, digits, scale_for
+from pytest_energy.report.units import bounds, digits, scale_for, with_bounds
 from pytest_energy.saved import SavedRun, by_machine_and_meter
 from pytest_energy.store import Run
 
@@ -124,7 +124,7 @@ def _values(result: Result) -> dict[str, Any]:
     for key in ratios:
         interval = None if comparison is None else getattr(comparison, key)
         values |= _parts(key, interval)
-        values[f"{key}_text"] = _ratio(interval)
+        values[f"{key}_text"] = with_bounds(interval)
     values["category_text"] = _category(result)
     values["verdicts_text"] = _verdicts(result)
     first = next(iter(result.qualities), None)
@@ -278,10 +278,6 @@ def _verdicts(result: Result) -> str:
 def _category(result: Result) -> str:
     category = None if result.comparison is None else result.comparison.category
     return "" if category is None else f"{category}: {CATEGORIES[category]}"
-
-
-def _ratio(interval: Interval | None) -> str:
-    return "not known" if interval is None else f"{digits(interval.value)} {bounds(interval)}"
 
 
 def _with_unit(interval: Interval | None, unit: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_energy.cli import main
-from pytest_energy.quiet import disturbances
+from pytest_energy.disturbances import disturbances
 
 
 def kernel(folder, governor=None, **files):
