@@ -526,25 +526,28 @@ def test_it(energy):
 
 
 def test_against_the_newest_saved_run(suite):
+    # Beside nine other programs the same code took 2.2 times as long in a later run, and was called regressed. At this tolerance
+    # it would have to take 3.7 times as long, and what is planted here takes 100 times.
+    measured = (*MEASURED, "--energy-tolerance=90%")
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.9))
-    assert suite.runpytest(*MEASURED, "--benchmark-autosave").ret == 0
-    unchanged = suite.runpytest(*MEASURED, "--energy-compare")
+    assert suite.runpytest(*measured, "--benchmark-autosave").ret == 0
+    unchanged = suite.runpytest(*measured, "--energy-compare")
     assert unchanged.ret == 0
     unchanged.stdout.fnmatch_lines(
         ["*energy against saved runs*", "  accuracy 0.9 → 0.9  unchanged", "OLD: *0001_*", "NEW: this run"]
     )
-    strict = suite.runpytest(*MEASURED, "--energy-compare", "--energy-strict")
+    strict = suite.runpytest(*measured, "--energy-compare", "--energy-strict")
     # Two runs of the same code are nearly always too few to tell; on a busy machine they may look improved.
     assert strict.ret == ("inconclusive" in strict.stdout.str())
     suite.makepyfile(SUITE.format(steps=1_000_000, accuracy=0.9))
-    slower = suite.runpytest(*MEASURED, "--energy-compare", "--benchmark-autosave")
+    slower = suite.runpytest(*measured, "--energy-compare", "--benchmark-autosave")
     slower.assert_outcomes(passed=1)
     assert slower.ret == 1
     slower.stdout.re_match_lines([r"  seconds .* regressed"])
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.8))
     first = next(suite.path.glob(".benchmarks/*/0001_*.json"))
-    assert suite.runpytest(*MEASURED, f"--energy-compare={first}", "--energy-quality-tolerance", "20%").ret == 0
-    assert suite.runpytest(*MEASURED, f"--energy-compare={first}").ret == 1
+    assert suite.runpytest(*measured, f"--energy-compare={first}", "--energy-quality-tolerance", "20%").ret == 0
+    assert suite.runpytest(*measured, f"--energy-compare={first}").ret == 1
 
 
 @pytest.mark.parametrize("option", ["--energy-compare", "--energy-compare=nowhere.json"])
