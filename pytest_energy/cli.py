@@ -117,7 +117,7 @@ def _bisect(options: argparse.Namespace) -> int:
     from pytest_energy.bisection import bisect
 
     given = {key: getattr(options, key) for key in ("meter", "max_time", "tolerance", "gate_estimates")}
-    arguments = [*options.tests, *(f"--energy-meter={options.meter}" for _ in range(bool(options.meter)))]
+    arguments = [*options.tests, f"--energy-meter={options.meter}"] if options.meter else options.tests
     wanted = Options.of(True, given)
     with machine_lock(wanted.lock_timeout_s, print):
         found = bisect(Path.cwd(), options.good, options.bad, arguments, wanted, print)

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from pytest_energy.options import Options
     from pytest_energy.session import Session
 
+OF_WHAT_IS_MEASURED = {
+    "--energy-against": "compared",
+    "--energy-compare": "compared",
+    "--energy-markdown": "told",
+    "--energy-report": "shown",
+}
+"""Options that mean something only beside ``--energy``, and what they would do with what it measures."""
+
 MARKERS = (
     "energy(max_joules, max_watts, max_seconds, tolerance): the most that one call may take, all optional.",
     "gps_up(speedup, greenup): what energy.versus has to reach, both optional.",
@@ -77,12 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("--energy-report") and find_spec("vl_convert") is None:  # before minutes of measuring
             raise pytest.UsageError('--energy-report needs vl-convert-python: pip install "pytest-energy[report]"')
         config.stash[SESSION] = open_session(config, options_of(config))
-    elif config.getoption("--energy-against"):
-        raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
-    elif config.getoption("--energy-markdown"):
-        raise pytest.UsageError("--energy-markdown needs --energy: without it nothing is measured that could be told")
-    elif config.getoption("--energy-report"):
-        raise pytest.UsageError("--energy-report needs --energy: without it nothing is measured that could be shown")
+    else:
+        for flag, use in OF_WHAT_IS_MEASURED.items():
+            if config.getoption(flag) is not None:
+                raise pytest.UsageError(f"{flag} needs --energy: without it nothing is measured that could be {use}")
 
 
 def given_settings(config: pytest.Config) -> dict[str, Any]:
@@ -135,8 +141,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     wanted = session.config.getoption("--energy-compare")
     if wanted is None:
         return
-    if not options_of(session.config).enabled:
-        raise pytest.UsageError("--energy-compare needs --energy: without it nothing is measured that could be compared")
     from pytest_energy.errors import RunError
     from pytest_energy.saved import load_runs
 
