@@ -91,27 +91,6 @@ def test_cov(suite):
     assert saved(suite) == ALL
 
 
-@needs("coverage")
-def test_coverage_sees_the_lines_behind_a_measurement(suite):
-    suite.makepyfile(
-        """
-        def test_it(energy):
-            energy(sum, range(10))
-            assert helper(1) == 2
-            assert helper(2) == 3
-
-        def helper(number):
-            more = number
-            more += 1
-            return more
-        """
-    )
-    done = suite.run(sys.executable, "-m", "coverage", "run", "--branch", "--include=test_*.py", "-m", "pytest", *ENERGY)
-    assert done.ret == 0
-    report = suite.run(sys.executable, "-m", "coverage", "report", "--show-missing")
-    report.stdout.fnmatch_lines(["test_coverage_sees* 100%*"])
-
-
 @needs("pytest_timeout")
 def test_timeout_ends_one_test_and_the_next_is_sound(suite):
     suite.makepyfile(

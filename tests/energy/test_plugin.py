@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -371,3 +373,25 @@ def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
     assert done.ret == 0
     done.stdout.fnmatch_lines(["*net joules are by the idle windows before the first measurement alone: the driver died*"])
     assert len(json.loads((suite.path / "run.json").read_text())["benchmarks"]) == 1
+
+
+@pytest.mark.skipif(find_spec("coverage") is None, reason="coverage, of the extra check, is not installed")
+def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of make coverage, which watches this test
+    suite.makepyfile(
+        """
+        def test_it(energy):
+            energy(sum, range(10))
+            assert helper(1) == 2
+            assert helper(2) == 3
+
+        def helper(number):
+            more = number
+            more += 1
+            return more
+        """
+    )
+    done = suite.run(sys.executable, "-m", "coverage", "run", "--branch", "--include=test_*.py", "-m", "pytest", *MEASURED)
+    assert done.ret == 0
+    report = suite.run(sys.executable, "-m", "coverage", "report", "--show-missing")
+    report.stdout.fnmatch_lines(["test_coverage_sees* 100%*"])
