@@ -495,9 +495,10 @@ def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):
     assert load_noise(MACHINE, "another") == DEFAULT_NOISE
     code, out = compare(capsys, write_run(tmp_path / "old.json"), write_run(tmp_path / "new.json", joules=12.0))
     assert code == 1 and "measured by the test" in out.out
-    noise_path(MACHINE, SENSOR.name).write_text('{"schema": 1}')
-    code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")
-    assert code == 2 and "doctor --noise" in out.err
+    for broken in ('{"schema": 1}', "{", '{"schema": 1, "seconds_sd": -1, "joules_sd": 0.1, "runs": 12, "source": ""}'):
+        noise_path(MACHINE, SENSOR.name).write_text(broken)
+        code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")
+        assert code == 2 and "doctor --noise" in out.err
 
 
 def test_doctor_finds_the_noise(capsys):

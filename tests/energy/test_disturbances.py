@@ -55,3 +55,10 @@ def test_doctor_shows_it(monkeypatch, capsys):
     monkeypatch.setattr("pytest_energy.cli.disturbances", lambda: iter(["governor: powersave, so"]))
     main(["doctor"])
     assert "noise: governor: powersave, so" in capsys.readouterr().out
+
+
+def test_where_the_system_tells_no_load_there_is_no_line_of_it(tmp_path):
+    def none():
+        raise OSError("no load average here")
+
+    assert list(disturbances(kernel(tmp_path, "performance", cpufreq__boost="0"), none)) == []

@@ -395,3 +395,34 @@ def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
     assert done.ret == 0
     report = suite.run(sys.executable, "-m", "coverage", "report", "--show-missing")
     report.stdout.fnmatch_lines(["test_coverage_sees* 100%*"])
+
+
+RUN_TWICE = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    # As pytest-rerunfailures does it: the first attempt is forgotten, the second counts.
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+
+
+def test_of_two_attempts_the_second_counts(suite):
+    suite.makeconftest(RUN_TWICE)
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)\ndef test_other(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "--benchmark-json=run.json", "--junitxml=run.xml")
+    result.assert_outcomes(passed=2)
+    names = [each["name"] for each in json.loads((suite.path / "run.json").read_text())["benchmarks"]]
+    assert names == ["test_it", "test_other"]
+    assert (suite.path / "run.xml").read_text().count('name="energy_joules"') == 2
+
+
+def test_a_quality_that_is_given_twice_is_refused(suite):
+    suite.makepyfile("def test_it(energy):\n    energy.quality('accuracy', 0.9)\n    energy.quality('accuracy', 0.8)")
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FixtureMisuse: the quality 'accuracy' was given twice in *test_it*"])
