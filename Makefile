@@ -34,7 +34,8 @@ coverage: $(INSTALLED)  ## what of pytest_energy its tests run, branches too; le
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
 	@rm -rf build/coverage
 	@$(RUN) coverage run -m pytest -n 2 tests/energy tests/docs tests/examples $(ARGS)
-	@$(RUN) coverage combine --quiet 2>/dev/null   # it names the files of processes that tests kill, or give a full disk
+# combine names some files that it cannot use: of processes that tests kill, or give a full disk.
+	@$(RUN) coverage combine --quiet
 	@rm -f build/coverage/data.*
 	@$(RUN) coverage report
 
