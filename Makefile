@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test check lint docs reference peers gate-study lint-workflows audit setup
+.PHONY: help bench bench-full test check lint coverage docs reference peers gate-study lint-workflows audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,15 @@ lint: $(INSTALLED)  ## format, style, types, dead code
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/vulture
+
+coverage: $(INSTALLED)  ## what of pytest_energy its tests run, branches too; less than 95 % is an error
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
+	@rm -rf build/coverage
+	@$(RUN) coverage run -m pytest -n 2 tests/energy tests/docs tests/examples $(ARGS)
+# combine names some files that it cannot use: of processes that tests kill, or give a full disk.
+	@$(RUN) coverage combine --quiet
+	@rm -f build/coverage/data.*
+	@$(RUN) coverage report
 
 docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tsbench import datasets, variants
+from tsbench import datasets, threads, variants
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
 from tsbench.evaluate import accuracy, agreement, batched_logits
 from tsbench.model import CONFIGS, Classifier
@@ -147,11 +147,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One torch thread: a second doubles the CPU time at batch 1 and gains nothing (issue 2)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    """As `tsbench.measure` has it, for all of the suite."""
+    with threads.one_thread():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

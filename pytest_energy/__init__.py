@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_energy.errors import EnergyError, MeterFailed, MeterUnavailable, OptionError
     from pytest_energy.figures import Figures, figures
-    from pytest_energy.measure import Plan, measure
+    from pytest_energy.measure import measure
     from pytest_energy.meters import Meter, MeterSettings, open_meter
+    from pytest_energy.plan import Plan
     from pytest_energy.reading import Comparison, Domain, Interval, Measurement, Reading, Window
     from pytest_energy.versus import versus, versus_many
 
@@ -42,8 +43,9 @@ __all__ = [
 _HOMES = {
     "errors": ("EnergyError", "MeterFailed", "MeterUnavailable", "OptionError"),
     "figures": ("Figures", "figures"),
-    "measure": ("Plan", "measure"),
+    "measure": ("measure",),
     "meters": ("Meter", "MeterSettings", "open_meter"),
+    "plan": ("Plan",),
     "reading": ("Comparison", "Domain", "Interval", "Measurement", "Reading", "Window"),
     "versus": ("versus", "versus_many"),
 }

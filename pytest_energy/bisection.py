@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_energy.against import Against, place_there, workers_of
+from pytest_energy.against import Against, workers_of
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import GpsUp, extent
-from pytest_energy.measure import Plan
 from pytest_energy.meters import info, open_meter
 from pytest_energy.options import Options
+from pytest_energy.places import place_there
+from pytest_energy.plan import Plan
 from pytest_energy.reading import Comparison, Interval, MeterInfo
 from pytest_energy.worktree import checked_out, find_repo, git, resolve
 

@@ -25,9 +25,6 @@ class Channel:
         self._end = end
         self._rest = b""
 
-    def fileno(self) -> int:
-        return self._end.fileno()
-
     def send(self, **message: Any) -> None:
         """Raises `ChannelClosed`."""
         try:

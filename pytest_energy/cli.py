@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pytest_energy.carbon import carbon_intensity
 from pytest_energy.compare import Rules, compare_saved
+from pytest_energy.disturbances import disturbances
 from pytest_energy.errors import EnergyError, OptionError
-from pytest_energy.export_commands import add_export_command
-from pytest_energy.history_commands import add_history_command
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.lock import DEFAULT_TIMEOUT_S, machine_lock
 from pytest_energy.machine import fingerprint
 from pytest_energy.meter_commands import add_meter_commands, split_command
@@ -22,15 +22,12 @@ from pytest_energy.meters import AUTO, MeterSettings, survey
 from pytest_energy.noise import save_noise
 from pytest_energy.options import Options
 from pytest_energy.pull_request import add_pull_request_command
-from pytest_energy.quiet import disturbances
-from pytest_energy.report.compare_table import as_json, noise_report, terminal_table
-from pytest_energy.report.doctor import doctor_report
+from pytest_energy.report.compare_table import as_json, terminal_table
+from pytest_energy.report.doctor import doctor_report, noise_report
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.markdown import markdown
-from pytest_energy.report_commands import add_report_command
+from pytest_energy.run_commands import add_run_commands
 from pytest_energy.saved import DEFAULT_LAST
-
-EXIT_OK, EXIT_UNUSABLE = 0, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except EnergyError as error:
         print(f"pytest-energy: {error}", file=sys.stderr)
-        return EXIT_UNUSABLE
+        return ExitCode.UNUSABLE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,9 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bisect.set_defaults(run=_bisect)
     add_meter_commands(commands)
-    add_history_command(commands)
-    add_export_command(commands)
-    add_report_command(commands)
+    add_run_commands(commands)
     add_pull_request_command(commands)
     return parser
 
@@ -115,14 +110,14 @@ def _doctor(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         print(doctor_report(findings, tuple(disturbances())))
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def _bisect(options: argparse.Namespace) -> int:
     from pytest_energy.bisection import bisect
 
     given = {key: getattr(options, key) for key in ("meter", "max_time", "tolerance", "gate_estimates")}
-    arguments = [*options.tests, *(f"--energy-meter={options.meter}" for _ in range(bool(options.meter)))]
+    arguments = [*options.tests, f"--energy-meter={options.meter}"] if options.meter else options.tests
     wanted = Options.of(True, given)
     with machine_lock(wanted.lock_timeout_s, print):
         found = bisect(Path.cwd(), options.good, options.bad, arguments, wanted, print)
@@ -131,7 +126,7 @@ def _bisect(options: argparse.Namespace) -> int:
     else:
         print(f"one of these made {found.test} worse, and they cannot be told apart:")
         print("\n".join(found.suspects))
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def _noise(options: argparse.Namespace, settings: MeterSettings) -> int:
@@ -147,7 +142,7 @@ def _noise(options: argparse.Namespace, settings: MeterSettings) -> int:
         print(json.dumps({"path": str(path), "meter": meter_name, **asdict(noise)}, indent=2))
     else:
         print(noise_report(noise, meter_name, str(path)))
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def _compare(options: argparse.Namespace) -> int:

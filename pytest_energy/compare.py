@@ -20,7 +20,9 @@ from pathlib import Path
 from statistics import NormalDist
 
 from pytest_energy.errors import RunsIncomparable
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.gate import NOT_GATED_ESTIMATE, against_tolerance
+from pytest_energy.gpsup import COUNTER_SHARE
 from pytest_energy.machine import fingerprint
 from pytest_energy.noise import Noise, Quantity, load_noise
 from pytest_energy.reading import Interval, Result, Verdict
@@ -33,13 +35,10 @@ from pytest_energy.unpaired import few_chance, few_shift, holm, pooled_sd, rank_
 SUITE_ALPHA = 0.05
 # More runs than these a side are more trouble than a live comparison.
 MOST_RUNS = 40
-# A counter whose own error is over this share of the tolerance cannot tell a change of the tolerance's size.
-COARSE_SHARE = 1 / 3
 # A share of right answers is taken to be of so many cases where nothing else is said: a small test set. Of all
 # ways to lose k of them the surest is k lost and none won, which by the sign test is chance with 2**-k: at 1 %, 7 cases,
 # and fewer are inside the sampling noise however they came about. So 6 of 375 may go, 1.6 points.
 QUALITY_CASES = 375
-EXIT_OK, EXIT_REGRESSED, EXIT_INCONCLUSIVE = 0, 1, 3
 
 METRICS: tuple[tuple[str, Quantity, str], ...] = (("greenup", "joules", "J"), ("speedup", "seconds", "s"))
 # What a reader has to see first.
@@ -105,8 +104,8 @@ class RunComparison:
 
     def exit_code(self, strict: bool) -> int:
         if self.counts["regressed"]:
-            return EXIT_REGRESSED
-        return EXIT_INCONCLUSIVE if strict and self.counts["inconclusive"] else EXIT_OK
+            return ExitCode.REGRESSED
+        return ExitCode.INCONCLUSIVE if strict and self.counts["inconclusive"] else ExitCode.OK
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ def _among(comparisons: int, verdict: Verdict, trial: _Trial, stands: bool) -> V
 
 def _too_coarse(points: Sequence[Point], rules: Rules) -> str | None:
     worst = max(point.quantisation for point in points)
-    if worst <= rules.tolerance * COARSE_SHARE:
+    if worst <= rules.tolerance * COUNTER_SHARE:
         return None
     return (
         f"counter: its own error is {worst:.1%} of a window, over a third of the tolerance of {rules.tolerance:.1%}; "

@@ -11,7 +11,7 @@ from pytest_energy.compare import Rules, compare_results
 from pytest_energy.errors import RunError
 from pytest_energy.report.terminal import Look, against_lines, summary
 from pytest_energy.session import Session
-from pytest_energy.stash import BASELINE, COMPARED
+from pytest_energy.stash import BASELINE, COMPARED, benchmark_session
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -129,6 +129,6 @@ def show_compared(terminalreporter: TerminalReporter, config: pytest.Config, gra
 
 def hide_own_rows(config: pytest.Config, session: Session) -> None:
     """pytest-benchmark's table is for its own benchmarks; where all entries are ours it would say all twice."""
-    benchmarks = getattr(config, "_benchmarksession", None)
+    benchmarks = benchmark_session(config)
     if benchmarks is not None and all(hasattr(entry, "is_energy_entry") for entry in benchmarks.benchmarks):
         benchmarks.quiet = True

@@ -105,10 +105,7 @@ class MeasuredBenchmark(BenchmarkFixture):
         return result
 
     def _measures(self) -> bool:
-        if self.enabled or self.energy_recorder.serving is True:
-            return True
-        self.energy_recorder.session.not_measured.append(self.energy_recorder.name)
-        return False
+        return self.enabled or self.energy_recorder.measures_while_disabled()
 
 
 def _rounds(

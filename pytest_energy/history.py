@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
 from pytest_energy.reading import MeterInfo
-from pytest_energy.saved import SavedRun, boil_down, identity, run_files
+from pytest_energy.saved import SavedRun, boil_down, by_machine_and_meter, run_files
 from pytest_energy.store import read_run
 
 # Otava's own default of 0.001 found 136 changes in 600 series of 300 runs with none in them, 1e-5 none; a step of 5 % at a spread
@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangePoint:
     """From the sample of this index on, a metric is another one than before."""
 
     metric: str
@@ -61,7 +61,7 @@ class Series:
 
     name: str
     samples: tuple[Sample, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[ChangePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ def load_history(paths: Iterable[str | Path], last: int | None = None, wanted: s
             f"no saved runs with joules in {where}{': ' if why else ''}{'; '.join(why)}; save one with pytest --energy --benchmark-autosave"
         )
     find = _change_finder()
-    kept: dict[object, list[SavedRun]] = {}
-    for run in sorted(runs, key=lambda run: (run.at, run.path)):
-        kept.setdefault((identity(run.meter), tuple(sorted((k, str(v)) for k, v in run.machine.items()))), []).append(run)
-    groups = [_group(same[-last:] if last else same, wanted, find) for same in kept.values()]
+    groups = [_group(same[-last:] if last else same, wanted, find) for same in by_machine_and_meter(runs)]
     return History(tuple(sorted(groups, key=lambda group: -group.n_runs)), tuple(broken), without)
 
 
@@ -130,14 +127,14 @@ def _group(runs: Sequence[SavedRun], wanted: str, find: _Finder) -> Group:
     return Group(dict(runs[0].machine), runs[0].meter, len(runs), series)
 
 
-def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[Change]:
+def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[ChangePoint]:
     for metric in METRICS:
         # A run in which the counter could not tell is left out of this metric's series, not guessed.
         known = [(index, value) for index, sample in enumerate(samples) if (value := getattr(sample, metric)) is not None]
         if len(known) < FEWEST_RUNS:
             continue
         for at, before, after, p_value in find([value for _, value in known]):
-            yield Change(metric, known[at][0], before, after, p_value)
+            yield ChangePoint(metric, known[at][0], before, after, p_value)
 
 
 class _Finder:

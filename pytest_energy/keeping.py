@@ -9,6 +9,7 @@ import pytest
 
 from pytest_energy import store
 from pytest_energy.journal import Journal, left_behind
+from pytest_energy.stash import benchmark_session
 
 if TYPE_CHECKING:
     from pytest_energy.reading import Result
@@ -24,7 +25,7 @@ MOST_LINES = 3
 
 def keep_result(config: pytest.Config, session: Session, result: Result) -> None:
     """Write it to the journal. Where that cannot be, it is said once at the end, and the run goes on."""
-    benchmarks = _benchmarks(config)
+    benchmarks = benchmark_session(config)
     if benchmarks is None or benchmarks.disabled or not (benchmarks.save or benchmarks.autosave or benchmarks.json):
         return
     if TROUBLE in config.stash:
@@ -49,7 +50,7 @@ def keep_result(config: pytest.Config, session: Session, result: Result) -> None
 
 def guard(session: pytest.Session) -> None:
     """Have pytest-benchmark's saving end in a line and an exit code where it fails, and not in a traceback and a lost run."""
-    benchmarks = _benchmarks(session.config)
+    benchmarks = benchmark_session(session.config)
     save = getattr(benchmarks, "handle_saving", None)
     if save is None:
         return
@@ -105,12 +106,8 @@ def _header(config: pytest.Config, session: Session) -> dict[str, Any]:
     }
 
 
-def _benchmarks(config: pytest.Config) -> Any:
-    return getattr(config, "_benchmarksession", None)
-
-
 def _folder(config: pytest.Config) -> Path:
-    storage = getattr(_benchmarks(config), "storage", None)
+    storage = getattr(benchmark_session(config), "storage", None)
     return Path(getattr(storage, "path", config.rootpath / DEFAULT_FOLDER))
 
 

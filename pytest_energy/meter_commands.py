@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.lock import DEFAULT_TIMEOUT_S, machine_lock
 from pytest_energy.meters import AUTO, Meter, info, open_meter
 from pytest_energy.meters.calibration import (
@@ -25,7 +26,6 @@ from pytest_energy.options import Options
 from pytest_energy.reading import Reading, window_between
 from pytest_energy.report.units import digits
 
-EXIT_OK = 0
 # Between two readings of a recording: a line of some 60 bytes each, so that an hour of it has 20 MB.
 RECORD_INTERVAL_S = 0.01
 NO_SENSOR = "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: pytest-energy calibrate --watts 41,178"
@@ -84,7 +84,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         f"in between by exponent {calibration.exponent:g}, against {calibration.source}"
     )
     print(f"written to {path}" + ("" if path == calibration_path() else f"; use it as --energy-meter estimate:{path}"))
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -105,7 +105,8 @@ def _record(options: argparse.Namespace) -> int:
 def _sample(meter: Meter, options: argparse.Namespace, seconds: float) -> int:
     """Read until the command has ended or the time is up; gives the command's exit code."""
     first = last = meter.read()
-    readings, code = 1, EXIT_OK
+    readings = 1
+    code: int = ExitCode.OK
     process = _start(options.command) if options.command else None
     try:
         while last.at_s - first.at_s < seconds:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_energy import configuration
 from pytest_energy.errors import RunUnreadable
 from pytest_energy.unpaired import few_shift
 
@@ -51,15 +51,13 @@ DEFAULT_NOISE = Noise(
 
 def noise_path(machine: Mapping[str, object], meter_name: str) -> Path:
     """Where the noise of this machine with this meter is kept."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     key = json.dumps({"machine": machine, "meter": meter_name}, sort_keys=True)
-    return config / "pytest-energy" / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return configuration.folder() / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def save_noise(noise: Noise, machine: Mapping[str, object], meter_name: str) -> Path:
     """Write it, whole or not at all; gives the file."""
     path = noise_path(machine, meter_name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "schema": NOISE_SCHEMA,
         "machine": dict(machine),
@@ -69,9 +67,7 @@ def save_noise(noise: Noise, machine: Mapping[str, object], meter_name: str) -> 
         "runs": noise.runs,
         "source": noise.source,
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    configuration.write(path, content)
     return path
 
 

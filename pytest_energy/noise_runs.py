@@ -17,9 +17,10 @@ from typing import Any
 
 from pytest_energy.errors import EnergyError, MeterFailed, OptionError
 from pytest_energy.figures import figures
-from pytest_energy.measure import MEASURE_SHARE, Plan, measure
+from pytest_energy.measure import measure
 from pytest_energy.meters import MeterSettings, open_meter
 from pytest_energy.noise import Noise
+from pytest_energy.plan import MEASURE_SHARE, Plan
 
 # 12 runs tell a standard deviation to within -30 and +70 % (95 %).
 NOISE_RUNS = 12

@@ -16,8 +16,8 @@ from pytest_energy.carbon import carbon_intensity
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.lock import DEFAULT_TIMEOUT_S
-from pytest_energy.measure import Plan
 from pytest_energy.meters import AUTO, MeterSettings
+from pytest_energy.plan import Plan
 from pytest_energy.settings import SETTINGS
 
 

@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_energy import hooks
+from pytest_energy.attempt import complaints, conclude, forget, recorder_of, unasked, unmet_floors
 from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.settings import SETTINGS
-from pytest_energy.stash import BASELINE, CLEANUP, FLOORS, GATE, OPTIONS, RECORDER, SESSION, WORKER
+from pytest_energy.stash import BASELINE, CLEANUP, FLOORS, GATE, OPTIONS, SESSION, WORKER, benchmark_session
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from pytest_energy.fixture import EnergyFixture
     from pytest_energy.options import Options
-    from pytest_energy.reading import Result
-    from pytest_energy.session import Recorder, Session
-    from pytest_energy.worker import ServingRecorder
+    from pytest_energy.session import Session
 
-WORKER_PLUGIN = "energy-worker"
-"""The name of worker.Worker among the plugins, where this process is one of ``--energy-against``."""
+OF_WHAT_IS_MEASURED = {
+    "--energy-against": "compared",
+    "--energy-compare": "compared",
+    "--energy-markdown": "told",
+    "--energy-report": "shown",
+}
+"""Options that mean something only beside ``--energy``, and what they would do with what it measures."""
 
 MARKERS = (
     "energy(max_joules, max_watts, max_seconds, tolerance): the most that one call may take, all optional.",
@@ -74,21 +78,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if any(given_settings(config).values()):
         options_of(config)  # a typo in an option is one without --energy, too
-    worker = config.pluginmanager.get_plugin(WORKER_PLUGIN)
-    if worker is not None:
-        config.stash[WORKER] = worker
-        worker.configure(options_of(config), hooks.synchronizer(config))
+    if WORKER in config.stash:
+        config.stash[WORKER].configure(options_of(config), hooks.synchronizer(config))
     elif config.getoption("--energy"):
         refuse_xdist(config)
         if config.getoption("--energy-report") and find_spec("vl_convert") is None:  # before minutes of measuring
             raise pytest.UsageError('--energy-report needs vl-convert-python: pip install "pytest-energy[report]"')
         config.stash[SESSION] = open_session(config, options_of(config))
-    elif config.getoption("--energy-against"):
-        raise pytest.UsageError("--energy-against needs --energy: without it nothing is measured that could be compared")
-    elif config.getoption("--energy-markdown"):
-        raise pytest.UsageError("--energy-markdown needs --energy: without it nothing is measured that could be told")
-    elif config.getoption("--energy-report"):
-        raise pytest.UsageError("--energy-report needs --energy: without it nothing is measured that could be shown")
+    else:
+        for flag, use in OF_WHAT_IS_MEASURED.items():
+            if config.getoption(flag) is not None:
+                raise pytest.UsageError(f"{flag} needs --energy: without it nothing is measured that could be {use}")
 
 
 def given_settings(config: pytest.Config) -> dict[str, Any]:
@@ -141,8 +141,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     wanted = session.config.getoption("--energy-compare")
     if wanted is None:
         return
-    if not options_of(session.config).enabled:
-        raise pytest.UsageError("--energy-compare needs --energy: without it nothing is measured that could be compared")
     from pytest_energy.errors import RunError
     from pytest_energy.saved import load_runs
 
@@ -156,8 +154,7 @@ def newest_saved(config: pytest.Config) -> str:
     """The newest run in pytest-benchmark's storage that has joules."""
     from pytest_energy.saved import load_runs
 
-    benchmarks = getattr(config, "_benchmarksession", None)
-    storage = getattr(getattr(benchmarks, "storage", None), "path", None)
+    storage = getattr(getattr(benchmark_session(config), "storage", None), "path", None)
     if storage is None:
         raise pytest.UsageError("--energy-compare: no folder of saved runs is known here; name one with --energy-compare=RUN")
     return load_runs(storage, last=1)[0].path
@@ -226,23 +223,6 @@ def energy(request: pytest.FixtureRequest) -> EnergyFixture:
     return fixture
 
 
-def recorder_of(item: pytest.Item) -> Recorder | ServingRecorder | None:
-    """The recorder of this test, or None without ``--energy``."""
-    if WORKER in item.config.stash:
-        return item.config.stash[WORKER].recorder
-    session = item.config.stash.get(SESSION, None)
-    if session is None:
-        return None
-    if RECORDER not in item.stash:
-        from pytest_energy.session import AgainstRecorder, Recorder
-
-        mark = item.get_closest_marker("benchmark")
-        known = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
-        against = session.against
-        item.stash[RECORDER] = Recorder(session, *known) if against is None else AgainstRecorder(session, against, *known)
-    return item.stash[RECORDER]
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
     """Give pytest-benchmark's own fixture our windows, with no change to the suite that uses it."""
@@ -257,14 +237,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that is run again (pytest-rerunfailures) starts afresh: what its failed attempt measured is no result."""
-    if RECORDER in item.stash:
-        del item.stash[RECORDER]
-        session = item.config.stash[SESSION]
-        session.results = [result for result in session.results if result.name != item.nodeid]
-        benchmarks = getattr(item.config, "_benchmarksession", None)
-        if benchmarks is not None:
-            benchmarks.benchmarks = [each for each in benchmarks.benchmarks if each.fullname != item.nodeid]
-        item.user_properties = [each for each in item.user_properties if not str(each[0]).startswith("energy")]
+    forget(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -273,60 +246,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         outcome = yield
     finally:
-        recorder = item.stash.get(RECORDER, None)
-        result = recorder.result() if recorder is not None else None
-        if result is not None:
-            item.config.stash[SESSION].results.append(result)
-            from pytest_energy.report.junit import properties
-
-            item.user_properties += properties(result)
-            save_with_benchmarks(item, result)
-            keep(item, result)
-    problems = complaints(item, result) if result is not None else unmet_floors(item) + unasked(item)
+        result = conclude(item)
+    problems = complaints(result, options_of(item.config).strict) if result is not None else unmet_floors(item) + unasked(item)
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
     return outcome
-
-
-def unmet_floors(item: pytest.Item) -> list[str]:
-    """Accuracy needs no meter: its floors hold without ``--energy``, too."""
-    failed = item.stash.get(FLOORS, [])
-    if not failed:
-        return []
-    from pytest_energy.report.terminal import floor_complaint
-
-    return [floor_complaint(quality) for quality in failed]
-
-
-def unasked(item: pytest.Item) -> list[str]:
-    """A test whose marker asks for something, and that measured nothing, must not pass in silence."""
-    if SESSION not in item.config.stash or item.stash[GATE].asks_nothing:
-        return []
-    return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
-
-
-def complaints(item: pytest.Item, result: Result) -> list[str]:
-    from pytest_energy.report.terminal import complaint
-
-    strict = options_of(item.config).strict
-    return [complaint(verdict) for verdict in result.verdicts if verdict.fails or (strict and verdict.verdict == "inconclusive")]
-
-
-def save_with_benchmarks(item: pytest.Item, result: Result) -> None:
-    """Have pytest-benchmark save this result; a test with its own ``benchmark`` has its entry already."""
-    benchmarks = getattr(item.config, "_benchmarksession", None)
-    if benchmarks is None or benchmarks.disabled or "benchmark" in getattr(item, "funcargs", {}):
-        return
-    from pytest_energy.benchmark_entry import benchmark_entry
-
-    benchmarks.benchmarks.append(benchmark_entry(item, result))
-
-
-def keep(item: pytest.Item, result: Result) -> None:
-    """A finished benchmark goes to disk at once, in a run that is to be saved."""
-    from pytest_energy.keeping import keep_result
-
-    keep_result(item.config, item.config.stash[SESSION], result)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_energy.measure import Step
+from pytest_energy.plan import Step
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.timings import left_s, live_line, log_line
 from pytest_energy.timings import Spent

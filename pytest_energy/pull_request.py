@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_energy.errors import OptionError
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.report.markdown import trouble_markdown
 from pytest_energy.worktree import find_repo, git, resolve
 
-EXIT_OK, EXIT_REGRESSED, EXIT_UNUSABLE = 0, 1, 2
 # Of what pytest may end with, only these two are about the code: the others mean that nothing was compared.
-TOLD_BY_PYTEST = {0: EXIT_OK, 1: EXIT_REGRESSED}
+TOLD_BY_PYTEST = {0: ExitCode.OK, 1: ExitCode.REGRESSED}
 LAST_LINES = 12
 
 
@@ -75,7 +75,7 @@ def _pull_request(options: argparse.Namespace) -> int:
         return TOLD_BY_PYTEST[ended]
     problem = f"pytest ended with {ended}: {' '.join(said[-LAST_LINES:])}"
     comment.write_text(trouble_markdown(problem) + "\n", encoding="utf8", errors="backslashreplace")
-    return EXIT_UNUSABLE
+    return ExitCode.UNUSABLE
 
 
 def _run(command: Sequence[str]) -> tuple[int, list[str]]:

@@ -77,7 +77,7 @@ class MeterInfo:
         """How far behind the counter may be at the end of a window of such calls: an update, or less where windows end on ticks."""
         if not self.windows_end_on_ticks:
             return self.update_interval_s
-        # measure.aligned_window looks after each call, but no more often than 100 times an update.
+        # windows.aligned_window looks after each call, but no more often than 100 times an update.
         return min(max(seconds_per_call, self.update_interval_s / LOOKS_PER_UPDATE), self.update_interval_s)
 
     @property

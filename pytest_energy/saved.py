@@ -124,6 +124,15 @@ def identity(meter: MeterInfo) -> tuple[object, ...]:
     return meter.name, meter.provenance, tuple(sorted((domain.name, domain.parent or "") for domain in meter.domains))
 
 
+def by_machine_and_meter(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
+    """The runs that may be put side by side, oldest first; each machine and meter by itself."""
+    apart: dict[object, list[SavedRun]] = {}
+    for run in sorted(runs, key=lambda run: (run.at, run.path)):
+        machine = tuple(sorted((key, str(value)) for key, value in run.machine.items()))
+        apart.setdefault((identity(run.meter), machine), []).append(run)
+    return list(apart.values())
+
+
 def refuse_incomparable(runs: Iterable[SavedRun]) -> None:
     """Raises `RunsIncomparable`, showing the difference, where these are not all of one machine and one meter."""
     first, *others = runs

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_energy.against import Against, ReplicateFailed
 from pytest_energy.errors import FixtureMisuse, MeterFailed
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan, find_warnings, idle_windows, measure, measure_prepared, noting_void
+from pytest_energy.measure import find_warnings, measure, measure_prepared
 from pytest_energy.meters import Meter, info
 from pytest_energy.options import Options
+from pytest_energy.plan import Plan, noting_void
 from pytest_energy.reading import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
 from pytest_energy.timings import Spent, Stopwatch
 from pytest_energy.versus import versus
+from pytest_energy.windows import idle_windows
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -82,9 +84,6 @@ class Session:
 class Recorder:
     """What becomes known of one test, until its result is complete."""
 
-    serving: Literal[False] = False
-    """Whether this one stands in a worker, and measures even where pytest-benchmark is switched off."""
-
     def __init__(self, session: Session, name: str, gate: Gate, group: str | None):
         self.session = session
         self.name = name
@@ -126,6 +125,11 @@ class Recorder:
         if any(known.name == quality.name for known in self.qualities):
             raise FixtureMisuse(f"the quality {quality.name!r} was given twice in {self.name}")
         self.qualities.append(quality)
+
+    def measures_while_disabled(self) -> bool:
+        """Whether to measure a ``benchmark`` although pytest-benchmark is switched off: no, and that is told at the end."""
+        self.session.not_measured.append(self.name)
+        return False
 
     def result(self) -> Result | None:
         """The judged result, or None where nothing was measured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,3 +32,8 @@ GATE: pytest.StashKey[Gate] = pytest.StashKey()
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 FLOORS: pytest.StashKey[list[Quality]] = pytest.StashKey()
 """The floors that were not reached."""
+
+
+def benchmark_session(config: pytest.Config) -> Any:
+    """pytest-benchmark's session of this run, which it keeps on the config under a name of its own; None without that plugin."""
+    return getattr(config, "_benchmarksession", None)

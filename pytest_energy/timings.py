@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
-from pytest_energy.measure import Step
+from pytest_energy.plan import Step
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,12 @@ from typing import TypeVar
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
-from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, Call, Plan, Step, calibrate, name_of, take_window, untraced, warm_up
+from pytest_energy.measure import OVERTIME, WARM_UP_SHARE, calibrate, name_of, warm_up
 from pytest_energy.meters import Meter, info, open_meter
+from pytest_energy.plan import Call, Plan, Step
 from pytest_energy.reading import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.stats import blocks_needed
+from pytest_energy.windows import take_window, untraced
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True

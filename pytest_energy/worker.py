@@ -18,20 +18,21 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from pytest_energy.channel import Channel, ChannelClosed
-from pytest_energy.measure import calibrate, noting_void, take_prepared, take_window, warm_up
+from pytest_energy.measure import calibrate, warm_up
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
+from pytest_energy.plan import noting_void
 from pytest_energy.reading import Quality
+from pytest_energy.stash import WORKER
 from pytest_energy.store import window_out
 from pytest_energy.versus import SHORTEST_WINDOW_S
+from pytest_energy.windows import take_prepared, take_window
 
-# Our plugin looks for this name, to open no meter in a worker: each fork opens its own.
-PLUGIN_NAME = "energy-worker"
 MEASURING_FIXTURES = {"energy", "benchmark"}
 # Modules of these may come from anywhere: they are the tool, not the code under test.
 OWN_PACKAGE = "pytest_energy"
@@ -42,8 +43,6 @@ OWN_SHARE, RUNNING_SHARE = 0.9, 0.25
 
 class ServingRecorder:
     """Stands where the recorder stands; at the first measurement it serves windows, and never returns."""
-
-    serving: Literal[True] = True
 
     def __init__(self, worker: Worker):
         self._worker = worker
@@ -59,6 +58,10 @@ class ServingRecorder:
 
     def quality(self, quality: Quality) -> None:
         """Before the measurement: of no interest here, the main process asks it itself."""
+
+    def measures_while_disabled(self) -> bool:
+        """pytest-benchmark is always switched off here, so that its own rounds take no time."""
+        return True
 
     def result(self) -> None:
         return None
@@ -78,8 +81,12 @@ class Worker:
         self._budget_s = 1.0
         self.recorder = ServingRecorder(self)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Before our plugin's: it then opens no meter, since each fork opens its own, and calls `configure`."""
+        config.stash[WORKER] = self
+
     def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:
-        """Called by our plugin, which finds this one by its name, in place of opening a meter."""
         self._options = replace(options, plan=replace(options.plan, synchronize=synchronize))
         open_meter(options.meter, options.meter_settings).close()  # imported here once, and not in each fork
 
@@ -218,15 +225,5 @@ def main(descriptor: int) -> None:
 
     if not any(point.value == "pytest_energy.plugin" for point in entry_points(group="pytest11")):
         arguments += ["-p", "pytest_energy.plugin"]  # another environment, where only the code under test is installed
-    status = pytest.main(arguments, plugins=[_named(Worker(channel, order["outside"]))])
+    status = pytest.main(arguments, plugins=[Worker(channel, order["outside"])])
     channel.send(ended=int(status))
-
-
-def _named(worker: Worker) -> Any:
-    """pytest.main registers plugins without a name; this one has to be found by its name."""
-
-    class Registrar:
-        def pytest_addhooks(self, pluginmanager: pytest.PytestPluginManager) -> None:
-            pluginmanager.register(worker, PLUGIN_NAME)
-
-    return Registrar()

@@ -4,6 +4,15 @@ import pytest
 
 from pytest_energy.lock import LOCK_VARIABLE
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass  # nox's environments have none, and run no test that needs it
+else:
+    # How fast examples are made says how busy the machine is, and whether coverage traces them.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
+
 
 @pytest.fixture(autouse=True)
 def on_its_own(tmp_path_factory, monkeypatch):

@@ -24,6 +24,7 @@ from tsbench import variants
 from tsbench.errors import VariantUnavailable
 from tsbench.flops import Flops, flops
 from tsbench.peak import Peak
+from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,31 +97,29 @@ def measure(
     model: Classifier, data: Prepared, names: Sequence[str], peak: Peak, batches: Sequence[int] = BATCHES, rounds: int = ROUNDS
 ) -> list[Limit]:
     """The limit of each variant at each batch size; "fp32" is among the names, or is added. One torch thread."""
-    import torch
-
     from tsbench.model import parameter_count
 
-    torch.set_num_threads(1)
     names = ("fp32", *(name for name in names if name != "fp32"))
     shapes = {name: shape_of(name, model, data) for name in names}
     limits = []
-    for batch_cases in batches:
-        x = data.test_x[:batch_cases].contiguous()
-        calls = {name: variants.get(name).build(model, data, batch_cases) for name in names}
-        timed = interleaved_ms(calls, x, rounds)
-        for name in names:
-            work = flops(shapes[name], batch_cases)
-            data_types = DATA_TYPES.get(name.partition("@")[0], _ALL_FP32)
-            limits.append(
-                Limit(
-                    name,
-                    batch_cases,
-                    work.parts(),
-                    bound_ms(work, parameter_count(shapes[name]), data_types, peak),
-                    statistics.median(timed[name]),
-                    statistics.median(b / own for b, own in zip(timed["fp32"], timed[name], strict=True)),
+    with one_thread():
+        for batch_cases in batches:
+            x = data.test_x[:batch_cases].contiguous()
+            calls = {name: variants.get(name).build(model, data, batch_cases) for name in names}
+            timed = interleaved_ms(calls, x, rounds)
+            for name in names:
+                work = flops(shapes[name], batch_cases)
+                data_types = DATA_TYPES.get(name.partition("@")[0], _ALL_FP32)
+                limits.append(
+                    Limit(
+                        name,
+                        batch_cases,
+                        work.parts(),
+                        bound_ms(work, parameter_count(shapes[name]), data_types, peak),
+                        statistics.median(timed[name]),
+                        statistics.median(b / own for b, own in zip(timed["fp32"], timed[name], strict=True)),
+                    )
                 )
-            )
     return limits
 
 

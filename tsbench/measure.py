@@ -8,8 +8,7 @@ randomised blocks, so what the machine does meets all of them alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from tsbench import variants
 from tsbench.errors import TsbenchError
+from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
     from pytest_energy import Comparison, Meter
@@ -97,7 +97,7 @@ def measure(
     known = info(meter)
     expected = batched_logits(model, data.test_x)
     rows = []
-    with _one_thread():
+    with one_thread():
         for batch_cases in batches:
             baseline = variants.get(BASELINE).build(model, data, batch_cases)
             candidates = {}
@@ -140,7 +140,7 @@ def table(rows: Sequence[Row], title: str) -> Table:
         made.add_row(
             f"{row.variant}\nbatch {row.batch_cases}",
             *(_ratio(getattr(row.comparison, name)) for name in RATIOS),
-            f"{_joules(row.joules)}\n{row.provenance}",
+            f"{joules_text(row.joules)}\n{row.provenance}",
             f"{row.accuracy:.3f}\n{row.agreement:.3f}",
             end_section=row is rows[-1] or row.batch_cases != rows[place + 1].batch_cases,
         )
@@ -158,7 +158,8 @@ def _per_inference(comparison: Comparison, known: MeterInfo, batch_cases: int) -
     return (None if seen.joules is None else seen.joules.value / batch_cases), seen.seconds.value / batch_cases
 
 
-def _joules(joules: float | None) -> str:
+def joules_text(joules: float | None) -> str:
+    """With the unit that suits them."""
     from pytest_energy.report.units import digits, scale_for
 
     if joules is None:
@@ -179,19 +180,6 @@ def _interval_json(ratio: Interval | None) -> dict[str, float | None] | None:
     if ratio is None:
         return None
     return {name: value if math.isfinite(value) else None for name, value in vars(ratio).items()}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As the suite: a second torch thread doubles the CPU time at batch 1 and gains nothing."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def require_energy() -> None:

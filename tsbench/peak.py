@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tsbench.threads import one_thread
 
+if TYPE_CHECKING:
     from torch import Tensor
 
 SIZES = (128, 256, 384, 512, 768, 1024)  # rows and columns; 256 is best in fp32 on an EPYC with 1 MiB of L2
@@ -36,7 +35,7 @@ def measure(sizes: tuple[int, ...] = SIZES, turns: int = TURNS) -> Peak:
     """Measures it, in about ten seconds."""
     import torch
 
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         operations = {}
         for data_type, matrices in (("fp32", _fp32), ("bf16", _bf16), ("int8", _int8)):
             reached = [_rate(matrices(size), 2 * size**3, turns) for size in sizes]
@@ -89,15 +88,3 @@ def _timed_ns(call: Callable[[], object], calls: int) -> int:
     for _ in range(calls):
         call()
     return max(time.process_time_ns() - started, 1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

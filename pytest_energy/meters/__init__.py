@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -165,8 +166,14 @@ def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter
     factories = installed()
     if spec == AUTO:
         return _open_auto(factories, settings)
-    meters = [_open_one(factories, part.strip(), settings) for part in spec.split(",")]
-    return meters[0] if len(meters) == 1 else CompositeMeter(meters)
+    with ExitStack() as opened:
+        meters = []
+        for part in spec.split(","):
+            meters.append(_open_one(factories, part.strip(), settings))
+            opened.callback(meters[-1].close)
+        meter = meters[0] if len(meters) == 1 else CompositeMeter(meters)
+        opened.pop_all()  # all is well: closing them is the caller's from here on
+        return meter
 
 
 def _open_one(factories: dict[str, MeterFactory], part: str, settings: MeterSettings) -> Meter:

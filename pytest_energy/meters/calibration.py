@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_energy import configuration
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, info
 from pytest_energy.meters.power_model import CALIBRATED_BAND, PowerModel, cpu_name, fit_watts, watts_are_possible
@@ -127,15 +128,12 @@ def calibration_path() -> Path:
     named = os.environ.get(PATH_VARIABLE)
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pytest-energy" / "calibration.json"
+    return configuration.folder() / "calibration.json"
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
     """Write the calibration, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps({"schema": SCHEMA, **asdict(calibration)}, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    configuration.write(path, {"schema": SCHEMA, **asdict(calibration)})
 
 
 def load_calibration(path: Path) -> Calibration:

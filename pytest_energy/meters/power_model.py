@@ -29,8 +29,7 @@ UNCALIBRATED_BAND = (0.5, 2.0)
 # RAPL it held all 34 points calibrated by two loads, and 29 of 32 by five; both band and points are of those
 # machines, so it is a description, and a band taken from either machine alone held 15 of 18 and 10 of 16 points
 # of the other. The lower end is one machine's at 1.6 of 3.6 GHz, with every core lightly loaded; with some
-# cores fully busy, as tests keep them, the truth was 0.96 to 1.41 times the estimate.
-# (tests/energy/studies/estimate_study.py)
+# cores fully busy, as tests keep them, the truth was 0.96 to 1.41 times the estimate (the same study).
 CALIBRATED_BAND = (0.33, 1.5)
 
 # What exponents a fit may choose from. Above 1 the curve would not be concave; 0.2 is nearly a step.

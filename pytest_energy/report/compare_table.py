@@ -10,11 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_energy.carbon import grams_per_million_calls
-from pytest_energy.compare import SEVERITY, SUITE_ALPHA, Change, Rules, RunComparison
-from pytest_energy.noise import Noise
-from pytest_energy.reading import Interval
+from pytest_energy.compare import SEVERITY, SUITE_ALPHA, Change, RunComparison
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.units import digits, scale_for, with_bounds
 from pytest_energy.saved import SavedRun
 from pytest_energy.unpaired import rank_can_tell
 
@@ -95,17 +93,6 @@ def as_json(comparison: RunComparison, strict: bool, grams_per_kwh: float | None
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def noise_report(noise: Noise, meter_name: str, path: str) -> str:
-    """What `pytest-energy doctor --noise` found, and what it means."""
-    alpha = Rules().alpha
-    floors = [f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}" for quantity in ("joules", "seconds")]
-    return (
-        f"Between runs, with meter {meter_name}: {noise.source}.\n"
-        f"Of two single saved runs none is called regressed that differs in {' or in '.join(floors)}.\n"
-        f"Drift that is slower than this took was not seen: more --noise-minutes see more of it. Kept in {plain(path)}"
-    )
-
-
 def carbon_of(change: Change, comparison: RunComparison, grams_per_kwh: float | None) -> str:
     """What became of the grams of CO2e; "" where nobody asked, and for what is not joules."""
     if grams_per_kwh is None or change.unit != "J" or change.old is None or change.new is None:
@@ -127,7 +114,7 @@ def cells(change: Change, comparison: RunComparison) -> list[str]:
     factor, unit = scale_for(known, change.unit)
     old, new = ("?" if value is None else digits(value * factor) for value in (change.old, change.new))
     label = f" {provenance_of(comparison)}" if quantity == "joules" else ""
-    ratio = "" if change.ratio is None else f"{change.metric} {_ratio(change.ratio)}"
+    ratio = "" if change.ratio is None else f"{change.metric} {with_bounds(change.ratio)}"
     return [f"{quantity:7s} {old} → {new} {unit}{label}".ljust(38), ratio.ljust(28)]
 
 
@@ -144,10 +131,6 @@ def provenance_of(comparison: RunComparison) -> str:
     """Measured or, loudly, estimated."""
     provenance = comparison.new[0].meter.provenance
     return provenance if provenance == "measured" else provenance.upper()
-
-
-def _ratio(ratio: Interval) -> str:
-    return f"{digits(ratio.value)} [{digits(ratio.low)}, {digits(ratio.high)}]"
 
 
 def _quality(value: float | None) -> str:

@@ -1,12 +1,15 @@
-"""What `pytest-energy doctor` says: values in, text out."""
+"""What `pytest-energy doctor`, and `doctor --noise`, say: values in, text out."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from pytest_energy.compare import Rules
 from pytest_energy.meters import Finding
+from pytest_energy.noise import Noise
 from pytest_energy.reading import Domain, MeterInfo
+from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
 
 WIDTH = 80
@@ -30,6 +33,17 @@ def doctor_report(findings: Sequence[Finding], disturbances: Sequence[str] = (),
         verdict = "No sensor counts joules here: runs are ESTIMATED, and joules are not gated. Time and accuracy are."
         lines += _wrapped("", verdict, width)
     return "\n".join(lines)
+
+
+def noise_report(noise: Noise, meter_name: str, path: str) -> str:
+    """What `pytest-energy doctor --noise` found, and what it means."""
+    alpha = Rules().alpha
+    floors = [f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}" for quantity in ("joules", "seconds")]
+    return (
+        f"Between runs, with meter {meter_name}: {noise.source}.\n"
+        f"Of two single saved runs none is called regressed that differs in {' or in '.join(floors)}.\n"
+        f"Drift that is slower than this took was not seen: more --noise-minutes see more of it. Kept in {plain(path)}"
+    )
 
 
 def _told(finding: Finding) -> Iterator[str]:

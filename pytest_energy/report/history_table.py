@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pytest_energy.history import Change, Group, History, Sample, Series
+from pytest_energy.history import ChangePoint, Group, History, Sample, Series
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
 
@@ -68,7 +68,7 @@ def _table(group: Group) -> Table:
     return table
 
 
-def change_line(series: Series, change: Change) -> str:
+def change_line(series: Series, change: ChangePoint) -> str:
     """What changed, by how much, and where it began.
 
     "joules up 8.1 % since 1a2b3c4d5 (run 201 of 300, 2026-01-20)"
@@ -129,6 +129,6 @@ def history_json(history: History) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def _change_out(series: Series, change: Change) -> dict[str, object]:
+def _change_out(series: Series, change: ChangePoint) -> dict[str, object]:
     sample = series.samples[change.index]
     return {**asdict(change), "ratio": change.ratio, "commit": sample.commit, "at": sample.at}

@@ -19,8 +19,8 @@ from pytest_energy.gpsup import CATEGORIES
 from pytest_energy.reading import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import bounds, digits, scale_for
-from pytest_energy.saved import SavedRun, identity
+from pytest_energy.report.units import bounds, digits, scale_for, with_bounds
+from pytest_energy.saved import SavedRun, by_machine_and_meter
 from pytest_energy.store import Run
 
 # Of all benchmarks together: some 20 bytes each in the page, which is to stay under 1.5 MB with the charts' 0.9 MB.
@@ -32,6 +32,9 @@ AXIS_MARGIN = 1.15  # so that no cross touches the frame
 LEAST_SHARE = 0.4  # of one side of 1 to the other, so that the names of its regions have room
 LEAST_AXIS = 1.25  # of ratios that are all 1 there is something to see, too
 
+# Nothing may be fetched, from anywhere; images are Vega's own.
+CONTENT_SECURITY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
 COLUMNS = (
     ("benchmark", "text"), ("verdicts", "text"), ("joules a call", "number"), ("watts", "number"), ("time a call", "number"), ("net joules a call", "number"),
     ("Speedup", "number"), ("Greenup", "number"), ("Powerup", "number"), ("category", "text"), ("quality", "number"),
@@ -42,7 +45,7 @@ def page(run: Run, earlier: Sequence[SavedRun] = ()) -> str:
     """The page of a run; ``earlier`` are other runs, for the trend. Raises `OptionError` without the charts' code."""
     meter = run.results[0].measurement.meter if run.results else None
     document = _document(run, earlier)
-    return _TEMPLATE.format(
+    return _own("page.html").format(
         csp=CONTENT_SECURITY,
         css=_own("page.css"),
         heading=_heading(run, meter),
@@ -121,7 +124,7 @@ def _values(result: Result) -> dict[str, Any]:
     for key in ratios:
         interval = None if comparison is None else getattr(comparison, key)
         values |= _parts(key, interval)
-        values[f"{key}_text"] = _ratio(interval)
+        values[f"{key}_text"] = with_bounds(interval)
     values["category_text"] = _category(result)
     values["verdicts_text"] = _verdicts(result)
     first = next(iter(result.qualities), None)
@@ -156,9 +159,6 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
         return []
     names = [result.name for result in run.results]
     budget = max(2, MOST_TREND_POINTS // max(1, len(names)))
-    apart: dict[object, list[SavedRun]] = {}
-    for other in sorted(earlier, key=lambda other: (other.at, other.path)):
-        apart.setdefault((identity(other.meter), tuple(sorted((k, str(v)) for k, v in other.machine.items()))), []).append(other)
     return [
         {
             "machine": plain(f"{same[0].machine.get('cpu', 'unknown CPU')}, {same[0].meter.name}, {same[0].meter.provenance}"),
@@ -169,7 +169,7 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
                 if any(name in other.points for other in same[-budget:])
             },
         }
-        for same in apart.values()
+        for same in by_machine_and_meter(earlier)
     ]
 
 
@@ -280,10 +280,6 @@ def _category(result: Result) -> str:
     return "" if category is None else f"{category}: {CATEGORIES[category]}"
 
 
-def _ratio(interval: Interval | None) -> str:
-    return "not known" if interval is None else f"{digits(interval.value)} {bounds(interval)}"
-
-
 def _with_unit(interval: Interval | None, unit: str) -> str:
     if interval is None:
         return "not known"
@@ -311,71 +307,3 @@ def _embedded(document: object) -> str:
 
 def _own(name: str) -> str:
     return files("pytest_energy.report").joinpath(name).read_text(encoding="utf8")
-
-
-# Nothing may be fetched, from anywhere; images are Vega's own.
-CONTENT_SECURITY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-
-_TEMPLATE = """<!doctype html>
-<html lang=en>
-<head>
-<meta charset=utf-8>
-<meta http-equiv=Content-Security-Policy content="{csp}">
-<meta name=viewport content="width=device-width, initial-scale=1">
-<meta name=color-scheme content="light dark">
-<title>Energy of a test run</title>
-<style>{css}</style>
-</head>
-<body>
-<a class=skip href="#benchmarks">Skip to the benchmarks</a>
-<header>
-<h1>Energy of a test run</h1>
-<dl>{heading}</dl>
-{summary}
-</header>
-<main>
-<section aria-labelledby=t-filter class=filter>
-<h2 id=t-filter>Show</h2>
-<label>Benchmarks whose name has all of these words <input type=search id=filter placeholder="batch1 PLAID"></label>
-<output id=shown aria-live=polite></output>
-</section>
-<section aria-labelledby=t-quadrant data-needs=quadrant>
-<h2 id=t-quadrant>Against the baseline</h2>
-<p>Each cross is a benchmark: its ratios to its baseline, with their intervals. Above the line through the middle it needs less energy, right of it less time;
-below the diagonal it draws more power.</p>
-<div id=quadrant class=chart></div>
-</section>
-<section aria-labelledby=t-pareto data-needs=pareto>
-<h2 id=t-pareto>Quality against energy</h2>
-<p>On the front are those that no other of their group beats in both. Those shown count; filter to compare like with like.</p>
-<div id=pareto class=chart></div>
-</section>
-<section aria-labelledby=t-figures>
-<h2 id=t-figures>Each benchmark</h2>
-<label>Figure <select id=metric><option value=joules>joules per call<option value=watts>watts<option value=seconds>seconds per call</select></label>
-<div id=figures class=chart></div>
-</section>
-<section aria-labelledby=t-windows>
-<h2 id=t-windows>Windows over time</h2>
-<label>Benchmark <select id=which></select></label>
-<div id=window_joules class=chart></div>
-<div id=window_seconds class=chart></div>
-</section>
-<section aria-labelledby=t-trend {has_trend}>
-<h2 id=t-trend>Over saved runs</h2>
-<p>The benchmark chosen above. Runs of other machines and meters are lines of their own.</p>
-<div id=trend class=chart></div>
-</section>
-<section aria-labelledby=benchmarks>
-<h2 id=benchmarks tabindex=-1>All figures</h2>
-<p>Medians over windows, with 95 % intervals; ratios with the intervals that they were decided by. A heading sorts by its column.</p>
-<div class=wide tabindex=0 role=region aria-labelledby=benchmarks><table><caption>Benchmarks of this run</caption>{table}</table></div>
-</section>
-</main>
-<noscript><p>Charts, filter and sorting need JavaScript; the table has all figures without it.</p></noscript>
-<script type="application/json" id=data>{data}</script>
-<script type=module>{charts_code}
-{code}</script>
-</body>
-</html>
-"""

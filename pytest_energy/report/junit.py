@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_energy.figures import figures
 from pytest_energy.gpsup import CATEGORIES
-from pytest_energy.reading import Interval, Result
-from pytest_energy.report.units import bounds, digits
+from pytest_energy.reading import Result
+from pytest_energy.report.units import with_bounds
 
 Properties = list[tuple[str, str]]
 
@@ -31,13 +31,9 @@ def properties(result: Result) -> Properties:
             ("powerup", comparison.powerup),
         ):
             if ratio is not None:
-                found.append((f"energy_{name}", _ratio(ratio)))
+                found.append((f"energy_{name}", with_bounds(ratio)))
         if comparison.category is not None:
             found.append(("energy_category", f"{comparison.category}: {CATEGORIES[comparison.category]}"))
     found += [(f"energy_quality_{quality.name}", f"{quality.value:.6g}") for quality in result.qualities]
     found += [(f"energy_verdict_{each.metric}", f"{each.verdict}: {each.reason}") for each in result.verdicts]
     return found
-
-
-def _ratio(ratio: Interval) -> str:
-    return f"{digits(ratio.value)} {bounds(ratio)}"

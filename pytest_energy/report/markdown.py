@@ -15,7 +15,7 @@ from pytest_energy.figures import figures
 from pytest_energy.reading import Interval, MeterInfo, Result, Verdict
 from pytest_energy.report.compare_table import carbon_of, cells, closing_lines, counts_of
 from pytest_energy.report.escape import in_markdown
-from pytest_energy.report.units import bounds, digits, scale_for
+from pytest_energy.report.units import digits, scale_for, with_bounds
 
 MARKER = "<!-- pytest-energy -->"
 # GitHub refuses a longer comment: "Body is too long (maximum is 65536 characters)". Bytes are counted here, of which no text
@@ -185,7 +185,7 @@ def _values(result: Result, grams_per_kwh: float | None) -> str:
 
 
 def _ratio(metric: str, ratio: Interval | None) -> str:
-    return "" if ratio is None else f"{metric} {digits(ratio.value)} {bounds(ratio)}"
+    return "" if ratio is None else f"{metric} {with_bounds(ratio)}"
 
 
 def _failed(result: Result) -> bool:

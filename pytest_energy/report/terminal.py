@@ -36,7 +36,7 @@ NARROWEST = 60
 WIDE = 140
 # Below this the verdicts, up to "powerup inconclusive", would be broken: they go beneath the ratios.
 NARROW = 76
-# "12.3 mJ estimated", "0.0123 g CO2e estimated"; "speedup 0.49 [0.405, 0.572]", "5: faster, more power, not greener"
+# The longest in each: "12.3 mJ estimated", "0.0123 g CO2e estimated"; "speedup 0.49 [0.405, 0.572]", "5: faster, more power, not greener"
 PER_CALL_WIDTH, RATIOS_WIDTH = 18, 28
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_energy.measure import Step
+from pytest_energy.plan import Step
 from pytest_energy.report.escape import plain
 from pytest_energy.timings import Spent
 

@@ -32,6 +32,11 @@ def digits(value: float) -> str:
     return f"{value:.{min(places, 6)}f}"
 
 
+def with_bounds(interval: Interval | None) -> str:
+    """``1.63 [1.60, 1.66]``, or words where it is not known."""
+    return "not known" if interval is None else f"{digits(interval.value)} {bounds(interval)}"
+
+
 def bounds(interval: Interval) -> str:
     """``[1.60, 1.66]``, or a word where the bounds are not known."""
     if not math.isfinite(interval.high):

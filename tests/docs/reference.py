@@ -19,7 +19,8 @@ import pytest
 
 import pytest_energy
 import tsbench
-from pytest_energy import cli, compare, hooks, plugin, pull_request
+from pytest_energy import cli, hooks, plugin
+from pytest_energy.exit_codes import ExitCode
 from pytest_energy.fixture import EnergyFixture, MeasuredBenchmark
 from pytest_energy.gate import Budget, Thresholds
 from tsbench import cli as tsbench_cli
@@ -45,11 +46,11 @@ EXIT_CODES = (
         "a test failed: a threshold missed, a budget not kept, a floor not met, a regression; with `--energy-strict` also an inconclusive verdict",
     ),
     ("`pytest`", pytest.ExitCode.USAGE_ERROR, "an option, a meter or a marker that cannot be had"),
-    ("`pytest-energy`", cli.EXIT_OK, "done; of `compare` and `pull-request`: nothing regressed"),
-    ("`pytest-energy compare`", compare.EXIT_REGRESSED, "something regressed"),
-    ("`pytest-energy pull-request`", pull_request.EXIT_REGRESSED, "something regressed, or a test failed"),
-    ("`pytest-energy`", cli.EXIT_UNUSABLE, "could not be done, and one line says why: wrong options, no such meter, files that cannot be compared"),
-    ("`pytest-energy compare --strict`", compare.EXIT_INCONCLUSIVE, "something stayed inconclusive"),
+    ("`pytest-energy`", ExitCode.OK, "done; of `compare` and `pull-request`: nothing regressed"),
+    ("`pytest-energy compare`", ExitCode.REGRESSED, "something regressed"),
+    ("`pytest-energy pull-request`", ExitCode.REGRESSED, "something regressed, or a test failed"),
+    ("`pytest-energy`", ExitCode.UNUSABLE, "could not be done, and one line says why: wrong options, no such meter, files that cannot be compared"),
+    ("`pytest-energy compare --strict`", ExitCode.INCONCLUSIVE, "something stayed inconclusive"),
     ("`tsbench`", 0, "done"),
     ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done, and one line says why"),
     ("`tsbench`", tsbench_cli.INTERRUPTED, "stopped by Ctrl-C; the same command goes on from there"),

@@ -1,15 +1,19 @@
 """``--energy-against``: two commits of a small repo, live."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
-from pytest_energy.against import pair_names, worker_arguments
+from pytest_energy.against import pair_names
+from pytest_energy.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.errors import OptionError
+from pytest_energy.places import worker_arguments
 from pytest_energy.worktree import checked_out, find_repo, resolve
 
 AGAINST = ("--energy", "--energy-meter", "estimate", "--energy-max-time", "1", "--energy-against")
@@ -269,3 +273,68 @@ def test_a_side_that_fails_in_a_window_does_not_spoil_the_next_test(pytester, re
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["NOT GATED (1x): this tree: *test_fails: ValueError: late"])
     result.stdout.re_match_lines([r"\s+.* estimated\s+speedup \d.*"])  # test_next was compared
+
+
+THEN = """
+import pytest
+from library import work
+
+@pytest.fixture
+def prepared():
+    pytest.skip("nothing to prepare with yet")
+
+def test_setup(energy, prepared):
+    energy(work)
+
+def test_nothing(energy):
+    pass
+
+@pytest.mark.gps_up(speedup=1.5)
+def test_versus(energy):
+    energy.quality("accuracy", 0.9)
+    energy.versus(lambda: work() + work(), work)
+
+def test_pedantic(benchmark):
+    benchmark.pedantic(work, setup=lambda: ((), {}), rounds=2)
+"""
+NOW = THEN.replace('pytest.skip("nothing to prepare with yet")', "return 1").replace("    pass\n", "    energy(work)\n")
+
+
+def test_whatever_a_test_measures_is_compared_and_what_cannot_be_is_told(pytester, repo):
+    (repo / "test_it.py").write_text(THEN)
+    git(repo, "commit", "-qam", "other tests")
+    (repo / "test_it.py").write_text(NOW)
+    # The verdict comes after 11 starts, which a busy machine may take its time for.
+    result = run(pytester, *AGAINST, "HEAD", "--energy-tolerance", "90%", "--energy-max-time", "20")
+    result.assert_outcomes(passed=4)
+    output = result.stdout.str()
+    for line in (
+        r"setup of test_it\.py::test_setup: Skipped: nothing to prepare with yet",
+        r"test_it\.py::test_nothing measured nothing",
+        r"--energy-against compares commits; the thresholds of gps_up are gated without it",
+    ):
+        assert re.search(rf"NOT GATED \(1x\): .*{line}", output)
+    # Work and its double at one commit: here the commits are compared, and those are the same.
+    assert len(re.findall(r"speedup \S+ \[.*\] +speedup unchanged", output)) == 2
+    nothing_left(repo)
+
+
+def test_a_commit_whose_pytest_does_not_start_has_no_tests_to_compare_with(pytester, repo):
+    (repo / "conftest.py").write_text("import pytest\n\ndef pytest_configure():\n    raise pytest.UsageError('not yet')\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-qm", "one that refuses")
+    (repo / "conftest.py").unlink()
+    result = run(pytester, *AGAINST, "HEAD")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["compared with HEAD *: 0 tests are in both", "NOT GATED: new, and not in HEAD *test_fixture"])
+
+
+def test_a_process_that_does_not_answer_is_given_up():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(ours)
+        with pytest.raises(ChannelTimeout, match="did not answer within 0.01 s"):
+            channel.receive(0.01)
+        Channel(theirs).close()
+        with pytest.raises(ChannelClosed):
+            channel.receive(0.01)

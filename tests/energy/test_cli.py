@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import textwrap
 
@@ -215,6 +216,46 @@ def test_record_says_what_is_wrong_with_what_it_was_given(tmp_path, capsys, argu
     meter = [] if "--meter" in arguments else ["--meter", "estimate"]
     assert cli.main(["record", str(tmp_path / "t.jsonl"), *meter, *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def at_the_second_look(monkeypatch):
+    """Have looking whether the recorded command has ended raise this, the second time."""
+
+    def raising(error):
+        looks = iter([False])
+
+        def look(process, wait_s):
+            for ended in looks:
+                return ended
+            raise error
+
+        monkeypatch.setattr("pytest_energy.meter_commands._ended", look)
+
+    return raising
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "code"), [(("--seconds", "600"), 0), (("--", sys.executable, "-c", "import sys; sys.exit(7)"), 7)]
+)
+def test_ctrl_c_ends_a_recording_and_keeps_it(tmp_path, capsys, at_the_second_look, ended_by, code):
+    at_the_second_look(KeyboardInterrupt)
+    path = tmp_path / "trace.jsonl"
+    assert cli.main(["record", str(path), "--meter", "estimate", *ended_by]) == code
+    assert f"written to {path}" in capsys.readouterr().err
+    assert len(path.read_text().splitlines()) == 3  # what it is, and two readings
+
+
+def test_where_recording_fails_the_command_is_ended_too(tmp_path, capsys, monkeypatch, at_the_second_look):
+    at_the_second_look(MeterFailed("the sensor is gone"))
+    started = []
+    monkeypatch.setattr(
+        "pytest_energy.meter_commands._start", lambda command: started.append(subprocess.Popen(command)) or started[0]
+    )
+    command = (sys.executable, "-c", "import time; time.sleep(600)")
+    assert cli.main(["record", str(tmp_path / "trace.jsonl"), "--meter", "estimate", "--", *command]) == 2
+    assert "the sensor is gone" in capsys.readouterr().err
+    assert started[0].poll() is not None
 
 
 def test_record_names_a_place_that_it_cannot_write_to(tmp_path, capsys):

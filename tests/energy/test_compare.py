@@ -495,9 +495,10 @@ def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):
     assert load_noise(MACHINE, "another") == DEFAULT_NOISE
     code, out = compare(capsys, write_run(tmp_path / "old.json"), write_run(tmp_path / "new.json", joules=12.0))
     assert code == 1 and "measured by the test" in out.out
-    noise_path(MACHINE, SENSOR.name).write_text('{"schema": 1}')
-    code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")
-    assert code == 2 and "doctor --noise" in out.err
+    for broken in ('{"schema": 1}', "{", '{"schema": 1, "seconds_sd": -1, "joules_sd": 0.1, "runs": 12, "source": ""}'):
+        noise_path(MACHINE, SENSOR.name).write_text(broken)
+        code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")
+        assert code == 2 and "doctor --noise" in out.err
 
 
 def test_doctor_finds_the_noise(capsys):
@@ -526,25 +527,28 @@ def test_it(energy):
 
 
 def test_against_the_newest_saved_run(suite):
+    # Beside nine other programs the same code took 2.2 times as long in a later run, and was called regressed. At this tolerance
+    # it would have to take 3.7 times as long, and what is planted here takes 100 times.
+    measured = (*MEASURED, "--energy-tolerance=90%")
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.9))
-    assert suite.runpytest(*MEASURED, "--benchmark-autosave").ret == 0
-    unchanged = suite.runpytest(*MEASURED, "--energy-compare")
+    assert suite.runpytest(*measured, "--benchmark-autosave").ret == 0
+    unchanged = suite.runpytest(*measured, "--energy-compare")
     assert unchanged.ret == 0
     unchanged.stdout.fnmatch_lines(
         ["*energy against saved runs*", "  accuracy 0.9 → 0.9  unchanged", "OLD: *0001_*", "NEW: this run"]
     )
-    strict = suite.runpytest(*MEASURED, "--energy-compare", "--energy-strict")
+    strict = suite.runpytest(*measured, "--energy-compare", "--energy-strict")
     # Two runs of the same code are nearly always too few to tell; on a busy machine they may look improved.
     assert strict.ret == ("inconclusive" in strict.stdout.str())
     suite.makepyfile(SUITE.format(steps=1_000_000, accuracy=0.9))
-    slower = suite.runpytest(*MEASURED, "--energy-compare", "--benchmark-autosave")
+    slower = suite.runpytest(*measured, "--energy-compare", "--benchmark-autosave")
     slower.assert_outcomes(passed=1)
     assert slower.ret == 1
     slower.stdout.re_match_lines([r"  seconds .* regressed"])
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.8))
     first = next(suite.path.glob(".benchmarks/*/0001_*.json"))
-    assert suite.runpytest(*MEASURED, f"--energy-compare={first}", "--energy-quality-tolerance", "20%").ret == 0
-    assert suite.runpytest(*MEASURED, f"--energy-compare={first}").ret == 1
+    assert suite.runpytest(*measured, f"--energy-compare={first}", "--energy-quality-tolerance", "20%").ret == 0
+    assert suite.runpytest(*measured, f"--energy-compare={first}").ret == 1
 
 
 @pytest.mark.parametrize("option", ["--energy-compare", "--energy-compare=nowhere.json"])

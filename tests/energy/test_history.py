@@ -132,3 +132,11 @@ def test_a_counter_that_could_not_tell_leaves_a_gap_and_no_zero():
     assert sparkline([Sample("", "", "", 1.0, None), Sample("", "", "", 2.0, None)]) == "▁█"
     assert sparkline([]) == ""
     assert sparkline([Sample("", "", "", 1.0, 3.0)] * 3) == "▁▁▁"
+
+
+def test_of_several_machines_the_closing_line_says_that_they_are_apart(tmp_path, capsys):
+    write_runs(tmp_path / "a", Runs(2, 1))
+    write_runs(tmp_path / "b", Runs(2, 1, machine={"cpu": "another"}))
+    code, out, _ = history(capsys, tmp_path)
+    assert code == 0
+    assert "Runs of different machines or meters are never put side by side." in out

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_energy import cli, journal, store
+from pytest_energy import cli, journal, keeping, store
 from pytest_energy.errors import RunUnreadable
 
 SUITE = """
@@ -209,3 +209,35 @@ def test_killed_at_random_instants(suite):
         for path in journals(suite.path):
             names = [result.name for result in store.read_run(path).results]
             assert names == [f"{names[0].partition('[')[0]}[{i}]" for i in range(len(names))] if names else True
+
+
+def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(suite):
+    """As a full disk, in this process: coverage's own files fit on no full disk."""
+    suite.makeconftest(
+        "def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device', 'run.json')"
+    )
+    suite.makepyfile(SUITE.format(n=2, then="pass"))
+    done = suite.runpytest("--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(["*ERROR: the run could not be saved: run.json: No space left on device; its benchmarks are in *"])
+    (path,) = journals(suite.path)
+    assert len(store.read_run(path).results) == 2
+
+
+def test_where_the_journal_cannot_be_written_either_that_is_said(suite, monkeypatch):
+    def full(folder, header):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeping, "Journal", full)
+    suite.makeconftest("def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device')")
+    suite.makepyfile(SUITE.format(n=2, then="pass"))
+    done = suite.runpytest("--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(
+        ["*could not be saved: the file: No space left on device; nor could it be kept as it went: No space *"]
+    )
+
+
+def test_a_journals_line_that_is_no_object_is_refused():
+    with pytest.raises(ValueError, match="a line that is not an object"):
+        journal.document('{"energy": {}}\n[1]\n')

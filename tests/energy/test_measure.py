@@ -8,21 +8,11 @@ import pytest
 
 from pytest_energy import figures, measure
 from pytest_energy.errors import MeterFailed, OptionError
-from pytest_energy.measure import (
-    FEWEST_WINDOWS,
-    Plan,
-    aligned_window,
-    calibrate,
-    find_warnings,
-    idle_windows,
-    is_slow,
-    measure_prepared,
-    plain_window,
-    quantisation,
-    warm_up,
-)
+from pytest_energy.measure import FEWEST_WINDOWS, calibrate, find_warnings, measure_prepared, warm_up
 from pytest_energy.meters import info
+from pytest_energy.plan import Plan
 from pytest_energy.reading import Domain, Measurement, Reading, window_between
+from pytest_energy.windows import aligned_window, idle_windows, is_slow, plain_window
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 
 SHORT = Plan(max_time_s=1.0)
@@ -30,11 +20,11 @@ SHORT = Plan(max_time_s=1.0)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for all of measure.py."""
+    """Time that only work moves, for all of measure.py and windows.py."""
     clock = VirtualClock()
-    module = sys.modules["pytest_energy.measure"]
-    monkeypatch.setattr(module, "perf_counter", clock)
-    monkeypatch.setattr(module, "sleep", clock.work)
+    for module in ("pytest_energy.measure", "pytest_energy.windows"):
+        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+    monkeypatch.setattr(sys.modules["pytest_energy.windows"], "sleep", clock.work)
     return clock
 
 
@@ -65,7 +55,7 @@ def test_calibration_makes_windows_long_enough_for_the_counter(counter, clock):
     plan = Plan(max_time_s=5.0, max_quantisation=0.02)
     calls = calibrate(meter, clock.work, 0.001, plan)
     window = plain_window(meter, clock.work, calls, None)
-    assert quantisation(meter, window) <= plan.max_quantisation * 1.5
+    assert info(meter).quantisation(window) <= plan.max_quantisation * 1.5
 
 
 @pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
@@ -228,7 +218,7 @@ class SampledMeter(ClockMeter):
 def test_windows_of_a_meter_without_ticks_are_as_wrong_as_its_register_is_old(clock):
     meter = SampledMeter(clock, lambda at_s: 20.0)
     window = plain_window(meter, clock.work, 500, None)
-    assert quantisation(meter, window) == pytest.approx(0.1 / window.seconds, rel=0.01)
+    assert info(meter).quantisation(window) == pytest.approx(0.1 / window.seconds, rel=0.01)
     assert not is_slow(meter)
 
 

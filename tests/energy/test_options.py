@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
-from pytest_energy.measure import Plan
 from pytest_energy.meters import MeterSettings
 from pytest_energy.options import PLAN_FIELDS, SETTINGS, Mark, Options, gate_from_marks
+from pytest_energy.plan import Plan
 from pytest_energy.plugin import options_of
 
 FLAGS = {setting.name: setting.flag for setting in SETTINGS}

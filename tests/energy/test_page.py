@@ -192,6 +192,18 @@ def test_several_runs_have_a_trend(tmp_path):
     assert not seen["trend_hidden"] and seen["trend_points"] == 12
 
 
+def test_runs_of_several_machines_are_lines_of_their_own_in_the_trend(tmp_path):
+    write_runs(tmp_path / "runs" / "a", Runs(3, 2))
+    write_runs(tmp_path / "runs" / "b", Runs(1, 1, machine={"cpu": "another"}))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    data = json.loads(re.search(r"id=data>(.*?)</script>", page.read_text(encoding="utf8"))[1])
+    assert [(len(each["runs"]), each["machine"].split(",")[0]) for each in data["trend"]] == [(3, "a CPU"), (1, "another")]
+    first = data["trend"][0]["joules"]
+    assert list(first) == [row["name"] for row in data["rows"]]
+    assert all(len(joules) == 3 and min(joules) > 0 for joules in first.values())
+
+
 def test_a_large_run_fits(tmp_path):
     write_runs(tmp_path, Runs(1, 300, windows=60))
     assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -371,3 +373,56 @@ def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
     assert done.ret == 0
     done.stdout.fnmatch_lines(["*net joules are by the idle windows before the first measurement alone: the driver died*"])
     assert len(json.loads((suite.path / "run.json").read_text())["benchmarks"]) == 1
+
+
+@pytest.mark.skipif(find_spec("coverage") is None, reason="coverage, of the extra check, is not installed")
+def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of make coverage, which watches this test
+    suite.makepyfile(
+        """
+        def test_it(energy):
+            energy(sum, range(10))
+            assert helper(1) == 2
+            assert helper(2) == 3
+
+        def helper(number):
+            more = number
+            more += 1
+            return more
+        """
+    )
+    done = suite.run(sys.executable, "-m", "coverage", "run", "--branch", "--include=test_*.py", "-m", "pytest", *MEASURED)
+    assert done.ret == 0
+    report = suite.run(sys.executable, "-m", "coverage", "report", "--show-missing")
+    report.stdout.fnmatch_lines(["test_coverage_sees* 100%*"])
+
+
+RUN_TWICE = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    # As pytest-rerunfailures does it: the first attempt is forgotten, the second counts.
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+
+
+def test_of_two_attempts_the_second_counts(suite):
+    suite.makeconftest(RUN_TWICE)
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)\ndef test_other(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "--benchmark-json=run.json", "--junitxml=run.xml")
+    result.assert_outcomes(passed=2)
+    names = [each["name"] for each in json.loads((suite.path / "run.json").read_text())["benchmarks"]]
+    assert names == ["test_it", "test_other"]
+    assert (suite.path / "run.xml").read_text().count('name="energy_joules"') == 2
+
+
+def test_a_quality_that_is_given_twice_is_refused(suite):
+    suite.makepyfile("def test_it(energy):\n    energy.quality('accuracy', 0.9)\n    energy.quality('accuracy', 0.8)")
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FixtureMisuse: the quality 'accuracy' was given twice in *test_it*"])

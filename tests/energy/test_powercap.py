@@ -22,6 +22,7 @@ from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import MeterSettings, info, powercap
 from pytest_energy.meters.powercap import PowercapMeter, open_powercap
 from pytest_energy.reading import Domain, window_between
+from pytest_energy.windows import untraced
 from tests.energy.rigs.powercap_tree import (
     INTEL_DIES,
     LAYOUTS,
@@ -672,5 +673,7 @@ def test_two_readings_cost_a_few_microseconds(tmp_path, name):
                 spans.append(time.perf_counter() - start_s)
             return statistics.median(spans)
 
-        # The best of several medians, since the tests' neighbours are not what is measured here.
-        assert min(median_s() for _ in range(20)) <= READ_PAIR_LIMIT_S
+        # The best of several medians, since the tests' neighbours are not what is measured here, nor is coverage's tracer.
+        with untraced():
+            best_s = min(median_s() for _ in range(20))
+        assert best_s <= READ_PAIR_LIMIT_S

@@ -7,10 +7,12 @@ import time
 import pytest
 
 from pytest_energy import figures
-from pytest_energy.measure import Plan, aligned_window, find_warnings, measure, plain_window
+from pytest_energy.measure import find_warnings, measure
 from pytest_energy.meters import MeterSettings, info
 from pytest_energy.meters.nvml import open_nvml
+from pytest_energy.plan import Plan
 from pytest_energy.reading import Measurement
+from pytest_energy.windows import aligned_window, plain_window
 from tests.energy.rigs.fake_nvml import FakeNvml, NoCompiler, build_library
 
 pytest.importorskip("pynvml", reason='nvidia-ml-py is not installed: pip install "pytest-energy[nvml]"')

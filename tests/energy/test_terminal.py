@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan, Step, measure
+from pytest_energy.measure import measure
 from pytest_energy.options import Options
+from pytest_energy.plan import Plan, Step
 from pytest_energy.reading import Quality
 from pytest_energy.report.escape import encodable, plain
 from pytest_energy.report.junit import properties
@@ -253,6 +254,7 @@ def test_time_left_and_durations():
         "     3.0 s  slow\n            warm-up 1.0 s, blocks 2.0 s (16)",
         "     4.5 s  measuring 2 tests: warm-up 1.0 s, blocks 2.0 s, windows 1.0 s, idle 0.50 s",
     ]
+    assert durations_lines([], 1, 0.5) == ["no measurement took any time"]
 
 
 def test_a_log_gets_plain_lines_and_what_the_time_went_to(suite):

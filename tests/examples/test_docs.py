@@ -51,6 +51,61 @@ NOT_RUN = {
 # Programs that are not ours; and ours whose options are given by hand. What they are given is not looked at.
 NOT_OURS = {"ray", "curl", "pre-commit", "git"}
 
+# Commands that are run as they stand, one after the other, in a repository with the tests of docs/start.md in it. Where two runs
+# of the same code are compared, a regression by chance is a right answer, too.
+FINE, BY_CHANCE = {0}, {0, 1}
+WALK: dict[str, set[int]] = {
+    "pytest-energy doctor": FINE,
+    "pytest test_mine.py": FINE,
+    "pytest test_mine.py --energy": FINE,
+    "pytest --energy": FINE,
+    "pytest test_mine.py --energy --benchmark-autosave": FINE,
+    "pytest --energy --energy-against main": BY_CHANCE,
+    "pytest --energy --energy-compare": BY_CHANCE,
+    "pytest-energy compare old.json new.json": BY_CHANCE,
+    "pytest-energy history .benchmarks": FINE,
+    "pytest-energy history .benchmarks --test batch1 --last 100": FINE,
+    "pytest-energy history .benchmarks --json": FINE,
+    "pytest-energy report .benchmarks -o page.html": FINE,
+    "pytest-energy report .benchmarks -o energy.html": FINE,
+    "pytest-energy report run.json -o energy.html": FINE,
+    "pytest-energy export .benchmarks --csv runs.csv": FINE,
+    "pytest-energy export .benchmarks --parquet runs.parquet": FINE,
+    "pytest-energy export run.json --prometheus -": FINE,
+    "tsbench variants": FINE,
+}
+# The extra without which a command can only say that it is missing.
+NEEDS = {"history": "otava", "report": "vl_convert", "--parquet": "pyarrow", "tsbench": "torch"}
+# All others, by how they begin: what runs the same elsewhere, or why nothing does.
+NOT_WALKED = {
+    "make test": "runs these tests",
+    "make check": "runs these tests",
+    "make coverage": "runs these tests",
+    "make lint": "CI runs it",
+    "make docs": "test_the_site_builds_without_a_warning",
+    "make reference": "tests/docs/test_reference.py",
+    "make help": "prints the comments of the Makefile",
+    "make bench": "minutes; tests/tsbench/test_benchmarks.py runs the suite",
+    "make peers": "installs five other tools",
+    "pip install": "tests/examples/test_wheel.py installs the wheel; an index is not asked",
+    "pre-commit": "not ours",
+    "ray": "tests/tsbench/test_sweep_ray.py starts a cluster",
+    "curl": "not ours",
+    "tsbench sweep": "tests/tsbench/test_sweep_ray.py, tests/tsbench/test_sweep.py",
+    "tsbench table": "tests/tsbench/test_sweep.py",
+    "tsbench measure plaid t1": "tests/tsbench/test_cli.py measures a smaller model",
+    "tsbench measure PLAID student --variant rounded": "test_write_your_own.py",
+    "pytest-energy pull-request": "tests/energy/test_workflow.py",
+    "pytest-energy bisect": "tests/energy/test_bisection.py",
+    "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
+    "pytest benchmarks": "minutes; tests/tsbench/test_benchmarks.py runs the suite, tests/energy/test_page.py makes a page",
+    "pytest -q tests/energy/test_powercap.py": "these are tests",
+    "python -m tsbench.limits": "tests/tsbench/test_limits.py",
+    "python -m tsbench.paper": "tests/tsbench/test_paper.py",
+    "python -m tests.energy.studies": "a study of minutes, run by hand",
+    "python tests/energy/studies": "a study of minutes, run by hand",
+}
+
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """Page and text of each block in a language."""
@@ -147,6 +202,39 @@ def test_a_command_would_be_understood(page, command):
         assert arguments[0] == "install"
     else:
         assert program in NOT_OURS
+
+
+def test_every_command_is_run_or_said_why_not():
+    shown = {command for _, command in commands()}
+    assert set(WALK) <= shown, "a command that no page shows any more"
+    assert [begun for begun in NOT_WALKED if not any(command.startswith(begun) for command in shown)] == []
+    unsaid = {command for command in shown if command not in WALK and not command.startswith(tuple(NOT_WALKED))}
+    assert unsaid == set()
+    tests = {path for said in NOT_WALKED.values() for path in re.findall(r"tests/[\w/]+\.py", said)}
+    assert [path for path in tests if not (ROOT / path).is_file()] == []
+
+
+def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:cacheprovider {'='.join(FAST)}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "test_mine.py").write_text(example("docs/start.md", "def test_infer"), encoding="utf8")
+    git = ("git", "-c", "user.name=me", "-c", "user.email=me@example.org")
+    for arguments in (("init", "--quiet", "--initial-branch=main"), ("add", "."), ("commit", "--quiet", "-m", "All of it")):
+        subprocess.run([*git, *arguments], cwd=folder, check=True)
+    modules = {"pytest": "pytest", "pytest-energy": "pytest_energy.cli", "tsbench": "tsbench"}
+    for command, codes in WALK.items():
+        if any(word in NEEDS and find_spec(NEEDS[word]) is None for word in command.split()):
+            continue
+        program, *arguments = shlex.split(command)
+        line = [sys.executable, "-m", modules[program], *arguments]
+        done = subprocess.run(line, cwd=folder, capture_output=True, encoding="utf8", timeout=300, check=False)
+        assert done.returncode in codes, f"{command}\n{done.stdout}{done.stderr}"
+        saved = sorted(folder.glob(".benchmarks/*/*.json"))
+        for name in ("old.json", "new.json", "run.json") if saved else ():
+            shutil.copy(saved[-1], folder / name)
+    assert all((folder / name).stat().st_size for name in ("page.html", "runs.csv"))
 
 
 def test_every_option_that_is_named_is_there():

@@ -26,6 +26,7 @@ def test_the_wheel_holds_the_schema_and_the_models_and_no_tests(built):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"pytest_energy", "tsbench"}
     assert {"pytest_energy/run.schema.json", "pytest_energy/py.typed", "tsbench/py.typed"} <= set(names)
+    assert {f"pytest_energy/report/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tsbench" / "checkpoints").glob("*.safetensors")}
     assert shipped and shipped <= set(names)
 

@@ -194,9 +194,10 @@ def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_
         ("a", 10.0, "measured"),
         ("b", 5.0, "estimated"),
         ("b", 7.0, "estimated"),
+        ("b", None, "estimated"),  # it went on from a state of which the joules were counted otherwise
         ("c", None, ""),
     ):
-        seed = 0 if joules != 7.0 else 1
+        seed = {7.0: 1, 5.0: 2}.get(joules, 0)
         task = Task("train", dataset, "0", "t1", seed, 1)
         results.keep(Done(task, {"task": asdict(task), "cpu_seconds": 2.0, "joules": joules, "provenance": provenance}, b"model"))
     assert list(forecast(trainings, trainings, results))[1:] == [

@@ -122,9 +122,11 @@ def _joules(alike: Sequence[Sequence[dict[str, Any]]]) -> str:
     """Measured and estimated apart, and what nobody counted said."""
     totals: dict[str, float] = {}
     for records in alike:
-        for provenance in {record["provenance"] for record in records if record["joules"] is not None}:
-            counted = [record["joules"] for record in records if record["provenance"] == provenance]
-            totals[provenance] = totals.get(provenance, 0.0) + statistics.median(counted)
+        # A training that went on from another's kept state has a provenance and no joules where the two were counted otherwise.
+        counted = [record for record in records if record["joules"] is not None]
+        for provenance in {record["provenance"] for record in counted}:
+            joules = statistics.median(record["joules"] for record in counted if record["provenance"] == provenance)
+            totals[provenance] = totals.get(provenance, 0.0) + joules
     return ", ".join(f"{joules:.0f} J {provenance}" for provenance, joules in sorted(totals.items())) or "joules not counted"
 
 

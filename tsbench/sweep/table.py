@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tsbench.errors import TsbenchError
+from tsbench.measure import joules_text
 from tsbench.sweep.spec import HERE
 
 WIDTH = 110
@@ -84,7 +85,7 @@ class Place:
         said = [f"most accurate: {accurate.name}, {accurate.accuracy:.3f}"]
         if counted:
             least = min(counted, key=lambda each: each[0])[1]
-            said.insert(0, f"least energy: {least.name}, {_joules(least.joules)} per inference")
+            said.insert(0, f"least energy: {least.name}, {joules_text(least.joules)} per inference")
         # A Greenup is over the stock fp32 of its own config: those of two configs are not to be put side by side.
         for config in dict.fromkeys(line.config for line in self.lines):
             known = [(line.greenup, line) for line in self.lines if line.config == config and line.greenup is not None]
@@ -156,15 +157,6 @@ def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(marked)
 
 
-def _joules(joules: float | None) -> str:
-    from pytest_energy.report.units import digits, scale_for
-
-    if joules is None:
-        return "not counted"
-    factor, unit = scale_for([joules], "J")
-    return f"{digits(joules * factor)} {unit}"
-
-
 def terminal(place: Place) -> Iterator[RenderableType]:
     """A table that fits 80 columns, and who wins."""
     table = Table(
@@ -178,7 +170,7 @@ def terminal(place: Place) -> Iterator[RenderableType]:
             "not known" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}"
             for ratio in (line.speedup, line.greenup, line.powerup)
         )
-        joules = f"{_joules(line.joules)}\n{'Pareto' if line.on_front else ''}"
+        joules = f"{joules_text(line.joules)}\n{'Pareto' if line.on_front else ''}"
         table.add_row(*map(Text, (f"{line.config}\n{line.variant}", *ratios, joules, f"{line.accuracy:.3f}\n{line.seeds}")))
     yield table
     yield Text("\n".join(place.winners) + "\n")
@@ -194,7 +186,7 @@ def markdown(place: Place) -> str:
     ]
     for line in place.lines:
         ratios = (str(ratio or "not known") for ratio in (line.speedup, line.greenup, line.powerup))
-        known = (_joules(line.joules), f"{line.accuracy:.3f}", str(line.seeds), "front" if line.on_front else "")
+        known = (joules_text(line.joules), f"{line.accuracy:.3f}", str(line.seeds), "front" if line.on_front else "")
         rows.append((line.config, line.variant, *ratios, *known))
     table = "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows)
     winners = "\n".join(f"- {in_markdown(each)}" for each in place.winners)

@@ -11,9 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsbench.errors import TsbenchError
 from tsbench.sweep.spec import Spec
+
+if TYPE_CHECKING:
+    from tsbench.train import Prepared
 
 LOCK_TIMEOUT_S = 3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
 
@@ -134,7 +138,7 @@ def _node() -> str:
     return str(ray.get_runtime_context().get_node_id()) if ray is not None and ray.is_initialized() else "here"
 
 
-def _prepared(task: Task):  # type: ignore[no-untyped-def]
+def _prepared(task: Task) -> Prepared:
     from tsbench import datasets
     from tsbench.recipes import plan_for
     from tsbench.train import prepare

@@ -31,13 +31,14 @@ import numpy as np
 from pytest_energy.fixture import EnergyFixture
 from pytest_energy.gate import Gate
 from pytest_energy.gpsup import gps_up
-from pytest_energy.measure import Plan, take_window
 from pytest_energy.meters import info, open_meter
 from pytest_energy.options import Options
+from pytest_energy.plan import Plan
 from pytest_energy.reading import ORDERS, Block
 from pytest_energy.session import Recorder, Session
 from pytest_energy.stats import blocks_needed
 from pytest_energy.versus import TURN_S
+from pytest_energy.windows import take_window
 
 SEED = 20250704
 PAIRS = 40

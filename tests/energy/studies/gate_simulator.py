@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from pytest_energy.gate import Gate
-from pytest_energy.measure import Plan
+from pytest_energy.plan import Plan
 from pytest_energy.reading import ORDERS, Block, Domain, Measurement, MeterInfo, Result, Window
 from pytest_energy.versus import comparison_of, take_blocks
 

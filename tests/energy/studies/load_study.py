@@ -21,8 +21,8 @@ from pathlib import Path
 
 from pytest_energy import figures, measure, versus
 from pytest_energy.gate import Gate, against_tolerance
-from pytest_energy.measure import Plan
 from pytest_energy.meters import info
+from pytest_energy.plan import Plan
 from pytest_energy.reading import Reading
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 
@@ -108,7 +108,7 @@ def energy_j(until_s: float) -> float:
 
 def drift_rows(seed: int) -> list[str]:
     clock, chance = VirtualClock(), random.Random(seed)
-    for name in ("pytest_energy.measure", "pytest_energy.versus"):
+    for name in ("pytest_energy.measure", "pytest_energy.windows", "pytest_energy.versus"):
         module = sys.modules[name]
         module.perf_counter = clock
         if hasattr(module, "sleep"):

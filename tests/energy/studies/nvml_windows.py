@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_energy.measure import aligned_window, plain_window
 from pytest_energy.meters import MeterSettings
 from pytest_energy.meters.nvml import open_nvml
+from pytest_energy.windows import aligned_window, plain_window
 from tests.energy.rigs.fake_nvml import FakeNvml, build_library
 
 UPDATE_S = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_energy.cli import main
-from pytest_energy.quiet import disturbances
+from pytest_energy.disturbances import disturbances
 
 
 def kernel(folder, governor=None, **files):
@@ -55,3 +55,10 @@ def test_doctor_shows_it(monkeypatch, capsys):
     monkeypatch.setattr("pytest_energy.cli.disturbances", lambda: iter(["governor: powersave, so"]))
     main(["doctor"])
     assert "noise: governor: powersave, so" in capsys.readouterr().out
+
+
+def test_where_the_system_tells_no_load_there_is_no_line_of_it(tmp_path):
+    def none():
+        raise OSError("no load average here")
+
+    assert list(disturbances(kernel(tmp_path, "performance", cpufreq__boost="0"), none)) == []
