@@ -59,23 +59,22 @@ EXPECTED = {
     ("PLAID", "t1", "int8_dynamic", 32): Expected(0.87, 0.8),
     ("RefrigerationDevices", "t1", "int8_dynamic", 1): Expected(0.53, 0.6),
     ("RefrigerationDevices", "t1", "int8_dynamic", 32): Expected(0.53, 0.7),
-    # 1.69 / 1.44 and 1.51 / 1.11. Attention stays in fp32, and its share grows with the number
-    # of patches: 32 and 45.
+    # 1.34 / 1.64 and 1.45 / 1.82, with attention's products compiled and in fp32.
     ("PLAID", "t1", "int8_static", 1): Expected(0.87, 1.2),
-    ("PLAID", "t1", "int8_static", 32): Expected(0.87, 1.15),
+    ("PLAID", "t1", "int8_static", 32): Expected(0.87, 1.25),
     ("RefrigerationDevices", "t1", "int8_static", 1): Expected(0.53, 1.15),
-    ("RefrigerationDevices", "t1", "int8_static", 32): Expected(0.53, 0.9),
+    ("RefrigerationDevices", "t1", "int8_static", 32): Expected(0.53, 1.4),
     # An honest loss, 1.03 / 0.99 and 0.99 / 1.01: dense kernels multiply by the zeros, so
     # accuracy is spent for nothing. The margin is for noise: a second run had 0.89 at batch 1.
     ("PLAID", "t1", "l1_unstructured", 1): Expected(0.87, 0.75),
     ("PLAID", "t1", "l1_unstructured", 32): Expected(0.87, 0.85),
     ("RefrigerationDevices", "t1", "l1_unstructured", 1): Expected(0.53, 0.75),
     ("RefrigerationDevices", "t1", "l1_unstructured", 32): Expected(0.53, 0.85),
-    # 1.33 / 1.49 and 1.38 / 1.57; accuracy .877 and .533.
-    ("PLAID", "t1", "l1_structured", 1): Expected(0.86, 1.05),
-    ("PLAID", "t1", "l1_structured", 32): Expected(0.86, 1.15),
-    ("RefrigerationDevices", "t1", "l1_structured", 1): Expected(0.51, 1.05),
-    ("RefrigerationDevices", "t1", "l1_structured", 32): Expected(0.51, 1.15),
+    # 1.57 / 2.18 and 1.73 / 2.40; accuracy .899 and .539.
+    ("PLAID", "t1", "l1_structured", 1): Expected(0.88, 1.2),
+    ("PLAID", "t1", "l1_structured", 32): Expected(0.88, 1.65),
+    ("RefrigerationDevices", "t1", "l1_structured", 1): Expected(0.52, 1.25),
+    ("RefrigerationDevices", "t1", "l1_structured", 32): Expected(0.52, 1.85),
     # 3.11 / 1.30 and 2.71 / 1.49, the same function in fp32: accuracy as the model's own.
     ("PLAID", "t1", "onnx_fp32", 1): Expected(0.87, 2.2),
     ("PLAID", "t1", "onnx_fp32", 32): Expected(0.87, 1.05),
@@ -99,9 +98,9 @@ EXPECTED = {
     ("RefrigerationDevices", "t1", "student_openvino_bf16", 32): Expected(0.50, 21),
     # The rest of the full set: thresholds are four fifths of the lower ends of its 99 % intervals, docs/paper.md.
     ("PLAID", "t1", "int8_qat", 1): Expected(0.87, 1.15),
-    ("PLAID", "t1", "int8_qat", 32): Expected(0.87, 1.1),
-    ("RefrigerationDevices", "t1", "int8_qat", 1): Expected(0.53, 0.95),
-    ("RefrigerationDevices", "t1", "int8_qat", 32): Expected(0.53, 0.85),
+    ("PLAID", "t1", "int8_qat", 32): Expected(0.87, 1.25),
+    ("RefrigerationDevices", "t1", "int8_qat", 1): Expected(0.53, 1.05),
+    ("RefrigerationDevices", "t1", "int8_qat", 32): Expected(0.53, 1.4),
     # An honest loss: this eager bf16 adds conversions to small products, docs/limits.md.
     ("PLAID", "t1", "bf16", 1): Expected(0.87, 0.4),
     ("PLAID", "t1", "bf16", 32): Expected(0.87, 0.7),
@@ -124,10 +123,10 @@ EXPECTED = {
     ("PLAID", "t1", "depth", 32): Expected(0.88, 1.3),
     ("RefrigerationDevices", "t1", "depth", 1): Expected(0.52, 1.15),
     ("RefrigerationDevices", "t1", "depth", 32): Expected(0.52, 1.25),
-    ("PLAID", "t1", "compiled", 1): Expected(0.87, 0.95),
-    ("PLAID", "t1", "compiled", 32): Expected(0.87, 0.9),
-    ("RefrigerationDevices", "t1", "compiled", 1): Expected(0.53, 1),
-    ("RefrigerationDevices", "t1", "compiled", 32): Expected(0.53, 0.75),
+    ("PLAID", "t1", "compiled", 1): Expected(0.87, 1.05),
+    ("PLAID", "t1", "compiled", 32): Expected(0.87, 1.1),
+    ("RefrigerationDevices", "t1", "compiled", 1): Expected(0.53, 1.15),
+    ("RefrigerationDevices", "t1", "compiled", 32): Expected(0.53, 1.3),
     ("PLAID", "t1", "onnx_int8_static", 1): Expected(0.87, 1.95),
     ("PLAID", "t1", "onnx_int8_static", 32): Expected(0.87, 1.05),
     ("RefrigerationDevices", "t1", "onnx_int8_static", 1): Expected(0.53, 1.95),
@@ -144,18 +143,18 @@ EXPECTED = {
     ("PLAID", "t1", "openvino_int8", 32): Expected(0.87, 1.35),
     ("RefrigerationDevices", "t1", "openvino_int8", 1): Expected(0.53, 1.05),
     ("RefrigerationDevices", "t1", "openvino_int8", 32): Expected(0.53, 1.6),
-    ("PLAID", "t1", "l1_structured_int8", 1): Expected(0.86, 1.2),
-    ("PLAID", "t1", "l1_structured_int8", 32): Expected(0.86, 1.7),
-    ("RefrigerationDevices", "t1", "l1_structured_int8", 1): Expected(0.51, 1.4),
-    ("RefrigerationDevices", "t1", "l1_structured_int8", 32): Expected(0.51, 1.5),
+    ("PLAID", "t1", "l1_structured_int8", 1): Expected(0.88, 1.2),
+    ("PLAID", "t1", "l1_structured_int8", 32): Expected(0.88, 2.5),
+    ("RefrigerationDevices", "t1", "l1_structured_int8", 1): Expected(0.53, 1.55),
+    ("RefrigerationDevices", "t1", "l1_structured_int8", 32): Expected(0.53, 3.1),
     ("PLAID", "t1", "depth_int8", 1): Expected(0.88, 2.05),
-    ("PLAID", "t1", "depth_int8", 32): Expected(0.88, 1.85),
-    ("RefrigerationDevices", "t1", "depth_int8", 1): Expected(0.52, 2),
-    ("RefrigerationDevices", "t1", "depth_int8", 32): Expected(0.52, 1.6),
+    ("PLAID", "t1", "depth_int8", 32): Expected(0.88, 2.1),
+    ("RefrigerationDevices", "t1", "depth_int8", 1): Expected(0.51, 2),
+    ("RefrigerationDevices", "t1", "depth_int8", 32): Expected(0.51, 2.45),
     ("PLAID", "t1", "l1_int8_static", 1): Expected(0.87, 1),
-    ("PLAID", "t1", "l1_int8_static", 32): Expected(0.87, 1.1),
-    ("RefrigerationDevices", "t1", "l1_int8_static", 1): Expected(0.53, 1),
-    ("RefrigerationDevices", "t1", "l1_int8_static", 32): Expected(0.53, 0.85),
+    ("PLAID", "t1", "l1_int8_static", 32): Expected(0.87, 1.25),
+    ("RefrigerationDevices", "t1", "l1_int8_static", 1): Expected(0.53, 1.05),
+    ("RefrigerationDevices", "t1", "l1_int8_static", 32): Expected(0.53, 1.4),
 }
 
 
