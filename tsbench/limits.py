@@ -45,6 +45,7 @@ _LINEARS_INT8 = _ALL_FP32 | {"projections": "int8", "feed_forward": "int8", "hea
 DATA_TYPES = {
     "bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
+    "student_openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     **dict.fromkeys(
         ("int8_dynamic", "int8_static", "int8_qat", "l1_structured_int8", "depth_int8", "l1_int8_static"), _LINEARS_INT8
     ),
@@ -53,6 +54,7 @@ DATA_TYPES = {
     "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
 }
 # Techniques whose result cannot be looked into, and the one that makes a model of the same shape.
+COMPACT = {"student", "student_openvino_bf16"}  # the dataset's compact model, whatever the model is
 SHAPED_LIKE = {"l1_structured_int8": "l1_structured", "depth_int8": "depth"}
 
 
@@ -85,7 +87,7 @@ def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
     from tsbench.trained import trained_model
 
     technique, at, settings = name.partition("@")
-    if technique == "student":
+    if technique in COMPACT:
         return trained_model(data, compact_for(data.name))
     variant = variants.get(SHAPED_LIKE.get(technique, technique) + at + settings)
     if "removed" not in variant.settings:
