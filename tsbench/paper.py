@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import TsbenchError
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 BASELINE = "fp32"
 ID = re.compile(r"\[(?P<dataset>.+)-(?P<config>[^-]+)-(?P<variant>[^-]+)-batch(?P<batch>\d+)\]$")
+
+
+# Names of points in a plot: their size, the space that a line of it needs, and that of a letter.
+NAME_POINTS, LINE_POINTS, LETTER_POINTS = 8, 10, 4.6
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,6 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
         [row.accuracy for row in shown],
         color=["C2" if row in front else "C0" for row in shown],
     )
-    for row in shown:
-        axes.annotate(row.variant, (row.joules, row.accuracy), xytext=(4, 4), textcoords="offset points", fontsize=8)
     first = shown[0]
     axes.set(
         xscale="log",
@@ -142,9 +144,40 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
         ylabel="accuracy on the test split",
         title=f"{first.dataset} {first.config}, batch {first.batch_cases}",
     )
-    axes.legend()
+    axes.legend(loc="lower left")
+    _name_points(axes, shown)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
+    """Each point's variant beside it or, where that name would lie on another, above or below it with a line to the point."""
+    axes.margins(x=0.2)  # names reach beyond their points
+    axes.figure.canvas.draw()  # settles where points are
+    points_per_pixel = 72 / axes.figure.dpi
+    low, high = (y * points_per_pixel for y in (axes.bbox.y0, axes.bbox.y1))
+    heights = sorted(range(-150, 151, LINE_POINTS), key=abs)
+    taken: list[tuple[float, float, float]] = []  # left, right and middle of each name, in points
+    for row in sorted(rows, key=lambda row: row.joules or 0.0):
+        x, y = axes.transData.transform((row.joules, row.accuracy)) * points_per_pixel
+        left, right = x + 6, x + 6 + LETTER_POINTS * len(row.variant)
+
+        def free(height: float, left: float = left, right: float = right, y: float = y) -> bool:
+            middle = y + 4 + height
+            apart = all(right < l or left > r or abs(middle - m) >= LINE_POINTS for l, r, m in taken)
+            return apart and low + LINE_POINTS < middle < high - LINE_POINTS
+
+        height = next(filter(free, heights), 0)
+        taken.append((left, right, y + 4 + height))
+        axes.annotate(
+            row.variant,
+            (row.joules, row.accuracy),
+            xytext=(6, 4 + height),
+            textcoords="offset points",
+            fontsize=NAME_POINTS,
+            verticalalignment="center",
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5, "shrinkA": 0} if height else None,
+        ).set_in_layout(False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
