@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from tsbench import needs, preprocess
 from tsbench.errors import TeacherUnavailable
+from tsbench.threads import one_thread
 from tsbench.train import kept_and_held_out
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def require() -> None:
 def _features(x: np.ndarray, seed: int) -> np.ndarray:
     """(cases, features): both transforms of the z-normed signal, and each channel's log_std, of x (cases, 2 * channels, timepoints)."""
     signal, level = np.split(x, 2, axis=1)
-    with _one_thread():
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # read when numba is first imported
+    with one_thread():
         from aeon.transformations.collection.convolution_based import HydraTransformer, MultiRocket
 
         rocket = MultiRocket(random_state=seed, n_jobs=1).fit_transform(signal.astype(np.float64))
@@ -109,17 +110,3 @@ def _margins(model: Any, features: np.ndarray, n_classes: int) -> np.ndarray:
     margins = np.full((len(features), n_classes), decided.min())
     margins[:, model.classes_] = decided
     return margins
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Numba reads how many threads it may have when it is first imported, torch at each call."""
-    import torch
-
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

@@ -29,6 +29,7 @@ from tsbench.evaluate import accuracy, batched_logits
 from tsbench.model import Classifier, ModelConfig
 from tsbench.resume import Keeper
 from tsbench.state import TrainingState
+from tsbench.threads import one_thread
 
 # Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
 # entries are then no longer found.
@@ -343,11 +344,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 @contextmanager
 def _one_thread_seeded(seed: int) -> Iterator[None]:
     """One torch thread and this seed inside; threads and generator as before outside."""
-    n_threads, rng_state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
-        torch.set_rng_state(rng_state)
+    rng_state = torch.get_rng_state()
+    with one_thread():
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(rng_state)
