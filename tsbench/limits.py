@@ -53,8 +53,8 @@ DATA_TYPES = {
     # NNCF chooses among attention's products; a bound has to allow for all of them.
     "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
 }
-# Techniques whose result cannot be looked into, and the one that makes a model of the same shape.
 COMPACT = {"student", "student_openvino_bf16"}  # the dataset's compact model, whatever the model is
+# Techniques whose result cannot be looked into, and the one that makes a model of the same shape.
 SHAPED_LIKE = {"l1_structured_int8": "l1_structured", "depth_int8": "depth"}
 
 

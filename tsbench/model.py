@@ -255,9 +255,8 @@ class PlainEncoderLayer(nn.Module):
         if self.fused_attention:
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         else:
-            weights = torch.softmax(
-                (q * self.head_dim**-0.5) @ k.transpose(2, 3), dim=3
-            )  # (batch, n_heads, n_patches, n_patches)
+            scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3)  # (batch, n_heads, n_patches, n_patches)
+            weights = torch.softmax(scores, dim=3)
             mixed = self._dropped(weights) @ v
         return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
 

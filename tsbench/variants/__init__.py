@@ -5,7 +5,7 @@ from x (batch, in_channels, timepoints) to logits (batch, n_classes). It never c
 model that it is given, and shares no memory with it. What it needs and does not find is a
 VariantUnavailable with the remedy.
 
-Some have settings, with defaults: `get("depth")` removes half of the layers and fine-tunes,
+Some have settings, with defaults: `get("depth")` removes half of the layers and trains the rest again,
 `get("depth@removed=0.25,tuned=no")` a quarter, without. To `make` they are keyword arguments.
 
 A variant is found through the entry-point group `tsbench.variants`, ours like anybody's: a
