@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 
-def conclude(session: pytest.Session, ours: Session) -> None:
+def close_run(session: pytest.Session, ours: Session) -> None:
     """After the last test: take the closing idle windows, compare, and write what was asked for."""
     ours.finish()
     compare_with_baseline(session, ours)

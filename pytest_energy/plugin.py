@@ -298,10 +298,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     """Before pytest-benchmark saves, since it saves what is compared and counted here."""
     ours = session.config.stash.get(SESSION, None)
     if ours is not None:
-        from pytest_energy.ending import conclude
+        from pytest_energy.ending import close_run
         from pytest_energy.keeping import guard
 
-        conclude(session, ours)
+        close_run(session, ours)
         guard(session)
     return (yield)
 
