@@ -348,12 +348,30 @@ def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
         assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("no number")])
+def test_unread_for_too_long_and_unreadable_now_is_one_failure(error):
+    with still_meter(LAYOUTS["single"]) as (_, meter, now):
+        meter.read()
+        now[0] += 2000.0
+        broken = mock.patch.object(powercap, "_pread", side_effect=error)
+        with broken, pytest.raises(MeterFailed, match="went unread for 2000 s"):
+            meter.read()
+
+
 @pytest.mark.parametrize(("range_uj", "step_uj"), [(RANGE_61_UJ, 61), (RANGE_15_UJ, 15), (16_383_999_996, 4), (10_000_000, 0)])
 def test_from_the_last_value_to_zero_is_one_step(range_uj, step_uj):
     with still_meter(one_zone(range_uj, start_uj=range_uj)) as (tree, meter, _):
         before = meter.read().joules["package-0"]
         tree.write(ONE_PACKAGE, 0)
         assert meter.read().joules["package-0"] - before == pytest.approx(step_uj * 1e-6, abs=1e-9)
+
+
+def test_a_microjoule_back_is_no_wrap():
+    with still_meter(one_zone(start_uj=5_000_000)) as (tree, meter, _):
+        meter.read()
+        tree.write(ONE_PACKAGE, 4_999_999)
+        with pytest.raises(MeterFailed, match="went back from 5000000 to 4999999 uJ"):
+            meter.read()
 
 
 def test_a_small_step_back_is_no_wrap():
@@ -522,7 +540,7 @@ def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
             meter.read()
 
 
-@pytest.mark.parametrize("start_uj", [RANGE_61_UJ + 1, 2**62, -5])
+@pytest.mark.parametrize("start_uj", [-1, RANGE_61_UJ + 1, 2**62, -5])
 def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
     # Found by fuzzing: the next reading inside the range came out at thousands of joules below zero.
     tree = Tree(tmp_path, one_zone())
