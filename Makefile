@@ -42,13 +42,13 @@ coverage: $(INSTALLED)  ## what of pytest_energy its tests run, branches too; le
 docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@$(VENV)/bin/zensical build --strict
-	@$(RUN) tests.docs.links
+	@$(RUN) scripts.links
 
 reference: $(INSTALLED)  ## docs/reference.md from the code
-	@$(RUN) tests.docs.reference
+	@$(RUN) scripts.reference
 
 peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and codecarbon (Linux)
-	@$(RUN) tests.energy.studies.peers $(ARGS)
+	@$(RUN) studies.peers $(ARGS)
 
 lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, offline
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[workflows]'
@@ -61,14 +61,14 @@ audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs th
 
 RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)
-	@$(RUN) tests.energy.studies.gate_simulator
-	@if test -e $(RAPL_RUNS); then $(RUN) tests.energy.studies.saved_runs_study $(RAPL_RUNS); \
+	@$(RUN) studies.gate_simulator
+	@if test -e $(RAPL_RUNS); then $(RUN) studies.saved_runs_study $(RAPL_RUNS); \
 	else echo "no $(RAPL_RUNS): the study of saved runs is left out (make gate-study RAPL_RUNS=FILE)"; fi
-	@$(RUN) tests.energy.studies.gate_live
-	@$(RUN) tests.energy.studies.gate_live windows
-	@$(RUN) tests.energy.studies.live_runs_study
-	@$(RUN) tests.energy.studies.against_study --max-time 20
-	@$(RUN) tests.energy.studies.bisect_study
+	@$(RUN) studies.gate_live
+	@$(RUN) studies.gate_live windows
+	@$(RUN) studies.live_runs_study
+	@$(RUN) studies.against_study --max-time 20
+	@$(RUN) studies.bisect_study
 
 setup: $(INSTALLED)  ## install into .venv
 

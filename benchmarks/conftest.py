@@ -29,10 +29,27 @@ NOTES = pytest.StashKey[list]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite on other data than its own."""
     group = parser.getgroup("tsbench", "the compression suite's data and models")
-    group.addoption("--tsbench-full", action="store_true", help="every variant that is installed, not only the core set")
-    group.addoption("--tsbench-dataset", metavar="NAME", help="only this dataset; any of the UCR archive's, or synthetic")
-    group.addoption("--tsbench-config", metavar="CONFIG", help=f"only models of this shape: {', '.join(CONFIGS)}")
-    group.addoption("--tsbench-data", metavar="FOLDER", type=Path, help="where datasets are (default: TSBENCH_DATA)")
+    group.addoption(
+        "--tsbench-full",
+        action="store_true",
+        help="every variant that is installed, not only the core set",
+    )
+    group.addoption(
+        "--tsbench-dataset",
+        metavar="NAME",
+        help="only this dataset; any of the UCR archive's, or synthetic",
+    )
+    group.addoption(
+        "--tsbench-config",
+        metavar="CONFIG",
+        help=f"only models of this shape: {', '.join(CONFIGS)}",
+    )
+    group.addoption(
+        "--tsbench-data",
+        metavar="FOLDER",
+        type=Path,
+        help="where datasets are (default: TSBENCH_DATA)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,20 +125,26 @@ class Workshop:
         return trained_model(self.data(dataset), config)
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
-        return variants.get(variant).build(self.model(dataset, config), self.data(dataset), batch_cases)
+        return variants.get(variant).build(
+            self.model(dataset, config), self.data(dataset), batch_cases
+        )
 
     def another_fp32(self, dataset: str, config: str, batch_cases: int) -> Classify:
         """A second copy of the baseline, never the cached one."""
         return self._variant(dataset, config, "fp32", batch_cases)
 
-    def _quality(self, dataset: str, config: str, variant: str, batch_cases: int) -> tuple[float, float]:
+    def _quality(
+        self, dataset: str, config: str, variant: str, batch_cases: int
+    ) -> tuple[float, float]:
         """Accuracy, and agreement with fp32's predictions, on the whole test split.
 
         Per batch size too: a variant calibrated and compiled for another batch size is
         another program, with scales of its own.
         """
         data = self.data(dataset)
-        logits = batched_logits(self.variant(dataset, config, variant, batch_cases), data.test_x, batch_cases)
+        logits = batched_logits(
+            self.variant(dataset, config, variant, batch_cases), data.test_x, batch_cases
+        )
         baseline = batched_logits(self.model(dataset, config), data.test_x)
         return accuracy(logits, data.test_y), agreement(logits, baseline)
 
@@ -139,7 +162,9 @@ def workshop(pytestconfig: pytest.Config) -> Workshop:
     return made
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Says what was done to the data on the way in, and which of it is generated."""
     for note in config.stash.get(NOTES, []):
         terminalreporter.write_line(f"tsbench: {note}")

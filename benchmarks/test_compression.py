@@ -24,14 +24,23 @@ from tsbench import variants
 
 if TYPE_CHECKING:
     from benchmarks.conftest import Workshop
-    from pytest_energy.fixture import EnergyFixture
+    from pytest_energy.plugin.fixtures import EnergyFixture
 
 BATCHES = (1, 32)
 MODELS = (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
 
 
 # What `make bench` runs; `make bench-full` (--tsbench-full) runs everything that is installed.
-CORE = ("fp32", "int8_dynamic", "int8_static", "l1_unstructured", "l1_structured", "onnx_fp32", "onnx_int8_dynamic", "student")
+CORE = (
+    "fp32",
+    "int8_dynamic",
+    "int8_static",
+    "l1_unstructured",
+    "l1_structured",
+    "onnx_fp32",
+    "onnx_int8_dynamic",
+    "student",
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,9 @@ EXPECTED = {
 def models_of(options: pytest.Config) -> tuple[tuple[str, str], ...]:
     """The datasets and configs to run: the suite's own, unless options name others."""
     dataset, config = options.getoption("--tsbench-dataset"), options.getoption("--tsbench-config")
-    own = {name.lower(): name for name, _ in MODELS}  # as in tsbench, upper and lower case do not matter
+    own = {
+        name.lower(): name for name, _ in MODELS
+    }  # as in tsbench, upper and lower case do not matter
     chosen = tuple(own.values()) if dataset is None else (own.get(dataset.lower(), dataset),)
     return tuple((name, (config or "t1").lower()) for name in chosen)
 
@@ -169,7 +180,11 @@ def models_of(options: pytest.Config) -> tuple[tuple[str, str], ...]:
 def variants_of(options: pytest.Config) -> tuple[str, ...]:
     """The variants to run, other people's with the full suite."""
     installed = variants.names()
-    return installed if options.getoption("--tsbench-full") else tuple(name for name in installed if name in CORE)
+    return (
+        installed
+        if options.getoption("--tsbench-full")
+        else tuple(name for name in installed if name in CORE)
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -195,7 +210,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_compression(
-    energy: EnergyFixture, workshop: Workshop, dataset: str, config: str, variant: str, batch_cases: int
+    energy: EnergyFixture,
+    workshop: Workshop,
+    dataset: str,
+    config: str,
+    variant: str,
+    batch_cases: int,
 ) -> None:
     baseline = workshop.variant(dataset, config, "fp32", batch_cases)
     if variant == "fp32":

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_energy.errors import EnergyError, MeterFailed, MeterUnavailable, OptionError
-    from pytest_energy.figures import Figures, figures
-    from pytest_energy.measure import measure
+    from pytest_energy.measuring.paired import versus, versus_many
+    from pytest_energy.measuring.single import measure
     from pytest_energy.meters import Meter, MeterSettings, open_meter
+    from pytest_energy.model import Comparison, Domain, Interval, Measurement, Reading, Window
     from pytest_energy.plan import Plan
-    from pytest_energy.reading import Comparison, Domain, Interval, Measurement, Reading, Window
-    from pytest_energy.versus import versus, versus_many
+    from pytest_energy.stats.per_call import Figures, figures
 
 __all__ = [
     "Comparison",
@@ -38,39 +36,27 @@ __all__ = [
     "versus_many",
 ]
 
-# Each name comes when it is first asked for: pytest imports this package in every run of everybody who has the
-# plugin installed, and all of it took 14 ms of the 10 that a run without --energy may pay.
-_HOMES = {
+# Names are imported on first use. Importing everything costs 14 ms, and a run without `--energy`
+# may cost 10.
+_MODULES = {
     "errors": ("EnergyError", "MeterFailed", "MeterUnavailable", "OptionError"),
-    "figures": ("Figures", "figures"),
-    "measure": ("measure",),
+    "measuring.paired": ("versus", "versus_many"),
+    "measuring.single": ("measure",),
     "meters": ("Meter", "MeterSettings", "open_meter"),
+    "model": ("Comparison", "Domain", "Interval", "Measurement", "Reading", "Window"),
     "plan": ("Plan",),
-    "reading": ("Comparison", "Domain", "Interval", "Measurement", "Reading", "Window"),
-    "versus": ("versus", "versus_many"),
+    "stats.per_call": ("Figures", "figures"),
 }
-_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-class _Package(ModuleType):
-    """``figures``, ``measure`` and ``versus`` are functions here, and modules of these names lie in this folder.
-
-    Importing such a module would put it in the function's place, if this did not keep it out.
-    """
-
-    def __getattr__(self, name: str) -> object:
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(_HOME_OF[name]), name)
-        setattr(self, name, value)
-        return value
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME_OF and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_energy.figures import figures
-from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, counter_error, extent
-from pytest_energy.reading import Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.model import Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, extent
+from pytest_energy.stats.per_call import figures
 
 NOT_GATED_ESTIMATE = (
     "joules are estimated from CPU seconds here, so they add nothing that time did not say; "
@@ -56,12 +56,16 @@ class Gate:
         # A counter that stood still in one block leaves no greenup, and no later block mends that; nor a coarse one.
         lost = ("greenup",) if ratios.greenup is None or self._too_coarse(ratios) else ()
         return not any(
-            verdict.verdict == "inconclusive" and verdict.metric not in lost for verdict in self._of_ratios(ratios, meter, "")
+            verdict.verdict == "inconclusive" and verdict.metric not in lost
+            for verdict in self._of_ratios(ratios, meter, "")
         )
 
     def judge(self, result: Result) -> tuple[Verdict, ...]:
         """The verdicts on one benchmark: of its comparison, its budget, its qualities."""
-        verdicts = [*self._of_budget(result), *(_of_quality(quality) for quality in result.qualities)]
+        verdicts = [
+            *self._of_budget(result),
+            *(_of_quality(quality) for quality in result.qualities),
+        ]
         comparison = result.comparison
         if comparison is not None:
             meter = result.measurement.meter
@@ -88,7 +92,11 @@ class Gate:
             if metric == "greenup" and meter.provenance == "estimated" and not self.gate_estimates:
                 yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
             elif ratio is None:
-                yield Verdict(metric, "inconclusive", f"the counter of {meter.name} did not move in some window")
+                yield Verdict(
+                    metric,
+                    "inconclusive",
+                    f"the counter of {meter.name} did not move in some window",
+                )
             elif metric == "greenup" and self._too_coarse(ratios):
                 yield Verdict(metric, "inconclusive", self._coarse(ratios, meter))
             elif threshold is not None:
@@ -111,7 +119,9 @@ class Gate:
     def _of_budget(self, result: Result) -> Iterator[Verdict]:
         meter = result.measurement.meter
         seen = figures(result.measurement)
-        evidence = f"{len(result.measurement.windows)} windows; joules {meter.provenance} by {meter.name}"
+        evidence = (
+            f"{len(result.measurement.windows)} windows; joules {meter.provenance} by {meter.name}"
+        )
         for metric, unit, value, limit in (
             ("joules", "J", seen.joules, self.budget.max_joules),
             ("watts", "W", seen.watts, self.budget.max_watts),
@@ -122,7 +132,11 @@ class Gate:
             if metric != "seconds" and meter.provenance == "estimated" and not self.gate_estimates:
                 yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
             elif value is None:
-                yield Verdict(metric, "inconclusive", f"the counter of {meter.name} did not move in some window")
+                yield Verdict(
+                    metric,
+                    "inconclusive",
+                    f"the counter of {meter.name} did not move in some window",
+                )
             else:
                 yield _against_limit(metric, unit, value, limit, evidence)
 

@@ -1,14 +1,19 @@
-"""Which machine a run came from: what does not change from one minute to the next."""
+"""Which machine this is, and the small files that keep what is known of it."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def fingerprint(
-    cpuinfo: str = "/proc/cpuinfo", meminfo: str = "/proc/meminfo", board_model: str = "/proc/device-tree/model"
+    cpuinfo: str = "/proc/cpuinfo",
+    meminfo: str = "/proc/meminfo",
+    board_model: str = "/proc/device-tree/model",
 ) -> dict[str, object]:
     """CPU, cores, memory, system. Not the clock of the moment, and no host or user name."""
     known: dict[str, object] = {
@@ -45,3 +50,16 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text(errors="replace").splitlines()
     except OSError:
         return []  # not Linux: the other fields still tell machines apart
+
+
+def config_folder() -> Path:
+    """Where they lie; it may not be there yet."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pytest-energy"
+
+
+def write_config(path: Path, content: Mapping[str, Any]) -> None:
+    """As JSON. Raises `OSError` where it cannot be written, and then leaves what was there as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,4 +1,4 @@
-"""What the user asked for: the command line, then the ini file, then the default; and what the markers say.
+"""What the user asked for: the command line, then the ini file, then the default.
 
 Every option's command-line default is None, so that an ini value is never hidden by it.
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_energy.carbon import carbon_intensity
 from pytest_energy.errors import OptionError
-from pytest_energy.gate import Budget, Gate, Thresholds
-from pytest_energy.lock import DEFAULT_TIMEOUT_S
 from pytest_energy.meters import AUTO, MeterSettings
 from pytest_energy.plan import Plan
 from pytest_energy.settings import SETTINGS
+from pytest_energy.stats.carbon import carbon_intensity
+
+# A full suite takes a quarter of an hour; who waits for longer than this would rather know.
+DEFAULT_LOCK_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Options:
     durations: int | None = None
     """Of how many tests to show where the time went; 0: of all; None: of none."""
     grams_per_kwh: float | None = None
-    lock_timeout_s: float = DEFAULT_TIMEOUT_S
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S
     machine_name: str = ""
     """Saved with the run. Empty: a run goes to other people, and says no host's name unless it is asked to."""
 
@@ -55,7 +55,10 @@ class Options:
             enabled,
             text("meter", AUTO),
             MeterSettings(
-                text("powercap_root", os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT") or settings.powercap_root),
+                text(
+                    "powercap_root",
+                    os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT") or settings.powercap_root,
+                ),
                 text("hwmon_root", settings.hwmon_root),
                 _watts(given.get("watts")),
             ),
@@ -72,7 +75,7 @@ class Options:
 
 def _lock_timeout_s(text: str | None) -> float:
     if not text:
-        return DEFAULT_TIMEOUT_S
+        return DEFAULT_LOCK_TIMEOUT_S
     try:
         seconds = float(text)
     except ValueError:
@@ -99,12 +102,19 @@ def _quality_tolerance(text: str | None) -> float | None:
         return None
     tolerance = _share(text)
     if tolerance is None or tolerance < 0:
-        raise OptionError(f"--energy-quality-tolerance takes an amount of 0 or more, such as 0.01 or 1%, not {text!r}")
+        raise OptionError(
+            f"--energy-quality-tolerance takes an amount of 0 or more, such as 0.01 or 1%, not {text!r}"
+        )
     return tolerance
 
 
 # Which field of the plan each option fills.
-PLAN_FIELDS = {"max_time": "max_time_s", "quantisation": "max_quantisation", "alpha": "alpha", "tolerance": "tolerance"}
+PLAN_FIELDS = {
+    "max_time": "max_time_s",
+    "quantisation": "max_quantisation",
+    "alpha": "alpha",
+    "tolerance": "tolerance",
+}
 
 
 def _plan(given: Mapping[str, Any]) -> Plan:
@@ -153,38 +163,3 @@ def _watts(value: str | None) -> tuple[float, float] | None:
     if not 0 <= idle < full < math.inf:
         raise OptionError(wanted + ": 0 <= idle < full is needed")
     return idle, full
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A marker's name and arguments, as pytest gives them."""
-
-    name: str
-    args: tuple[object, ...]
-    kwargs: Mapping[str, Any]
-
-
-def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) -> Gate:
-    """What the markers of one test ask. Raises `OptionError` for unknown keywords and impossible values."""
-    tolerance = options.plan.tolerance
-    budget, thresholds = Budget(), None
-    if energy is not None:
-        values = _keywords(energy, [field.name for field in fields(Budget)] + ["tolerance"])
-        tolerance = values.pop("tolerance", tolerance)
-        if not tolerance < 1:
-            raise OptionError(f"tolerance of the energy marker must lie in (0, 1), such as 0.03 for 3 %, not {tolerance!r}")
-        budget = Budget(**values)
-    if gps_up is not None:
-        thresholds = Thresholds(**_keywords(gps_up, [field.name for field in fields(Thresholds)]))
-    return Gate(budget, thresholds, tolerance, options.gate_estimates)
-
-
-def _keywords(mark: Mark, allowed: list[str]) -> dict[str, float]:
-    if mark.args:
-        raise OptionError(f"the {mark.name} marker takes keywords only ({', '.join(allowed)}), not {mark.args!r}")
-    for key, value in mark.kwargs.items():
-        if key not in allowed:
-            raise OptionError(f"the {mark.name} marker has no keyword {key!r}; it has {', '.join(allowed)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
-            raise OptionError(f"{key} of the {mark.name} marker must be a finite number above 0, not {value!r}")
-    return {key: float(value) for key, value in mark.kwargs.items()}

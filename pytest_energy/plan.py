@@ -53,7 +53,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
-            raise OptionError(f"the time for a comparison must be more than 0 seconds, not {self.max_time_s!r}")
+            raise OptionError(
+                f"the time for a comparison must be more than 0 seconds, not {self.max_time_s!r}"
+            )
         if not 0 < self.max_quantisation <= 1:
             raise OptionError(f"the quantisation must lie in (0, 1], not {self.max_quantisation!r}")
         if not 0 < self.alpha < 0.5:

@@ -27,21 +27,53 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("meter", "Meter to use: auto, a name, NAME:ARGUMENT, or several with commas (default: auto).", "SPEC"),
-    Setting("watts", "Idle and full-load watts of this machine, for the estimated meter.", "IDLE,FULL"),
+    Setting(
+        "meter",
+        "Meter to use: auto, a name, NAME:ARGUMENT, or several with commas (default: auto).",
+        "SPEC",
+    ),
+    Setting(
+        "watts", "Idle and full-load watts of this machine, for the estimated meter.", "IDLE,FULL"
+    ),
     Setting("max_time", "Seconds allowed for one comparison (default: 5).", "SECONDS"),
-    Setting("tolerance", "Change of a ratio that counts as unchanged, such as 3%% or 0.03 (default: 3%%).", "SHARE"),
-    Setting("alpha", "Chance of a wrong interval that is accepted per comparison (default: 1%%).", "SHARE"),
-    Setting("quantisation", "Error of the counter that windows are made long enough for (default: 1%%).", "SHARE"),
+    Setting(
+        "tolerance",
+        "Change of a ratio that counts as unchanged, such as 3%% or 0.03 (default: 3%%).",
+        "SHARE",
+    ),
+    Setting(
+        "alpha",
+        "Chance of a wrong interval that is accepted per comparison (default: 1%%).",
+        "SHARE",
+    ),
+    Setting(
+        "quantisation",
+        "Error of the counter that windows are made long enough for (default: 1%%).",
+        "SHARE",
+    ),
     Setting("powercap_root", "Where the powercap tree is (default: /sys/class/powercap).", "DIR"),
     Setting("hwmon_root", "Where the hwmon tree is (default: /sys/class/hwmon).", "DIR"),
     Setting("gate_estimates", "Let estimated joules pass or fail a gate, too."),
     Setting(
-        "quality_tolerance", "How much a quality may go down against a saved run (default: the noise of 375 cases).", "SHARE"
+        "quality_tolerance",
+        "How much a quality may go down against a saved run (default: the noise of 375 cases).",
+        "SHARE",
     ),
-    Setting("durations", "Show what the measuring time of the N slowest tests went to (0: of all).", "N"),
-    Setting("carbon_intensity", "Show grams of CO2e, too, at this many grams per kWh.", "G_PER_KWH"),
-    Setting("lock_timeout", "How long to wait for another run on this machine to finish (default: 3600).", "SECONDS"),
-    Setting("machine_name", "A name for this machine, saved with the run (default: none is saved).", "NAME"),
+    Setting(
+        "durations", "Show what the measuring time of the N slowest tests went to (0: of all).", "N"
+    ),
+    Setting(
+        "carbon_intensity", "Show grams of CO2e, too, at this many grams per kWh.", "G_PER_KWH"
+    ),
+    Setting(
+        "lock_timeout",
+        "How long to wait for another run on this machine to finish (default: 3600).",
+        "SECONDS",
+    ),
+    Setting(
+        "machine_name",
+        "A name for this machine, saved with the run (default: none is saved).",
+        "NAME",
+    ),
     Setting("strict", "Fail on inconclusive verdicts, too."),
 )

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tsbench", description="Time-series transformers, and ways of compressing them.")
+    parser = argparse.ArgumentParser(
+        prog="tsbench", description="Time-series transformers, and ways of compressing them."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a model, or take it from the cache")
     train.add_argument("dataset", metavar="DATASET", help="for example PLAID")
@@ -61,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="EPOCHS",
         help="with --validate: stop after so many without a better validation accuracy",
     )
-    train.add_argument("--teacher", metavar="TEACHER", help=f"what to distil from: a .safetensors file, or {OUTSIDE_TEACHER}")
+    train.add_argument(
+        "--teacher",
+        metavar="TEACHER",
+        help=f"what to distil from: a .safetensors file, or {OUTSIDE_TEACHER}",
+    )
     train.add_argument(
         "--tsbench-data",
         "--data",
@@ -70,14 +76,26 @@ def _parser() -> argparse.ArgumentParser:
         dest="data",
         help="where the datasets are (default: TSBENCH_DATA)",
     )
-    train.add_argument("--output", type=Path, help="a .safetensors file; a model card goes beside it")
+    train.add_argument(
+        "--output", type=Path, help="a .safetensors file; a model card goes beside it"
+    )
     train.set_defaults(run=_train)
-    seeds = commands.add_parser("seeds", help="train with several seeds: mean accuracy, spread, cost")
+    seeds = commands.add_parser(
+        "seeds", help="train with several seeds: mean accuracy, spread, cost"
+    )
     seeds.add_argument("dataset", metavar="DATASET")
-    seeds.add_argument("configs", metavar="CONFIG", nargs="+", help="t1, t2, student or windows; two are compared")
-    seeds.add_argument("--seeds", type=_positive, default=3, metavar="N", help="how many (default 3)")
     seeds.add_argument(
-        "--variant", metavar="VARIANT", nargs="+", default=[], help="the accuracy of these variants of each model, too"
+        "configs", metavar="CONFIG", nargs="+", help="t1, t2, student or windows; two are compared"
+    )
+    seeds.add_argument(
+        "--seeds", type=_positive, default=3, metavar="N", help="how many (default 3)"
+    )
+    seeds.add_argument(
+        "--variant",
+        metavar="VARIANT",
+        nargs="+",
+        default=[],
+        help="the accuracy of these variants of each model, too",
     )
     seeds.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
     seeds.set_defaults(run=_seeds)
@@ -85,15 +103,32 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
     listing = commands.add_parser("variants", help="list the ways of compressing a model")
     listing.set_defaults(run=_variants)
-    measuring = commands.add_parser("measure", help="variants of one model against stock fp32: joules, time, accuracy")
+    measuring = commands.add_parser(
+        "measure", help="variants of one model against stock fp32: joules, time, accuracy"
+    )
     measuring.add_argument("dataset", metavar="DATASET", help="for example PLAID")
     measuring.add_argument("config", metavar="CONFIG", help="t1, t2 or student")
-    measuring.add_argument("--variant", nargs="+", required=True, metavar="NAME", help="see `tsbench variants`")
     measuring.add_argument(
-        "--batch", nargs="+", type=_positive, default=[1, 32], metavar="CASES", help="batch sizes (default 1 32)"
+        "--variant", nargs="+", required=True, metavar="NAME", help="see `tsbench variants`"
     )
-    measuring.add_argument("--max-time", type=_seconds, default=5.0, metavar="SECONDS", help="for each comparison (default 5)")
-    measuring.add_argument("--meter", default="auto", help="a name from `pytest-energy doctor` (default auto)")
+    measuring.add_argument(
+        "--batch",
+        nargs="+",
+        type=_positive,
+        default=[1, 32],
+        metavar="CASES",
+        help="batch sizes (default 1 32)",
+    )
+    measuring.add_argument(
+        "--max-time",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="for each comparison (default 5)",
+    )
+    measuring.add_argument(
+        "--meter", default="auto", help="a name from `pytest-energy doctor` (default auto)"
+    )
     measuring.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
     measuring.add_argument("--tsbench-data", "--data", type=Path, metavar="FOLDER", dest="data")
     measuring.set_defaults(run=_measure)
@@ -171,7 +206,9 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _teacher(named: str, data: Prepared, config: ModelConfig, recipe: Recipe, console: Console) -> Teacher:
+def _teacher(
+    named: str, data: Prepared, config: ModelConfig, recipe: Recipe, console: Console
+) -> Teacher:
     import numpy as np
 
     from tsbench import checkpoints, rocket
@@ -182,14 +219,19 @@ def _teacher(named: str, data: Prepared, config: ModelConfig, recipe: Recipe, co
             answers = rocket.answers(data, recipe)
         asked = ~np.isnan(answers[:, 0])
         right = (answers[asked].argmax(axis=1) == data.train_y[asked]).mean()
-        console.print(f"{named}: {right:.4f} of the training cases right, each by a model without that case", highlight=False)
+        console.print(
+            f"{named}: {right:.4f} of the training cases right, each by a model without that case",
+            highlight=False,
+        )
         return answers
     path = Path(named)
     teacher = checkpoints.load(path).model
     for name in ("in_channels", "timepoints", "n_classes"):
         theirs, ours = getattr(teacher.config, name), getattr(config, name)
         if theirs != ours:
-            raise TsbenchError(f"--teacher {path}: its {name} is {theirs}, this dataset needs {ours}")
+            raise TsbenchError(
+                f"--teacher {path}: its {name} is {theirs}, this dataset needs {ours}"
+            )
     return teacher
 
 
@@ -198,7 +240,10 @@ def _seeds(options: argparse.Namespace) -> int:
 
     for name in options.variant:  # before minutes of training
         variants.get(name).check()
-    made = [seeds.run(options.dataset, config, options.seeds, options.data) for config in options.configs]
+    made = [
+        seeds.run(options.dataset, config, options.seeds, options.data)
+        for config in options.configs
+    ]
     console = Console()
     for cells in (seeds.HEADINGS, ("---",) * len(seeds.HEADINGS), *(each.row() for each in made)):
         console.print(f"| {' | '.join(cells)} |", highlight=False, markup=False, soft_wrap=True)
@@ -290,7 +335,11 @@ def _measure(options: argparse.Namespace) -> int:
             )
     except EnergyError as error:
         raise TsbenchError(str(error)) from None
-    console.print(measure.table(rows, f"{data.name} {options.config.lower()}, against stock eager fp32, one thread"))
+    console.print(
+        measure.table(
+            rows, f"{data.name} {options.config.lower()}, against stock eager fp32, one thread"
+        )
+    )
     if options.json is not None:
         found = {
             "dataset": data.name,
@@ -316,7 +365,13 @@ def _download_bar(console: Console) -> Iterator[Callable[[int, int | None], None
 @contextmanager
 def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
     """A bar with loss, validation accuracy and time left; off a terminal, a line now and then."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("epoch"),
@@ -330,11 +385,15 @@ def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport
         seen: list[int] = []
 
         def on_epoch(report: EpochReport) -> None:
-            validation = "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
+            validation = (
+                "-" if report.validation_accuracy is None else f"{report.validation_accuracy:.3f}"
+            )
             if not seen and report.epoch > 1:
                 console.print(f"going on after epoch {report.epoch - 1}", highlight=False)
             seen.append(report.epoch)
-            bar.update(task, completed=report.epoch, loss=f"{report.loss:.3f}", validation=validation)
+            bar.update(
+                task, completed=report.epoch, loss=f"{report.loss:.3f}", validation=validation
+            )
             if not console.is_terminal and (report.epoch % 10 == 0 or report.epoch == n_epochs):
                 console.print(
                     f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  validation {validation}",

@@ -75,7 +75,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None) -> Dataset:
+def load(
+    name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None
+) -> Dataset:
     """The dataset called `name` (upper and lower case do not matter, except for a download).
 
     `folder` takes the place of `TSBENCH_DATA`; `on_bytes(done, total)` is called as a download
@@ -93,7 +95,9 @@ def load(name: str, folder: Path | None = None, on_bytes: Callable[[int, int | N
         if found is not None:
             return read_folder(found)
     if os.environ.get(download.OFFLINE_VARIABLE):
-        raise DatasetUnavailable(name, f"{_layout(name, folder)}; {download.OFFLINE_VARIABLE} forbids a download")
+        raise DatasetUnavailable(
+            name, f"{_layout(name, folder)}; {download.OFFLINE_VARIABLE} forbids a download"
+        )
     try:
         return read_folder(download.fetch(name, _check_download, on_bytes))
     except DownloadError as error:
@@ -117,7 +121,9 @@ def read_folder(folder: Path) -> Dataset:
     """
     pair = _pair(folder)
     if pair is None:
-        raise DataFormatError(folder, None, f"has no {folder.name}_TRAIN and {folder.name}_TEST of one format")
+        raise DataFormatError(
+            folder, None, f"has no {folder.name}_TRAIN and {folder.name}_TEST of one format"
+        )
     train, test = (read(path) for path in pair)
     classes = _classes(train, test)
     channels = train.cases[0].values.shape[0]
@@ -136,10 +142,16 @@ def _classes(train: Table, test: Table) -> tuple[str, ...]:
     if train.classes is None:
         names = {case.label for case in train.cases}
         if len(names) < 2:
-            raise DataFormatError(train.path, None, f"has one class only, {names.pop()!r}: nothing to tell apart")
+            raise DataFormatError(
+                train.path, None, f"has one class only, {names.pop()!r}: nothing to tell apart"
+            )
         return tuple(sorted(names, key=_in_order))
     if set(test.classes or ()) != set(train.classes):
-        raise DataFormatError(test.path, None, f"classes {test.classes} differ from {train.classes} of {train.path.name}")
+        raise DataFormatError(
+            test.path,
+            None,
+            f"classes {test.classes} differ from {train.classes} of {train.path.name}",
+        )
     return train.classes
 
 
@@ -161,10 +173,16 @@ def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[st
                 f"class {case.label!r} has no training case; those that have: {', '.join(classes)}",
             )
         if len(case.values) != channels:
-            raise DataFormatError(table.path, case.line, f"{len(case.values)} channels where the first case has {channels}")
+            raise DataFormatError(
+                table.path,
+                case.line,
+                f"{len(case.values)} channels where the first case has {channels}",
+            )
         missing = np.isnan(case.values)
         if missing.all(axis=1).any():
-            raise DataFormatError(table.path, case.line, "a channel of this case has no known value")
+            raise DataFormatError(
+                table.path, case.line, "a channel of this case has no known value"
+            )
         n_gaps += int(missing.sum())
         n_cases += bool(missing.any())
         cases.append(preprocess.fill_gaps(case.values))
@@ -176,7 +194,9 @@ def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[st
 
 def _generated(name: str) -> Dataset:
     spec = synthetic.parse_name(name)
-    train, test = (Split(*synthetic.generate(spec, half)) for half in (synthetic.TRAIN, synthetic.TEST))
+    train, test = (
+        Split(*synthetic.generate(spec, half)) for half in (synthetic.TRAIN, synthetic.TEST)
+    )
     return Dataset(
         spec.name,
         spec.classes,
@@ -192,7 +212,9 @@ def _check_download(folder: Path) -> None:
     found = read_folder(folder).fingerprint
     published = download.KNOWN_FINGERPRINTS.get(folder.name)
     if published is not None and found != published:
-        raise DataFormatError(folder, None, f"checksum of its values is {found}, expected {published}")
+        raise DataFormatError(
+            folder, None, f"checksum of its values is {found}, expected {published}"
+        )
 
 
 def _roots(folder: Path | None) -> list[Path]:

@@ -24,13 +24,17 @@ from tsbench import cache
 from tsbench.errors import DataFormatError, DownloadError
 
 ARCHIVE_SITE = "https://www.timeseriesclassification.com"
-ARCHIVE_URL = "https://timeseriesclassification.com/aeon-toolkit"  # where sktime and aeon get it: /NAME.zip
+ARCHIVE_URL = (
+    "https://timeseriesclassification.com/aeon-toolkit"  # where sktime and aeon get it: /NAME.zip
+)
 ARCHIVE_URL_VARIABLE = "TSBENCH_ARCHIVE_URL"  # a mirror of one's own
 OFFLINE_VARIABLE = "TSBENCH_OFFLINE"
 
 TIMEOUT_S = 15  # without a byte: long for a slow server, short enough to wait for
 CHUNK_BYTES = 64 * 1024
-MAX_UNPACKED_BYTES = 4 * 2**30  # the archive's largest set unpacks to below 3 GiB: more is no dataset
+MAX_UNPACKED_BYTES = (
+    4 * 2**30
+)  # the archive's largest set unpacks to below 3 GiB: more is no dataset
 
 # The archive publishes no checksums (its zips hold CRCs, which are checked). These are of the
 # values and labels that our shipped checkpoints were trained on: `Dataset.fingerprint`.
@@ -76,7 +80,9 @@ def _download(url: str, part: Path, on_bytes: OnBytes) -> None:
         # The server sends the rest only if the file is still the one that the first part is of.
         headers.update({"Range": f"bytes={done}-", "If-Range": version})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as reply:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
+        ) as reply:
             resumed = reply.status == http.HTTPStatus.PARTIAL_CONTENT
             done = done if resumed else 0
             length = reply.headers.get("Content-Length")
@@ -91,7 +97,10 @@ def _download(url: str, part: Path, on_bytes: OnBytes) -> None:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink()  # all of it was there, or it shrank: start afresh next time
         raise DownloadError(url, f"the server says {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and resets are OSErrors
+    except (
+        OSError,
+        http.client.HTTPException,
+    ) as error:  # URLError, timeouts and resets are OSErrors
         if not done:
             reason = getattr(error, "reason", error)
             raise DownloadError(url, f"no connection ({reason})") from error
@@ -123,7 +132,9 @@ def _unpack(name: str, archive: Path, check: Callable[[Path], None]) -> Path:
                 raise
     # zipfile lets these through from a damaged member, RuntimeError from an encrypted one.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, DataFormatError) as error:
-        raise DownloadError(f"{name}.zip", f"damaged: {error}; nothing of it was kept", began=True) from error
+        raise DownloadError(
+            f"{name}.zip", f"damaged: {error}; nothing of it was kept", began=True
+        ) from error
     finally:
         shutil.rmtree(made)
     return target
@@ -132,11 +143,18 @@ def _unpack(name: str, archive: Path, check: Callable[[Path], None]) -> Path:
 def _extract(archive: Path, to: Path) -> None:
     """The zip's data files, whatever folders it has them in; each one's CRC is checked."""
     with zipfile.ZipFile(archive) as packed:
-        wanted = [member for member in packed.infolist() if re.search(r"_(TRAIN|TEST)(\.\w+)?$", member.filename)]
+        wanted = [
+            member
+            for member in packed.infolist()
+            if re.search(r"_(TRAIN|TEST)(\.\w+)?$", member.filename)
+        ]
         if not wanted:
             raise zipfile.BadZipFile("it holds no _TRAIN and _TEST files")
         if sum(member.file_size for member in wanted) > MAX_UNPACKED_BYTES:
             raise zipfile.BadZipFile(f"it would unpack to more than {MAX_UNPACKED_BYTES} bytes")
         for member in wanted:
-            with packed.open(member) as source, (to / Path(member.filename).name).open("wb") as file:
+            with (
+                packed.open(member) as source,
+                (to / Path(member.filename).name).open("wb") as file,
+            ):
                 shutil.copyfileobj(source, file)

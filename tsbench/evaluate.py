@@ -11,7 +11,9 @@ from torch import Tensor
 EVALUATION_BATCH_CASES = 32
 
 
-def batched_logits(classify: Callable[[Tensor], Tensor], x: Tensor, batch_cases: int = EVALUATION_BATCH_CASES) -> Tensor:
+def batched_logits(
+    classify: Callable[[Tensor], Tensor], x: Tensor, batch_cases: int = EVALUATION_BATCH_CASES
+) -> Tensor:
     """Logits (cases, n_classes) of every case in x, computed batch by batch.
 
     Every call gets exactly `batch_cases` cases (the last one is filled up, and the filling

@@ -58,7 +58,13 @@ def flops(model: Classifier, batch_cases: int) -> Flops:
         feed_forward += n_patches * 2 * d_model * ff_dim
     head = model.head.in_features * model.head.out_features
     scale = PER_MULTIPLY_ADD * batch_cases
-    return Flops(scale * (stem + patch), scale * projections, scale * products, scale * feed_forward, scale * head)
+    return Flops(
+        scale * (stem + patch),
+        scale * projections,
+        scale * products,
+        scale * feed_forward,
+        scale * head,
+    )
 
 
 def _widths(layer: Any) -> tuple[int, int]:

@@ -47,7 +47,15 @@ DATA_TYPES = {
     "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     "student_openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     **dict.fromkeys(
-        ("int8_dynamic", "int8_static", "int8_qat", "l1_structured_int8", "depth_int8", "l1_int8_static"), _LINEARS_INT8
+        (
+            "int8_dynamic",
+            "int8_static",
+            "int8_qat",
+            "l1_structured_int8",
+            "depth_int8",
+            "l1_int8_static",
+        ),
+        _LINEARS_INT8,
     ),
     **dict.fromkeys(("onnx_int8_dynamic", "onnx_int8_static"), _LINEARS_INT8),
     # NNCF chooses among attention's products; a bound has to allow for all of them.
@@ -96,7 +104,12 @@ def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
 
 
 def measure(
-    model: Classifier, data: Prepared, names: Sequence[str], peak: Peak, batches: Sequence[int] = BATCHES, rounds: int = ROUNDS
+    model: Classifier,
+    data: Prepared,
+    names: Sequence[str],
+    peak: Peak,
+    batches: Sequence[int] = BATCHES,
+    rounds: int = ROUNDS,
 ) -> list[Limit]:
     """The limit of each variant at each batch size; "fp32" is among the names, or is added. One torch thread."""
     from tsbench.model import parameter_count
@@ -119,7 +132,9 @@ def measure(
                         work.parts(),
                         bound_ms(work, parameter_count(shapes[name]), data_types, peak),
                         statistics.median(timed[name]),
-                        statistics.median(b / own for b, own in zip(timed["fp32"], timed[name], strict=True)),
+                        statistics.median(
+                            b / own for b, own in zip(timed["fp32"], timed[name], strict=True)
+                        ),
                     )
                 )
     return limits
@@ -131,7 +146,9 @@ def interleaved_ms(calls: dict[str, Classify], x: Tensor, rounds: int) -> dict[s
 
     timed: dict[str, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
-        repeats = {name: max(MIN_TIMED_NS // _timed_ns(call, x, 3), 1) for name, call in calls.items()}
+        repeats = {
+            name: max(MIN_TIMED_NS // _timed_ns(call, x, 3), 1) for name, call in calls.items()
+        }
         for _ in range(rounds):
             for name, call in calls.items():
                 timed[name].append(_timed_ns(call, x, repeats[name]) / 1e6)
@@ -157,14 +174,26 @@ def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[
         return statistics.median(getattr(limit, field) for limit in same)
 
     peaks = [peak for peak, _ in runs]
-    core = Peak(highest([peak.operations_per_s for peak in peaks]), highest([peak.bytes_per_s for peak in peaks]))
+    core = Peak(
+        highest([peak.operations_per_s for peak in peaks]),
+        highest([peak.bytes_per_s for peak in peaks]),
+    )
     limits = []
     for same in zip(*(limits for _, limits in runs), strict=True):
         if len({(limit.variant, limit.batch_cases, str(limit.flops)) for limit in same}) > 1:
-            raise ValueError(f"these runs are of different models or variants: {same[0].variant} in one of them")
+            raise ValueError(
+                f"these runs are of different models or variants: {same[0].variant} in one of them"
+            )
         # Each run's bound is by its own peak; the lowest goes with the highest peaks.
         bound = min(limit.bound_ms for limit in same)
-        limits.append(replace(same[0], bound_ms=bound, cpu_ms=median(same, "cpu_ms"), speedup=median(same, "speedup")))
+        limits.append(
+            replace(
+                same[0],
+                bound_ms=bound,
+                cpu_ms=median(same, "cpu_ms"),
+                speedup=median(same, "speedup"),
+            )
+        )
     return core, limits
 
 
@@ -174,11 +203,24 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
     one_case = {part: n // whole.batch_cases for part, n in whole.flops.items()}
     total = sum(one_case.values())
     lines = [f"## {title}", "", "| part | MFLOP a case | share |", "|---|---|---|"]
-    lines += [f"| {part.replace('_', '-')} | {n / 1e6:.2f} | {n / total:.0%} |" for part, n in one_case.items()]
+    lines += [
+        f"| {part.replace('_', '-')} | {n / 1e6:.2f} | {n / total:.0%} |"
+        for part, n in one_case.items()
+    ]
     lines += [f"| all | {total / 1e6:.2f} | 100% |", "", "| one core, at most | |", "|---|---|"]
-    lines += [f"| {name} | {rate / 1e9:.0f} G operations/s |" for name, rate in peak.operations_per_s.items()]
-    lines += [f"| copying in {where} | {rate / 1e9:.0f} GB/s |" for where, rate in peak.bytes_per_s.items()]
-    lines += ["", "| variant | batch | MFLOP | bound, ms | CPU ms | times bound | speedup |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | {rate / 1e9:.0f} G operations/s |"
+        for name, rate in peak.operations_per_s.items()
+    ]
+    lines += [
+        f"| copying in {where} | {rate / 1e9:.0f} GB/s |"
+        for where, rate in peak.bytes_per_s.items()
+    ]
+    lines += [
+        "",
+        "| variant | batch | MFLOP | bound, ms | CPU ms | times bound | speedup |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| `{limit.variant}` | {limit.batch_cases} | {sum(limit.flops.values()) / 1e6:.1f} | {limit.bound_ms:.3f} "
         f"| {limit.cpu_ms:.2f} | {limit.times_bound:.1f} | {limit.speedup:.2f} |"
@@ -190,12 +232,22 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and saves, or prints what was saved."""
     parser = argparse.ArgumentParser(
-        prog="python -m tsbench.limits", description="Lower bounds, and how far variants are from them."
+        prog="python -m tsbench.limits",
+        description="Lower bounds, and how far variants are from them.",
     )
     parser.add_argument("dataset", nargs="?", default="PLAID")
-    parser.add_argument("config", nargs="?", default="t1", help="one whose model comes with tsbench")
-    parser.add_argument("--variant", action="append", metavar="NAME", help="only this one, beside fp32; may be repeated")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})")
+    parser.add_argument(
+        "config", nargs="?", default="t1", help="one whose model comes with tsbench"
+    )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        metavar="NAME",
+        help="only this one, beside fp32; may be repeated",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the figures")
     parser.add_argument(
         "--from",
@@ -207,7 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.saved is None:
-        runs = [_figures(options.dataset, options.config, options.variant, options.rounds, parser.error)]
+        runs = [
+            _figures(options.dataset, options.config, options.variant, options.rounds, parser.error)
+        ]
         if options.json is not None:
             options.json.write_text(json.dumps(runs[0], indent=1) + "\n", encoding="utf8")
     else:
@@ -218,7 +272,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _figures(
-    dataset: str, config: str, chosen: Sequence[str] | None, rounds: int, refuse: Callable[[str], NoReturn]
+    dataset: str,
+    config: str,
+    chosen: Sequence[str] | None,
+    rounds: int,
+    refuse: Callable[[str], NoReturn],
 ) -> dict[str, Any]:
     from tsbench import checkpoints, datasets, peak
     from tsbench.recipes import plan_for
@@ -235,7 +293,11 @@ def _figures(
     core = peak.measure()
     names = chosen or [name for name in variants.names() if _is_here(name)]
     limits = measure(checkpoints.load(path).model, data, names, core, rounds=rounds)
-    return {"title": f"{data.name} {config}", "peak": asdict(core), "limits": [asdict(limit) for limit in limits]}
+    return {
+        "title": f"{data.name} {config}",
+        "peak": asdict(core),
+        "limits": [asdict(limit) for limit in limits],
+    }
 
 
 def _is_here(name: str) -> bool:

@@ -22,7 +22,7 @@ from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
     from pytest_energy import Comparison, Meter
-    from pytest_energy.reading import Interval, MeterInfo
+    from pytest_energy.model import Interval, MeterInfo
     from tsbench.model import Classifier
     from tsbench.train import Prepared
 
@@ -63,7 +63,9 @@ class Row:
         }
 
 
-def find_model(dataset: str, config: str, folder: Path | None = None) -> tuple[Classifier, Prepared]:
+def find_model(
+    dataset: str, config: str, folder: Path | None = None
+) -> tuple[Classifier, Prepared]:
     """The shipped model where it was trained on this very data, else one trained now or cached."""
     from tsbench import datasets
     from tsbench.recipes import plan_for
@@ -104,11 +106,16 @@ def measure(
             for name in names:
                 on_step(f"building {name}, batch {batch_cases}")
                 candidates[name] = variants.get(name).build(model, data, batch_cases)
-            logits = {name: batched_logits(classify, data.test_x, batch_cases) for name, classify in candidates.items()}
+            logits = {
+                name: batched_logits(classify, data.test_x, batch_cases)
+                for name, classify in candidates.items()
+            }
             x = data.test_x[torch.arange(batch_cases) % len(data.test_x)]
             on_step(f"measuring batch {batch_cases}, {max_time_s * len(names):.0f} s")
             with torch.inference_mode():
-                compared = versus_many(baseline, candidates, x, meter=meter, plan=Plan(max_time_s=max_time_s))
+                compared = versus_many(
+                    baseline, candidates, x, meter=meter, plan=Plan(max_time_s=max_time_s)
+                )
             for name in names:
                 joules, seconds = _per_inference(compared[name], known, batch_cases)
                 rows.append(
@@ -129,7 +136,13 @@ def measure(
 def table(rows: Sequence[Row], title: str) -> Table:
     """Fits 80 columns: beneath each ratio its interval, beneath the joules their provenance."""
     made = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False, collapse_padding=True
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
     )
     made.add_column("variant\nbatch", overflow="fold")
     for name in RATIOS:
@@ -147,15 +160,22 @@ def table(rows: Sequence[Row], title: str) -> Table:
     return made
 
 
-def _per_inference(comparison: Comparison, known: MeterInfo, batch_cases: int) -> tuple[float | None, float]:
-    from pytest_energy.figures import figures
-    from pytest_energy.reading import Measurement
+def _per_inference(
+    comparison: Comparison, known: MeterInfo, batch_cases: int
+) -> tuple[float | None, float]:
+    from pytest_energy.model import Measurement
+    from pytest_energy.stats.per_call import figures
 
     windows = tuple(
-        window for block in comparison.blocks for letter, window in zip(block.order, block.windows, strict=True) if letter == "B"
+        window
+        for block in comparison.blocks
+        for letter, window in zip(block.order, block.windows, strict=True)
+        if letter == "B"
     )
     seen = figures(Measurement("candidate", known, windows))
-    return (None if seen.joules is None else seen.joules.value / batch_cases), seen.seconds.value / batch_cases
+    return (
+        None if seen.joules is None else seen.joules.value / batch_cases
+    ), seen.seconds.value / batch_cases
 
 
 def joules_text(joules: float | None) -> str:

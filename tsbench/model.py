@@ -52,9 +52,13 @@ class ModelConfig:
                 f"patch_timepoints ({self.patch_timepoints}) must be a multiple of the stem's stride ({self.stem_stride})"
             )
         if self.timepoints % self.patch_timepoints:
-            raise ValueError(f"timepoints ({self.timepoints}) must be a multiple of patch_timepoints ({self.patch_timepoints})")
+            raise ValueError(
+                f"timepoints ({self.timepoints}) must be a multiple of patch_timepoints ({self.patch_timepoints})"
+            )
         if self.d_model % self.n_heads:
-            raise ValueError(f"d_model ({self.d_model}) must be a multiple of n_heads ({self.n_heads})")
+            raise ValueError(
+                f"d_model ({self.d_model}) must be a multiple of n_heads ({self.n_heads})"
+            )
 
     @property
     def stem_stride(self) -> int:
@@ -74,10 +78,25 @@ CONFIGS = {
     # Fewer tokens, heads and layers cost less than int8 saves; heads narrower than 16 are slow.
     # (Timepoints are replaced by the data's; 768 is one that 48 divides.)
     "student": ModelConfig(
-        timepoints=768, patch_timepoints=48, residual_stem=True, stem_channels=16, d_model=32, n_layers=2, n_heads=2, ff_dim=64
+        timepoints=768,
+        patch_timepoints=48,
+        residual_stem=True,
+        stem_channels=16,
+        d_model=32,
+        n_layers=2,
+        n_heads=2,
+        ff_dim=64,
     ),
     # For series in which extremes say more than waveforms do. (720 is one that 30 divides.)
-    "windows": ModelConfig(timepoints=720, patch_timepoints=30, window_stem=True, d_model=16, n_layers=2, n_heads=2, ff_dim=32),
+    "windows": ModelConfig(
+        timepoints=720,
+        patch_timepoints=30,
+        window_stem=True,
+        d_model=16,
+        n_layers=2,
+        n_heads=2,
+        ff_dim=32,
+    ),
 }
 
 
@@ -102,7 +121,9 @@ def config_for(name: str, in_channels: int, timepoints: int, n_classes: int) -> 
     )
 
 
-def _striding(in_channels: int, out_channels: int, kernel: int, stride: int, activation: type[nn.Module]) -> list[nn.Module]:
+def _striding(
+    in_channels: int, out_channels: int, kernel: int, stride: int, activation: type[nn.Module]
+) -> list[nn.Module]:
     """A convolution that leaves every stride-th timepoint, its norm and its activation."""
     convolution = nn.Conv1d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
     return [convolution, nn.BatchNorm1d(out_channels), activation()]
@@ -140,10 +161,14 @@ class WindowStatistics(nn.Module):
         self.timepoints = timepoints  # of a window
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(2, (-1, self.timepoints))  # (batch, channels, windows, timepoints of a window)
+        x = x.unflatten(
+            2, (-1, self.timepoints)
+        )  # (batch, channels, windows, timepoints of a window)
         mean = x.mean(dim=3)
         variance = (x - mean.unsqueeze(3)).square().mean(dim=3)
-        return torch.cat([mean, x.amax(dim=3), x.amin(dim=3), torch.log10(variance + MIN_VARIANCE)], dim=1)
+        return torch.cat(
+            [mean, x.amax(dim=3), x.amin(dim=3), torch.log10(variance + MIN_VARIANCE)], dim=1
+        )
 
 
 class Classifier(nn.Module):
@@ -155,7 +180,9 @@ class Classifier(nn.Module):
         c = config
         if c.window_stem:
             n_statistics = 4 * c.in_channels
-            self.stem = nn.Sequential(WindowStatistics(c.patch_timepoints), nn.BatchNorm1d(n_statistics))
+            self.stem = nn.Sequential(
+                WindowStatistics(c.patch_timepoints), nn.BatchNorm1d(n_statistics)
+            )
             self.patch = nn.Conv1d(n_statistics, c.d_model, 1)
         elif c.residual_stem:
             # On held-out PLAID cases, mean of three seeds, .878 (200 epochs, spliced). Three halvings with
@@ -181,7 +208,9 @@ class Classifier(nn.Module):
             self.patch = nn.Conv1d(c.d_model, c.d_model, per_patch, stride=per_patch)
         self.position = nn.Parameter(torch.empty(1, c.n_patches, c.d_model))
         nn.init.normal_(self.position, std=0.02)  # as in ViT
-        layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            c.d_model, c.n_heads, c.ff_dim, c.dropout, "gelu", batch_first=True, norm_first=True
+        )
         # Nested tensors only serve padding masks, which tiling makes needless, and torch
         # warns that they do not go with norm_first.
         stock = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False)
@@ -195,7 +224,9 @@ class Classifier(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Patches with their positions, before the encoder."""
-        x = self.stem(x)  # (batch, in_channels, timepoints) -> (batch, features, timepoints / stem_stride or n_patches)
+        x = self.stem(
+            x
+        )  # (batch, in_channels, timepoints) -> (batch, features, timepoints / stem_stride or n_patches)
         x = self.patch(x).transpose(1, 2)  # (batch, n_patches, d_model)
         return x + self.position
 
@@ -253,9 +284,13 @@ class PlainEncoderLayer(nn.Module):
         qkv = self.qkv(x).view(batch, n_patches, 3, self.n_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, n_heads, n_patches, head_dim)
         if self.fused_attention:
-            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, dropout_p=self.dropout if self.training else 0.0
+            )
         else:
-            scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3)  # (batch, n_heads, n_patches, n_patches)
+            scores = (q * self.head_dim**-0.5) @ k.transpose(
+                2, 3
+            )  # (batch, n_heads, n_patches, n_patches)
             weights = torch.softmax(scores, dim=3)
             mixed = self._dropped(weights) @ v
         return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
@@ -271,7 +306,9 @@ class PlainEncoderLayer(nn.Module):
 
 def encoder_layers(model: Classifier) -> list[nn.Module]:
     """The encoder's layers, first to last, stock or plain."""
-    return list(model.encoder.layers if isinstance(model.encoder, nn.TransformerEncoder) else model.encoder)
+    return list(
+        model.encoder.layers if isinstance(model.encoder, nn.TransformerEncoder) else model.encoder
+    )
 
 
 def to_plain(model: Classifier, fused_attention: bool = True) -> Classifier:

@@ -10,7 +10,9 @@ from tsbench.train import Prepared
 
 def write_card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> None:
     """Writes `path` with the suffix `.md`, from what the checkpoint says and its accuracy."""
-    cache.write_atomically(path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode())
+    cache.write_atomically(
+        path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode()
+    )
 
 
 def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> str:
@@ -18,7 +20,11 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
     config, about = checkpoints.read_about(path)
     recipe = about["recipe"]
     joules = about["joules"]
-    energy = "not counted" if joules is None else f"{joules:.0f}, {about['provenance']}, gross, the whole machine"
+    energy = (
+        "not counted"
+        if joules is None
+        else f"{joules:.0f}, {about['provenance']}, gross, the whole machine"
+    )
     rows = {
         "data": f"{data.name}, default split: {len(data.train_x)} training and "
         f"{len(data.test_x)} test cases, {len(data.classes)} classes",
@@ -33,7 +39,11 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
         "test accuracy": f"{test_accuracy:.4f} (one seed; how it was chosen: docs/models.md)",
         "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "
         f"--epochs {recipe['epochs']} --output {path.name}`"
-        + (f", with the `--teacher` whose SHA-256 is {recipe['teacher_sha256']}" if recipe["teacher_sha256"] else ""),
+        + (
+            f", with the `--teacher` whose SHA-256 is {recipe['teacher_sha256']}"
+            if recipe["teacher_sha256"]
+            else ""
+        ),
     }
     lines = [f"# {path.stem}", "", "| | |", "|---|---|"]
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()]) + "\n"

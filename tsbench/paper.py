@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tsbench.errors import TsbenchError
 
 if TYPE_CHECKING:
-    from pytest_energy.reading import Interval, Result
+    from pytest_energy.model import Interval, Result
 
 BASELINE = "fp32"
 ID = re.compile(r"\[(?P<dataset>.+)-(?P<config>[^-]+)-(?P<variant>[^-]+)-batch(?P<batch>\d+)\]$")
@@ -41,9 +41,27 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("static int8 quantization", "energy -29.14 %", "greenup", 1 / (1 - 0.2914), ("int8_static", "int8_qat")),
-    Claim("L1 pruning", "1.63 times as fast, energy -37 %", "speedup", 1.63, ("l1_unstructured", "l1_structured")),
-    Claim("both together", "energy up to -45.7 %", "greenup", 1 / (1 - 0.457), ("l1_int8_static", "l1_structured_int8")),
+    Claim(
+        "static int8 quantization",
+        "energy -29.14 %",
+        "greenup",
+        1 / (1 - 0.2914),
+        ("int8_static", "int8_qat"),
+    ),
+    Claim(
+        "L1 pruning",
+        "1.63 times as fast, energy -37 %",
+        "speedup",
+        1.63,
+        ("l1_unstructured", "l1_structured"),
+    ),
+    Claim(
+        "both together",
+        "energy up to -45.7 %",
+        "greenup",
+        1 / (1 - 0.457),
+        ("l1_int8_static", "l1_structured_int8"),
+    ),
 )
 
 
@@ -65,9 +83,11 @@ class Measured:
 
 def read(path: Path) -> list[Measured]:
     """The suite's benchmarks in a saved run. Raises TsbenchError where there is none, and what reading a run raises."""
-    from pytest_energy.store import read_run
+    from pytest_energy.runs.json_format import read_run
 
-    found = [measured for result in read_run(path).results if (measured := _measured(result)) is not None]
+    found = [
+        measured for result in read_run(path).results if (measured := _measured(result)) is not None
+    ]
     if not found:
         raise TsbenchError(f"{path}: no benchmark of the compression suite is in it")
     return found
@@ -79,7 +99,11 @@ def claims_table(rows: Sequence[Measured]) -> str:
         "| method | the paper | data | variant | batch | Speedup | Greenup | accuracy, less fp32's | the claim |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    fp32 = {(row.dataset, row.config, row.batch_cases): row.accuracy for row in rows if row.variant == BASELINE}
+    fp32 = {
+        (row.dataset, row.config, row.batch_cases): row.accuracy
+        for row in rows
+        if row.variant == BASELINE
+    }
     for claim in CLAIMS:
         for row in rows:
             if row.variant not in claim.variants:
@@ -99,7 +123,9 @@ def all_table(rows: Sequence[Measured]) -> str:
         "| data | batch | variant | Speedup | Greenup | accuracy | J a case | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda row: (row.dataset, row.config, row.batch_cases, -row.speedup.value)):
+    for row in sorted(
+        rows, key=lambda row: (row.dataset, row.config, row.batch_cases, -row.speedup.value)
+    ):
         joules = "not counted" if row.joules is None else f"{row.joules:.3g} {row.provenance}"
         front = "on the front" if row in pareto_front(_alike(rows, row)) else ""
         lines.append(
@@ -112,7 +138,9 @@ def all_table(rows: Sequence[Measured]) -> str:
 def pareto_front(rows: Iterable[Measured]) -> list[Measured]:
     """Those that no other beats in both accuracy and joules, cheapest first."""
     front: list[Measured] = []
-    for row in sorted((row for row in rows if row.joules is not None), key=lambda row: (row.joules, -row.accuracy)):
+    for row in sorted(
+        (row for row in rows if row.joules is not None), key=lambda row: (row.joules, -row.accuracy)
+    ):
         if not front or row.accuracy > front[-1].accuracy:
             front.append(row)
     return front
@@ -130,7 +158,11 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
     front = pareto_front(shown)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     axes.step(
-        [row.joules or 0.0 for row in front], [row.accuracy for row in front], where="post", color="0.6", label="Pareto front"
+        [row.joules or 0.0 for row in front],
+        [row.accuracy for row in front],
+        where="post",
+        color="0.6",
+        label="Pareto front",
     )
     axes.scatter(
         [row.joules or 0.0 for row in shown],
@@ -164,7 +196,9 @@ def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
 
         def free(height: float, left: float = left, right: float = right, y: float = y) -> bool:
             middle = y + 4 + height
-            apart = all(right < l or left > r or abs(middle - m) >= LINE_POINTS for l, r, m in taken)
+            apart = all(
+                right < l or left > r or abs(middle - m) >= LINE_POINTS for l, r, m in taken
+            )
             return apart and low + LINE_POINTS < middle < high - LINE_POINTS
 
         height = next(filter(free, heights), 0)
@@ -176,7 +210,9 @@ def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
             textcoords="offset points",
             fontsize=NAME_POINTS,
             verticalalignment="center",
-            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5, "shrinkA": 0} if height else None,
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5, "shrinkA": 0}
+            if height
+            else None,
         ).set_in_layout(False)
 
 
@@ -184,9 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; exit code 2 for what the user can put right."""
     from pytest_energy.errors import EnergyError
 
-    parser = argparse.ArgumentParser(prog="python -m tsbench.paper", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tsbench.paper", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("run", type=Path, metavar="RUN.json")
-    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write pareto-DATASET-CONFIG-batchN.svg there")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FOLDER", help="write pareto-DATASET-CONFIG-batchN.svg there"
+    )
     options = parser.parse_args(arguments)
     try:
         rows = read(options.run)
@@ -203,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(result: Result) -> Measured | None:
-    from pytest_energy.figures import figures
+    from pytest_energy.stats.per_call import figures
 
     match = ID.search(result.name)
     accuracy = {quality.name: quality.value for quality in result.qualities}.get("accuracy")
@@ -218,7 +258,11 @@ def _measured(result: Result) -> Measured | None:
 
 
 def _alike(rows: Iterable[Measured], one: Measured) -> list[Measured]:
-    return [row for row in rows if (row.dataset, row.config, row.batch_cases) == (one.dataset, one.config, one.batch_cases)]
+    return [
+        row
+        for row in rows
+        if (row.dataset, row.config, row.batch_cases) == (one.dataset, one.config, one.batch_cases)
+    ]
 
 
 def _verdict(claim: Claim, row: Measured) -> str:
@@ -232,7 +276,9 @@ def _verdict(claim: Claim, row: Measured) -> str:
 
 
 def _shown(ratio: Interval | None) -> str:
-    return "not known" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return (
+        "not known" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    )
 
 
 if __name__ == "__main__":

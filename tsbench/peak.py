@@ -17,7 +17,14 @@ from tsbench.threads import one_thread
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZES = (128, 256, 384, 512, 768, 1024)  # rows and columns; 256 is best in fp32 on an EPYC with 1 MiB of L2
+SIZES = (
+    128,
+    256,
+    384,
+    512,
+    768,
+    1024,
+)  # rows and columns; 256 is best in fp32 on an EPYC with 1 MiB of L2
 TURNS = 15
 MIN_TIMED_NS = 5_000_000  # per turn: the CPU clock's own cost, about 1 us, is nothing beside it
 COPY_BYTES = {"cache": 2**18, "memory": 2**27}  # in a 1 MiB L2 with its copy; beyond a 32 MiB L3
@@ -37,10 +44,19 @@ def measure(sizes: tuple[int, ...] = SIZES, turns: int = TURNS) -> Peak:
 
     with one_thread(), torch.inference_mode():
         operations = {}
-        for data_type, ways in {"fp32": (_fp32, _fp32_packed), "bf16": (_bf16,), "int8": (_int8,)}.items():
-            reached = [_rate(matrices(size), 2 * size**3, turns) for size in sizes for matrices in ways]
+        for data_type, ways in {
+            "fp32": (_fp32, _fp32_packed),
+            "bf16": (_bf16,),
+            "int8": (_int8,),
+        }.items():
+            reached = [
+                _rate(matrices(size), 2 * size**3, turns) for size in sizes for matrices in ways
+            ]
             operations[data_type] = max(reached)
-        copied = {where: _rate(_copy(n_bytes), 2 * n_bytes, turns) for where, n_bytes in COPY_BYTES.items()}
+        copied = {
+            where: _rate(_copy(n_bytes), 2 * n_bytes, turns)
+            for where, n_bytes in COPY_BYTES.items()
+        }
     return Peak(operations, copied)
 
 

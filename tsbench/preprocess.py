@@ -75,7 +75,9 @@ def circular_shift(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(batch, index[:, None, :], axis=2)
 
 
-def splice(batch: np.ndarray, concentration: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+def splice(
+    batch: np.ndarray, concentration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Each case with a stretch of another in its place: training augmentation (CutMix).
 
     Returns the spliced batch, the index of each case's other, (cases,), and the share of
@@ -126,7 +128,9 @@ def fill_gaps(case: np.ndarray) -> np.ndarray:
     if not known.any(axis=1).all():
         raise ValueError("cannot fill a channel without any known value")
     times = np.arange(case.shape[1])
-    return np.stack([np.interp(times, times[k], row[k]) for row, k in zip(case, known, strict=True)])
+    return np.stack(
+        [np.interp(times, times[k], row[k]) for row, k in zip(case, known, strict=True)]
+    )
 
 
 def resample(case: np.ndarray, timepoints: int) -> np.ndarray:
@@ -150,6 +154,8 @@ def segment(case: np.ndarray, timepoints: int, step: int) -> np.ndarray:
     [[[1, 2, 3]], [[3, 4, 5]]]
     """
     if step < 1 or not 1 <= timepoints <= case.shape[1]:
-        raise ValueError(f"cannot cut {case.shape[1]} timepoints into windows of {timepoints}, one each {step}")
+        raise ValueError(
+            f"cannot cut {case.shape[1]} timepoints into windows of {timepoints}, one each {step}"
+        )
     windows = np.lib.stride_tricks.sliding_window_view(case, timepoints, axis=1)[:, ::step]
     return windows.transpose(1, 0, 2).copy()

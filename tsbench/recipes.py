@@ -69,7 +69,9 @@ def recipe_for(dataset: str, config: str) -> Recipe:
     """How models of this config are trained on the dataset of this name."""
     plan = PLANS.get(dataset)
     recipe, student, windows = (
-        (DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS) if plan is None else (plan.recipe, plan.student, plan.windows)
+        (DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_WINDOWS)
+        if plan is None
+        else (plan.recipe, plan.student, plan.windows)
     )
     return {"student": student, "windows": windows}.get(config.lower(), recipe)
 

@@ -47,7 +47,9 @@ class Keeper:
             self.count.go_on_from(said["joules"], said["provenance"])
             return float(said["cpu_seconds"])
         except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(self.path, f"cannot go on from it ({error}): delete it to start over") from None
+            raise CheckpointError(
+                self.path, f"cannot go on from it ({error}): delete it to start over"
+            ) from None
 
     def save(self, state: TrainingState, cpu_seconds: float) -> None:
         """Writes the state, unless it was written too short a time ago."""

@@ -32,7 +32,9 @@ FOLDS = 5
 COPIES = 3  # each training case as it is, and circularly shifted: half of what augmentation is for a network
 # Ridge's own choice among these, by leave-one-out, as in MultiRocket's paper (arXiv:2102.00457).
 PENALTIES = np.logspace(-1, 4, 6)
-TEMPERATURES = np.geomspace(0.02, 2.0, 41)  # a margin of ridge regression is about 1 where it is sure
+TEMPERATURES = np.geomspace(
+    0.02, 2.0, 41
+)  # a margin of ridge regression is about 1 where it is sure
 
 
 def answers(data: Prepared, recipe: Recipe) -> np.ndarray:
@@ -54,15 +56,23 @@ def _cross_fitted(x: np.ndarray, labels: np.ndarray, n_classes: int, recipe: Rec
     rng = np.random.default_rng(recipe.seed)
     copies = [x, *(preprocess.circular_shift(x, rng) for _ in range(COPIES - 1))]
     # No labels in this: the kernels' biases are quantiles of what they give.
-    by_copy = np.split(StandardScaler().fit_transform(_features(np.concatenate(copies), recipe.seed)), COPIES)
+    by_copy = np.split(
+        StandardScaler().fit_transform(_features(np.concatenate(copies), recipe.seed)), COPIES
+    )
     margins = np.zeros((len(labels), n_classes))
     for rest, left_out in folds(labels, recipe.validation_block, rng):
-        model = RidgeClassifierCV(PENALTIES).fit(np.concatenate([copy[rest] for copy in by_copy]), np.tile(labels[rest], COPIES))
-        margins[left_out] = np.mean([_margins(model, copy[left_out], n_classes) for copy in by_copy], axis=0)
+        model = RidgeClassifierCV(PENALTIES).fit(
+            np.concatenate([copy[rest] for copy in by_copy]), np.tile(labels[rest], COPIES)
+        )
+        margins[left_out] = np.mean(
+            [_margins(model, copy[left_out], n_classes) for copy in by_copy], axis=0
+        )
     return calibrated(margins, labels)
 
 
-def folds(labels: np.ndarray, block_cases: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def folds(
+    labels: np.ndarray, block_cases: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices (rest, held out), so that each case is held out once: classes in equal parts, blocks of a class whole."""
     fold = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
@@ -97,7 +107,9 @@ def _features(x: np.ndarray, seed: int) -> np.ndarray:
         from aeon.transformations.collection.convolution_based import HydraTransformer, MultiRocket
 
         rocket = MultiRocket(random_state=seed, n_jobs=1).fit_transform(signal.astype(np.float64))
-        hydra: Any = HydraTransformer(random_state=seed, n_jobs=1).fit_transform(signal.astype(np.float64))
+        hydra: Any = HydraTransformer(random_state=seed, n_jobs=1).fit_transform(
+            signal.astype(np.float64)
+        )
     # Counts of kernels that win: their roots are closer to normal, as in Hydra's own scaler.
     return np.hstack([rocket, np.sqrt(np.maximum(np.asarray(hydra), 0)), level[:, :, 0]])
 

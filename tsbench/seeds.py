@@ -40,7 +40,11 @@ class Seeds:
         """Config, accuracy, spread, parameters, KiB, CPU-seconds and joules of one training."""
         joules = [result.joules for result in self.results if result.joules is not None]
         provenance = {result.provenance for result in self.results if result.joules is not None}
-        counted = f"{statistics.fmean(joules):.0f} {provenance.pop()}" if len(provenance) == 1 else "not counted"
+        counted = (
+            f"{statistics.fmean(joules):.0f} {provenance.pop()}"
+            if len(provenance) == 1
+            else "not counted"
+        )
         return (
             self.config,
             f"{self.mean:.4f}",
@@ -59,7 +63,9 @@ def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None =
     """Trains with seeds 0, 1, ..., from the cache where that was done before."""
     dataset = datasets.load(dataset_name, folder)
     data = prepare(dataset, plan_for(dataset).timepoints)
-    config = config_for(config_name, data.train_x.shape[1], data.train_x.shape[2], len(data.classes))
+    config = config_for(
+        config_name, data.train_x.shape[1], data.train_x.shape[2], len(data.classes)
+    )
     accuracies, results = [], []
     for seed in range(n_seeds):
         recipe = replace(recipe_for(dataset.name, config_name), seed=seed)
@@ -73,7 +79,9 @@ def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None =
 VARIANT_HEADINGS = ("variant", "accuracy", "std (each seed)", "less its own model's (each seed)")
 
 
-def variant_rows(made: Seeds, dataset_name: str, names: Sequence[str], folder: Path | None = None) -> Iterator[tuple[str, ...]]:
+def variant_rows(
+    made: Seeds, dataset_name: str, names: Sequence[str], folder: Path | None = None
+) -> Iterator[tuple[str, ...]]:
     """Each variant of each of these models: its accuracy on the whole test split, and what it lost or gained by.
 
     Batches of 32.
@@ -84,7 +92,9 @@ def variant_rows(made: Seeds, dataset_name: str, names: Sequence[str], folder: P
         reached = []
         for result in made.results:
             classify = variants.get(name).build(result.model, data, BATCH_CASES)
-            reached.append(accuracy(batched_logits(classify, data.test_x, BATCH_CASES), data.test_y))
+            reached.append(
+                accuracy(batched_logits(classify, data.test_x, BATCH_CASES), data.test_y)
+            )
         lost = [after - before for after, before in zip(reached, made.accuracies, strict=True)]
         std = statistics.stdev(reached) if len(reached) > 1 else 0.0
         yield (

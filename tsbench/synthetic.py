@@ -63,11 +63,15 @@ def parse_name(name: str) -> Spec:
     for setting in filter(None, name.partition(":")[2].split(",")):
         key, _, text = setting.partition("=")
         if key not in known or not (text.isascii() and text.isdigit()):
-            raise TsbenchError(f"{name}: {setting!r} should be one of {', '.join(sorted(known))}, '=' and a whole number")
+            raise TsbenchError(
+                f"{name}: {setting!r} should be one of {', '.join(sorted(known))}, '=' and a whole number"
+            )
         values[known[key]] = int(text)
     spec = Spec(**values)
     if spec.n_classes < 2 or spec.timepoints < 2 or spec.cases < 2 * spec.n_classes:
-        raise TsbenchError(f"{name}: needs 2 classes, 2 timepoints, and 2 cases a class, or more of each")
+        raise TsbenchError(
+            f"{name}: needs 2 classes, 2 timepoints, and 2 cases a class, or more of each"
+        )
     return spec
 
 
@@ -75,7 +79,9 @@ def generate(spec: Spec, half: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]
     """Cases, each (1, timepoints), and labels (cases,) of one split; the same each time."""
     rng = np.random.default_rng([spec.seed, half])
     labels = np.arange(spec.cases) % spec.n_classes
-    return tuple(_case(label / (spec.n_classes - 1), spec.timepoints, rng)[None] for label in labels), labels
+    return tuple(
+        _case(label / (spec.n_classes - 1), spec.timepoints, rng)[None] for label in labels
+    ), labels
 
 
 def _case(position: float, timepoints: int, rng: np.random.Generator) -> np.ndarray:

@@ -178,13 +178,19 @@ def fit(
             model.load_state_dict(state.best_weights)
             state.validation_accuracy = state.best_accuracy
     model.eval()
-    return TrainResult(model, recipe, state.validation_accuracy, time.process_time() - started, state.epoch)
+    return TrainResult(
+        model, recipe, state.validation_accuracy, time.process_time() - started, state.epoch
+    )
 
 
-def kept_and_held_out(labels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def kept_and_held_out(
+    labels: np.ndarray, recipe: Recipe, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the cases that are trained on, and of those that only choose; `rng` is a fresh one of the recipe's seed."""
     if recipe.validation_share:
-        return preprocess.stratified_split(labels, recipe.validation_share, rng, recipe.validation_block)
+        return preprocess.stratified_split(
+            labels, recipe.validation_share, rng, recipe.validation_block
+        )
     return np.arange(len(labels)), np.array([], dtype=np.int64)
 
 
@@ -198,7 +204,13 @@ def _stale(state: TrainingState, recipe: Recipe) -> bool:
     return bool(recipe.patience) and state.epoch - state.best_epoch >= recipe.patience
 
 
-def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe, teacher: nn.Module | None = None) -> float:
+def run_epoch(
+    state: TrainingState,
+    x: np.ndarray,
+    y: np.ndarray,
+    recipe: Recipe,
+    teacher: nn.Module | None = None,
+) -> float:
     """Advances `state` by one pass over the cases; the mean loss. `y` are labels, (cases,), or probabilities, (cases, classes)."""
     torch.set_rng_state(state.torch_rng)
     n_batches = -(-len(x) // recipe.batch_cases)
@@ -222,7 +234,9 @@ def run_epoch(state: TrainingState, x: np.ndarray, y: np.ndarray, recipe: Recipe
         if recipe.splice:
             loss = share * loss + (1 - share) * criterion(logits, torch.from_numpy(labels[others]))
         if teacher is not None:
-            loss = (1 - TEACHER_SHARE) * loss + TEACHER_SHARE * distillation_loss(logits, teacher, inputs)
+            loss = (1 - TEACHER_SHARE) * loss + TEACHER_SHARE * distillation_loss(
+                logits, teacher, inputs
+            )
         state.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
@@ -269,7 +283,10 @@ def train_cached(
     path = cached_path(data, config, recipe)
     if path.is_file():
         saved = checkpoints.load(path)
-        costs = {key: saved.about[key] for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")}
+        costs = {
+            key: saved.about[key]
+            for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")
+        }
         return TrainResult(saved.model, recipe, cached=True, **costs)
     with joules.counted() as count:
         keeper = Keeper(cache.folder() / "partial" / path.name, count)

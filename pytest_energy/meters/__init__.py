@@ -19,7 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pytest_energy.errors import EnergyError, MeterUnavailable, OptionError
-from pytest_energy.reading import Domain, MeterInfo, Provenance, Reading
+from pytest_energy.model import Domain, MeterInfo, Provenance, Reading
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -103,7 +103,9 @@ class CompositeMeter(Meter):
         names = [domain.name for meter in meters for domain in meter.domains]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise OptionError(f"{twice} would be counted twice by {[meter.name for meter in meters]}; name one of them")
+            raise OptionError(
+                f"{twice} would be counted twice by {[meter.name for meter in meters]}; name one of them"
+            )
         self._meters = meters
         self.name = "+".join(meter.name for meter in meters)
         self.provenance = meters[0].provenance
@@ -133,7 +135,9 @@ def installed() -> dict[str, MeterFactory]:
 
 @cache
 def _installed(path: tuple[str, ...]) -> dict[str, MeterFactory]:
-    from importlib.metadata import entry_points  # a third of the time that importing all of this takes, so only here
+    from importlib.metadata import (
+        entry_points,  # a third of the time that importing all of this takes, so only here
+    )
 
     # Looking through all that is installed takes tens of milliseconds, and the workers of --energy-against open often.
     return {point.name: _Lazy(point) for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -149,7 +153,9 @@ class _Lazy:
         try:
             factory: MeterFactory = self._point.load()
         except (ImportError, AttributeError) as error:
-            raise MeterUnavailable(f"meter {self._point.name} cannot be loaded from {self._point.value}: {error}") from None
+            raise MeterUnavailable(
+                f"meter {self._point.name} cannot be loaded from {self._point.value}: {error}"
+            ) from None
         return factory(settings, argument)
 
 
@@ -162,7 +168,9 @@ def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter
         with open_meter() as meter:
             before = meter.read()
     """
-    settings = settings or MeterSettings(powercap_root=os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT", MeterSettings.powercap_root))
+    settings = settings or MeterSettings(
+        powercap_root=os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT", MeterSettings.powercap_root)
+    )
     factories = installed()
     if spec == AUTO:
         return _open_auto(factories, settings)
@@ -179,7 +187,9 @@ def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter
 def _open_one(factories: dict[str, MeterFactory], part: str, settings: MeterSettings) -> Meter:
     name, _, argument = part.partition(":")
     if name not in factories:
-        raise OptionError(f"no meter is called {name!r}; installed are: {', '.join(sorted([AUTO, *factories]))}")
+        raise OptionError(
+            f"no meter is called {name!r}; installed are: {', '.join(sorted([AUTO, *factories]))}"
+        )
     return factories[name](settings, argument or None)
 
 
@@ -221,9 +231,19 @@ def survey(settings: MeterSettings) -> list[Finding]:
                 meter.read()
                 findings.append(Finding(name, info(meter), permission="granted"))
         except MeterUnavailable as error:
-            findings.append(Finding(name, None, error.reason, error.remedy, "denied" if error.denied else "not known"))
+            findings.append(
+                Finding(
+                    name,
+                    None,
+                    error.reason,
+                    error.remedy,
+                    "denied" if error.denied else "not known",
+                )
+            )
         except EnergyError as error:
-            findings.append(Finding(name, None, str(error), "read it once more, or use another meter"))
+            findings.append(
+                Finding(name, None, str(error), "read it once more, or use another meter")
+            )
         except Exception as error:  # noqa: BLE001 - somebody else's meter may raise anything; the others are asked all the same
             reason = f"it raised {type(error).__name__}: {error}"
             findings.append(Finding(name, None, reason, f"tell whoever made the meter {name!r}"))

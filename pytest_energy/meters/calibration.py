@@ -20,11 +20,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_energy import configuration
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.machine import config_folder, write_config
 from pytest_energy.meters import Meter, info
-from pytest_energy.meters.power_model import CALIBRATED_BAND, PowerModel, cpu_name, fit_watts, watts_are_possible
-from pytest_energy.reading import window_between
+from pytest_energy.meters.power_model import (
+    CALIBRATED_BAND,
+    PowerModel,
+    cpu_name,
+    fit_watts,
+    watts_are_possible,
+)
+from pytest_energy.model import window_between
 
 SCHEMA = 1
 PATH_VARIABLE = "PYTEST_ENERGY_CALIBRATION"
@@ -54,7 +60,11 @@ class Calibration:
     def model(self) -> PowerModel:
         loads = f"{len(self.points)} loads"
         return PowerModel(
-            self.idle_watts, self.full_watts, f"calibrated by {loads} against {self.source}", self.exponent, CALIBRATED_BAND
+            self.idle_watts,
+            self.full_watts,
+            f"calibrated by {loads} against {self.source}",
+            self.exponent,
+            CALIBRATED_BAND,
         )
 
 
@@ -71,7 +81,9 @@ def calibrate(
     `MeterFailed` where its counter does not rise with the load.
     """
     if meter.provenance != "measured":
-        raise OptionError(f"calibration needs a sensor, and the meter {meter.name!r} is {meter.provenance}")
+        raise OptionError(
+            f"calibration needs a sensor, and the meter {meter.name!r} is {meter.provenance}"
+        )
     cpus = os.cpu_count() or 1
     points = []
     for busy in sorted({0, 1, math.ceil(cpus / 4), math.ceil(cpus / 2), cpus}):
@@ -85,10 +97,14 @@ def calibrate(
     return _fit(points, meter.name)
 
 
-def calibration_of_watts(idle_watts: float, full_watts: float, source: str = "a wall meter") -> Calibration:
+def calibration_of_watts(
+    idle_watts: float, full_watts: float, source: str = "a wall meter"
+) -> Calibration:
     """The calibration from two figures read off by the user. Raises `OptionError` where they cannot be."""
     if not watts_are_possible(idle_watts, full_watts) or idle_watts == 0:
-        raise OptionError(f"watts {idle_watts:g},{full_watts:g} cannot be measured ones: 0 < idle <= full is wanted")
+        raise OptionError(
+            f"watts {idle_watts:g},{full_watts:g} cannot be measured ones: 0 < idle <= full is wanted"
+        )
     return _fit([(0.0, idle_watts), (1.0, full_watts)], source)
 
 
@@ -97,7 +113,15 @@ def _fit(points: Sequence[tuple[float, float]], source: str) -> Calibration:
         idle_watts, full_watts, exponent = fit_watts(points)
     except ValueError as error:
         raise MeterFailed(f"no power curve fits what {source} counted: {error}") from error
-    return Calibration(idle_watts, full_watts, exponent, os.cpu_count() or 1, cpu_name(read_cpuinfo()), source, tuple(points))
+    return Calibration(
+        idle_watts,
+        full_watts,
+        exponent,
+        os.cpu_count() or 1,
+        cpu_name(read_cpuinfo()),
+        source,
+        tuple(points),
+    )
 
 
 @contextmanager
@@ -128,12 +152,12 @@ def calibration_path() -> Path:
     named = os.environ.get(PATH_VARIABLE)
     if named:
         return Path(named)
-    return configuration.folder() / "calibration.json"
+    return config_folder() / "calibration.json"
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
     """Write the calibration, whole or not at all."""
-    configuration.write(path, {"schema": SCHEMA, **asdict(calibration)})
+    write_config(path, {"schema": SCHEMA, **asdict(calibration)})
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -153,22 +177,36 @@ def _parse(data: object) -> Calibration:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema')!r} is not {SCHEMA}")
     numbers: list[Any] = [data.get(key) for key in ("idle_watts", "full_watts", "exponent", "cpus")]
-    if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
-        raise ValueError(f"idle_watts, full_watts, exponent and cpus must be numbers, got {numbers}")
+    if not all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers
+    ):
+        raise ValueError(
+            f"idle_watts, full_watts, exponent and cpus must be numbers, got {numbers}"
+        )
     idle_watts, full_watts, exponent, cpus = numbers
     if not watts_are_possible(idle_watts, full_watts) or not 0 < exponent <= 1 or cpus < 1:
-        raise ValueError(f"0 <= idle_watts <= full_watts, 0 < exponent <= 1 and cpus >= 1 are wanted, got {numbers}")
+        raise ValueError(
+            f"0 <= idle_watts <= full_watts, 0 < exponent <= 1 and cpus >= 1 are wanted, got {numbers}"
+        )
     points: Any = data.get("points")
     try:
         points = tuple((float(load), float(watts)) for load, watts in points)
     except TypeError:
         raise ValueError(f"points must be pairs of load and watts, got {points!r}") from None
     return Calibration(
-        idle_watts, full_watts, exponent, int(cpus), str(data.get("cpu_name", "")), str(data.get("source", "")), points
+        idle_watts,
+        full_watts,
+        exponent,
+        int(cpus),
+        str(data.get("cpu_name", "")),
+        str(data.get("source", "")),
+        points,
     )
 
 
-def find_calibration(argument: str | None, cpus: int, name: str) -> tuple[Calibration | None, tuple[str, ...]]:
+def find_calibration(
+    argument: str | None, cpus: int, name: str
+) -> tuple[Calibration | None, tuple[str, ...]]:
     """The calibration that holds for this machine, or None, and what a reader has to know of it.
 
     One that was named must be there; one of another machine is passed over, and the note says so.

@@ -33,7 +33,7 @@ from pytest_energy.meters.power_model import (
     watts_are_possible,
 )
 from pytest_energy.meters.process_cpu import ProcessTreeClock
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.model import Domain, Reading
 
 DOMAIN = "cpu-estimate"
 
@@ -72,7 +72,9 @@ class EstimateMeter(Meter):
             *more_notes,
         )
         if not self._clock.follows_descendants:
-            self.notes += ("no /proc here: a child's CPU seconds count when it has ended, all at once",)
+            self.notes += (
+                "no /proc here: a child's CPU seconds count when it has ended, all at once",
+            )
         self._lock = threading.Lock()
         self._joules = 0.0
         self._carried_s = 0.0
@@ -117,7 +119,9 @@ def open_estimate(settings: MeterSettings, argument: str | None = None) -> Estim
     calibration, notes = find_calibration(argument, cpus, cpu_name(cpuinfo))
     if calibration is not None:
         return EstimateMeter(calibration.model(), cpus, notes)
-    return EstimateMeter(published_model(cpuinfo, cpus, _tdp_watts(settings.powercap_root)), cpus, notes)
+    return EstimateMeter(
+        published_model(cpuinfo, cpus, _tdp_watts(settings.powercap_root)), cpus, notes
+    )
 
 
 def model_of_watts(idle_watts: float, full_watts: float) -> PowerModel:
@@ -138,11 +142,17 @@ def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerMo
         shares = " and ".join(f"{share:.0%}" for share in TDP_SHARES)
         return PowerModel(idle_watts, full_watts, f"{shares} of the CPU's TDP of {tdp_watts:g} W")
     if client:
-        whose, (idle_watts, full_watts) = f"desktop CPUs ({CLIENT_STAND_IN})", PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN]
+        whose, (idle_watts, full_watts) = (
+            f"desktop CPUs ({CLIENT_STAND_IN})",
+            PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN],
+        )
     elif kind is not None:
         whose, (idle_watts, full_watts) = kind, PUBLISHED_WATTS_PER_VCPU[kind]
     else:
-        whose, (idle_watts, full_watts) = "an average CPU, since this one is unknown", AVERAGE_WATTS_PER_VCPU
+        whose, (idle_watts, full_watts) = (
+            "an average CPU, since this one is unknown",
+            AVERAGE_WATTS_PER_VCPU,
+        )
     source = f"Cloud Carbon Footprint's {idle_watts:g} to {full_watts:g} W a vCPU of {whose}"
     return PowerModel(idle_watts * cpus, full_watts * cpus, source)
 

@@ -28,7 +28,7 @@ from pytest_energy.meters.sampler import (
     held_up_notes,
     watch_update_intervals,
 )
-from pytest_energy.reading import Domain, Provenance, Reading
+from pytest_energy.model import Domain, Provenance, Reading
 
 JOULES_PER_MICROJOULE = 1e-6
 WATTS_PER_MICROWATT = 1e-6
@@ -118,7 +118,9 @@ class HwmonMeter(Meter):
             self._start()
         except MeterFailed as failure:
             self.close()
-            raise MeterUnavailable(str(failure), "see that its driver works, or name other sensors") from failure
+            raise MeterUnavailable(
+                str(failure), "see that its driver works, or name other sensors"
+            ) from failure
         except BaseException:
             self.close()
             raise
@@ -126,9 +128,15 @@ class HwmonMeter(Meter):
         self.domains = tuple(Domain(name, parent) for name, parent in parents.items())
         top = [name for name, parent in parents.items() if parent is None]
         if len(top) > 1:
-            self._notes.append(f"hwmon: the total adds up {', '.join(top)}; whether these overlap cannot be told from here")
-        if left_out := sum(CORE_LABEL.fullmatch(s.label) is not None and s not in picked for s in sensors):
-            self._notes.append(f"hwmon: {left_out} core counters are left out, being inside the sockets; name one to see it")
+            self._notes.append(
+                f"hwmon: the total adds up {', '.join(top)}; whether these overlap cannot be told from here"
+            )
+        if left_out := sum(
+            CORE_LABEL.fullmatch(s.label) is not None and s not in picked for s in sensors
+        ):
+            self._notes.append(
+                f"hwmon: {left_out} core counters are left out, being inside the sockets; name one to see it"
+            )
 
     @property  # grows while it is read
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -166,10 +174,15 @@ class HwmonMeter(Meter):
         if self._sampled:
             self._integrator = WattsIntegrator(self._watts)
             # A value that the kernel refreshes faster than we look is as old as our look.
-            intervals += [max(each.sensor.interval_s or 0.0, self._integrator.interval_s) for each in self._sampled]
+            intervals += [
+                max(each.sensor.interval_s or 0.0, self._integrator.interval_s)
+                for each in self._sampled
+            ]
             steps.append(WATTS_PER_MICROWATT * self._integrator.interval_s)
             sampled = ", ".join(each.domain for each in self._sampled)
-            self._notes.append(f"hwmon: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms")
+            self._notes.append(
+                f"hwmon: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms"
+            )
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
@@ -212,7 +225,10 @@ def domain_names(sensors: Sequence[Sensor]) -> dict[Sensor, str]:
     names = dict.fromkeys(sensors, "")
     for spelling in spellings:
         times = Counter(names.values())
-        names = {s: _spelled(spelling(s)) if not name or times[name] > 1 else name for s, name in names.items()}
+        names = {
+            s: _spelled(spelling(s)) if not name or times[name] > 1 else name
+            for s, name in names.items()
+        }
     taken: set[str] = set()
     for sensor, name in names.items():
         number = 1
@@ -231,24 +247,51 @@ def _sensors_of(folder: Path) -> list[Sensor]:
     # Drivers of the old registration keep their files in device/, acpi_power_meter (Grace) among them.
     places = [place for place in (folder, folder / "device") if place.is_dir()]
     chip = next((name for place in places if (name := _text(place / "name"))), folder.name)
-    device = os.path.basename(os.path.realpath(folder / "device")) if (folder / "device").is_symlink() else folder.name
+    device = (
+        os.path.basename(os.path.realpath(folder / "device"))
+        if (folder / "device").is_symlink()
+        else folder.name
+    )
     sensors: dict[str, Sensor] = {}
     for place in places:
         interval_s = _seconds(place / "update_interval")
         for path in sorted(place.glob("energy*_input")):
             stem = path.name.removesuffix("_input")
-            sensors.setdefault(stem, Sensor(chip, device, stem, _label(place, stem), (path,), True, interval_s))
+            sensors.setdefault(
+                stem, Sensor(chip, device, stem, _label(place, stem), (path,), True, interval_s)
+            )
         for path in [*sorted(place.glob("power*_average")), *sorted(place.glob("power*_input"))]:
             stem, _, kind = path.name.partition("_")
             own_s = _seconds(place / f"{stem}_average_interval") if kind == "average" else None
-            sensors.setdefault(stem, Sensor(chip, device, stem, _label(place, stem), (path,), False, own_s or interval_s))
+            sensors.setdefault(
+                stem,
+                Sensor(
+                    chip, device, stem, _label(place, stem), (path,), False, own_s or interval_s
+                ),
+            )
         if chip == "ina3221":
             for channel in "123":
                 volts, amperes = place / f"in{channel}_input", place / f"curr{channel}_input"
                 off = _text(place / f"in{channel}_enable") == "0"  # reading it would be an error
-                if volts.exists() and amperes.exists() and not off and f"power{channel}" not in sensors:
+                if (
+                    volts.exists()
+                    and amperes.exists()
+                    and not off
+                    and f"power{channel}" not in sensors
+                ):
                     stem = f"in{channel}"
-                    sensors.setdefault(stem, Sensor(chip, device, stem, _label(place, stem), (volts, amperes), False, interval_s))
+                    sensors.setdefault(
+                        stem,
+                        Sensor(
+                            chip,
+                            device,
+                            stem,
+                            _label(place, stem),
+                            (volts, amperes),
+                            False,
+                            interval_s,
+                        ),
+                    )
     return list(sensors.values())
 
 
@@ -268,7 +311,9 @@ def _seconds(path: Path) -> float | None:
     return int(text) * SECONDS_PER_MILLISECOND if text.isdecimal() else None
 
 
-def _pick(sensors: list[Sensor], names: dict[Sensor, str], pick: str | None, root: str | Path) -> list[Sensor]:
+def _pick(
+    sensors: list[Sensor], names: dict[Sensor, str], pick: str | None, root: str | Path
+) -> list[Sensor]:
     if not sensors:
         raise MeterUnavailable(
             f"no sensor of energy or power under {root}",
@@ -287,7 +332,10 @@ def _pick(sensors: list[Sensor], names: dict[Sensor, str], pick: str | None, roo
         found = _matches(sensors, names, part.strip())
         if not found:
             there = ", ".join([*chips, *(names[sensor] for sensor in sensors)])
-            raise MeterUnavailable(f"no chip, label or domain is called {part.strip()!r} under {root}", f"there are: {there}")
+            raise MeterUnavailable(
+                f"no chip, label or domain is called {part.strip()!r} under {root}",
+                f"there are: {there}",
+            )
         picked += [sensor for sensor in found if sensor not in picked]
     return picked
 
@@ -295,7 +343,9 @@ def _pick(sensors: list[Sensor], names: dict[Sensor, str], pick: str | None, roo
 def _matches(sensors: list[Sensor], names: dict[Sensor, str], word: str) -> list[Sensor]:
     named = [sensor for sensor in sensors if word in (sensor.label, names[sensor])]
     of_chip = [sensor for sensor in sensors if word == sensor.chip]
-    return named or [sensor for sensor in of_chip if not CORE_LABEL.fullmatch(sensor.label)] or of_chip
+    return (
+        named or [sensor for sensor in of_chip if not CORE_LABEL.fullmatch(sensor.label)] or of_chip
+    )
 
 
 def _parent(inner: _OpenSensor, opened: list[_OpenSensor]) -> str | None:
@@ -317,9 +367,13 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
-        raise MeterUnavailable(f"{path} may not be read by this user", f"sudo chmod a+r {path}, after each boot", True) from error
+        raise MeterUnavailable(
+            f"{path} may not be read by this user", f"sudo chmod a+r {path}, after each boot", True
+        ) from error
     except OSError as error:
-        raise MeterUnavailable(f"{path} cannot be opened: {error.strerror}", "see that its driver works") from error
+        raise MeterUnavailable(
+            f"{path} cannot be opened: {error.strerror}", "see that its driver works"
+        ) from error
 
 
 def _number(file: int, path: Path) -> int:

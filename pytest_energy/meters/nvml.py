@@ -25,16 +25,14 @@ from pytest_energy.meters.sampler import (
     held_up_notes,
     watch_update_intervals,
 )
-from pytest_energy.reading import Domain, Provenance, Reading
+from pytest_energy.model import Domain, Provenance, Reading
 
 JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
 
 INSTALL_REMEDY = 'pip install "pytest-energy[nvml]"'
 DRIVER_REMEDY = "install or load the NVIDIA driver, until nvidia-smi lists the GPU"
-PERMISSION_REMEDY = (
-    "give this user read and write access to /dev/nvidiactl and /dev/nvidia*, or start the container with its GPUs (--gpus all)"
-)
+PERMISSION_REMEDY = "give this user read and write access to /dev/nvidiactl and /dev/nvidia*, or start the container with its GPUs (--gpus all)"
 NOT_SUPPORTED_REMEDY = (
     "this GPU has no power sensor that NVML may read (a MIG instance, a vGPU or an old GeForce); "
     "measure on the whole GPU, or leave it out by naming the others, as nvml:0+2"
@@ -124,17 +122,23 @@ class NvmlMeter(Meter):
             if power_error is None:
                 self._sample(gpu, f"has no energy counter ({energy_error})")
             else:
-                refused.append(f"{gpu.label} gives neither energy ({energy_error}) nor power ({power_error})")
+                refused.append(
+                    f"{gpu.label} gives neither energy ({energy_error}) nor power ({power_error})"
+                )
                 errors += [energy_error, power_error]
         if refused and (indices is not None or len(refused) == len(gpus)):
-            raise MeterUnavailable("; ".join(refused), _remedy(self._nvml, *errors), _denied(self._nvml, *errors))
+            raise MeterUnavailable(
+                "; ".join(refused), _remedy(self._nvml, *errors), _denied(self._nvml, *errors)
+            )
         self._notes += [f"nvml: {reason}: it is left out" for reason in refused]
         try:
             self._watch()
             if self._sampled:
                 self._integrator = WattsIntegrator(self._watts)
         except MeterFailed as failure:
-            raise MeterUnavailable(f"it was there, and went while it was opened: {failure}", DRIVER_REMEDY) from failure
+            raise MeterUnavailable(
+                f"it was there, and went while it was opened: {failure}", DRIVER_REMEDY
+            ) from failure
         used = [gpu for gpu in gpus if gpu in self._counted or gpu in self._sampled]
         self._notes += [note for gpu in used if (note := self._mig_note(gpu))]
         self.domains = tuple(Domain(gpu.domain) for gpu in used)
@@ -162,21 +166,29 @@ class NvmlMeter(Meter):
             there = range(self._nvml.nvmlDeviceGetCount())
         except self._nvml.NVMLError as error:
             reason = f"NVML cannot count the GPUs: {error}"
-            raise MeterUnavailable(reason, _remedy(self._nvml, error), _denied(self._nvml, error)) from error
+            raise MeterUnavailable(
+                reason, _remedy(self._nvml, error), _denied(self._nvml, error)
+            ) from error
         if not there:
             raise MeterUnavailable("the NVIDIA driver is there, but lists no GPU", DRIVER_REMEDY)
         if indices is not None and (missing := [i for i in indices if i not in there]):
-            raise MeterUnavailable(f"there is no GPU {missing[0]}", f"this machine has 0 to {there[-1]}")
+            raise MeterUnavailable(
+                f"there is no GPU {missing[0]}", f"this machine has 0 to {there[-1]}"
+            )
         chosen = indices if indices is not None else self._visible(there)
         gpus = []
         for index in chosen:
             try:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-                gpus.append(_Gpu(index, handle, f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})"))
+                gpus.append(
+                    _Gpu(index, handle, f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})")
+                )
             except self._nvml.NVMLError as error:
                 # Leaving it out would make its joules a silent 0, and which GPUs are asked for is one option away.
                 remedy = f"{_remedy(self._nvml, error)}; or name the others, as nvml:0+2"
-                raise MeterUnavailable(f"gpu-{index} cannot be opened: {error}", remedy, _denied(self._nvml, error)) from error
+                raise MeterUnavailable(
+                    f"gpu-{index} cannot be opened: {error}", remedy, _denied(self._nvml, error)
+                ) from error
         return gpus
 
     def _visible(self, there: range) -> list[int]:
@@ -187,14 +199,17 @@ class NvmlMeter(Meter):
         entries = [entry.strip() for entry in wanted.split(",")]
         if not wanted.strip() or entries[0] in ("-1", "NoDevFiles"):
             raise MeterUnavailable(
-                f"CUDA_VISIBLE_DEVICES={wanted!r} hides every GPU", "unset it, or name the GPUs to count, as nvml:0"
+                f"CUDA_VISIBLE_DEVICES={wanted!r} hides every GPU",
+                "unset it, or name the GPUs to count, as nvml:0",
             )
         visible = [int(entry) for entry in entries if entry.isdecimal() and int(entry) in there]
         if len(visible) == len(entries):
             self._notes.append(f"nvml: only the GPUs of CUDA_VISIBLE_DEVICES={wanted} count")
             return sorted(set(visible))
         # UUIDs and MIG instances: which GPU holds them is not worth guessing
-        self._notes.append(f"nvml: CUDA_VISIBLE_DEVICES={wanted} is not a list of GPU numbers, so every GPU counts")
+        self._notes.append(
+            f"nvml: CUDA_VISIBLE_DEVICES={wanted} is not a list of GPU numbers, so every GPU counts"
+        )
         return list(there)
 
     def _error_of(self, function: str, gpu: _Gpu) -> Exception | None:
@@ -246,7 +261,9 @@ class NvmlMeter(Meter):
                 continue
             gpu.update_interval_s = interval_s
             if interval_s == WATCH_BOUND_S:
-                self._notes.append(f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s")
+                self._notes.append(
+                    f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s"
+                )
 
     def _stands_still(self, gpu: _Gpu) -> None:
         """A counter that did not move: dead if the GPU tells of watts meanwhile, else perhaps only asleep."""
@@ -256,7 +273,10 @@ class NvmlMeter(Meter):
             draws_power = False
         if draws_power:
             self._counted.remove(gpu)
-            self._sample(gpu, f"has an energy counter that stood still for {WATCH_BOUND_S:g} s while it drew power")
+            self._sample(
+                gpu,
+                f"has an energy counter that stood still for {WATCH_BOUND_S:g} s while it drew power",
+            )
         else:
             self._notes.append(
                 f"nvml: {gpu.label} did not move its counter in {WATCH_BOUND_S:g} s; "
@@ -270,8 +290,12 @@ def open_nvml(settings: MeterSettings, argument: str | None) -> NvmlMeter:
     if argument is None:
         return NvmlMeter()
     parts = [part.strip() for part in argument.split("+")]
-    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) != len(parts):
-        raise OptionError(f"nvml:{argument}: list each GPU once, by number, with plus signs between, as in nvml:0+2")
+    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) != len(
+        parts
+    ):
+        raise OptionError(
+            f"nvml:{argument}: list each GPU once, by number, with plus signs between, as in nvml:0+2"
+        )
     return NvmlMeter(tuple(int(part) for part in parts))
 
 
@@ -281,7 +305,9 @@ def _import_nvml() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "pynvml":
             raise
-        raise MeterUnavailable("the package nvidia-ml-py is not installed", INSTALL_REMEDY) from error
+        raise MeterUnavailable(
+            "the package nvidia-ml-py is not installed", INSTALL_REMEDY
+        ) from error
     nvml: ModuleType = pynvml
     return nvml
 
@@ -290,7 +316,9 @@ def _start(nvml: ModuleType) -> None:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        raise MeterUnavailable(f"NVML cannot be started: {error}", _remedy(nvml, error), _denied(nvml, error)) from error
+        raise MeterUnavailable(
+            f"NVML cannot be started: {error}", _remedy(nvml, error), _denied(nvml, error)
+        ) from error
 
 
 def _remedy(nvml: ModuleType, *errors: Any) -> str:

@@ -22,7 +22,7 @@ from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.meters.powercap import RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import ALL_DOMAINS, ONE_COUNTER_A_PACKAGE, cpu_vendor
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.model import Domain, Reading
 
 # perf's own scale is 2**-32 J, finer than the registers. Their unit is not shown here; 2**-14 J is Intel's on packages, and
 # the coarsest in common use (AMD and server DRAM: 2**-16 J).
@@ -79,14 +79,23 @@ class PerfMeter(Meter):
         cpus: str | os.PathLike[str] = "/sys/devices/system/cpu",
         cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo",
     ):
-        found = _find_events(os.fspath(pmu), os.fspath(cpus), cpu_vendor(cpuinfo) in ONE_COUNTER_A_PACKAGE)
+        found = _find_events(
+            os.fspath(pmu), os.fspath(cpus), cpu_vendor(cpuinfo) in ONE_COUNTER_A_PACKAGE
+        )
         chosen = _choose(found, domains, os.fspath(pmu))
         names = {event.domain for event in chosen}
-        self.domains = tuple(Domain(event.domain, next((p for p in event.inside if p in names), None)) for event in chosen)
-        self.resolution_joules = max(RAPL_STEP_JOULES, *(event.joules_per_count for event in chosen))
+        self.domains = tuple(
+            Domain(event.domain, next((p for p in event.inside if p in names), None))
+            for event in chosen
+        )
+        self.resolution_joules = max(
+            RAPL_STEP_JOULES, *(event.joules_per_count for event in chosen)
+        )
         notes = []
         if "psys" in found and "psys" not in names:
-            notes.append("psys holds the packages already, and counts only when asked for (perf:psys)")
+            notes.append(
+                "psys holds the packages already, and counts only when asked for (perf:psys)"
+            )
         if not any(name.startswith("dram") for name in found):
             notes.append("no event counts DRAM here: the joules are without memory")
         self.notes = tuple(notes)
@@ -109,11 +118,15 @@ class PerfMeter(Meter):
             try:
                 count = os.read(fd, COUNT_BYTES)
             except OSError as error:
-                raise MeterFailed(f"perf's counter of {domain} can no longer be read: {error.strerror}") from error
+                raise MeterFailed(
+                    f"perf's counter of {domain} can no longer be read: {error.strerror}"
+                ) from error
             if (
                 len(count) != COUNT_BYTES
             ):  # the kernel gives nothing at all once an event is in error, as when its CPU went offline
-                raise MeterFailed(f"perf's counter of {domain} has stopped: its CPU was probably taken offline")
+                raise MeterFailed(
+                    f"perf's counter of {domain} has stopped: its CPU was probably taken offline"
+                )
             joules[domain] = int.from_bytes(count, "little") * joules_per_count
         return Reading(at_s, joules)
 
@@ -148,13 +161,18 @@ def _find_events(pmu: str, cpus: str, one_counter_a_package: bool) -> dict[str, 
             continue
         unit = _read(f"{path}.unit")
         if unit != "Joules":
-            raise MeterUnavailable(f"{path}.unit says {unit!r} where Joules are expected", "use --energy-meter powercap")
+            raise MeterUnavailable(
+                f"{path}.unit says {unit!r} where Joules are expected",
+                "use --energy-meter powercap",
+            )
         scale = _read_as(float, f"{path}.scale")
         config = _config(_read(path), pmu)
         # psys is one counter for the whole platform, so it is opened on one CPU, of the first package.
         for place, cpu in list(places.items())[:1] if kind == "psys" else places.items():
             domain = kind if kind == "psys" else f"{kind}-{place}"
-            inside = () if kind == "psys" else (f"package-{place}", "psys") if in_package else ("psys",)
+            inside = (
+                () if kind == "psys" else (f"package-{place}", "psys") if in_package else ("psys",)
+            )
             events[domain] = _Event(domain, path, cpu, pmu_type, config, scale, inside, counted)
     if not events:
         raise MeterUnavailable(f"{pmu}/events has none of {', '.join(_EVENTS)}", _NO_PMU)
@@ -165,7 +183,10 @@ def _choose(found: dict[str, _Event], domains: Sequence[str] | None, pmu: str) -
     if domains is None:
         counted = [event for event in found.values() if event.counted]
         if not counted:
-            raise MeterUnavailable(f"{pmu} has no package, only {', '.join(found)}", f"--energy-meter perf:{'+'.join(found)}")
+            raise MeterUnavailable(
+                f"{pmu} has no package, only {', '.join(found)}",
+                f"--energy-meter perf:{'+'.join(found)}",
+            )
         return counted
     if list(domains) == [ALL_DOMAINS]:
         return [event for event in found.values() if event.domain != "psys"]
@@ -184,11 +205,15 @@ def _places(cpu_numbers: list[int], cpus: str, one_counter_a_package: bool) -> d
     On AMD and Hygon they do not (see powercap_zones.py), although kernels up to 2024 list one CPU a die.
     """
     topology = {cpu: os.path.join(cpus, f"cpu{cpu}", "topology") for cpu in cpu_numbers}
-    packages = {cpu: _read(os.path.join(folder, "physical_package_id")) for cpu, folder in topology.items()}
+    packages = {
+        cpu: _read(os.path.join(folder, "physical_package_id")) for cpu, folder in topology.items()
+    }
     places: dict[str, int] = {}
     for cpu, package in packages.items():
         apart = list(packages.values()).count(package) > 1 and not one_counter_a_package
-        place = f"{package}-die-{_read(os.path.join(topology[cpu], 'die_id'))}" if apart else package
+        place = (
+            f"{package}-die-{_read(os.path.join(topology[cpu], 'die_id'))}" if apart else package
+        )
         places.setdefault(place, cpu)
     return places
 
@@ -209,7 +234,9 @@ def _config(terms: str, pmu: str) -> int:
         key, _, value = term.partition("=")
         where = re.fullmatch(r"config:(\d+)(?:-(\d+))?", _read(os.path.join(pmu, "format", key)))
         if where is None:
-            raise MeterUnavailable(f"{pmu}/format/{key} is not understood here", "use --energy-meter powercap")
+            raise MeterUnavailable(
+                f"{pmu}/format/{key} is not understood here", "use --energy-meter powercap"
+            )
         low, high = int(where[1]), int(where[2] or where[1])
         config |= (int(value or "1", 0) & (2 ** (high - low + 1) - 1)) << low
     return config
@@ -218,8 +245,13 @@ def _config(terms: str, pmu: str) -> int:
 def _open_event(event: _Event) -> int:
     number = _SYSCALL_NUMBERS.get(platform.machine())
     if number is None:
-        raise MeterUnavailable(f"perf_event_open has no known number on {platform.machine()}", "use --energy-meter powercap")
-    attr = ctypes.create_string_buffer(_ATTR.pack(event.pmu_type, _ATTR.size, event.config), _ATTR.size)
+        raise MeterUnavailable(
+            f"perf_event_open has no known number on {platform.machine()}",
+            "use --energy-meter powercap",
+        )
+    attr = ctypes.create_string_buffer(
+        _ATTR.pack(event.pmu_type, _ATTR.size, event.config), _ATTR.size
+    )
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     fd: int = syscall(number, attr, _ANY_PROCESS, event.cpu, _NO_GROUP, _FLAG_FD_CLOEXEC)
     if fd >= 0:
@@ -227,7 +259,9 @@ def _open_event(event: _Event) -> int:
     code = ctypes.get_errno()
     said = f"{event.path} cannot be counted on CPU {event.cpu}: {os.strerror(code)}"
     if code in (errno.EACCES, errno.EPERM):
-        raise MeterUnavailable(f"{said} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED, denied=True)
+        raise MeterUnavailable(
+            f"{said} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED, denied=True
+        )
     raise MeterUnavailable(said, "use --energy-meter powercap")
 
 
@@ -243,7 +277,9 @@ def _read_as(kind: Callable[[str], T], path: str) -> T:
     try:
         return kind(text)
     except ValueError as error:
-        raise MeterUnavailable(f"{path} says {text!r}, which is not understood here", "use --energy-meter powercap") from error
+        raise MeterUnavailable(
+            f"{path} says {text!r}, which is not understood here", "use --energy-meter powercap"
+        ) from error
 
 
 def _read(path: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 # Concave: the first busy core wakes what all cores share, and the second thread of a core adds little. 0.6 is
 # the least-squares fit, in steps of 0.05, to B. Davy's averages over AWS bare-metal servers ("Building an AWS
 # EC2 carbon emissions dataset", Teads Engineering, 2021): 0.12, 0.32, 0.75 and 1.02 of the TDP at 0, 10, 50 and
-# 100 % load. It was not fitted to the sweeps that tests/energy/studies/estimate_study.py judges it on.
+# 100 % load. It was not fitted to the sweeps that studies/estimate_study.py judges it on.
 CURVE_EXPONENT = 0.6
 
 # The ends of the same averages: idle and full-load watts as shares of the TDP.
@@ -22,7 +22,7 @@ TDP_SHARES = (0.12, 1.02)
 
 # How far off an estimate is taken to be, as factors of the value, where nothing was calibrated here. A factor
 # of two held 36 of 42 points of two machines' load sweeps against RAPL, by published watts and by TDP alike
-# (tests/energy/studies/estimate_study.py): likely, no bound. At the wall one machine drew 1.6 to 4.4 times that.
+# (studies/estimate_study.py): likely, no bound. At the wall one machine drew 1.6 to 4.4 times that.
 UNCALIBRATED_BAND = (0.5, 2.0)
 
 # The same where idle and full-load watts were measured on this machine. On two machines' load sweeps against
@@ -100,7 +100,9 @@ class PowerModel:
         >>> PowerModel(10.0, 50.0, "an example", exponent=0.5).watts(0.25)
         30.0
         """
-        return self.idle_watts + (self.full_watts - self.idle_watts) * load_curve(utilisation, self.exponent)
+        return self.idle_watts + (self.full_watts - self.idle_watts) * load_curve(
+            utilisation, self.exponent
+        )
 
 
 def load_curve(utilisation: float, exponent: float = CURVE_EXPONENT) -> float:
@@ -120,7 +122,9 @@ def fit_watts(points: Sequence[tuple[float, float]]) -> tuple[float, float, floa
     """
     loads = {load for load, _ in points}
     if len(loads) < 2:
-        raise ValueError(f"at least two different CPU loads are needed to fit watts, got {sorted(loads)}")
+        raise ValueError(
+            f"at least two different CPU loads are needed to fit watts, got {sorted(loads)}"
+        )
     if not all(0 <= load <= 1 and math.isfinite(watts) and watts > 0 for load, watts in points):
         raise ValueError(f"loads must be from 0 to 1 and watts above 0, got {list(points)}")
     exponents = (CURVE_EXPONENT,) if len(loads) == 2 else FITTED_EXPONENTS
@@ -138,7 +142,9 @@ def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[f
     weight = math.fsum(w for _, _, w in rows)
     mean_x = math.fsum(w * x for x, _, w in rows) / weight
     mean_y = math.fsum(w * y for _, y, w in rows) / weight
-    slope = math.fsum(w * (x - mean_x) * (y - mean_y) for x, y, w in rows) / math.fsum(w * (x - mean_x) ** 2 for x, _, w in rows)
+    slope = math.fsum(w * (x - mean_x) * (y - mean_y) for x, y, w in rows) / math.fsum(
+        w * (x - mean_x) ** 2 for x, _, w in rows
+    )
     idle_watts = mean_y - slope * mean_x
     error = math.fsum(w * (idle_watts + slope * x - y) ** 2 for x, y, w in rows)
     return error, idle_watts, idle_watts + slope
@@ -146,7 +152,11 @@ def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[f
 
 def watts_are_possible(idle_watts: float, full_watts: float) -> bool:
     """Whether two figures can be a machine's idle and full-load watts."""
-    return all(map(math.isfinite, (idle_watts, full_watts))) and 0 <= idle_watts <= full_watts and full_watts > 0
+    return (
+        all(map(math.isfinite, (idle_watts, full_watts)))
+        and 0 <= idle_watts <= full_watts
+        and full_watts > 0
+    )
 
 
 def microarchitecture(cpuinfo: str) -> str | None:
@@ -154,12 +164,17 @@ def microarchitecture(cpuinfo: str) -> str | None:
     fields = _first_processor(cpuinfo)
     if fields.get("vendor_id") == "GenuineIntel" and fields.get("cpu family") == "6":
         model = int(fields.get("model", -1))
-        if model == _SKYLAKE_SERVER_MODEL and int(fields.get("stepping", 0)) >= _FIRST_CASCADE_LAKE_STEPPING:
+        if (
+            model == _SKYLAKE_SERVER_MODEL
+            and int(fields.get("stepping", 0)) >= _FIRST_CASCADE_LAKE_STEPPING
+        ):
             return "Cascade Lake"
         return _INTEL_FAMILY_6.get(model)
     if fields.get("vendor_id") == "AuthenticAMD":
         return _epyc_generation(int(fields.get("cpu family", -1)), int(fields.get("model", -1)))
-    if fields.get("CPU implementer") == "0x41" and fields.get("CPU part") == "0xd0c":  # Arm Neoverse N1
+    if (
+        fields.get("CPU implementer") == "0x41" and fields.get("CPU part") == "0xd0c"
+    ):  # Arm Neoverse N1
         return "Graviton2"
     return None
 
@@ -167,15 +182,25 @@ def microarchitecture(cpuinfo: str) -> str | None:
 def _epyc_generation(family: int, model: int) -> str | None:
     # Zen cores by CPUID (AMD's processor programming references; Linux's arch/x86/kernel/cpu/amd.c).
     if family == 23:
-        return "EPYC 1st Gen" if model <= 0x0F else "EPYC 2nd Gen" if 0x30 <= model <= 0x3F else None
+        return (
+            "EPYC 1st Gen" if model <= 0x0F else "EPYC 2nd Gen" if 0x30 <= model <= 0x3F else None
+        )
     if family == 25:
-        return "EPYC 3rd Gen" if model <= 0x0F else "EPYC 4th Gen" if model <= 0x1F or 0xA0 <= model <= 0xAF else None
+        return (
+            "EPYC 3rd Gen"
+            if model <= 0x0F
+            else "EPYC 4th Gen"
+            if model <= 0x1F or 0xA0 <= model <= 0xAF
+            else None
+        )
     return None
 
 
 def is_client(cpuinfo: str) -> bool:
     """Whether the CPU is a desktop's or a laptop's, which the published figures for servers fit badly."""
-    return re.search(r"Ryzen|Core\(TM\)|Core i\d|Pentium|Celeron|Atom", cpu_name(cpuinfo)) is not None
+    return (
+        re.search(r"Ryzen|Core\(TM\)|Core i\d|Pentium|Celeron|Atom", cpu_name(cpuinfo)) is not None
+    )
 
 
 def cpu_name(cpuinfo: str) -> str:

@@ -19,13 +19,21 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from time import perf_counter  # CLOCK_MONOTONIC on Linux, as time.monotonic is; the project's one clock
+from time import (
+    perf_counter,  # CLOCK_MONOTONIC on Linux, as time.monotonic is; the project's one clock
+)
 from typing import Any
 
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.meters.powercap_zones import choose, core_note, find_counters, read_number, unreadable
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.meters.powercap_zones import (
+    choose,
+    core_note,
+    find_counters,
+    read_number,
+    unreadable,
+)
+from pytest_energy.model import Domain, Reading
 
 # Intel's SDM vol. 3B, "RAPL Domains", has the energy status registers updated about every 1 ms; AMD's Zen 2 was
 # measured to do the same (Schoene et al. 2021, "Energy Efficiency Aspects of the AMD Zen 2 Architecture").
@@ -46,9 +54,13 @@ SHORTEST_SAMPLING_INTERVAL_S = 0.005
 STANDSTILL_S = 0.1
 SUSPEND_S = 0.5  # CLOCK_BOOTTIME gains this much on CLOCK_MONOTONIC only when the machine slept
 ENERGY_BYTES = 32  # 2**64 has 20 digits
-NEVER_S = float("-inf")  # "read this long ago" sends the next reading to `_refuse`, at no cost to the others
+NEVER_S = float(
+    "-inf"
+)  # "read this long ago" sends the next reading to `_refuse`, at no cost to the others
 
-_pread: Any = getattr(os, "pread", None)  # not on Windows, where there is no powercap either; found once, as it is called often
+_pread: Any = getattr(
+    os, "pread", None
+)  # not on Windows, where there is no powercap either; found once, as it is called often
 
 
 def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:
@@ -86,7 +98,10 @@ class PowercapMeter(Meter):
         found = find_counters(os.fspath(root), cpuinfo)
         chosen = choose(found, domains)
         names = {counter.name for counter in chosen}
-        self.domains = tuple(Domain(counter.name, next((p for p in counter.inside if p in names), None)) for counter in chosen)
+        self.domains = tuple(
+            Domain(counter.name, next((p for p in counter.inside if p in names), None))
+            for counter in chosen
+        )
         self.notes = (*found.notes, *core_note(chosen, cpuinfo))
         self._max_zone_watts = max_zone_watts
         self._lock = threading.Lock()
@@ -95,11 +110,16 @@ class PowercapMeter(Meter):
         self._closed = False
         try:
             for counter in chosen:
-                self._open_zones.append(_OpenZone(counter.name, os.path.join(counter.folder, "energy_uj")))
+                self._open_zones.append(
+                    _OpenZone(counter.name, os.path.join(counter.folder, "energy_uj"))
+                )
         except BaseException:
             _close_zones(self._open_zones)
             raise
-        self.resolution_joules = max(ENERGY_UJ_STEP_JOULES, *(z.range_uj / RAPL_COUNTER_STEPS * 1e-6 for z in self._open_zones))
+        self.resolution_joules = max(
+            ENERGY_UJ_STEP_JOULES,
+            *(z.range_uj / RAPL_COUNTER_STEPS * 1e-6 for z in self._open_zones),
+        )
         shortest_wrap_s = min(zone.range_uj for zone in self._open_zones) * 1e-6 / max_zone_watts
         self._longest_gap_s = max(shortest_wrap_s, SHORTEST_TRUSTED_GAP_S)
         self._sampling_interval_s = max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S)
@@ -133,7 +153,9 @@ class PowercapMeter(Meter):
             except OSError as error:
                 raise MeterFailed(f"{zone.path} can no longer be read: {error.strerror}") from error
             except ValueError as error:
-                raise MeterFailed(f"{zone.path} holds no whole number of microjoules: {error}") from error
+                raise MeterFailed(
+                    f"{zone.path} holds no whole number of microjoules: {error}"
+                ) from error
             self._read_at_s = at_s
         return Reading(at_s, joules)
 
@@ -167,7 +189,9 @@ class PowercapMeter(Meter):
     def _unwrap(self, zone: _OpenZone, energy_uj: int, at_s: float) -> None:
         """Note a wrap of a counter that went backwards, if a wrap is what explains it."""
         if not 0 <= energy_uj <= zone.range_uj:
-            raise MeterFailed(f"{zone.path} says {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}")
+            raise MeterFailed(
+                f"{zone.path} says {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}"
+            )
         before_uj = zone.energy_uj
         gained_uj = energy_uj - before_uj + zone.modulus_uj
         possible_uj = self._max_zone_watts * (at_s - self._read_at_s) * 1e6
@@ -177,7 +201,11 @@ class PowercapMeter(Meter):
         # happened, unless there was time enough for the longer one.
         if slept_s > SUSPEND_S or gained_uj > max(zone.modulus_uj / 2, possible_uj):
             zone.start_over(energy_uj)
-            because = f"the machine slept {slept_s:.0f} s" if slept_s > SUSPEND_S else f"a wrap would be {gained_uj * 1e-6:.3f} J"
+            because = (
+                f"the machine slept {slept_s:.0f} s"
+                if slept_s > SUSPEND_S
+                else f"a wrap would be {gained_uj * 1e-6:.3f} J"
+            )
             raise MeterFailed(
                 f"{zone.path} went back from {before_uj} to {energy_uj} uJ in {at_s - self._read_at_s:.6f} s, which no wrap at "
                 f"{zone.range_uj} uJ explains ({because}): the counter was reset, and this window is void"
@@ -193,7 +221,9 @@ class PowercapMeter(Meter):
     def _start_sampling(self) -> None:
         self._stop_sampling.clear()
         arguments = (weakref.ref(self), self._stop_sampling, self._sampling_interval_s)
-        self._sampler = threading.Thread(target=_sample, args=arguments, name="powercap-sampler", daemon=True)
+        self._sampler = threading.Thread(
+            target=_sample, args=arguments, name="powercap-sampler", daemon=True
+        )
         self._sampler.start()
 
     def _pause_sampling(self) -> None:
@@ -205,7 +235,16 @@ class PowercapMeter(Meter):
 class _OpenZone:
     """One counter, held open: its file, where it stood, and what it has added up to."""
 
-    __slots__ = ("checked_at_s", "energy_uj", "fd", "modulus_uj", "name", "path", "range_uj", "wrapped_uj")
+    __slots__ = (
+        "checked_at_s",
+        "energy_uj",
+        "fd",
+        "modulus_uj",
+        "name",
+        "path",
+        "range_uj",
+        "wrapped_uj",
+    )
 
     def __init__(self, name: str, path: str):
         self.name = name
@@ -228,7 +267,9 @@ class _OpenZone:
 
     def start_over(self, energy_uj: int) -> None:
         """Go on from where the counter stands now, as if it had not moved since it was last read."""
-        if not 0 <= energy_uj <= self.range_uj:  # from beyond its range the next step would seem to be one back
+        if (
+            not 0 <= energy_uj <= self.range_uj
+        ):  # from beyond its range the next step would seem to be one back
             raise ValueError(f"{energy_uj} uJ, where max_energy_range_uj is {self.range_uj}")
         self.wrapped_uj += self.energy_uj - energy_uj
         self.energy_uj = energy_uj
@@ -243,7 +284,9 @@ class _OpenZone:
 _live_meters: weakref.WeakSet[PowercapMeter] = weakref.WeakSet()
 
 
-def _sample(meter_ref: weakref.ref[PowercapMeter], stop: threading.Event, interval_s: float) -> None:
+def _sample(
+    meter_ref: weakref.ref[PowercapMeter], stop: threading.Event, interval_s: float
+) -> None:
     while not stop.wait(interval_s):
         meter = meter_ref()
         if meter is None:

@@ -22,7 +22,9 @@ ONE_COUNTER_A_PACKAGE = ("AuthenticAMD", "HygonGenuine")
 ALL_DOMAINS = "all"
 
 _CONTROL = re.compile(r"intel-rapl(-[a-z]+)?")
-_ZONE = re.compile(r"(?P<control>intel-rapl(-[a-z]+)?):(?P<address>[0-9a-f]+(:[0-9a-f]+)*)")  # the kernel counts in hex
+_ZONE = re.compile(
+    r"(?P<control>intel-rapl(-[a-z]+)?):(?P<address>[0-9a-f]+(:[0-9a-f]+)*)"
+)  # the kernel counts in hex
 _PACKAGE = re.compile(r"package-(?P<package>\d+)(-die-(?P<die>\d+))?")
 _PSYS = re.compile(r"psys(-\d+)?")
 _INSIDE_PACKAGE = ("core", "uncore")
@@ -93,7 +95,11 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> Found:
             continue
         place = package["package"]
         if package["die"] is not None:
-            siblings = [z for z in zones if z.control == zone.control and z.name.startswith(f"package-{place}-die-")]
+            siblings = [
+                z
+                for z in zones
+                if z.control == zone.control and z.name.startswith(f"package-{place}-die-")
+            ]
             one_counter = _why_one_counter(siblings, cpuinfo)
             if one_counter and zone is not siblings[0]:
                 notes.append(f"{zone.name} is not counted: {one_counter}")
@@ -110,11 +116,15 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> Found:
                 else:
                     notes.append(_stranger(inner))
     if psys:
-        notes.append(f"{' and '.join(psys)} holds the packages already, and counts only when asked for (powercap:{psys[0]})")
+        notes.append(
+            f"{' and '.join(psys)} holds the packages already, and counts only when asked for (powercap:{psys[0]})"
+        )
     if not any(name.startswith("dram-") for name in counters):
         notes.append("no zone counts DRAM here: the joules are without memory")
     if not counters:
-        raise MeterUnavailable(f"{root} has no RAPL zone that is known here: {'; '.join(notes)}", _NO_SENSOR)
+        raise MeterUnavailable(
+            f"{root} has no RAPL zone that is known here: {'; '.join(notes)}", _NO_SENSOR
+        )
     return Found(root, counters, tuple(notes))
 
 
@@ -124,7 +134,10 @@ def choose(found: Found, domains: Sequence[str] | None) -> list[Counter]:
         counted = [counter for counter in found.counters.values() if counter.counted]
         if not counted:
             names = "+".join(found.counters)
-            raise MeterUnavailable(f"{found.root} has no package, only {names}", f"ask for it: --energy-meter powercap:{names}")
+            raise MeterUnavailable(
+                f"{found.root} has no package, only {names}",
+                f"ask for it: --energy-meter powercap:{names}",
+            )
         return counted
     if list(domains) == [ALL_DOMAINS]:
         return [counter for counter in found.counters.values() if not _PSYS.fullmatch(counter.name)]
@@ -154,7 +167,9 @@ def read_number(path: str) -> int:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if number <= 0:
-        raise MeterUnavailable(f"{path} says {number}, and a counter's range is above 0", "use another meter")
+        raise MeterUnavailable(
+            f"{path} says {number}, and a counter's range is above 0", "use another meter"
+        )
     return number
 
 
@@ -170,7 +185,8 @@ def unreadable(path: str, error: Exception) -> MeterUnavailable:
         )
     said = error.strerror if isinstance(error, OSError) else error
     return MeterUnavailable(
-        f"{path} cannot be read: {said}", "name the domains that work, as in --energy-meter powercap:package-0"
+        f"{path} cannot be read: {said}",
+        "name the domains that work, as in --energy-meter powercap:package-0",
     )
 
 
@@ -183,14 +199,18 @@ def _find_zones(root: str) -> list[_Zone]:
     except FileNotFoundError as error:
         raise MeterUnavailable(f"{error.filename} does not exist", _NO_SENSOR) from error
     except OSError as error:
-        raise MeterUnavailable(f"{error.filename} cannot be listed: {error.strerror}", _NO_SENSOR) from error
+        raise MeterUnavailable(
+            f"{error.filename} cannot be listed: {error.strerror}", _NO_SENSOR
+        ) from error
     if not folders:
         raise MeterUnavailable(f"{root} has no RAPL zone (intel-rapl:0 or its like)", _NO_SENSOR)
     zones = []
     for basename, folder in folders.items():
         if match := _ZONE.fullmatch(basename):
             zones.append(_Zone(match["control"], match["address"], folder, _read_name(folder)))
-    return sorted(zones, key=lambda zone: (zone.control, [int(part, 16) for part in zone.address.split(":")]))
+    return sorted(
+        zones, key=lambda zone: (zone.control, [int(part, 16) for part in zone.address.split(":")])
+    )
 
 
 def _zone_folders(folder: str) -> Iterator[str]:
@@ -231,7 +251,10 @@ def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
         before_uj = _read_energy_uj(first_path)
         energy_uj = _read_energy_uj(os.path.join(die.folder, "energy_uj"))
         after_uj = _read_energy_uj(first_path)
-        if energy_uj <= MIRROR_SLACK_UJ or not before_uj - MIRROR_SLACK_UJ <= energy_uj <= after_uj + MIRROR_SLACK_UJ:
+        if (
+            energy_uj <= MIRROR_SLACK_UJ
+            or not before_uj - MIRROR_SLACK_UJ <= energy_uj <= after_uj + MIRROR_SLACK_UJ
+        ):
             return ""
     return f"its counter and that of {dies[0].name} stand at the same value, and so are one"
 

@@ -49,7 +49,9 @@ class ProcessTreeClock:
         self.follows_descendants = os.path.isdir("/proc/self/task") and hasattr(os, "waitid")
         # Linux without CONFIG_PROC_CHILDREN has no such file; then all of /proc is searched.
         self._has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-        self._tasks_fd = os.open("/proc/self/task", os.O_RDONLY) if self.follows_descendants else None
+        self._tasks_fd = (
+            os.open("/proc/self/task", os.O_RDONLY) if self.follows_descendants else None
+        )
         self._own_start_ns = time.process_time_ns()
         self._children_last_s, _ = self._children_s()
         self._children_counted_s = 0.0
@@ -57,7 +59,9 @@ class ProcessTreeClock:
     def read(self) -> tuple[float, float]:
         """The instant on the monotonic clock, and the CPU seconds used up since the start."""
         self._count_children()
-        if self._tasks_fd is not None and os.fstat(self._tasks_fd).st_nlink > 3:  # 2, and one a thread
+        if (
+            self._tasks_fd is not None and os.fstat(self._tasks_fd).st_nlink > 3
+        ):  # 2, and one a thread
             self._bring_threads_up_to_date()
         own_ns = time.process_time_ns()
         return time.perf_counter(), (own_ns - self._own_start_ns) * 1e-9 + self._children_counted_s
@@ -94,20 +98,27 @@ class ProcessTreeClock:
 
     def _children_s(self) -> tuple[float, int]:
         """CPU seconds of all descendants, dead and alive, and how many are alive."""
-        seconds, living = _reaped_children_s(), 0  # first: who is reaped in between is missed, not counted twice
+        seconds, living = (
+            _reaped_children_s(),
+            0,
+        )  # first: who is reaped in between is missed, not counted twice
         if not self.follows_descendants or not _has_children():
             return seconds, living
         for pid in self._descendants():
             try:
                 # the reaped first here too
-                seconds += _reaped_by_s(pid) + time.clock_gettime_ns((~pid << 3) | _PROCESS_CLOCK) * 1e-9
+                seconds += (
+                    _reaped_by_s(pid) + time.clock_gettime_ns((~pid << 3) | _PROCESS_CLOCK) * 1e-9
+                )
                 living += 1
             except OSError:
                 continue  # gone since, and waited for: among the reaped at the next read
         return seconds, living
 
     def _descendants(self) -> Iterator[int]:
-        children_of = _children_from_task_files if self._has_children_files else _children_from_stat_files()
+        children_of = (
+            _children_from_task_files if self._has_children_files else _children_from_stat_files()
+        )
         waiting = list(children_of(os.getpid()))
         while waiting:
             pid = waiting.pop()

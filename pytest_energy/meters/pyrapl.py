@@ -16,19 +16,23 @@ from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.meters.powercap import MAX_ZONE_WATTS, RAPL_COUNTER_STEPS, RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import find_counters, read_number
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.model import Domain, Reading
 
 PYRAPL_ROOT = "/sys/class/powercap"  # written into pyRAPL, so no option can move it
 SMALLEST_RANGE_UJ = 65_532_610_987  # 2**32 steps of 15.3 uJ, the finest in use: what to fear where a range is not known
 NOT_COUNTED = -1  # what pyRAPL gives for a socket or a DRAM that it has not found
-_NO_PYRAPL = "pip install 'pytest-energy[rapl]', or use --energy-meter powercap, which needs no package"
+_NO_PYRAPL = (
+    "pip install 'pytest-energy[rapl]', or use --energy-meter powercap, which needs no package"
+)
 _USE_POWERCAP = "use --energy-meter powercap, which says what is missing and knows more layouts"
 
 
 def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
     """Open ``pyrapl``; it takes no argument."""
     if argument is not None:
-        raise OptionError(f"pyrapl counts packages and DRAM and takes no argument, so {argument!r} means nothing to it")
+        raise OptionError(
+            f"pyrapl counts packages and DRAM and takes no argument, so {argument!r} means nothing to it"
+        )
     return PyraplMeter()
 
 
@@ -59,9 +63,13 @@ class PyraplMeter(Meter):
         self._lock = threading.Lock()
         self._closed = False
         known_uj = [range_uj for range_uj in self._ranges_uj if range_uj is not None]
-        self.resolution_joules = max([1e-6, *(range_uj / RAPL_COUNTER_STEPS * 1e-6 for range_uj in known_uj)])
+        self.resolution_joules = max(
+            [1e-6, *(range_uj / RAPL_COUNTER_STEPS * 1e-6 for range_uj in known_uj)]
+        )
         self._longest_gap_s = (
-            min([SMALLEST_RANGE_UJ, *known_uj] if len(known_uj) < len(names) else known_uj) * 1e-6 / MAX_ZONE_WATTS
+            min([SMALLEST_RANGE_UJ, *known_uj] if len(known_uj) < len(names) else known_uj)
+            * 1e-6
+            / MAX_ZONE_WATTS
         )
         self.notes = (
             "pyRAPL counts packages and DRAM, and has no wrap handling",
@@ -84,7 +92,9 @@ class PyraplMeter(Meter):
             before_uj, self._last_uj = self._last_uj, [values_uj[slot] for slot in self._slots]
             seconds, self._read_at_s = at_s - self._read_at_s, at_s
             if seconds > self._longest_gap_s:
-                raise MeterFailed(f"pyRAPL went unread for {seconds:.0f} s, in which a counter can wrap unseen; {_USE_POWERCAP}")
+                raise MeterFailed(
+                    f"pyRAPL went unread for {seconds:.0f} s, in which a counter can wrap unseen; {_USE_POWERCAP}"
+                )
             joules = {}
             for index, domain in enumerate(self.domains):
                 if self._last_uj[index] < before_uj[index]:
@@ -96,7 +106,9 @@ class PyraplMeter(Meter):
         """Let pyRAPL go. Reading after this raises `MeterFailed`."""
         with self._lock, _pyrapls_own_warnings_ignored():
             self._closed = True
-            self._energy_uj = list  # of nothing: read() refuses by now, and pyRAPL's files are let go
+            self._energy_uj = (
+                list  # of nothing: read() refuses by now, and pyRAPL's files are let go
+            )
 
     def _wrap_uj(self, index: int, before_uj: float, seconds: float) -> float:
         name = self.domains[index].name
@@ -108,7 +120,9 @@ class PyraplMeter(Meter):
         if gained_uj > max(
             range_uj / 2, MAX_ZONE_WATTS * seconds * 1e6
         ):  # back by a little, rather than forward by nearly all of the range
-            raise MeterFailed(f"{fell} in {seconds:.6f} s, which no wrap at {range_uj} uJ explains: the counter was reset")
+            raise MeterFailed(
+                f"{fell} in {seconds:.6f} s, which no wrap at {range_uj} uJ explains: the counter was reset"
+            )
         return range_uj
 
 
@@ -134,9 +148,13 @@ def _open_sensor() -> Callable[[], list[float]]:
             return energy_uj
     except pyRAPL.PyRAPLException as error:
         said = type(error).__name__
-        raise MeterUnavailable(f"pyRAPL finds no sensor in {PYRAPL_ROOT} ({said})", _USE_POWERCAP) from error
+        raise MeterUnavailable(
+            f"pyRAPL finds no sensor in {PYRAPL_ROOT} ({said})", _USE_POWERCAP
+        ) from error
     except (OSError, ValueError) as error:
-        raise MeterUnavailable(f"pyRAPL cannot read {PYRAPL_ROOT}: {error}", _USE_POWERCAP) from error
+        raise MeterUnavailable(
+            f"pyRAPL cannot read {PYRAPL_ROOT}: {error}", _USE_POWERCAP
+        ) from error
 
 
 def _ranges_uj(names: list[str]) -> list[int | None]:
@@ -148,7 +166,11 @@ def _ranges_uj(names: list[str]) -> list[int | None]:
     ranges_uj: list[int | None] = []
     for name in names:
         try:
-            ranges_uj.append(read_number(f"{counters[name].folder}/max_energy_range_uj") if name in counters else None)
+            ranges_uj.append(
+                read_number(f"{counters[name].folder}/max_energy_range_uj")
+                if name in counters
+                else None
+            )
         except MeterUnavailable:
             ranges_uj.append(None)
     return ranges_uj

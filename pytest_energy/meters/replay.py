@@ -19,7 +19,7 @@ from typing import Any, TypeGuard
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters import Meter, MeterSettings, info
-from pytest_energy.reading import Domain, MeterInfo, Reading
+from pytest_energy.model import Domain, MeterInfo, Reading
 
 VERSION = 1
 _MARK = "pytest_energy_trace"
@@ -32,7 +32,10 @@ class RecordingMeter(Meter):
         about = info(inner)
         self._inner = inner
         self.name, self.provenance, self.domains = about.name, about.provenance, about.domains
-        self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
+        self.update_interval_s, self.resolution_joules = (
+            about.update_interval_s,
+            about.resolution_joules,
+        )
         self.band, self.notes, self.ticks = about.band, about.notes, about.ticks
         self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._write(_header(about))
@@ -61,7 +64,10 @@ class ReplayMeter(Meter):
         self._next = 0
         self.name = f"replay of {about.name}"
         self.provenance, self.domains = about.provenance, about.domains
-        self.update_interval_s, self.resolution_joules = about.update_interval_s, about.resolution_joules
+        self.update_interval_s, self.resolution_joules = (
+            about.update_interval_s,
+            about.resolution_joules,
+        )
         self.band, self.ticks = about.band, about.ticks
         self.notes = (*about.notes, f"replayed from {path}: not counted now")
 
@@ -97,7 +103,9 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
         try:
             reading = _parse_reading(json.loads(line), names)
             if readings and reading.at_s < readings[-1].at_s:
-                raise ValueError(f"the clock runs backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s")
+                raise ValueError(
+                    f"the clock runs backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s"
+                )
         except ValueError as error:  # a JSON error is one too
             raise _broken(argument, number, str(error)) from error
         readings.append(reading)
@@ -127,12 +135,20 @@ def _parse_header(line: object) -> MeterInfo:
     if not isinstance(line, dict) or line.get(_MARK) != VERSION:
         raise ValueError(f'an object with "{_MARK}": {VERSION} is wanted')
     if line.get("provenance") not in ("measured", "estimated"):
-        raise ValueError(f"provenance must be measured or estimated, got {line.get('provenance')!r}")
+        raise ValueError(
+            f"provenance must be measured or estimated, got {line.get('provenance')!r}"
+        )
     domains: Any = line.get("domains")
     band: Any = line.get("band")
     notes: Any = line.get("notes")
-    if not _is_list_of(domains, _is_domain) or not domains or len({name for name, _ in domains}) != len(domains):
-        raise ValueError(f"domains must be pairs of a name and a parent, each name once, got {domains!r}")
+    if (
+        not _is_list_of(domains, _is_domain)
+        or not domains
+        or len({name for name, _ in domains}) != len(domains)
+    ):
+        raise ValueError(
+            f"domains must be pairs of a name and a parent, each name once, got {domains!r}"
+        )
     if not _is_list_of(band, _is_amount) or len(band) != 2:
         raise ValueError(f"band must be two factors, got {band!r}")
     if not _is_list_of(notes, lambda note: isinstance(note, str)):
@@ -156,7 +172,12 @@ def _parse_header(line: object) -> MeterInfo:
 
 
 def _parse_reading(line: object, names: set[str]) -> Reading:
-    if not isinstance(line, list) or len(line) != 2 or not _is_number(line[0]) or not isinstance(line[1], dict):
+    if (
+        not isinstance(line, list)
+        or len(line) != 2
+        or not _is_number(line[0])
+        or not isinstance(line[1], dict)
+    ):
         raise ValueError(f"[seconds, {{domain: joules}}] is wanted, got {line!r}")
     at_s, joules = line
     if set(joules) != names:

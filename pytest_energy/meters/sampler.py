@@ -45,7 +45,9 @@ def watch_update_intervals(read_counters: Callable[[], Sequence[float]]) -> list
     last = list(read_counters())
     moves: list[list[float]] = [[] for _ in last]
     until_s = time.perf_counter() + WATCH_BOUND_S
-    while (now_s := time.perf_counter()) < until_s and any(len(instants) <= WATCH_INTERVALS for instants in moves):
+    while (now_s := time.perf_counter()) < until_s and any(
+        len(instants) <= WATCH_INTERVALS for instants in moves
+    ):
         for i, count in enumerate(read_counters()):
             if count != last[i]:
                 last[i] = count
@@ -74,7 +76,9 @@ class WattsIntegrator:
         integrator.close()
     """
 
-    def __init__(self, read_watts: Callable[[], Sequence[float]], interval_s: float = SAMPLING_INTERVAL_S):
+    def __init__(
+        self, read_watts: Callable[[], Sequence[float]], interval_s: float = SAMPLING_INTERVAL_S
+    ):
         self.interval_s = interval_s
         self.longest_gap_s = 0.0
         self._read_watts = read_watts
@@ -133,4 +137,6 @@ def held_up_notes(meter: str, integrator: WattsIntegrator | None) -> tuple[str, 
     """A note for a meter whose sampling was ever held up; none where it samples nothing."""
     if integrator is None or not integrator.held_up:
         return ()
-    return (f"{meter}: the power sampling was held up for {integrator.longest_gap_s:.2f} s at the longest",)
+    return (
+        f"{meter}: the power sampling was held up for {integrator.longest_gap_s:.2f} s at the longest",
+    )

@@ -24,7 +24,7 @@ from pytest_energy.meters.sampler import (
     held_up_notes,
     watch_update_intervals,
 )
-from pytest_energy.reading import Domain, Provenance, Reading
+from pytest_energy.model import Domain, Provenance, Reading
 
 JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
@@ -39,7 +39,10 @@ SOC_FIELDS = {
     "cpu_total_mj": ("apple-cpu", None),
     "dram_mj": ("apple-dram", None),
     "gpu_mj": ("apple-gpu", None),
-    "gpu_sram_mj": ("apple-gpu-sram", None),  # a channel of its own beside the GPU's in Apple's IOReport
+    "gpu_sram_mj": (
+        "apple-gpu-sram",
+        None,
+    ),  # a channel of its own beside the GPU's in Apple's IOReport
     "ane_mj": ("apple-ane", None),
     "total_energy_mj": ("jetson-total", None),
     "cpu_energy_mj": ("jetson-cpu", "jetson-total"),
@@ -83,14 +86,23 @@ class ZeusMeter(Meter):
             if kind in kinds and (reason := find()):
                 reasons.append(reason)
         if not self._counters and not self._sampled:
-            remedy = APPLE_REMEDY if sys.platform == "darwin" else "for NVIDIA GPUs use nvml, for CPUs powercap or perf"
+            remedy = (
+                APPLE_REMEDY
+                if sys.platform == "darwin"
+                else "for NVIDIA GPUs use nvml, for CPUs powercap or perf"
+            )
             raise MeterUnavailable("zeus finds nothing to read: " + "; ".join(reasons), remedy)
         try:
             self._start()
         except MeterFailed as failure:
             self.close()
-            raise MeterUnavailable(str(failure), "see what python -m zeus.show_env says") from failure
-        self.domains = (*(counter.domain for counter in self._counters), *(domain for domain, _ in self._sampled))
+            raise MeterUnavailable(
+                str(failure), "see what python -m zeus.show_env says"
+            ) from failure
+        self.domains = (
+            *(counter.domain for counter in self._counters),
+            *(domain for domain, _ in self._sampled),
+        )
 
     @property  # grows while it is read
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -103,7 +115,10 @@ class ZeusMeter(Meter):
             raise MeterFailed("the zeus meter was read after it was closed; open it again")
         at_s = time.perf_counter()
         millijoules = self._millijoules()
-        joules = {c.domain.name: mj * JOULES_PER_MILLIJOULE for c, mj in zip(self._counters, millijoules, strict=True)}
+        joules = {
+            c.domain.name: mj * JOULES_PER_MILLIJOULE
+            for c, mj in zip(self._counters, millijoules, strict=True)
+        }
         if self._integrator is not None:
             for (domain, _), value in zip(self._sampled, self._integrator.joules()[1], strict=True):
                 joules[domain.name] = value
@@ -122,10 +137,16 @@ class ZeusMeter(Meter):
             measurement = self._soc.get_total_energy_consumption()
         except self._errors as error:
             return str(error) or type(error).__name__
-        names = {domain: field for field, (domain, _) in SOC_FIELDS.items() if getattr(measurement, field, None) is not None}
+        names = {
+            domain: field
+            for field, (domain, _) in SOC_FIELDS.items()
+            if getattr(measurement, field, None) is not None
+        }
         for domain, field in names.items():
             parent = SOC_FIELDS[field][1]
-            self._counters.append(_Counter(Domain(domain, parent if parent in names else None), field, None))
+            self._counters.append(
+                _Counter(Domain(domain, parent if parent in names else None), field, None)
+            )
         if not names:
             return f"zeus knows this chip ({type(self._soc).__name__}), but none of its rails that we know"
         return None
@@ -143,7 +164,9 @@ class ZeusMeter(Meter):
                 elif power := self._power_of(gpu):
                     self._sampled.append((domain, power))
                 else:
-                    refused.append(f"{domain.name} ({gpu.get_name()}) gives neither energy nor power")
+                    refused.append(
+                        f"{domain.name} ({gpu.get_name()}) gives neither energy nor power"
+                    )
         except self._errors as error:
             return str(error) or type(error).__name__
         self._notes += [f"zeus: {reason}: it is left out" for reason in refused]
@@ -170,39 +193,58 @@ class ZeusMeter(Meter):
             intervals.append(DEFAULT_UPDATE_INTERVAL_S)
             steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
             sampled = ", ".join(domain.name for domain, _ in self._sampled)
-            self._notes.append(f"zeus: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms")
+            self._notes.append(
+                f"zeus: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms"
+            )
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
 
     def _watch(self) -> list[float]:
         if any(counter.domain.name.startswith("jetson") for counter in self._counters):
-            self._notes.append(f"zeus: a Jetson's joules are power sampled every {JETSON_INTERVAL_S * 1000:g} ms")
+            self._notes.append(
+                f"zeus: a Jetson's joules are power sampled every {JETSON_INTERVAL_S * 1000:g} ms"
+            )
             return [JETSON_INTERVAL_S]
         intervals = []
-        for counter, interval_s in zip(self._counters, watch_update_intervals(self._millijoules), strict=True):
+        for counter, interval_s in zip(
+            self._counters, watch_update_intervals(self._millijoules), strict=True
+        ):
             if interval_s is None and counter.gpu is not None:
                 self._notes.append(
                     f"zeus: {counter.domain.name} did not move in {WATCH_BOUND_S:g} s; "
                     f"an update interval of {DEFAULT_UPDATE_INTERVAL_S * 1000:g} ms is assumed"
                 )
                 interval_s = DEFAULT_UPDATE_INTERVAL_S
-            if interval_s is not None:  # an engine of the chip that is idle, such as Apple's ANE, has none to find
+            if (
+                interval_s is not None
+            ):  # an engine of the chip that is idle, such as Apple's ANE, has none to find
                 intervals.append(interval_s)
         return intervals or [DEFAULT_UPDATE_INTERVAL_S]
 
     def _millijoules(self) -> list[float]:
         try:
-            soc = self._soc.get_total_energy_consumption() if any(c.gpu is None for c in self._counters) else None
-            return [c.gpu.get_total_energy_consumption() if c.gpu is not None else getattr(soc, c.field) for c in self._counters]
+            soc = (
+                self._soc.get_total_energy_consumption()
+                if any(c.gpu is None for c in self._counters)
+                else None
+            )
+            return [
+                c.gpu.get_total_energy_consumption() if c.gpu is not None else getattr(soc, c.field)
+                for c in self._counters
+            ]
         except self._errors as error:
-            raise MeterFailed(f"zeus failed to read its counters: {str(error) or type(error).__name__}") from error
+            raise MeterFailed(
+                f"zeus failed to read its counters: {str(error) or type(error).__name__}"
+            ) from error
 
     def _watts(self) -> list[float]:
         try:
             return [power() * WATTS_PER_MILLIWATT for _, power in self._sampled]
         except self._errors as error:
-            raise MeterFailed(f"zeus failed to read power: {str(error) or type(error).__name__}") from error
+            raise MeterFailed(
+                f"zeus failed to read power: {str(error) or type(error).__name__}"
+            ) from error
 
 
 def open_zeus(settings: MeterSettings, argument: str | None) -> ZeusMeter:
@@ -211,7 +253,9 @@ def open_zeus(settings: MeterSettings, argument: str | None) -> ZeusMeter:
     if argument is None:
         return ZeusMeter()
     if argument not in KINDS:
-        raise OptionError(f"zeus:{argument}: there are {' and '.join(f'zeus:{kind}' for kind in KINDS)}")
+        raise OptionError(
+            f"zeus:{argument}: there are {' and '.join(f'zeus:{kind}' for kind in KINDS)}"
+        )
     return ZeusMeter((argument,))
 
 
@@ -223,6 +267,9 @@ def _import_zeus(name: str) -> ModuleType:
             raise MeterUnavailable("the package zeus is not installed", INSTALL_REMEDY) from error
         if error.name is not None and name.startswith(error.name):
             raise MeterUnavailable(
-                "the package zeus that is installed is another one, or older than 0.16", INSTALL_REMEDY
+                "the package zeus that is installed is another one, or older than 0.16",
+                INSTALL_REMEDY,
             ) from error
-        raise MeterUnavailable(f"zeus misses a package of its own: {error.name}", INSTALL_REMEDY) from error
+        raise MeterUnavailable(
+            f"zeus misses a package of its own: {error.name}", INSTALL_REMEDY
+        ) from error

@@ -15,8 +15,18 @@ def quadrant(low: float, high: float) -> Spec:
 
     ``low`` and ``high`` bound both axes, below and above 1.
     """
-    x: Spec = {"field": "speedup", "type": "quantitative", "scale": _log(low, high), "title": "Speedup (right of 1: faster)"}
-    y: Spec = {"field": "greenup", "type": "quantitative", "scale": _log(low, high), "title": "Greenup (above 1: less energy)"}
+    x: Spec = {
+        "field": "speedup",
+        "type": "quantitative",
+        "scale": _log(low, high),
+        "title": "Speedup (right of 1: faster)",
+    }
+    y: Spec = {
+        "field": "greenup",
+        "type": "quantitative",
+        "scale": _log(low, high),
+        "title": "Greenup (above 1: less energy)",
+    }
     return {
         **_base("comparisons", "Speedup and Greenup of each benchmark against its baseline, with intervals, in the eight GPS-UP categories"),
         "height": 420,
@@ -66,8 +76,18 @@ def regions(low: float, high: float) -> list[Spec]:
 
 def pareto(quality: str) -> Spec:
     """A quality such as accuracy against joules per call, with the front of those that no other beats in both."""
-    x: Spec = {"field": "joules", "type": "quantitative", "scale": {"type": "log"}, "title": "joules per call"}
-    y: Spec = {"field": "quality", "type": "quantitative", "scale": {"zero": False}, "title": quality}
+    x: Spec = {
+        "field": "joules",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": "joules per call",
+    }
+    y: Spec = {
+        "field": "quality",
+        "type": "quantitative",
+        "scale": {"zero": False},
+        "title": quality,
+    }
     return {
         **_base("qualities", f"{quality} against joules per call, and the Pareto front of each group"),
         "height": 320,
@@ -85,18 +105,34 @@ def pareto(quality: str) -> Spec:
 def figures_chart() -> Spec:
     """Joules, watts and seconds of each benchmark with their intervals; which of them is `metric`, chosen above the chart."""
     x: Spec = {"field": "value", "type": "quantitative", "scale": {"type": "log"}, "title": None}
-    y: Spec = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 360}}
+    y: Spec = {
+        "field": "label",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 360},
+    }
     return {
         **_base("figures", "The chosen figure of each benchmark, with its interval"),
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6, "aria": False},
-                "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y, "color": _group()},
+                "encoding": {
+                    "x": {**x, "field": "low"},
+                    "x2": {"field": "high"},
+                    "y": y,
+                    "color": _group(),
+                },
             },
             {
                 "name": "points",
                 "mark": {"type": "point", "filled": True, "size": 50},
-                "encoding": {"x": x, "y": y, "color": _group(), "tooltip": _tooltip("name", "text")},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "color": _group(),
+                    "tooltip": _tooltip("name", "text"),
+                },
             },
         ],
     }
@@ -116,7 +152,12 @@ def windows_chart(field: str) -> Spec:
                 "title": "window, in the order of measuring",
                 "axis": {"tickMinStep": 1},
             },
-            "y": {"field": field, "type": "quantitative", "scale": {"zero": False}, "title": f"{field} per call"},
+            "y": {
+                "field": field,
+                "type": "quantitative",
+                "scale": {"zero": False},
+                "title": f"{field} per call",
+            },
             "tooltip": _tooltip("window", field),
         },
     }
@@ -151,8 +192,15 @@ def _log(low: float, high: float) -> Spec:
 
 
 def _group() -> Spec:
-    return {"field": "group", "type": "nominal", "title": None, "legend": {"orient": "bottom", "labelLimit": 500}}
+    return {
+        "field": "group",
+        "type": "nominal",
+        "title": None,
+        "legend": {"orient": "bottom", "labelLimit": 500},
+    }
 
 
 def _tooltip(*fields: str) -> list[Spec]:
-    return [{"field": field, "title": field.removesuffix("_text").replace("_", " ")} for field in fields]
+    return [
+        {"field": field, "title": field.removesuffix("_text").replace("_", " ")} for field in fields
+    ]

@@ -9,20 +9,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_energy.carbon import grams_per_million_calls
-from pytest_energy.compare import SEVERITY, SUITE_ALPHA, Change, RunComparison
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for, with_bounds
-from pytest_energy.saved import SavedRun
-from pytest_energy.unpaired import rank_can_tell
+from pytest_energy.runs.compare import SEVERITY, SUITE_ALPHA, Change, RunComparison
+from pytest_energy.runs.load import SavedRun
+from pytest_energy.stats.carbon import grams_per_million_calls
+from pytest_energy.stats.unpaired import rank_can_tell
 
 ANSI_RED, ANSI_YELLOW, ANSI_GREEN = "\x1b[1;31m", "\x1b[33m", "\x1b[32m"
-ANSI = dict(zip(SEVERITY, (ANSI_RED, ANSI_YELLOW, ANSI_YELLOW, ANSI_GREEN, ANSI_GREEN), strict=True))
+ANSI = dict(
+    zip(SEVERITY, (ANSI_RED, ANSI_YELLOW, ANSI_YELLOW, ANSI_GREEN, ANSI_GREEN), strict=True)
+)
 ANSI_OFF = "\x1b[0m"
 COMPARE_SCHEMA = 1
 
 
-def terminal_table(comparison: RunComparison, colour: bool = False, grams_per_kwh: float | None = None) -> str:
+def terminal_table(
+    comparison: RunComparison, colour: bool = False, grams_per_kwh: float | None = None
+) -> str:
     """Each benchmark with what changed, the gravest last above the closing lines, where a terminal shows it.
 
     With ``grams_per_kwh`` also the grams of CO2e that the joules make.
@@ -37,7 +41,9 @@ def terminal_table(comparison: RunComparison, colour: bool = False, grams_per_kw
             carbon = carbon_of(change, comparison, grams_per_kwh)
             if carbon:
                 lines.append(f"    {carbon}")
-            if change.metric == "benchmark" or (verdict in ("regressed", "inconclusive") and not _has_floor(change, comparison)):
+            if change.metric == "benchmark" or (
+                verdict in ("regressed", "inconclusive") and not _has_floor(change, comparison)
+            ):
                 lines.append(f"    {plain(change.verdict.reason)}")
             if change.advice:
                 lines.append(f"    {plain(change.advice)}")
@@ -56,37 +62,52 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
     )
     if not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
         floors = ", ".join(
-            f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}" for quantity in ("joules", "seconds")
+            f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}"
+            for quantity in ("joules", "seconds")
         )
         yield (
             f"FEW RUNS ({len(comparison.old)} against {len(comparison.new)}): between two single runs nothing under the floor "
             f"({floors}) is called regressed; noise: {comparison.noise.source}"
         )
-    reasons = Counter(c.verdict.reason for row in comparison.rows for c in row.changes if c.verdict.verdict == "not gated")
+    reasons = Counter(
+        c.verdict.reason
+        for row in comparison.rows
+        for c in row.changes
+        if c.verdict.verdict == "not gated"
+    )
     for reason, count in reasons.items():
         yield f"NOT GATED ({count}x): {reason}"
     yield f"{len(comparison.rows)} benchmarks; {counts_of(comparison)}"
 
 
-def as_json(comparison: RunComparison, strict: bool, grams_per_kwh: float | None = None) -> str:
+def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | None = None) -> str:
     """For programs. null: not known."""
     document = {
         "schema": COMPARE_SCHEMA,
-        "exit_code": comparison.exit_code(strict),
+        "exit_code": exit_code,
         "counts": {verdict: comparison.counts[verdict] for verdict in SEVERITY},
         "machine": dict(comparison.new[0].machine),
-        "meter": {"name": comparison.new[0].meter.name, "provenance": comparison.new[0].meter.provenance},
+        "meter": {
+            "name": comparison.new[0].meter.name,
+            "provenance": comparison.new[0].meter.provenance,
+        },
         "rules": asdict(comparison.rules),
         "suite_alpha": SUITE_ALPHA,
         "carbon_intensity_g_per_kwh": grams_per_kwh,
         "noise": {
             **asdict(comparison.noise),
-            "floor": {quantity: comparison.noise.floor(quantity, comparison.rules.alpha) for quantity in ("joules", "seconds")},
+            "floor": {
+                quantity: comparison.noise.floor(quantity, comparison.rules.alpha)
+                for quantity in ("joules", "seconds")
+            },
         },
         "old": [_run_out(run) for run in comparison.old],
         "new": [_run_out(run) for run in comparison.new],
         "benchmarks": [
-            {"name": row.name, "changes": [_change_out(change, grams_per_kwh) for change in row.changes]}
+            {
+                "name": row.name,
+                "changes": [_change_out(change, grams_per_kwh) for change in row.changes],
+            }
             for row in comparison.rows
         ],
     }
@@ -112,7 +133,9 @@ def cells(change: Change, comparison: RunComparison) -> list[str]:
         return [f"{plain(change.metric)} {_quality(change.old)} → {_quality(change.new)}"]
     known = [value for value in (change.old, change.new) if value is not None]
     factor, unit = scale_for(known, change.unit)
-    old, new = ("?" if value is None else digits(value * factor) for value in (change.old, change.new))
+    old, new = (
+        "?" if value is None else digits(value * factor) for value in (change.old, change.new)
+    )
     label = f" {provenance_of(comparison)}" if quantity == "joules" else ""
     ratio = "" if change.ratio is None else f"{change.metric} {with_bounds(change.ratio)}"
     return [f"{quantity:7s} {old} → {new} {unit}{label}".ljust(38), ratio.ljust(28)]
@@ -139,7 +162,9 @@ def _quality(value: float | None) -> str:
 
 def _runs(runs: Sequence[SavedRun]) -> str:
     commits = ", ".join(dict.fromkeys(run.commit[:12] for run in runs if run.commit))
-    paths = runs[0].path if len(runs) == 1 else f"{len(runs)} runs, {runs[0].path} to {runs[-1].path}"
+    paths = (
+        runs[0].path if len(runs) == 1 else f"{len(runs)} runs, {runs[0].path} to {runs[-1].path}"
+    )
     return paths + (f" (commit {commits})" if commits else "")
 
 
@@ -158,7 +183,9 @@ def _change_out(change: Change, grams_per_kwh: float | None) -> dict[str, Any]:
     carbon = {}
     if grams_per_kwh is not None and change.unit == "J":
         carbon = {
-            f"{side}_grams_per_million_calls": None if joules is None else grams_per_million_calls(joules, grams_per_kwh)
+            f"{side}_grams_per_million_calls": None
+            if joules is None
+            else grams_per_million_calls(joules, grams_per_kwh)
             for side, joules in (("old", change.old), ("new", change.new))
         }
     return {
@@ -174,5 +201,7 @@ def _change_out(change: Change, grams_per_kwh: float | None) -> dict[str, Any]:
         "new_runs": change.new_runs,
         "ratio": None
         if ratio is None
-        else {name: value if math.isfinite(value) else None for name, value in asdict(ratio).items()},
+        else {
+            name: value if math.isfinite(value) else None for name, value in asdict(ratio).items()
+        },
     }

@@ -5,18 +5,20 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from pytest_energy.compare import Rules
 from pytest_energy.meters import Finding
-from pytest_energy.noise import Noise
-from pytest_energy.reading import Domain, MeterInfo
+from pytest_energy.model import Domain, MeterInfo
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
+from pytest_energy.runs.compare import Rules
+from pytest_energy.runs.noise import Noise
 
 WIDTH = 80
 INDENT = " " * 6
 
 
-def doctor_report(findings: Sequence[Finding], disturbances: Sequence[str] = (), width: int = WIDTH) -> str:
+def doctor_report(
+    findings: Sequence[Finding], disturbances: Sequence[str] = (), width: int = WIDTH
+) -> str:
     """Each meter: what it counts and how finely, or what is missing and the line that mends it; then what disturbs."""
     lines: list[str] = []
     for finding in findings:
@@ -38,7 +40,10 @@ def doctor_report(findings: Sequence[Finding], disturbances: Sequence[str] = (),
 def noise_report(noise: Noise, meter_name: str, path: str) -> str:
     """What `pytest-energy doctor --noise` found, and what it means."""
     alpha = Rules().alpha
-    floors = [f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}" for quantity in ("joules", "seconds")]
+    floors = [
+        f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}"
+        for quantity in ("joules", "seconds")
+    ]
     return (
         f"Between runs, with meter {meter_name}: {noise.source}.\n"
         f"Of two single saved runs none is called regressed that differs in {' or in '.join(floors)}.\n"

@@ -22,7 +22,10 @@ def plain(text: str) -> str:
 
 def in_markdown(text: str) -> str:
     """Text that Markdown and HTML take for nothing but text: what could be markup becomes character references."""
-    escaped = "".join(char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};" for char in plain(text))
+    escaped = "".join(
+        char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};"
+        for char in plain(text)
+    )
     return re.sub("(?i)(?<=www)[.]", "&#46;", escaped)  # GitHub makes a link of www.anything
 
 

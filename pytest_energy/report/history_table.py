@@ -11,9 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pytest_energy.history import ChangePoint, Group, History, Sample, Series
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
+from pytest_energy.runs.history import ChangePoint, Group, History, Sample, Series
 
 HISTORY_SCHEMA = 1
 COMMIT_DIGITS = 9
@@ -39,25 +39,39 @@ def heading(group: Group) -> str:
     machine = group.machine
     known = [str(machine[key]) for key in ("cpu", "name") if machine.get(key)]
     size = f"{machine.get('cores', '?')} cores, {machine.get('memory_gib', '?')} GiB"
-    provenance = group.meter.provenance if group.meter.provenance == "measured" else group.meter.provenance.upper()
+    provenance = (
+        group.meter.provenance
+        if group.meter.provenance == "measured"
+        else group.meter.provenance.upper()
+    )
     return plain(f"{', '.join([*known, size])}; joules {provenance} by {group.meter.name}")
 
 
 def _table(group: Group) -> Table:
-    factor, unit = scale_for((sample.joules or 0 for series in group.series for sample in series.samples), "J")
-    time_factor, time_unit = scale_for((sample.seconds or 0 for series in group.series for sample in series.samples), "s")
+    factor, unit = scale_for(
+        (sample.joules or 0 for series in group.series for sample in series.samples), "J"
+    )
+    time_factor, time_unit = scale_for(
+        (sample.seconds or 0 for series in group.series for sample in series.samples), "s"
+    )
     label = "" if group.meter.provenance == "measured" else " estimated"
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark", overflow="fold", ratio=1)
     table.add_column("runs", justify="right")
     table.add_column(f"last, {unit}{label}", justify="right")
     table.add_column(f"last, {time_unit}", justify="right")
-    table.add_column("joules over time" if any(s.joules for series in group.series for s in series.samples) else "time over time")
+    table.add_column(
+        "joules over time"
+        if any(s.joules for series in group.series for s in series.samples)
+        else "time over time"
+    )
     for series in sorted(group.series, key=lambda series: (not series.changes, series.name)):
         last = series.samples[-1]
         name = Text(plain(series.name))
         for change in series.changes:
-            name.append(f"\n  {change_line(series, change)}", style="red" if change.ratio > 1 else "green")
+            name.append(
+                f"\n  {change_line(series, change)}", style="red" if change.ratio > 1 else "green"
+            )
         table.add_row(
             name,
             str(len(series.samples)),
@@ -100,7 +114,9 @@ def sparkline(samples: Iterable[Sample]) -> str:
     least, most = min(means), max(means)
     if most == least:
         return BARS[0] * width
-    return "".join(BARS[min(int((mean - least) / (most - least) * len(BARS)), len(BARS) - 1)] for mean in means)
+    return "".join(
+        BARS[min(int((mean - least) / (most - least) * len(BARS)), len(BARS) - 1)] for mean in means
+    )
 
 
 def history_json(history: History) -> str:

@@ -14,14 +14,14 @@ from importlib.resources import files
 from typing import Any
 
 from pytest_energy.errors import OptionError
-from pytest_energy.figures import figures, idle_watts
-from pytest_energy.gpsup import CATEGORIES
-from pytest_energy.reading import Interval, MeterInfo, Result
+from pytest_energy.model import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import bounds, digits, scale_for, with_bounds
-from pytest_energy.saved import SavedRun, by_machine_and_meter
-from pytest_energy.store import Run
+from pytest_energy.runs.json_format import Run
+from pytest_energy.runs.load import SavedRun, by_machine_and_meter
+from pytest_energy.stats.gps_up import CATEGORIES
+from pytest_energy.stats.per_call import figures, idle_watts
 
 # Of all benchmarks together: some 20 bytes each in the page, which is to stay under 1.5 MB with the charts' 0.9 MB.
 MOST_WINDOWS = 12_000
@@ -62,9 +62,13 @@ def _charts_code() -> str:
     try:
         import vl_convert
     except ImportError:
-        raise OptionError('the page needs vl-convert-python: pip install "pytest-energy[report]"') from None
+        raise OptionError(
+            'the page needs vl-convert-python: pip install "pytest-energy[report]"'
+        ) from None
     # A module, in which `window.vegaEmbed` is set; "</script" is not in it, and may not come in unseen.
-    bundle: Any = vl_convert.javascript_bundle  # its stub asks for a snippet, which it does not need
+    bundle: Any = (
+        vl_convert.javascript_bundle
+    )  # its stub asks for a snippet, which it does not need
     return str(bundle()).replace("</script", r"<\/script")
 
 
@@ -74,7 +78,9 @@ def _document(run: Run, earlier: Sequence[SavedRun]) -> dict[str, Any]:
     common = _common_prefix([result.name for result in run.results])
     for row, result in zip(rows, run.results, strict=True):
         row["label"] = plain(result.name[common:])
-    quality = next((quality.name for result in run.results for quality in result.qualities), "quality")
+    quality = next(
+        (quality.name for result in run.results for quality in result.qualities), "quality"
+    )
     ratios = [
         bound
         for row in rows
@@ -112,14 +118,20 @@ def _common_prefix(names: Sequence[str]) -> int:
 def _values(result: Result) -> dict[str, Any]:
     seen, comparison = figures(result.measurement), result.comparison
     provenance = result.measurement.meter.provenance
-    values: dict[str, Any] = {"name": plain(result.name), "group": plain(result.group or NO_GROUP), "provenance": provenance}
+    values: dict[str, Any] = {
+        "name": plain(result.name),
+        "group": plain(result.group or NO_GROUP),
+        "provenance": provenance,
+    }
     for key, unit, interval in (
         ("joules", "J", seen.joules),
         ("watts", "W", seen.watts),
         ("seconds", "s", seen.seconds),
     ):
         values |= _parts(key, interval)
-        values[f"{key}_text"] = _with_unit(interval, unit) + ("" if key == "seconds" else f" {provenance}")
+        values[f"{key}_text"] = _with_unit(interval, unit) + (
+            "" if key == "seconds" else f" {provenance}"
+        )
     ratios = ("speedup", "greenup", "powerup")
     for key in ratios:
         interval = None if comparison is None else getattr(comparison, key)
@@ -136,13 +148,18 @@ def _values(result: Result) -> dict[str, Any]:
 def _parts(key: str, interval: Interval | None) -> dict[str, float | None]:
     if interval is None:
         return {key: None, f"{key}_low": None, f"{key}_high": None}
-    low, high = (bound if math.isfinite(bound) and bound > 0 else interval.value for bound in (interval.low, interval.high))
+    low, high = (
+        bound if math.isfinite(bound) and bound > 0 else interval.value
+        for bound in (interval.low, interval.high)
+    )
     return {key: interval.value, f"{key}_low": low, f"{key}_high": high}
 
 
 def _windows(results: Sequence[Result]) -> list[list[list[float]]]:
     """For each benchmark, [joules, seconds] per call of its windows, every n-th one where they are too many for a page."""
-    every = max(1, math.ceil(sum(len(result.measurement.windows) for result in results) / MOST_WINDOWS))
+    every = max(
+        1, math.ceil(sum(len(result.measurement.windows) for result in results) / MOST_WINDOWS)
+    )
     return [
         [
             [_short(result.measurement.meter.total_joules(window.joules) / window.calls), _short(window.seconds_per_call), index + 1]
@@ -161,8 +178,12 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
     budget = max(2, MOST_TREND_POINTS // max(1, len(names)))
     return [
         {
-            "machine": plain(f"{same[0].machine.get('cpu', 'unknown CPU')}, {same[0].meter.name}, {same[0].meter.provenance}"),
-            "runs": [[plain(other.at), plain(other.commit[:COMMIT_DIGITS])] for other in same[-budget:]],
+            "machine": plain(
+                f"{same[0].machine.get('cpu', 'unknown CPU')}, {same[0].meter.name}, {same[0].meter.provenance}"
+            ),
+            "runs": [
+                [plain(other.at), plain(other.commit[:COMMIT_DIGITS])] for other in same[-budget:]
+            ],
             "joules": {
                 plain(name): [_joules_of(other, name) for other in same[-budget:]]
                 for name in names
@@ -208,7 +229,9 @@ def _summary(results: Iterable[Result]) -> str:
         for verdict in result.verdicts:
             counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
     order = ("regressed", "missed", "inconclusive", "not gated", "improved", "met", "unchanged")
-    shown = "".join(f'<li class="{_css(name)}">{counts[name]} {name}</li>' for name in order if name in counts)
+    shown = "".join(
+        f'<li class="{_css(name)}">{counts[name]} {name}</li>' for name in order if name in counts
+    )
     return f"<p>{n_results} benchmarks</p><ul class=verdicts>{shown}</ul>"
 
 
@@ -228,10 +251,15 @@ def _table(results: Sequence[Result], meter: MeterInfo | None) -> str:
     for result, each in zip(results, seen, strict=True):
         comparison = result.comparison
         cells = [f"<td>{_verdict_list(result)}</td>"]
-        cells += [_number(each.joules, scales["J"][0]), _number(each.watts, 1.0), _number(each.seconds, scales["s"][0])]
+        cells += [
+            _number(each.joules, scales["J"][0]),
+            _number(each.watts, 1.0),
+            _number(each.seconds, scales["s"][0]),
+        ]
         cells.append(_number(each.net_joules, scales["J"][0]))
         cells += [
-            _number(None if comparison is None else getattr(comparison, key), 1.0) for key in ("speedup", "greenup", "powerup")
+            _number(None if comparison is None else getattr(comparison, key), 1.0)
+            for key in ("speedup", "greenup", "powerup")
         ]
         cells.append(f"<td>{_text(_category(result))}</td>")
         cells.append(_qualities(result))
@@ -240,7 +268,9 @@ def _table(results: Sequence[Result], meter: MeterInfo | None) -> str:
 
 
 def _column(name: str, scales: dict[str, tuple[float, str]], label: str) -> str:
-    unit = {"joules a call": "J", "net joules a call": "J", "watts": "W", "time a call": "s"}.get(name)
+    unit = {"joules a call": "J", "net joules a call": "J", "watts": "W", "time a call": "s"}.get(
+        name
+    )
     if unit is None:
         return name
     return f"{name}, {scales[unit][1]}{label if unit != 's' else ''}"
@@ -257,7 +287,8 @@ def _qualities(result: Result) -> str:
     if not result.qualities:
         return "<td data-value></td>"
     texts = [
-        f"{quality.name} {quality.value:.4g}" + ("" if quality.floor is None else f" (floor {quality.floor:.4g})")
+        f"{quality.name} {quality.value:.4g}"
+        + ("" if quality.floor is None else f" (floor {quality.floor:.4g})")
         for quality in result.qualities
     ]
     return f"<td data-value={result.qualities[0].value!r}>{'<br>'.join(map(_text, texts))}</td>"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_energy.figures import figures
-from pytest_energy.gpsup import CATEGORIES
-from pytest_energy.reading import Result
+from pytest_energy.model import Result
 from pytest_energy.report.units import with_bounds
+from pytest_energy.stats.gps_up import CATEGORIES
+from pytest_energy.stats.per_call import figures
 
 Properties = list[tuple[str, str]]
 
@@ -33,7 +33,14 @@ def properties(result: Result) -> Properties:
             if ratio is not None:
                 found.append((f"energy_{name}", with_bounds(ratio)))
         if comparison.category is not None:
-            found.append(("energy_category", f"{comparison.category}: {CATEGORIES[comparison.category]}"))
-    found += [(f"energy_quality_{quality.name}", f"{quality.value:.6g}") for quality in result.qualities]
-    found += [(f"energy_verdict_{each.metric}", f"{each.verdict}: {each.reason}") for each in result.verdicts]
+            found.append(
+                ("energy_category", f"{comparison.category}: {CATEGORIES[comparison.category]}")
+            )
+    found += [
+        (f"energy_quality_{quality.name}", f"{quality.value:.6g}") for quality in result.qualities
+    ]
+    found += [
+        (f"energy_verdict_{each.metric}", f"{each.verdict}: {each.reason}")
+        for each in result.verdicts
+    ]
     return found

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_energy.carbon import grams_per_million_calls
-from pytest_energy.compare import SEVERITY, Row, RunComparison
-from pytest_energy.figures import figures
-from pytest_energy.reading import Interval, MeterInfo, Result, Verdict
+from pytest_energy.model import Interval, MeterInfo, Result, Verdict
 from pytest_energy.report.compare_table import carbon_of, cells, closing_lines, counts_of
 from pytest_energy.report.escape import in_markdown
 from pytest_energy.report.units import digits, scale_for, with_bounds
+from pytest_energy.runs.compare import SEVERITY, Row, RunComparison
+from pytest_energy.stats.carbon import grams_per_million_calls
+from pytest_energy.stats.per_call import figures
 
 MARKER = "<!-- pytest-energy -->"
 # GitHub refuses a longer comment: "Body is too long (maximum is 65536 characters)". Bytes are counted here, of which no text
@@ -54,11 +54,17 @@ def markdown(comparison: RunComparison, grams_per_kwh: float | None = None) -> s
     """Saved runs against each other."""
     entries = tuple(_entry_of_row(row, comparison, grams_per_kwh) for row in comparison.rows)
     title = "**regressed**" if any(entry.failed for entry in entries) else "nothing regressed"
-    return rendered(Comment(title, counts_of(comparison), entries, tuple(closing_lines(comparison))))
+    return rendered(
+        Comment(title, counts_of(comparison), entries, tuple(closing_lines(comparison)))
+    )
 
 
 def live_markdown(
-    results: Sequence[Result], meter: MeterInfo, notes: Iterable[str], failed_tests: int = 0, grams_per_kwh: float | None = None
+    results: Sequence[Result],
+    meter: MeterInfo,
+    notes: Iterable[str],
+    failed_tests: int = 0,
+    grams_per_kwh: float | None = None,
 ) -> str:
     """The results of a run that has just ended: ``--energy-against``, or what its tests compare by themselves.
 
@@ -66,18 +72,32 @@ def live_markdown(
     """
     results = sorted(results, key=lambda result: (not _failed(result), result.name))
     entries = tuple(_entry_of_result(result, grams_per_kwh) for result in results)
-    counts: Counter[str] = Counter(verdict.verdict for result in results for verdict in result.verdicts)
+    counts: Counter[str] = Counter(
+        verdict.verdict for result in results for verdict in result.verdicts
+    )
     failing = " and ".join(name for name in FAILS if counts[name])
-    title = f"**{failing}**" if failing else ("nothing regressed" if results else "**nothing was measured**")
+    title = (
+        f"**{failing}**"
+        if failing
+        else ("nothing regressed" if results else "**nothing was measured**")
+    )
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     how = f"joules are {_provenance(meter)} by {meter.name}"
     if meter.provenance == "estimated":
         how += f", the truth within {meter.band[0]:g} to {meter.band[1]:g} times its value"
-    reasons = Counter(v.reason for result in results for v in result.verdicts if v.verdict == "not gated")
+    reasons = Counter(
+        v.reason for result in results for v in result.verdicts if v.verdict == "not gated"
+    )
     more = [how, *(f"NOT GATED ({count}x): {reason}" for reason, count in reasons.items()), *notes]
     if failed_tests:
-        more.append(f"{failed_tests} tests of this run failed, for energy or for another reason: its log says which")
-    return rendered(Comment(title, f"{len(results)} benchmarks; verdicts: {told or 'none'}", entries, tuple(more)))
+        more.append(
+            f"{failed_tests} tests of this run failed, for energy or for another reason: its log says which"
+        )
+    return rendered(
+        Comment(
+            title, f"{len(results)} benchmarks; verdicts: {told or 'none'}", entries, tuple(more)
+        )
+    )
 
 
 def trouble_markdown(problem: str) -> str:
@@ -94,7 +114,9 @@ def rendered(comment: Comment) -> str:
     for note in comment.notes:
         line = f"- {in_markdown(_short(note, LONGEST_NOTE))}"
         if _size([*tail, line]) > NOTES_ROOM:
-            tail.append(f"- {len(comment.notes) - len(tail)} more such lines were cut; the log has them")
+            tail.append(
+                f"- {len(comment.notes) - len(tail)} more such lines were cut; the log has them"
+            )
             break
         tail.append(line)
     summary = f"<details><summary>{len(others)} other benchmarks</summary>"
@@ -106,7 +128,15 @@ def rendered(comment: Comment) -> str:
     if first:
         lines += [*TABLE_HEAD, *(line for block in first for line in block), ""]
     if rest:
-        lines += [summary, "", *TABLE_HEAD, *(line for block in rest for line in block), "", "</details>", ""]
+        lines += [
+            summary,
+            "",
+            *TABLE_HEAD,
+            *(line for block in rest for line in block),
+            "",
+            "</details>",
+            "",
+        ]
     cut_failed, cut = len(failed) - len(first), len(others) - len(rest)
     if cut_failed or cut:
         cut_line = (
@@ -132,7 +162,12 @@ def _that_fit(entries: Sequence[Entry], room: int) -> tuple[list[list[str]], int
 
 def _rows(entry: Entry) -> list[str]:
     name = f"<code>{in_markdown(_short(entry.name, LONGEST_CELL))}</code>"
-    return ["| " + " | ".join([name, *(in_markdown(_short(cell, LONGEST_CELL)) for cell in line)]) + " |" for line in entry.lines]
+    return [
+        "| "
+        + " | ".join([name, *(in_markdown(_short(cell, LONGEST_CELL)) for cell in line)])
+        + " |"
+        for line in entry.lines
+    ]
 
 
 def _size(lines: Iterable[str]) -> int:
@@ -150,7 +185,9 @@ def _entry_of_row(row: Row, comparison: RunComparison, grams_per_kwh: float | No
         carbon = carbon_of(change, comparison, grams_per_kwh)
         verdict: str = change.verdict.verdict
         if verdict in ("regressed", "inconclusive", "not gated"):
-            verdict += f": {change.verdict.reason}" + (f"; {change.advice}" if change.advice else "")
+            verdict += f": {change.verdict.reason}" + (
+                f"; {change.advice}" if change.advice else ""
+            )
         lines.append((f"{values}; {carbon}" if carbon else values, ratio, verdict))
     return Entry(row.name, SEVERITY[row.severity] == "regressed", tuple(lines))
 
@@ -158,8 +195,13 @@ def _entry_of_row(row: Row, comparison: RunComparison, grams_per_kwh: float | No
 def _entry_of_result(result: Result, grams_per_kwh: float | None) -> Entry:
     lines: list[tuple[str, str, str]] = []
     shown = _values(result, grams_per_kwh)
-    for verdict in result.verdicts or (Verdict("", "not gated", "nothing was asked: no marker, no comparison, no floor"),):
-        ratios = result.comparison and {"speedup": result.comparison.speedup, "greenup": result.comparison.greenup}
+    for verdict in result.verdicts or (
+        Verdict("", "not gated", "nothing was asked: no marker, no comparison, no floor"),
+    ):
+        ratios = result.comparison and {
+            "speedup": result.comparison.speedup,
+            "greenup": result.comparison.greenup,
+        }
         ratio = ratios.get(verdict.metric) if ratios else None
         said = f"{verdict.metric} {verdict.verdict}".strip()
         if verdict.verdict not in ("met", "unchanged", "improved"):
@@ -180,7 +222,9 @@ def _values(result: Result, grams_per_kwh: float | None) -> str:
     if grams_per_kwh is not None:
         grams = grams_per_million_calls(seen.joules.value, grams_per_kwh)
         factor, unit = scale_for([grams], "g")
-        parts.append(f"{digits(grams * factor)} {unit} CO2e per million calls {provenance}, at {grams_per_kwh:g} g per kWh")
+        parts.append(
+            f"{digits(grams * factor)} {unit} CO2e per million calls {provenance}, at {grams_per_kwh:g} g per kWh"
+        )
     return "; ".join(parts)
 
 

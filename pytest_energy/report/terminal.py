@@ -13,13 +13,13 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pytest_energy.against import Against
-from pytest_energy.carbon import grams_per_million_calls
-from pytest_energy.figures import Figures, figures, idle_watts
-from pytest_energy.gpsup import CATEGORIES
-from pytest_energy.reading import Comparison, Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.commits.against import Against
+from pytest_energy.model import Comparison, Interval, MeterInfo, Quality, Result, Verdict
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import bounds, digits, scale_for
+from pytest_energy.stats.carbon import grams_per_million_calls
+from pytest_energy.stats.gps_up import CATEGORIES
+from pytest_energy.stats.per_call import Figures, figures, idle_watts
 
 COLOURS = {
     "met": "green",
@@ -57,7 +57,9 @@ def header(meter: MeterInfo) -> list[str]:
     counted = ", ".join(domain.name for domain in meter.domains if domain.parent is None)
     lines = [f"energy: {meter.provenance.upper()} by meter {meter.name} ({counted})"]
     if meter.provenance == "estimated":
-        lines.append(f"energy: no sensor counts joules here; the truth is taken to lie within {_band(meter)}")
+        lines.append(
+            f"energy: no sensor counts joules here; the truth is taken to lie within {_band(meter)}"
+        )
     return lines + [f"energy: {note}" for note in meter.notes]
 
 
@@ -77,7 +79,10 @@ def summary(results: Sequence[Result], meter: MeterInfo, look: Look = Look()) ->
         parts.append("")
     out = io.StringIO()
     console = Console(
-        file=out, width=max(look.width, NARROWEST), force_terminal=look.colour, color_system="standard" if look.colour else None
+        file=out,
+        width=max(look.width, NARROWEST),
+        force_terminal=look.colour,
+        color_system="standard" if look.colour else None,
     )
     for part in parts:
         console.print(part)
@@ -92,7 +97,10 @@ def against_lines(against: Against) -> list[str]:
     lines = [f"compared with {against.label}: {len(names.paired)} tests are in both"]
     lines += [f"NOT GATED: new, and not in {against.label}: {name}" for name in names.new]
     lines += [f"NOT GATED: vanished since {against.label}: {name}" for name in names.vanished]
-    lines += [f"renamed, perhaps: {then} is now {now}; the two are not compared" for then, now in names.renamed]
+    lines += [
+        f"renamed, perhaps: {then} is now {now}; the two are not compared"
+        for then, now in names.renamed
+    ]
     return [plain(line) for line in lines]
 
 
@@ -117,7 +125,11 @@ class _Scales:
     def of(cls, rows: Sequence[tuple[Result, Figures]], grams_per_kwh: float | None) -> _Scales:
         joules = [seen.joules.value for _, seen in rows if seen.joules]
         grams = [grams_per_million_calls(value, grams_per_kwh or 0.0) for value in joules]
-        return cls(scale_for(joules, "J"), scale_for([seen.seconds.value for _, seen in rows], "s"), scale_for(grams, "g"))
+        return cls(
+            scale_for(joules, "J"),
+            scale_for([seen.seconds.value for _, seen in rows], "s"),
+            scale_for(grams, "g"),
+        )
 
 
 def _rows(results: Sequence[Result], look: Look) -> Iterator[RenderableType]:
@@ -132,10 +144,21 @@ def _rows(results: Sequence[Result], look: Look) -> Iterator[RenderableType]:
         table.add_column(width=RATIOS_WIDTH, no_wrap=True)
         if look.width >= NARROW:
             table.add_column()
-        middle = [*_ratios(result.comparison), *map(_quality, result.qualities), *_grams(seen, result, scales, look)]
-        cells: list[RenderableType] = ["", _per_call(seen, result, scales), Text("\n".join(middle)), _verdicts(result)]
+        middle = [
+            *_ratios(result.comparison),
+            *map(_quality, result.qualities),
+            *_grams(seen, result, scales, look),
+        ]
+        cells: list[RenderableType] = [
+            "",
+            _per_call(seen, result, scales),
+            Text("\n".join(middle)),
+            _verdicts(result),
+        ]
         if look.width < NARROW:
-            cells[2:] = [Text("\n").join(cell for cell in cells[2:] if isinstance(cell, Text) and cell.plain)]
+            cells[2:] = [
+                Text("\n").join(cell for cell in cells[2:] if isinstance(cell, Text) and cell.plain)
+            ]
         table.add_row(*cells)
         yield table
 
@@ -149,7 +172,9 @@ def _wide(results: Sequence[Result], look: Look) -> Table:
     for name in ("joules, watts", "time"):
         table.add_column(name, no_wrap=True)
     table.add_column("speedup, greenup, powerup", no_wrap=True)
-    table.add_column("quality, carbon" if look.grams_per_kwh is not None else "quality", overflow="fold")
+    table.add_column(
+        "quality, carbon" if look.grams_per_kwh is not None else "quality", overflow="fold"
+    )
     table.add_column("verdict", no_wrap=True)
     for result, seen in rows:
         joules, watts, seconds, *net = _per_call(seen, result, scales).plain.splitlines()
@@ -158,7 +183,9 @@ def _wide(results: Sequence[Result], look: Look) -> Table:
             Text("\n".join([joules, watts, *net])),
             Text(seconds),
             Text("\n".join(_ratios(result.comparison))),
-            Text("\n".join([*map(_quality, result.qualities), *_grams(seen, result, scales, look)])),
+            Text(
+                "\n".join([*map(_quality, result.qualities), *_grams(seen, result, scales, look)])
+            ),
             _verdicts(result),
         )
     return table
@@ -172,7 +199,11 @@ def _per_call(seen: Figures, result: Result, scales: _Scales) -> Text:
     provenance = result.measurement.meter.provenance
     lines = []
     for interval, (factor, unit) in ((seen.joules, scales.joules), (seen.watts, (1.0, "W"))):
-        lines.append("no joules counted" if interval is None else f"{digits(interval.value * factor)} {unit} {provenance}")
+        lines.append(
+            "no joules counted"
+            if interval is None
+            else f"{digits(interval.value * factor)} {unit} {provenance}"
+        )
     lines.append(f"{digits(seen.seconds.value * scales.seconds[0])} {scales.seconds[1]}")
     if seen.net_joules is not None:
         lines.append(f"{digits(seen.net_joules.value * scales.joules[0])} {scales.joules[1]} net")
@@ -191,7 +222,11 @@ def _grams(seen: Figures, result: Result, scales: _Scales, look: Look) -> list[s
 def _ratios(comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return []
-    named = (("speedup", comparison.speedup), ("greenup", comparison.greenup), ("powerup", comparison.powerup))
+    named = (
+        ("speedup", comparison.speedup),
+        ("greenup", comparison.greenup),
+        ("powerup", comparison.powerup),
+    )
     return [*(f"{name} {_ratio(ratio)}" for name, ratio in named), *_category(comparison.category)]
 
 
@@ -223,7 +258,9 @@ def _verdicts(result: Result) -> Text:
 def _closing(results: Sequence[Result], meter: MeterInfo, look: Look) -> list[str]:
     counts = Counter(verdict.verdict for result in results for verdict in result.verdicts)
     asked = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    lines = [f"{len(results)} benchmarks; verdicts: {asked or 'none was asked'}. Joules are {_provenance(meter)}."]
+    lines = [
+        f"{len(results)} benchmarks; verdicts: {asked or 'none was asked'}. Joules are {_provenance(meter)}."
+    ]
     idle = idle_watts(results[0].measurement)
     if idle is not None:
         lines.append(
@@ -234,7 +271,9 @@ def _closing(results: Sequence[Result], meter: MeterInfo, look: Look) -> list[st
             f"CO2e: grams per million calls at {look.grams_per_kwh:g} g per kWh, a figure given by the user, "
             f"of joules {_provenance(meter)}."
         )
-    confidences = {result.comparison.confidence for result in results if result.comparison is not None}
+    confidences = {
+        result.comparison.confidence for result in results if result.comparison is not None
+    }
     if confidences:
         lines.append(
             f"Ratios: medians over blocks measured in turns, [{100 * min(confidences):.4g} % interval, valid at any stopping time]."
@@ -244,8 +283,17 @@ def _closing(results: Sequence[Result], meter: MeterInfo, look: Look) -> list[st
     bare = sum(not result.verdicts for result in results)
     if bare:
         lines.append(f"NOT GATED ({bare}x): nothing was asked: no marker, no comparison, no floor")
-    lines += [f"inconclusive: {r.name}: {v.reason}" for r in results for v in r.verdicts if v.verdict == "inconclusive"]
-    lines += [f"warning: {result.name}: {warning}" for result in results for warning in result.measurement.warnings]
+    lines += [
+        f"inconclusive: {r.name}: {v.reason}"
+        for r in results
+        for v in r.verdicts
+        if v.verdict == "inconclusive"
+    ]
+    lines += [
+        f"warning: {result.name}: {warning}"
+        for result in results
+        for warning in result.measurement.warnings
+    ]
     return lines
 
 

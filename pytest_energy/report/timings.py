@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_energy.measuring.stopwatch import Spent
 from pytest_energy.plan import Step
 from pytest_energy.report.escape import plain
-from pytest_energy.timings import Spent
 
 
 def duration(seconds: float) -> str:
@@ -32,7 +32,11 @@ def left_s(step: Step, finished_s: Sequence[float], tests_after: int, allowed_s:
 
 def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, width: int) -> str:
     """One line for a terminal, cut to its width: how far this test is, and how long all will take."""
-    state = step.phase if not step.done else f"{step.done} {step.phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
+    state = (
+        step.phase
+        if not step.done
+        else f"{step.done} {step.phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
+    )
     line = f"energy {number}/{of}, about {duration(remaining_s)} left: {state}; {plain(name)}"
     return line if len(line) <= width else line[: width - 1] + "…"
 
@@ -49,7 +53,10 @@ def durations_lines(timings: Sequence[Spent], most: int, idle_s: float) -> list[
         return ["no measurement took any time"]
     slowest = sorted(timings, key=lambda spent: spent.total_s, reverse=True)
     shown = slowest[:most] if most else slowest
-    lines = [f"{duration(spent.total_s):>10}  {plain(spent.name)}\n{'':12}{_phases(spent)}" for spent in shown]
+    lines = [
+        f"{duration(spent.total_s):>10}  {plain(spent.name)}\n{'':12}{_phases(spent)}"
+        for spent in shown
+    ]
     together: dict[str, float] = {}
     for spent in slowest:
         for phase, seconds in spent.seconds.items():
@@ -57,13 +64,16 @@ def durations_lines(timings: Sequence[Spent], most: int, idle_s: float) -> list[
     if idle_s:
         together["idle"] = idle_s
     phases = ", ".join(f"{phase} {duration(seconds)}" for phase, seconds in together.items())
-    lines.append(f"{duration(sum(together.values())):>10}  measuring {len(timings)} tests: {phases}")
+    lines.append(
+        f"{duration(sum(together.values())):>10}  measuring {len(timings)} tests: {phases}"
+    )
     return lines
 
 
 def _phases(spent: Spent) -> str:
     parts = [
-        f"{phase} {duration(seconds)}" + (f" ({spent.done})" if phase in ("windows", "blocks") else "")
+        f"{phase} {duration(seconds)}"
+        + (f" ({spent.done})" if phase in ("windows", "blocks") else "")
         for phase, seconds in spent.seconds.items()
     ]
     return ", ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from pytest_energy.reading import Interval
+from pytest_energy.model import Interval
 
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
@@ -16,7 +16,9 @@ def scale_for(values: Iterable[float], unit: str) -> tuple[float, str]:
     if not ordered:
         return 1.0, unit
     middle = ordered[len(ordered) // 2]
-    size, prefix = next(((size, prefix) for size, prefix in PREFIXES if middle >= size), PREFIXES[-1])
+    size, prefix = next(
+        ((size, prefix) for size, prefix in PREFIXES if middle >= size), PREFIXES[-1]
+    )
     return 1 / size, prefix + unit
 
 

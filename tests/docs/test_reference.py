@@ -6,11 +6,13 @@ import pytest
 
 pytest.importorskip("torch", reason="the suite's options are in a conftest that imports torch")
 
-from tests.docs import reference
+from scripts import reference
 
 
 def test_the_page_is_up_to_date():
-    assert reference.PAGE.read_text(encoding="utf8") == reference.page(), "write it again: make reference"
+    assert reference.PAGE.read_text(encoding="utf8") == reference.page(), (
+        "write it again: make reference"
+    )
 
 
 def test_every_environment_variable_is_explained():

@@ -14,7 +14,9 @@ def suite(pytester: pytest.Pytester, monkeypatch):
     pytester.path.joinpath("clock_meter.py").write_text(source, encoding="utf8")
     installed = pytester.path / "clock_meter-1.0.dist-info"
     installed.mkdir()
-    installed.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: clock-meter\nVersion: 1.0\n", encoding="utf8")
+    installed.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\nName: clock-meter\nVersion: 1.0\n", encoding="utf8"
+    )
     installed.joinpath("entry_points.txt").write_text(clock_meter.ENTRY_POINT, encoding="utf8")
     pytester.syspathinsert()
     # hypothesis's plugin costs each inner run a second; and tests run in the order in which they are written.

@@ -10,18 +10,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, show
-from pytest_energy.gpsup import COUNTER_SHARE, GpsUp, gps_up
-from pytest_energy.reading import Interval, Quality
-from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, compared, exactly, measurement, result, results, window
+from pytest_energy.model import Interval, Quality
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
+from tests.energy.rigs.made_up import (
+    ESTIMATE,
+    SENSOR,
+    UNKNOWN,
+    block,
+    compared,
+    exactly,
+    measurement,
+    result,
+    results,
+    window,
+)
 
 TOLERANCE = 0.1  # 1 / 1.1 to 1.1
 SURE = exactly(1.0)
 
 
-def verdicts_of(gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR) -> dict[str, str]:
+def verdicts_of(
+    gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR
+) -> dict[str, str]:
     """The gate's verdicts on two ratios."""
     made = compared((block(window(10.0, 10.0, 10**6), window(10.0, 10.0, 10**6)),), meter)
-    return verdicts(gate, result(measurement(window(1.0, 1.0), meter=meter), replace(made, speedup=speedup, greenup=greenup)))
+    return verdicts(
+        gate,
+        result(
+            measurement(window(1.0, 1.0), meter=meter),
+            replace(made, speedup=speedup, greenup=greenup),
+        ),
+    )
 
 
 def verdicts(gate: Gate, made) -> dict[str, str]:
@@ -30,7 +49,9 @@ def verdicts(gate: Gate, made) -> dict[str, str]:
     return {verdict.metric: verdict.verdict for verdict in judged}
 
 
-def decided(gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR) -> bool:
+def decided(
+    gate: Gate, speedup: Interval = SURE, greenup: Interval | None = SURE, meter=SENSOR
+) -> bool:
     return gate.decided(GpsUp(speedup, greenup, SURE if greenup else None), meter)
 
 
@@ -97,13 +118,20 @@ def test_budget(metric, limit, verdict):
 
 def test_budget_of_too_few_windows_is_inconclusive():
     gate = Gate(Budget(max_seconds=100.0, max_joules=1e-9))
-    assert verdicts(gate, result(measurement(*SIX[:5]))) == {"seconds": "inconclusive", "joules": "inconclusive"}
+    assert verdicts(gate, result(measurement(*SIX[:5]))) == {
+        "seconds": "inconclusive",
+        "joules": "inconclusive",
+    }
 
 
 def test_counter_that_did_not_move_meets_no_budget():
     gate = Gate(Budget(100.0, 100.0, 100.0))
     still = result(measurement(*SIX, window(1.0, 0.0)))
-    assert verdicts(gate, still) == {"joules": "inconclusive", "watts": "inconclusive", "seconds": "met"}
+    assert verdicts(gate, still) == {
+        "joules": "inconclusive",
+        "watts": "inconclusive",
+        "seconds": "met",
+    }
 
 
 def test_counter_that_did_not_move_meets_no_threshold():
@@ -146,21 +174,37 @@ def test_coarse_counter_meets_no_threshold():
 
 def test_coarse_counter_is_enough_for_a_wider_tolerance():
     alike = compared(tuple(block(window(0.02, 1.0), window(0.02, 1.0)) for _ in range(12)))
-    assert verdicts(Gate(tolerance=0.1), result(measurement(*SIX), alike)) == {"speedup": "unchanged", "greenup": "unchanged"}
+    assert verdicts(Gate(tolerance=0.1), result(measurement(*SIX), alike)) == {
+        "speedup": "unchanged",
+        "greenup": "unchanged",
+    }
 
 
 def test_estimated_joules_are_not_gated():
     gate = Gate(Budget(1e-9, 1e-9, 1e-9))
     estimated = result(measurement(*SIX, meter=ESTIMATE))
-    assert verdicts(gate, estimated) == {"joules": "not gated", "watts": "not gated", "seconds": "missed"}
-    assert verdicts_of(Gate(), greenup=exactly(0.1), meter=ESTIMATE) == {"speedup": "unchanged", "greenup": "not gated"}
+    assert verdicts(gate, estimated) == {
+        "joules": "not gated",
+        "watts": "not gated",
+        "seconds": "missed",
+    }
+    assert verdicts_of(Gate(), greenup=exactly(0.1), meter=ESTIMATE) == {
+        "speedup": "unchanged",
+        "greenup": "not gated",
+    }
     assert decided(Gate(), greenup=UNKNOWN, meter=ESTIMATE)
 
 
 def test_estimated_joules_are_gated_where_one_opts_in():
     gate = Gate(Budget(max_joules=1e-9, max_watts=1e-9), gate_estimates=True)
-    assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {"joules": "missed", "watts": "missed"}
-    assert verdicts_of(Gate(gate_estimates=True), greenup=exactly(0.1), meter=ESTIMATE)["greenup"] == "regressed"
+    assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {
+        "joules": "missed",
+        "watts": "missed",
+    }
+    assert (
+        verdicts_of(Gate(gate_estimates=True), greenup=exactly(0.1), meter=ESTIMATE)["greenup"]
+        == "regressed"
+    )
     assert not decided(Gate(gate_estimates=True), greenup=UNKNOWN, meter=ESTIMATE)
 
 
@@ -201,14 +245,18 @@ def test_marker_without_a_threshold_says_that_it_gates_nothing():
 
 
 def test_thresholds_without_a_comparison_are_missed():
-    assert verdicts(Gate(thresholds=Thresholds(1.0)), result(measurement(*SIX))) == {"gps_up": "missed"}
+    assert verdicts(Gate(thresholds=Thresholds(1.0)), result(measurement(*SIX))) == {
+        "gps_up": "missed"
+    }
 
 
 def test_nothing_asked():
     assert verdicts(Gate(), result(measurement(*SIX))) == {}
 
 
-@pytest.mark.parametrize(("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")])
+@pytest.mark.parametrize(
+    ("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")]
+)
 def test_what_is_asked_is_not_changed_on_the_way(asked, field):
     with pytest.raises(FrozenInstanceError):
         setattr(asked, field, 9.0)
@@ -231,18 +279,25 @@ def test_only_markers_ask_for_something(gate, nothing):
 def test_reason_has_all_that_one_asks_next():
     twice = tuple(block(window(1.0, 10.0), window(2.0, 20.0)) for _ in range(12))
     made = result(measurement(*SIX), compared(twice), Quality("accuracy", 0.7, 0.84))
-    speedup, greenup, joules, accuracy = Gate(Budget(max_joules=0.1), Thresholds(1.2, 1.2)).judge(made)
+    speedup, greenup, joules, accuracy = Gate(Budget(max_joules=0.1), Thresholds(1.2, 1.2)).judge(
+        made
+    )
     assert speedup.reason == (
         "speedup 0.5 [0.5, 0.5] against the threshold 1.2 (baseline fp32, 12 blocks at 99%; joules measured by made-up)"
     )
     assert greenup.verdict == "missed"
-    assert joules.reason == "1 [0.5, 1.5] J per call against at most 0.1 J (6 windows; joules measured by made-up)"
+    assert (
+        joules.reason
+        == "1 [0.5, 1.5] J per call against at most 0.1 J (6 windows; joules measured by made-up)"
+    )
     assert accuracy.reason == "accuracy 0.7 against the floor 0.84"
     assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
 
 
 def test_high_confidence_is_not_rounded_to_certainty():
-    made = compared(tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001)
+    made = compared(
+        tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001
+    )
     assert "20 blocks at 99.9%" in Gate().judge(result(measurement(*SIX), made))[0].reason
 
 
@@ -253,7 +308,9 @@ def test_unknown_bounds_are_said_to_be_unknown():
 
 ratio_bounds = st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3).map(sorted)
 ratios = st.one_of(
-    st.just(UNKNOWN), ratio_bounds.map(lambda bounds: Interval(bounds[1], bounds[0], bounds[2])), st.floats(0.1, 10).map(exactly)
+    st.just(UNKNOWN),
+    ratio_bounds.map(lambda bounds: Interval(bounds[1], bounds[0], bounds[2])),
+    st.floats(0.1, 10).map(exactly),
 )
 asked = st.one_of(st.none(), st.floats(0.1, 10.0))
 gates = st.builds(
@@ -285,7 +342,11 @@ def test_narrower_interval_never_turns_a_verdict_round(gate, ratio, a, b):
 def test_everything_asked_gets_a_verdict(made, gate):
     gate = replace(gate, budget=Budget(1.0, 1.0, 1.0))
     metrics = [verdict.metric for verdict in gate.judge(made)]
-    ratios = ["speedup", "greenup"] if gate.thresholds is None else asked_of(gate.thresholds) or ["gps_up"]
+    ratios = (
+        ["speedup", "greenup"]
+        if gate.thresholds is None
+        else asked_of(gate.thresholds) or ["gps_up"]
+    )
     if made.comparison is None:
         ratios = []
     assert metrics[: len(ratios)] == ratios

@@ -17,25 +17,46 @@ import tsbench
 from pytest_energy import cli
 from tsbench import cache
 
-SOURCES = sorted(path for package in (pytest_energy, tsbench) for path in Path(package.__file__).parent.rglob("*.py"))
+SOURCES = sorted(
+    path
+    for package in (pytest_energy, tsbench)
+    for path in Path(package.__file__).parent.rglob("*.py")
+)
 # Modules that unpickle, and calls that run text or let it reach a shell.
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
-FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "os.system", "os.popen", "numpy.load", "np.load", "subprocess.getoutput"}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "torch.load",
+    "os.system",
+    "os.popen",
+    "numpy.load",
+    "np.load",
+    "subprocess.getoutput",
+}
 
 
 def forbidden_in(text: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.partition(".")[0] in FORBIDDEN_MODULES]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in FORBIDDEN_MODULES:
+            found += [
+                alias.name
+                for alias in node.names
+                if alias.name.partition(".")[0] in FORBIDDEN_MODULES
+            ]
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] in FORBIDDEN_MODULES
+        ):
             found.append(str(node.module))
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             shell = [
                 key
                 for key in node.keywords
-                if key.arg == "shell" and not (isinstance(key.value, ast.Constant) and not key.value.value)
+                if key.arg == "shell"
+                and not (isinstance(key.value, ast.Constant) and not key.value.value)
             ]
             found += [name] * (name in FORBIDDEN_CALLS) + [f"{name}(shell=...)"] * bool(shell)
     return found
@@ -46,19 +67,41 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
     assert forbidden_in(path.read_text(encoding="utf8")) == []
 
 
-@pytest.mark.parametrize("text", ["import pickle", "from joblib.x import y", "torch.load(f)", "run(x, shell=True)", "eval('1')"])
+@pytest.mark.parametrize(
+    "text",
+    ["import pickle", "from joblib.x import y", "torch.load(f)", "run(x, shell=True)", "eval('1')"],
+)
 def test_the_search_finds_what_it_is_for(text):
     assert forbidden_in(text)
 
 
 @pytest.mark.parametrize(
-    "revision", ["--upload-pack=touch pwned", "-h", "--output=pwned", "$(touch pwned)", "; touch pwned", "`touch pwned`"]
+    "revision",
+    [
+        "--upload-pack=touch pwned",
+        "-h",
+        "--output=pwned",
+        "$(touch pwned)",
+        "; touch pwned",
+        "`touch pwned`",
+    ],
 )
 @pytest.mark.parametrize("how", ["against", "bisect"])
 def test_a_revision_is_no_option_and_no_command(suite, revision, how, monkeypatch, capsys):
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     suite.run("git", "init", "-q")
-    suite.run("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "one")
+    suite.run(
+        "git",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b.c",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "one",
+    )
     if how == "against":
         done = suite.runpytest("--energy", "--energy-meter=clock", f"--energy-against={revision}")
         assert done.ret == pytest.ExitCode.USAGE_ERROR
@@ -77,19 +120,49 @@ def test_a_saved_run_names_no_host_no_user_and_no_secret(suite, monkeypatch):
     monkeypatch.setenv("API_TOKEN", "hiddentoken")
     assert getpass.getuser() == "hiddenuser"
     suite.run("git", "init", "-q")
-    suite.run("git", "remote", "add", "origin", "https://hiddenuser:hiddentoken@git.example/some/project.git")
-    suite.run("git", "-c", "user.name=hiddenuser", "-c", "user.email=a@hiddenhost", "commit", "-q", "--allow-empty", "-m", "one")
+    suite.run(
+        "git",
+        "remote",
+        "add",
+        "origin",
+        "https://hiddenuser:hiddentoken@git.example/some/project.git",
+    )
+    suite.run(
+        "git",
+        "-c",
+        "user.name=hiddenuser",
+        "-c",
+        "user.email=a@hiddenhost",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "one",
+    )
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
-    assert suite.runpytest_inprocess("--energy", "--energy-meter=clock", "--benchmark-json=run.json").ret == 0
+    assert (
+        suite.runpytest_inprocess(
+            "--energy", "--energy-meter=clock", "--benchmark-json=run.json"
+        ).ret
+        == 0
+    )
     text = (suite.path / "run.json").read_text()
-    assert json.loads(text)["commit_info"]["project"] == "project"  # so that the remote was looked at
+    assert (
+        json.loads(text)["commit_info"]["project"] == "project"
+    )  # so that the remote was looked at
     assert "hidden" not in text and str(suite.path) not in text
 
 
 def test_a_machine_is_named_where_that_is_asked_for(suite):
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     assert (
-        suite.runpytest("--energy", "--energy-meter=clock", "--benchmark-json=run.json", "--energy-machine-name=board 7").ret == 0
+        suite.runpytest(
+            "--energy",
+            "--energy-meter=clock",
+            "--benchmark-json=run.json",
+            "--energy-machine-name=board 7",
+        ).ret
+        == 0
     )
     assert json.loads((suite.path / "run.json").read_text())["machine_info"]["node"] == "board 7"
 
@@ -101,10 +174,19 @@ def test_files_are_made_with_the_users_umask(suite, tmp_path, umask):
     try:
         cache.write_atomically(tmp_path / "checkpoint", b"x")
         suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
-        done = suite.runpytest("--energy", "--energy-meter=clock", "--benchmark-autosave", "--energy-markdown=comment.md")
+        done = suite.runpytest(
+            "--energy",
+            "--energy-meter=clock",
+            "--benchmark-autosave",
+            "--energy-markdown=comment.md",
+        )
     finally:
         os.umask(before)
     assert done.ret == 0
-    made = [tmp_path / "checkpoint", *suite.path.glob(".benchmarks/*/*.json"), suite.path / "comment.md"]
+    made = [
+        tmp_path / "checkpoint",
+        *suite.path.glob(".benchmarks/*/*.json"),
+        suite.path / "comment.md",
+    ]
     assert len(made) == 3
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o666 & ~umask}

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_energy.meter_commands import split_command
+from pytest_energy.cli.meter_commands import split_command
 from pytest_energy.settings import SETTINGS
-from tests.docs import links, reference
+from scripts import links, reference
 from tsbench.sweep.spec import read as read_spec
 
 if sys.version_info >= (3, 11):
@@ -35,8 +35,14 @@ FAST = ("--energy-max-time", "0.5")
 RUN = {
     ("README.md", "def test_pruned"): "test_the_tests_of_an_example_pass",
     ("docs/start.md", "def test_infer"): "test_the_tests_of_an_example_pass",
-    ("docs/start.md", "open_meter"): "test_the_example_without_pytest_prints_joules_and_what_they_are",
-    ("docs/start.md", "def pytest_energy_synchronize"): "test_the_hook_of_the_example_is_one_that_there_is",
+    (
+        "docs/start.md",
+        "open_meter",
+    ): "test_the_example_without_pytest_prints_joules_and_what_they_are",
+    (
+        "docs/start.md",
+        "def pytest_energy_synchronize",
+    ): "test_the_hook_of_the_example_is_one_that_there_is",
     ("docs/your-model.md", "test_small_instead_of_large"): "test_your_model.py",
     ("docs/your-model.md", "datasets.Split"): "test_your_model.py",
     ("docs/write-a-meter.md", "class FixedMeter"): "test_write_your_own.py",
@@ -45,8 +51,14 @@ RUN = {
 # Blocks that are not commands nor code that could be run, and why.
 NOT_RUN = {
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
-    ("ARCHITECTURE.md", "text"): "the layers: tests/docs/test_architecture.py holds them against the imports",
-    ("docs/ci.md", "yaml"): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
+    (
+        "ARCHITECTURE.md",
+        "text",
+    ): "the layers: tests/docs/test_architecture.py holds them against the imports",
+    (
+        "docs/ci.md",
+        "yaml",
+    ): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
 }
 # Programs that are not ours; and ours whose options are given by hand. What they are given is not looked at.
 NOT_OURS = {"ray", "curl", "pre-commit", "git"}
@@ -123,23 +135,36 @@ def commands() -> list[tuple[str, str]]:
     shown = []
     for page, text in blocks("console"):
         lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-        parts = [part for line in lines for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))]
+        parts = [
+            part for line in lines for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))
+        ]
         shown += [(page, part) for part in parts]
     return shown
 
 
 def test_every_block_is_run_or_said_why_not():
-    languages = {(page, language) for page, text in PAGES.items() for language in re.findall(r"^ *```(\w+)", text, re.MULTILINE)}
+    languages = {
+        (page, language)
+        for page, text in PAGES.items()
+        for language in re.findall(r"^ *```(\w+)", text, re.MULTILINE)
+    }
     looked_at = {"python", "console", "ini", "toml"}
-    assert {(page, language) for page, language in languages if language not in looked_at} == set(NOT_RUN)
-    assert all(name in globals() or (Path(__file__).parent / name).is_file() for name in RUN.values())
+    assert {(page, language) for page, language in languages if language not in looked_at} == set(
+        NOT_RUN
+    )
+    assert all(
+        name in globals() or (Path(__file__).parent / name).is_file() for name in RUN.values()
+    )
     for page, text in blocks("python"):
-        assert [words for of, words in RUN if of == page and words in text], f"nothing runs this block of {page}:\n{text}"
+        assert [words for of, words in RUN if of == page and words in text], (
+            f"nothing runs this block of {page}:\n{text}"
+        )
 
 
 @pytest.mark.parametrize("options", [(), ("--energy", *FAST)], ids=["off", "on"])
 @pytest.mark.parametrize(
-    ("page", "words", "tests"), [("README.md", "def test_pruned", 1), ("docs/start.md", "def test_infer", 3)]
+    ("page", "words", "tests"),
+    [("README.md", "def test_pruned", 1), ("docs/start.md", "def test_infer", 3)],
 )
 def test_the_tests_of_an_example_pass(pytester, page, words, tests, options):
     pytester.makepyfile(example(page, words))
@@ -149,12 +174,16 @@ def test_the_tests_of_an_example_pass(pytester, page, words, tests, options):
 def test_the_example_without_pytest_prints_joules_and_what_they_are():
     code = example("docs/start.md", "open_meter")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.match(r"Interval\(value=.*\) (measured|estimated)\nInterval\(value=.*\)\n$", done.stdout)
+    assert re.match(
+        r"Interval\(value=.*\) (measured|estimated)\nInterval\(value=.*\)\n$", done.stdout
+    )
 
 
 def test_the_hook_of_the_example_is_one_that_there_is(pytester):
     pytester.makeconftest(example("docs/start.md", "def pytest_energy_synchronize"))
-    result = pytester.runpytest_subprocess("--energy")  # an unknown hook would be refused by pluggy's validation
+    result = pytester.runpytest_subprocess(
+        "--energy"
+    )  # an unknown hook would be refused by pluggy's validation
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
@@ -178,9 +207,18 @@ def test_toml_is_toml(page, text, tmp_path):
 @cache
 def options_of_pytest() -> set[str]:
     """Every option of pytest with our plugin, and of the suite, which needs torch."""
-    helped = subprocess.run([sys.executable, "-m", "pytest", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    helped = subprocess.run(
+        [sys.executable, "-m", "pytest", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     pytest.importorskip("torch")
-    return {*re.findall(r"(?<!\S)(--?[a-zA-Z][\w-]*)", helped.stdout), *(flag for flag, _ in reference.suite_options().options)}
+    return {
+        *re.findall(r"(?<!\S)(--?[a-zA-Z][\w-]*)", helped.stdout),
+        *(flag for flag, _ in reference.suite_options().options),
+    }
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
@@ -191,7 +229,9 @@ def test_a_command_would_be_understood(page, command):
         assert given <= options_of_pytest()
     elif program in ("pytest-energy", "tsbench"):
         before, _ = split_command(arguments)
-        reference.programs()[program].parse_args(before)  # ends the test with its message where it is wrong
+        reference.programs()[program].parse_args(
+            before
+        )  # ends the test with its message where it is wrong
     elif program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert arguments[0] in targets
@@ -207,29 +247,45 @@ def test_a_command_would_be_understood(page, command):
 def test_every_command_is_run_or_said_why_not():
     shown = {command for _, command in commands()}
     assert set(WALK) <= shown, "a command that no page shows any more"
-    assert [begun for begun in NOT_WALKED if not any(command.startswith(begun) for command in shown)] == []
-    unsaid = {command for command in shown if command not in WALK and not command.startswith(tuple(NOT_WALKED))}
+    assert [
+        begun for begun in NOT_WALKED if not any(command.startswith(begun) for command in shown)
+    ] == []
+    unsaid = {
+        command
+        for command in shown
+        if command not in WALK and not command.startswith(tuple(NOT_WALKED))
+    }
     assert unsaid == set()
     tests = {path for said in NOT_WALKED.values() for path in re.findall(r"tests/[\w/]+\.py", said)}
     assert [path for path in tests if not (ROOT / path).is_file()] == []
 
 
 def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:cacheprovider {'='.join(FAST)}")
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:cacheprovider {'='.join(FAST)}"
+    )
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "repository"
     folder.mkdir()
-    (folder / "test_mine.py").write_text(example("docs/start.md", "def test_infer"), encoding="utf8")
+    (folder / "test_mine.py").write_text(
+        example("docs/start.md", "def test_infer"), encoding="utf8"
+    )
     git = ("git", "-c", "user.name=me", "-c", "user.email=me@example.org")
-    for arguments in (("init", "--quiet", "--initial-branch=main"), ("add", "."), ("commit", "--quiet", "-m", "All of it")):
+    for arguments in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "."),
+        ("commit", "--quiet", "-m", "All of it"),
+    ):
         subprocess.run([*git, *arguments], cwd=folder, check=True)
-    modules = {"pytest": "pytest", "pytest-energy": "pytest_energy.cli", "tsbench": "tsbench"}
+    modules = {"pytest": "pytest", "pytest-energy": "pytest_energy", "tsbench": "tsbench"}
     for command, codes in WALK.items():
         if any(word in NEEDS and find_spec(NEEDS[word]) is None for word in command.split()):
             continue
         program, *arguments = shlex.split(command)
         line = [sys.executable, "-m", modules[program], *arguments]
-        done = subprocess.run(line, cwd=folder, capture_output=True, encoding="utf8", timeout=300, check=False)
+        done = subprocess.run(
+            line, cwd=folder, capture_output=True, encoding="utf8", timeout=300, check=False
+        )
         assert done.returncode in codes, f"{command}\n{done.stdout}{done.stderr}"
         saved = sorted(folder.glob(".benchmarks/*/*.json"))
         for name in ("old.json", "new.json", "run.json") if saved else ():
@@ -259,11 +315,17 @@ def test_every_page_is_in_the_navigation():
     assert sorted(in_navigation) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
-@pytest.mark.skipif(find_spec("zensical") is None, reason="zensical, the extra docs, is not installed")
+@pytest.mark.skipif(
+    find_spec("zensical") is None, reason="zensical, the extra docs, is not installed"
+)
 def test_the_site_builds_without_a_warning(tmp_path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    (tmp_path / "zensical.toml").write_text((ROOT / "zensical.toml").read_text(encoding="utf8"), encoding="utf8")
+    (tmp_path / "zensical.toml").write_text(
+        (ROOT / "zensical.toml").read_text(encoding="utf8"), encoding="utf8"
+    )
     build = [sys.executable, "-m", "zensical", "build", "--strict"]
-    done = subprocess.run(build, cwd=tmp_path, capture_output=True, encoding="utf8", timeout=120, check=False)
+    done = subprocess.run(
+        build, cwd=tmp_path, capture_output=True, encoding="utf8", timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "build" / "site" / "reference.html").is_file()

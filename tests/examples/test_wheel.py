@@ -16,7 +16,18 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-t",
+        "sdist",
+        "-d",
+        str(folder),
+    ]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     return folder
 
@@ -24,10 +35,18 @@ def built(tmp_path_factory):
 def test_the_wheel_holds_the_schema_and_the_models_and_no_tests(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"pytest_energy", "tsbench"}
-    assert {"pytest_energy/run.schema.json", "pytest_energy/py.typed", "tsbench/py.typed"} <= set(names)
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "pytest_energy",
+        "tsbench",
+    }
+    assert {"pytest_energy/run.schema.json", "pytest_energy/py.typed", "tsbench/py.typed"} <= set(
+        names
+    )
     assert {f"pytest_energy/report/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
-    shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tsbench" / "checkpoints").glob("*.safetensors")}
+    shipped = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tsbench" / "checkpoints").glob("*.safetensors")
+    }
     assert shipped and shipped <= set(names)
 
 
@@ -36,7 +55,9 @@ def test_the_wheel_alone_can_be_imported(built, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     # -I: neither this folder nor the environment's variables are looked at; what is in front is the wheel.
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import pytest_energy, tsbench; print(pytest_energy.__file__, tsbench.__file__)"
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert all(Path(path).is_relative_to(tmp_path) for path in done.stdout.split())
 
 
@@ -52,4 +73,6 @@ def test_the_source_holds_what_its_tests_need(built):
         "tests/energy/test_gate.py",
         "benchmarks/conftest.py",
     } <= names
-    assert not [name for name in names if name.startswith((".venv", ".git/", ".nox", ".benchmarks"))]
+    assert not [
+        name for name in names if name.startswith((".venv", ".git/", ".nox", ".benchmarks"))
+    ]

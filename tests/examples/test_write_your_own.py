@@ -25,11 +25,27 @@ def install(page: str, folder: Path) -> dict[str, str]:
     for name, text in files.items():
         (package / name).write_text(text, encoding="utf8")
     # Of what is installed here already, so that no index is asked.
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    )
     site = folder / "site"
-    subprocess.run([*pip, "--disable-pip-version-check", "--target", site, package], check=True, timeout=120)
+    subprocess.run(
+        [*pip, "--disable-pip-version-check", "--target", site, package], check=True, timeout=120
+    )
     # Wide, so that no table breaks a line that is looked for.
-    return {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200", "PYTEST_ADDOPTS": "-p no:hypothesispytest"}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "COLUMNS": "200",
+        "PYTEST_ADDOPTS": "-p no:hypothesispytest",
+    }
 
 
 def run(environment: dict[str, str], folder: Path, *command: str) -> str:
@@ -48,9 +64,18 @@ def run(environment: dict[str, str], folder: Path, *command: str) -> str:
 
 def test_the_meter_is_found_and_counts(tmp_path):
     environment = install("write-a-meter.md", tmp_path)
-    assert "yes fixed: estimated; board-0" in run(environment, tmp_path, "pytest_energy.cli", "doctor")
+    assert "yes fixed: estimated; board-0" in run(environment, tmp_path, "pytest_energy", "doctor")
     (tmp_path / "test_it.py").write_text("def test_it(energy):\n    energy(sum, range(10_000))\n")
-    said = run(environment, tmp_path, "pytest", "--energy", "--energy-meter", "fixed:12", *FAST, "test_it.py")
+    said = run(
+        environment,
+        tmp_path,
+        "pytest",
+        "--energy",
+        "--energy-meter",
+        "fixed:12",
+        *FAST,
+        "test_it.py",
+    )
     assert "1 passed" in said
     assert re.search(r"12\.0+ W estimated", said)
     with pytest.raises(AssertionError, match="fixed takes watts, not 'much'"):
@@ -61,7 +86,22 @@ def test_the_variant_is_listed_and_measured(tmp_path):
     pytest.importorskip("torch")
     environment = install("write-a-variant.md", tmp_path)
     environment |= {"TSBENCH_CACHE": str(tmp_path / "cache"), "TSBENCH_OFFLINE": "1"}
-    assert re.search(r"rounded\s.*weights rounded to 15 levels", run(environment, tmp_path, "tsbench", "variants"))
-    command = ("measure", "PLAID", "student", "--variant", "rounded", "--batch", "1", "--max-time", "0.3")
+    assert re.search(
+        r"rounded\s.*weights rounded to 15 levels",
+        run(environment, tmp_path, "tsbench", "variants"),
+    )
+    command = (
+        "measure",
+        "PLAID",
+        "student",
+        "--variant",
+        "rounded",
+        "--batch",
+        "1",
+        "--max-time",
+        "0.3",
+    )
     said = run(environment, tmp_path, "tsbench", *command)
-    assert re.search(r"^ *rounded +[\d.]+ .*\n *batch 1 .* (estimated|measured)", said, re.MULTILINE), said
+    assert re.search(
+        r"^ *rounded +[\d.]+ .*\n *batch 1 .* (estimated|measured)", said, re.MULTILINE
+    ), said

@@ -53,7 +53,9 @@ def tiny_data():
     def split(n_cases):
         labels = np.arange(n_cases) % 3
         times = np.arange(64) / 64
-        waves = [np.sin(2 * np.pi * (3 * label + 2) * times + rng.uniform(0, 6)) for label in labels]
+        waves = [
+            np.sin(2 * np.pi * (3 * label + 2) * times + rng.uniform(0, 6)) for label in labels
+        ]
         noisy = np.array(waves)[:, None] + rng.normal(0, 0.1, (n_cases, 1, 64))
         return datasets.Split(tuple(noisy), labels)
 

@@ -15,8 +15,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments, **environment):
-    command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 @pytest.fixture
@@ -27,21 +43,35 @@ def unseen(tmp_path):
     folder.mkdir(parents=True)
     for half in ("TRAIN", "TEST"):
         labels = np.arange(16) % 2
-        waves = np.sin(np.arange(720) / 720 * 2 * np.pi * (3 + 4 * labels[:, None])) + rng.normal(0, 0.1, (16, 720))
+        waves = np.sin(np.arange(720) / 720 * 2 * np.pi * (3 + 4 * labels[:, None])) + rng.normal(
+            0, 0.1, (16, 720)
+        )
         waves[0, 5] = np.nan
         np.savetxt(
-            folder / f"Unseen_{half}.tsv", np.column_stack([labels + 1, waves]), fmt=["%d"] + ["%.7g"] * 720, delimiter="\t"
+            folder / f"Unseen_{half}.tsv",
+            np.column_stack([labels + 1, waves]),
+            fmt=["%d"] + ["%.7g"] * 720,
+            delimiter="\t",
         )
     return folder.parent
 
 
 def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
     done = run(
-        "--tsbench-dataset", "unseen", "--tsbench-config", "student", "--tsbench-data", unseen, "-k", "not int8_static"
+        "--tsbench-dataset",
+        "unseen",
+        "--tsbench-config",
+        "student",
+        "--tsbench-data",
+        unseen,
+        "-k",
+        "not int8_static",
     )  # half a minute of compiling: `make bench` does that
     assert done.returncode == 0, done.stdout
     assert "14 passed, 2 deselected" in done.stdout
-    assert re.search(r"\[14/14\] unseen-student-student-batch32: \d+ s, about 0 s left", done.stdout)
+    assert re.search(
+        r"\[14/14\] unseen-student-student-batch32: \d+ s, about 0 s left", done.stdout
+    )
     assert "Unseen: Unseen_TRAIN.tsv: 1 missing values in 1 cases interpolated" in done.stdout
 
 
@@ -60,7 +90,9 @@ def test_a_dataset_that_cannot_be_had_skips_with_the_layout(tmp_path):
 
 
 def test_without_an_engine_its_benchmarks_skip_and_the_rest_run(unseen, tmp_path):
-    tmp_path.joinpath("no_onnxruntime.py").write_text("import sys\nsys.modules['onnxruntime'] = None\n")
+    tmp_path.joinpath("no_onnxruntime.py").write_text(
+        "import sys\nsys.modules['onnxruntime'] = None\n"
+    )
     done = run(
         "--tsbench-dataset",
         "unseen",

@@ -48,7 +48,11 @@ def test_weights_of_another_shape_are_named(saved, tiny_model):
 
 @pytest.mark.parametrize(
     ("about", "problem"),
-    [({}, "metadata"), ({"config": {"layers": 3}, "about": {}}, "layers"), ({"config": 3, "about": {}}, "metadata")],
+    [
+        ({}, "metadata"),
+        ({"config": {"layers": 3}, "about": {}}, "layers"),
+        ({"config": 3, "about": {}}, "metadata"),
+    ],
 )
 def test_metadata_that_is_no_config_is_an_error(saved, tiny_model, about, problem):
     checkpoints.save_weights(saved, tiny_model, about)

@@ -23,7 +23,9 @@ def test_variants_are_listed(capsys):
 
 def test_listing_variants_shows_versions_and_loads_no_torch():
     script = "import sys; from tsbench import cli; cli.main(['variants']); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert f"torch {torch.__version__}" in done.stdout
 
 
@@ -40,7 +42,9 @@ def tiny_found(tiny_model, tiny_data, monkeypatch):
     monkeypatch.setattr("tsbench.measure.find_model", lambda *arguments: (tiny_model, tiny_data))
 
 
-def test_measure_prints_a_table_of_80_columns_and_writes_json(tiny_found, tmp_path, capsys, monkeypatch):
+def test_measure_prints_a_table_of_80_columns_and_writes_json(
+    tiny_found, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "80")
     path = tmp_path / "measured.json"
     arguments = [
@@ -73,7 +77,9 @@ def test_measure_prints_a_table_of_80_columns_and_writes_json(tiny_found, tmp_pa
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
         assert row["provenance"] in ("measured", "estimated")
         assert row["blocks"] >= 4 and 0 <= row["accuracy"] <= 1 and 0 <= row["agreement"] <= 1
-    by_batch = [row["seconds_per_inference"] for row in found["rows"] if row["variant"] == "l1_unstructured"]
+    by_batch = [
+        row["seconds_per_inference"] for row in found["rows"] if row["variant"] == "l1_unstructured"
+    ]
     assert by_batch[1] < by_batch[0]  # per case, not per call
 
 
@@ -111,7 +117,9 @@ def test_what_the_user_can_put_right_is_one_line_and_exit_code_2(arguments, prob
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["train", "PLAID", "t1", "--epochs", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["train"], ["train", "PLAID", "t1", "--epochs", "0"]]
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
@@ -163,16 +171,30 @@ def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
     def environment(name):
         return {**os.environ, "TSBENCH_CACHE": str(tmp_path / name)}
 
-    subprocess.run([*command, tmp_path / "whole.safetensors"], env=environment("whole"), check=True, capture_output=True)
+    subprocess.run(
+        [*command, tmp_path / "whole.safetensors"],
+        env=environment("whole"),
+        check=True,
+        capture_output=True,
+    )
     output = tmp_path / "resumed.safetensors"
-    with subprocess.Popen([*command, output], env=environment("killed"), stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [*command, output], env=environment("killed"), stdout=subprocess.PIPE, text=True
+    ) as running:
         lines = iter(running.stdout.readline, "")
         assert any(line.startswith("epoch 20/30") for line in lines)
         running.kill()
     assert not output.exists()
-    resumed = subprocess.run([*command, output], env=environment("killed"), check=True, capture_output=True, text=True)
-    assert re.search(r"going on after epoch \d+\n", resumed.stdout) and "epoch 30/30" in resumed.stdout
-    whole, again = (checkpoints.load(path).model.state_dict() for path in (tmp_path / "whole.safetensors", output))
+    resumed = subprocess.run(
+        [*command, output], env=environment("killed"), check=True, capture_output=True, text=True
+    )
+    assert (
+        re.search(r"going on after epoch \d+\n", resumed.stdout) and "epoch 30/30" in resumed.stdout
+    )
+    whole, again = (
+        checkpoints.load(path).model.state_dict()
+        for path in (tmp_path / "whole.safetensors", output)
+    )
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 

@@ -108,14 +108,18 @@ def test_classes_without_a_header_are_those_of_the_training_split_in_order(tmp_p
         ("1\t2\n1\t3\n", "1\t2\n", r"Made_TRAIN\.tsv", "one class only"),
     ],
 )
-def test_cases_that_cannot_be_used_are_named_by_file_and_line(tmp_path, train, test, where, problem):
+def test_cases_that_cannot_be_used_are_named_by_file_and_line(
+    tmp_path, train, test, where, problem
+):
     with pytest.raises(DataFormatError, match=f"{where}: .*{problem}"):
         datasets.load("Made", _made(tmp_path, train, test))
 
 
 def test_splits_with_other_channels_are_an_error(tmp_path):
     header = HEADER.replace("@univariate true\n", "")
-    with pytest.raises(DataFormatError, match=r"Made_TEST\.ts:5: 2 channels where the first case has 1"):
+    with pytest.raises(
+        DataFormatError, match=r"Made_TEST\.ts:5: 2 channels where the first case has 1"
+    ):
         datasets.load("Made", _made(tmp_path, header + "1:a\n", header + "1:2:a\n", ".ts"))
 
 
@@ -124,7 +128,10 @@ def test_ts_is_preferred_and_half_a_dataset_is_none(tmp_path):
     _write(tmp_path / "Made", "1\t2\n2\t3\n", "Made_TRAIN.tsv")
     assert datasets.load("Made", tmp_path).classes == ("a", "b")
     (tmp_path / "Made" / "Made_TEST.ts").unlink()
-    with pytest.raises(DatasetUnavailable, match=r"Made_TRAIN\.ts and Made/Made_TEST\.ts \(or \.arff, \.tsv, \.txt\)"):
+    with pytest.raises(
+        DatasetUnavailable,
+        match=r"Made_TRAIN\.ts and Made/Made_TEST\.ts \(or \.arff, \.tsv, \.txt\)",
+    ):
         datasets.load("Made", tmp_path)
 
 
@@ -135,7 +142,12 @@ def test_electric_devices_shape_in_ucrs_format(tmp_path):
     folder.mkdir()
     for half, n_cases in (("TRAIN", 8926), ("TEST", 7711)):
         table = np.column_stack([np.arange(n_cases) % 7 + 1, rng.normal(size=(n_cases, 96))])
-        np.savetxt(folder / f"ElectricDevices_{half}.tsv", table, fmt=["%d"] + ["%.8g"] * 96, delimiter="\t")
+        np.savetxt(
+            folder / f"ElectricDevices_{half}.tsv",
+            table,
+            fmt=["%d"] + ["%.8g"] * 96,
+            delimiter="\t",
+        )
     data = datasets.load("ElectricDevices", tmp_path)
     assert (len(data.train), len(data.test), data.classes) == (8926, 7711, tuple("1234567"))
     assert {case.shape for case in data.train.cases + data.test.cases} == {(1, 96)}
@@ -155,7 +167,10 @@ def test_synthetic_data_is_the_same_each_time_and_says_what_it_is():
     assert datasets.load("Synthetic").name == "synthetic:classes=3,timepoints=256,cases=60,seed=0"
 
 
-@pytest.mark.parametrize("wrong", ["classes=1", "cases=3", "timepoints=1", "cases", "cases=-1", "colour=3", "n_classes=3"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["classes=1", "cases=3", "timepoints=1", "cases", "cases=-1", "colour=3", "n_classes=3"],
+)
 def test_synthetic_names_that_mean_nothing_are_errors(wrong):
     with pytest.raises(TsbenchError, match="synthetic:"):
         datasets.load(f"synthetic:{wrong}")

@@ -33,7 +33,9 @@ def third_party(tmp_path, monkeypatch):
         (tmp_path / "their_variants.py").write_text(MODULE)
         installed = tmp_path / "their_variants-1.0.dist-info"
         installed.mkdir()
-        installed.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: their-variants\nVersion: 1.0\n")
+        installed.joinpath("METADATA").write_text(
+            "Metadata-Version: 2.1\nName: their-variants\nVersion: 1.0\n"
+        )
         installed.joinpath("entry_points.txt").write_text(f"[tsbench.variants]\n{entry_points}\n")
         monkeypatch.syspath_prepend(tmp_path)
 

@@ -56,7 +56,11 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """The handler class, serving; the archive's address points to it."""
-    handler = type("Handler", (Server,), {"content": packed({"TRAIN.ts": SET, "TEST.ts": SET, "notes.txt": "x"}), "ranges": []})
+    handler = type(
+        "Handler",
+        (Server,),
+        {"content": packed({"TRAIN.ts": SET, "TEST.ts": SET, "notes.txt": "x"}), "ranges": []},
+    )
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -69,7 +73,11 @@ def server(monkeypatch):
 
 def kept():
     """What is in the cache, as paths relative to it."""
-    return sorted(str(path.relative_to(cache.folder())) for path in cache.folder().rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(cache.folder()))
+        for path in cache.folder().rglob("*")
+        if path.is_file()
+    )
 
 
 WHOLE = ["datasets/Made/Made_TEST.ts", "datasets/Made/Made_TRAIN.ts"]
@@ -87,7 +95,10 @@ def test_a_download_ends_in_the_cache_and_is_not_repeated(server):
 
 def test_half_a_download_is_no_dataset_and_is_gone_on_with(server):
     server.breaks_after = 100
-    with pytest.raises(DownloadError, match=rf"Made\.zip: ended after 100 of {len(server.content)} bytes; run it again"):
+    with pytest.raises(
+        DownloadError,
+        match=rf"Made\.zip: ended after 100 of {len(server.content)} bytes; run it again",
+    ):
         datasets.load("Made")
     assert kept() == ["partial/Made.json", "partial/Made.zip"]
     assert "Made" not in datasets.available()
@@ -119,7 +130,9 @@ def test_half_a_download_of_another_version_starts_over(server, etag):
 )
 def test_what_is_damaged_names_the_file_and_leaves_nothing(server, content, problem):
     server.content = content
-    with pytest.raises(DownloadError, match=rf"Made\.zip: damaged: .*{problem}.*nothing of it was kept"):
+    with pytest.raises(
+        DownloadError, match=rf"Made\.zip: damaged: .*{problem}.*nothing of it was kept"
+    ):
         datasets.load("Made")
     assert kept() == []
     assert list((cache.folder() / "partial").iterdir()) == []
@@ -127,7 +140,9 @@ def test_what_is_damaged_names_the_file_and_leaves_nothing(server, content, prob
 
 def test_a_wrong_checksum_leaves_nothing(server, monkeypatch):
     monkeypatch.setitem(download.KNOWN_FINGERPRINTS, "Made", "0" * 64)
-    with pytest.raises(DownloadError, match=r"Made\.zip: damaged: .*checksum of its values is .*, expected 0000"):
+    with pytest.raises(
+        DownloadError, match=r"Made\.zip: damaged: .*checksum of its values is .*, expected 0000"
+    ):
         datasets.load("Made")
     assert kept() == []
 
@@ -140,7 +155,9 @@ def test_known_checksums_are_those_of_the_real_data(plaid, refrigeration_devices
 def test_no_connection_names_the_folder_layout(monkeypatch):
     monkeypatch.delenv(download.OFFLINE_VARIABLE)
     monkeypatch.setenv(download.ARCHIVE_URL_VARIABLE, "http://127.0.0.1:9")  # nothing listens there
-    with pytest.raises(DatasetUnavailable, match=r"Made/Made_TRAIN\.ts .*; no download: .*no connection"):
+    with pytest.raises(
+        DatasetUnavailable, match=r"Made/Made_TRAIN\.ts .*; no download: .*no connection"
+    ):
         datasets.load("Made")
     assert kept() == []
 

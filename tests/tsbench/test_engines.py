@@ -40,7 +40,9 @@ def trained(tiny_data):
     from tsbench.train import Recipe, train
 
     # Heads of 8: with heads of 4 and four patches OpenVINO 2026.4 is off by 0.1 in fp32 (see _openvino.py).
-    return train(tiny_data, replace(TINY, n_heads=2, n_layers=1), Recipe(epochs=12, batch_cases=8)).model
+    return train(
+        tiny_data, replace(TINY, n_heads=2, n_layers=1), Recipe(epochs=12, batch_cases=8)
+    ).model
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,10 @@ def test_openvino_int8_leaves_the_convolutions_alone(built, trained, tiny_data):
     made = openvino_int8.quantize(_openvino.converted(trained, tiny_data, 4), tiny_data, 4)
 
     def kinds_before(operator):
-        return [operator.input_value(i).get_node().get_type_name() for i in range(operator.get_input_size())]
+        return [
+            operator.input_value(i).get_node().get_type_name()
+            for i in range(operator.get_input_size())
+        ]
 
     convolutions = [op for op in made.get_ops() if op.get_type_name() == "Convolution"]
     assert len(convolutions) == 3  # two of the stem, and the patches
@@ -181,7 +186,9 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(module, name,
 
 def test_compiled_without_a_compiler(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(VariantUnavailable, match=r"variant compiled .*C\+\+ compiler.*apt-get install g\+\+"):
+    with pytest.raises(
+        VariantUnavailable, match=r"variant compiled .*C\+\+ compiler.*apt-get install g\+\+"
+    ):
         variants.get("compiled").check()
 
 
@@ -192,8 +199,12 @@ def test_what_no_extra_of_ours_has_is_installed_by_its_own_name():
     assert needs.remedy("torch") == 'pip install "pytest-energy[tsbench]"'
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("student", FP32_TOLERANCE), ("student_openvino_bf16", 0.05)])
-def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(name, tolerance, trained, tiny_data, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("student", FP32_TOLERANCE), ("student_openvino_bf16", 0.05)]
+)
+def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(
+    name, tolerance, trained, tiny_data, monkeypatch
+):
     try:
         variants.get(name).check()
     except VariantUnavailable as error:
@@ -212,7 +223,11 @@ def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     from tsbench.variants import _onnx
 
-    operators = [node.op_type for node in onnx.load(_onnx.exported_to_run(trained, tiny_data, 4)).graph.node]
+    operators = [
+        node.op_type for node in onnx.load(_onnx.exported_to_run(trained, tiny_data, 4)).graph.node
+    ]
     assert operators.count("Attention") == trained.config.n_layers
     assert "Softmax" not in operators
-    assert "Softmax" in [node.op_type for node in onnx.load(_onnx.exported(trained, tiny_data, 4)).graph.node]
+    assert "Softmax" in [
+        node.op_type for node in onnx.load(_onnx.exported(trained, tiny_data, 4)).graph.node
+    ]

@@ -26,15 +26,23 @@ def _write(folder, text, name="Made_TRAIN.ts"):
 
 def _same(table, rows):
     """The table holds these (values, label), NaN being equal to NaN."""
-    np.testing.assert_equal([case.values[0].tolist() for case in table.cases], [row for row, _ in rows])
+    np.testing.assert_equal(
+        [case.values[0].tolist() for case in table.cases], [row for row, _ in rows]
+    )
     assert [case.label for case in table.cases] == [label for _, label in rows]
 
 
-@given(rows=st.lists(st.tuples(gappy, st.sampled_from("ab")), min_size=1, max_size=5), bom=st.booleans(), crlf=st.booleans())
+@given(
+    rows=st.lists(st.tuples(gappy, st.sampled_from("ab")), min_size=1, max_size=5),
+    bom=st.booleans(),
+    crlf=st.booleans(),
+)
 def test_ts_there_and_back(rows, bom, crlf, tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / "Made.ts"
     word = {True: "?", False: "NaN"}[bom]
-    lines = "".join(",".join(map(repr, row)).replace("nan", word) + f":{label}\n" for row, label in rows)
+    lines = "".join(
+        ",".join(map(repr, row)).replace("nan", word) + f":{label}\n" for row, label in rows
+    )
     text = ("\ufeff" if bom else "") + "# made\n\n" + HEADER + lines
     path.write_bytes((text.replace("\n", "\r\n") if crlf else text).encode())
     table = formats.read(path)
@@ -45,7 +53,10 @@ def test_ts_there_and_back(rows, bom, crlf, tmp_path_factory):
 @given(
     rows=st.integers(1, 8).flatmap(
         lambda n: st.lists(
-            st.tuples(st.lists(st.floats(allow_infinity=False), min_size=n, max_size=n), st.sampled_from(["1", "-1", "10"])),
+            st.tuples(
+                st.lists(st.floats(allow_infinity=False), min_size=n, max_size=n),
+                st.sampled_from(["1", "-1", "10"]),
+            ),
             min_size=1,
             max_size=5,
         )
@@ -70,7 +81,10 @@ def _unpadded(row):
     return row[: known[-1] + 1] if known else row
 
 
-pairs = st.tuples(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2), st.sampled_from("ab"))
+pairs = st.tuples(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2),
+    st.sampled_from("ab"),
+)
 
 
 @given(rows=st.lists(pairs, min_size=1, max_size=5))
@@ -82,7 +96,9 @@ def test_arff_there_and_back(rows, tmp_path_factory):
 
 
 @given(content=st.binary(max_size=200), suffix=st.sampled_from(formats.SUFFIXES))
-def test_no_bytes_at_all_are_anything_but_a_table_or_a_named_error(content, suffix, tmp_path_factory):
+def test_no_bytes_at_all_are_anything_but_a_table_or_a_named_error(
+    content, suffix, tmp_path_factory
+):
     path = tmp_path_factory.mktemp("made") / f"Made{suffix}"
     path.write_bytes(content)
     try:
@@ -121,8 +137,16 @@ def test_cases_padded_with_nan_are_cut_to_their_own_length(tmp_path):
         (HEADER + "1,inf:a\n", 6, "not a finite number"),
         (HEADER + "1,:a\n", 6, "value 2 is '', not a number"),
         (HEADER + "1:2:a\n", 6, "2 channels, but the header declares 1"),
-        (HEADER.replace("@data", "@equalLength true\n@data") + "1,2:a\n1:a\n", 8, "every case has 2"),
-        (HEADER.replace("@data", "@equalLength true\n@seriesLength 3\n@data") + "1:a\n", 8, "has 3"),
+        (
+            HEADER.replace("@data", "@equalLength true\n@data") + "1,2:a\n1:a\n",
+            8,
+            "every case has 2",
+        ),
+        (
+            HEADER.replace("@data", "@equalLength true\n@seriesLength 3\n@data") + "1:a\n",
+            8,
+            "has 3",
+        ),
         (HEADER.replace("@univariate true\n", "") + "1,2:3:a\n", 5, "differ in length"),
         ("@timeStamps true\n", 1, "not supported"),
         ("@univariate perhaps\n", 1, "true or false"),
@@ -171,7 +195,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ("Made.arff", "@attribute c {a,b}\n@attribute t1 real\n", 2, "class must be the last"),
         ("Made.arff", "@sparkle\n", 1, "expected a comment"),
         ("Made.arff", "@relation Made\n", None, "no @data"),
-        ("Made.arff", "@attribute r relational\n@attribute t real\n@end r\n@attribute c {a,b}\n@data\n'1,b\n", 6, "quoted"),
+        (
+            "Made.arff",
+            "@attribute r relational\n@attribute t real\n@end r\n@attribute c {a,b}\n@data\n'1,b\n",
+            6,
+            "quoted",
+        ),
     ],
 )
 def test_damage_to_the_others_names_file_and_line_too(tmp_path, name, text, line, problem):

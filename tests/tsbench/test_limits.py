@@ -23,7 +23,11 @@ def counted(plain, n_cases):
     """Torch's count by operator; the math kernel, because the counter knows no fused attention on CPUs."""
     c = plain.config
     x = torch.randn(n_cases, c.in_channels, c.timepoints)
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with (
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
         plain(x)
     return {str(op): n for op, n in counter.get_flop_counts()["Global"].items()}
 
@@ -47,7 +51,9 @@ def test_flops_of_what_was_cut(tiny_model, tiny_data):
         assert flops(cut, 2).projections == whole.projections / 2
         assert flops(cut, 2).feed_forward == whole.feed_forward / 2
         assert flops(cut, 2).stem == whole.stem
-    assert flops(l1_unstructured.prune(tiny_model, 0.9), 2) == whole  # dense kernels multiply by zeros
+    assert (
+        flops(l1_unstructured.prune(tiny_model, 0.9), 2) == whole
+    )  # dense kernels multiply by zeros
 
 
 def test_a_peak_is_above_any_single_size():
@@ -70,15 +76,24 @@ def test_bound_adds_up_by_data_type(tiny_model):
     assert limits.bound_ms(work, 0, limits.DATA_TYPES["bf16"], CORE) == pytest.approx(fp32 / 2)
     in_int8 = work.projections + work.feed_forward + work.head
     expected = (work.stem + work.products) / 1e9 + in_int8 / 4e9
-    assert limits.bound_ms(work, 0, limits.DATA_TYPES["int8_static"], CORE) == pytest.approx(expected * 1e3)
+    assert limits.bound_ms(work, 0, limits.DATA_TYPES["int8_static"], CORE) == pytest.approx(
+        expected * 1e3
+    )
     slow = peak.Peak(CORE.operations_per_s, {"cache": 1.0, "memory": 1.0})
     n_weights = parameter_count(tiny_model)
-    assert limits.bound_ms(work, n_weights, limits._ALL_FP32, slow) == pytest.approx(4e3 * n_weights)
+    assert limits.bound_ms(work, n_weights, limits._ALL_FP32, slow) == pytest.approx(
+        4e3 * n_weights
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "left"),
-    [("l1_structured", 0.25), ("l1_structured_int8", 0.25), ("depth_int8", 0.5), ("depth@removed=0.5,tuned=yes", 0.5)],
+    [
+        ("l1_structured", 0.25),
+        ("l1_structured_int8", 0.25),
+        ("depth_int8", 0.5),
+        ("depth@removed=0.5,tuned=yes", 0.5),
+    ],
 )
 def test_shape_is_the_pruned_one(name, left, tiny_model, tiny_data):
     shape = limits.shape_of(name, tiny_model, tiny_data)
@@ -87,7 +102,9 @@ def test_shape_is_the_pruned_one(name, left, tiny_model, tiny_data):
 
 def test_measured_limits_survive_saving(tmp_path, tiny_model, tiny_data, capsys, monkeypatch):
     monkeypatch.setattr(limits, "MIN_TIMED_NS", 1_000_000)
-    found = limits.measure(tiny_model, tiny_data, ("l1_unstructured",), CORE, batches=(1, 4), rounds=3)
+    found = limits.measure(
+        tiny_model, tiny_data, ("l1_unstructured",), CORE, batches=(1, 4), rounds=3
+    )
     assert [(limit.variant, limit.batch_cases) for limit in found] == [
         ("fp32", 1),
         ("l1_unstructured", 1),
@@ -95,10 +112,20 @@ def test_measured_limits_survive_saving(tmp_path, tiny_model, tiny_data, capsys,
         ("l1_unstructured", 4),
     ]
     assert found[2].bound_ms == pytest.approx(4 * found[0].bound_ms)
-    assert all(limit.cpu_ms > 0 and limit.times_bound == limit.cpu_ms / limit.bound_ms for limit in found)
+    assert all(
+        limit.cpu_ms > 0 and limit.times_bound == limit.cpu_ms / limit.bound_ms for limit in found
+    )
     assert found[0].speedup == 1
     path = tmp_path / "limits.json"
-    path.write_text(json.dumps({"title": "Waves tiny", "peak": asdict(CORE), "limits": [asdict(each) for each in found]}))
+    path.write_text(
+        json.dumps(
+            {
+                "title": "Waves tiny",
+                "peak": asdict(CORE),
+                "limits": [asdict(each) for each in found],
+            }
+        )
+    )
     assert limits.main(["--from", str(path)]) == 0
     printed = capsys.readouterr().out
     assert printed.strip() == limits.report("Waves tiny", CORE, found)
@@ -108,7 +135,9 @@ def test_measured_limits_survive_saving(tmp_path, tiny_model, tiny_data, capsys,
 def test_several_runs_become_one(tiny_model):
     def run(cpu_ms, fastest):
         core = peak.Peak({"fp32": fastest}, {"cache": 1.0})
-        return core, [limits.Limit("fp32", 1, flops(tiny_model, 1).parts(), 1 / fastest, cpu_ms, 1.0)]
+        return core, [
+            limits.Limit("fp32", 1, flops(tiny_model, 1).parts(), 1 / fastest, cpu_ms, 1.0)
+        ]
 
     core, (limit,) = limits.median_of([run(3.0, 1.0), run(9.0, 2.0), run(4.0, 1.5)])
     assert core.operations_per_s == {"fp32": 2.0}

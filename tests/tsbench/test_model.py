@@ -36,7 +36,9 @@ def test_the_forward_is_stock_encoder_and_head(stem):
     tiny_model = Classifier(c)
     tiny_model(torch.randn(32, 2, 64))  # gives the batch norms some statistics
     tiny_model.eval()
-    layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.ff_dim, 0.0, "gelu", batch_first=True, norm_first=True)
+    layer = nn.TransformerEncoderLayer(
+        c.d_model, c.n_heads, c.ff_dim, 0.0, "gelu", batch_first=True, norm_first=True
+    )
     oracle = nn.TransformerEncoder(layer, c.n_layers, enable_nested_tensor=False).eval()
     oracle.load_state_dict(tiny_model.encoder.state_dict())
     x = torch.randn(5, 2, 64)
@@ -56,7 +58,11 @@ def test_window_statistics_are_numpys():
     windows = x.numpy().reshape(3, 2, 4, 6)
     variance = windows.astype(float).var(axis=3)
     expected = [windows.mean(3), windows.max(3), windows.min(3), np.log10(variance + MIN_VARIANCE)]
-    torch.testing.assert_close(WindowStatistics(6)(x), torch.from_numpy(np.concatenate(expected, axis=1)).float(), **TOLERANCE)
+    torch.testing.assert_close(
+        WindowStatistics(6)(x),
+        torch.from_numpy(np.concatenate(expected, axis=1)).float(),
+        **TOLERANCE,
+    )
 
 
 def test_two_stems_are_an_error():
@@ -85,7 +91,9 @@ def test_stock_layers_start_from_different_weights():
 def test_a_plain_layer_equals_the_stock_layer(n_heads, head_dim, ff_dim, shape, seed):
     torch.manual_seed(seed)
     d_model = n_heads * head_dim
-    stock = nn.TransformerEncoderLayer(d_model, n_heads, ff_dim, 0.0, "gelu", batch_first=True, norm_first=True)
+    stock = nn.TransformerEncoderLayer(
+        d_model, n_heads, ff_dim, 0.0, "gelu", batch_first=True, norm_first=True
+    )
     plain = PlainEncoderLayer.from_stock(stock)
     x = torch.randn(*shape, d_model)
     torch.testing.assert_close(plain(x), stock(x), **TOLERANCE)
@@ -117,7 +125,9 @@ def test_the_papers_configs(name, n_layers, n_heads):
     assert model.eval()(torch.zeros(1, 2, 512)).shape == (1, 11)
 
 
-@pytest.mark.parametrize(("timepoints", "patch"), [(512, 32), (720, 48), (96, 48), (496, 16), (8, 8)])
+@pytest.mark.parametrize(
+    ("timepoints", "patch"), [(512, 32), (720, 48), (96, 48), (496, 16), (8, 8)]
+)
 def test_the_students_patches_fit_the_timepoints(timepoints, patch):
     assert config_for("student", 2, timepoints, 3).patch_timepoints == patch
 

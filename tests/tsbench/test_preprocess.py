@@ -118,7 +118,13 @@ def test_stratified_split_of_all_or_nothing_is_an_error(fraction):
         preprocess.stratified_split(np.zeros(4), fraction, np.random.default_rng(0))
 
 
-@given(arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 30)), elements=st.floats(-1e3, 1e3) | st.just(np.nan)))
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(1, 30)),
+        elements=st.floats(-1e3, 1e3) | st.just(np.nan),
+    )
+)
 def test_fill_gaps_keeps_what_is_known_and_stays_within_it(case):
     known = ~np.isnan(case)
     if not known.any(axis=1).all():

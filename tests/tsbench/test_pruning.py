@@ -25,7 +25,12 @@ from tsbench.variants import (
     tuning,
 )
 
-SCOPES = {l1_unstructured: "matrix", l2_unstructured: "matrix", layerwise_magnitude: "layer", global_magnitude: "encoder"}
+SCOPES = {
+    l1_unstructured: "matrix",
+    l2_unstructured: "matrix",
+    layerwise_magnitude: "layer",
+    global_magnitude: "encoder",
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,9 @@ def test_the_smallest_become_zeros_in_each_scope(method, sparsity, tiny_model):
         assert torch.equal(new[~gone], old[~gone])
         if gone.any() and not gone.all():
             assert old[gone].abs().max() <= old[~gone].abs().min()
-    assert all(torch.equal(before[name], tensor) for name, tensor in tiny_model.state_dict().items())
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in tiny_model.state_dict().items()
+    )
     x = torch.randn(4, 2, 64)
     assert torch.equal(batched_logits(pruned, x), batched_logits(tiny_model, x)) == (sparsity == 0)
 
@@ -72,14 +79,20 @@ def test_scopes_differ_and_norms_of_single_weights_do_not(tiny_model):
             weight *= 0.1
     by_method = {method: method.prune(tiny_model, 0.5) for method in SCOPES}
     per_layer = {
-        method: [masks.sparsity_of(layer) for layer in masks.groups(pruned, "layer")] for method, pruned in by_method.items()
+        method: [masks.sparsity_of(layer) for layer in masks.groups(pruned, "layer")]
+        for method, pruned in by_method.items()
     }
     assert per_layer[layerwise_magnitude] == [0.5, 0.5]
     assert per_layer[global_magnitude][1] > 0.9
     assert sum(per_layer[global_magnitude]) == pytest.approx(1.0)
-    per_matrix = [masks.sparsity_of([weight]) for weight in masks.groups(by_method[layerwise_magnitude], "encoder")[0]]
+    per_matrix = [
+        masks.sparsity_of([weight])
+        for weight in masks.groups(by_method[layerwise_magnitude], "encoder")[0]
+    ]
     assert len(set(per_matrix)) > 2
-    l1, l2 = (dict(by_method[method].named_parameters()) for method in (l1_unstructured, l2_unstructured))
+    l1, l2 = (
+        dict(by_method[method].named_parameters()) for method in (l1_unstructured, l2_unstructured)
+    )
     assert all(torch.equal(l1[name], l2[name]) for name in l1)
 
 
@@ -96,7 +109,12 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest(name, trained, tiny_dat
         assert torch.equal(before == 0, after == 0), key
         assert not torch.equal(before, after), key
     assert masks.sparsity_of(masks.groups(tuned, "encoder")[0]) == pytest.approx(0.6, abs=1e-3)
-    assert agreement(batched_logits(tuned, tiny_data.test_x), batched_logits(trained, tiny_data.test_x)) >= 0.9
+    assert (
+        agreement(
+            batched_logits(tuned, tiny_data.test_x), batched_logits(trained, tiny_data.test_x)
+        )
+        >= 0.9
+    )
 
 
 def test_no_hook_outlives_fine_tuning(tiny_model):
@@ -117,7 +135,11 @@ def saved_bytes(model, path):
 
 def test_who_is_smaller_and_who_is_not(tiny_model, tiny_data, tmp_path):
     def sizes(model):
-        return parameter_count(model), flops(model, 1).total, saved_bytes(model, tmp_path / "model.safetensors")
+        return (
+            parameter_count(model),
+            flops(model, 1).total,
+            saved_bytes(model, tmp_path / "model.safetensors"),
+        )
 
     plain = sizes(to_plain(tiny_model))
     assert parameter_count(tiny_model) == plain[0]
@@ -137,7 +159,10 @@ def test_depth_removes_the_layer_that_does_nothing(plain, trained, tiny_data):
     if not plain:
         model = depth.with_layers(trained, (0, 1))
         with torch.no_grad():
-            for linear in (encoder_layers(model)[0].self_attn.out_proj, encoder_layers(model)[0].linear2):
+            for linear in (
+                encoder_layers(model)[0].self_attn.out_proj,
+                encoder_layers(model)[0].linear2,
+            ):
                 linear.weight.zero_()
                 linear.bias.zero_()
     assert depth.least_loss(model, tiny_data, 1) == (1,)
@@ -145,7 +170,10 @@ def test_depth_removes_the_layer_that_does_nothing(plain, trained, tiny_data):
     assert cut.config.n_layers == len(encoder_layers(cut)) == 1
     assert len(encoder_layers(model)) == model.config.n_layers == 2
     torch.testing.assert_close(
-        batched_logits(cut, tiny_data.test_x), batched_logits(model, tiny_data.test_x), atol=1e-5, rtol=1e-4
+        batched_logits(cut, tiny_data.test_x),
+        batched_logits(model, tiny_data.test_x),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
@@ -153,20 +181,29 @@ def test_a_shallow_model_can_be_saved_and_loaded(trained, tiny_data, tmp_path):
     cut = depth.prune(trained, tiny_data, 0.5)
     checkpoints.save(tmp_path / "shallow.safetensors", cut, {})
     loaded = checkpoints.load(tmp_path / "shallow.safetensors").model
-    assert torch.equal(batched_logits(loaded, tiny_data.test_x), batched_logits(cut, tiny_data.test_x))
+    assert torch.equal(
+        batched_logits(loaded, tiny_data.test_x), batched_logits(cut, tiny_data.test_x)
+    )
 
 
 @pytest.mark.parametrize("name", ["l1_structured", "depth"])
 def test_nothing_removed_is_the_same_model(name, trained, tiny_data):
     same = variants.get(f"{name}@removed=0,tuned=no").build(trained, tiny_data, 4)
     torch.testing.assert_close(
-        batched_logits(same, tiny_data.test_x), batched_logits(trained, tiny_data.test_x), atol=1e-5, rtol=1e-4
+        batched_logits(same, tiny_data.test_x),
+        batched_logits(trained, tiny_data.test_x),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("l1_structured_int8", "l1_structured"), ("depth_int8", "depth"), ("l1_int8_static", "l1_unstructured")],
+    [
+        ("l1_structured_int8", "l1_structured"),
+        ("depth_int8", "depth"),
+        ("l1_int8_static", "l1_unstructured"),
+    ],
 )
 def test_a_hybrid_is_its_parts_one_after_the_other(name, first, trained, tiny_data, uncompiled):
     try:
@@ -200,8 +237,13 @@ def test_int8_qat(trained, tiny_data, uncompiled, monkeypatch):
     # The training serves other batch sizes, and a later process, without being done again.
     monkeypatch.setattr("tsbench.train.fit", fit_never)
     again = variants.get("int8_qat").build(trained, tiny_data, 1)
-    torch.testing.assert_close(batched_logits(again, tiny_data.test_x, 1), logits, atol=1e-4, rtol=1e-4)
-    with int8_static.known_warnings(), torch.no_grad():  # what compiling for one batch size starts with
+    torch.testing.assert_close(
+        batched_logits(again, tiny_data.test_x, 1), logits, atol=1e-4, rtol=1e-4
+    )
+    with (
+        int8_static.known_warnings(),
+        torch.no_grad(),
+    ):  # what compiling for one batch size starts with
         torch.export.export(again, (int8_static.example(tiny_data, 1),))
 
 

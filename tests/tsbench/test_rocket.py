@@ -17,7 +17,9 @@ from tsbench.errors import TeacherUnavailable
 from tsbench.train import Recipe
 
 RECIPE = Recipe(epochs=20, batch_cases=8)
-needs_aeon = pytest.mark.skipif(find_spec("aeon") is None, reason='aeon is not installed: pip install "pytest-energy[teacher]"')
+needs_aeon = pytest.mark.skipif(
+    find_spec("aeon") is None, reason='aeon is not installed: pip install "pytest-energy[teacher]"'
+)
 
 
 @given(st.lists(st.integers(0, 3), min_size=5, max_size=80), st.integers(1, 5), st.integers(0, 9))
@@ -49,7 +51,9 @@ def test_probabilities_are_as_sure_as_the_margins_were_right():
 def test_a_model_comes_to_answer_as_it_is_told_to(tiny_data):
     """What it is told names the classes in another order than the labels do."""
     told = np.eye(3, dtype=np.float32)[(tiny_data.train_y + 1) % 3]
-    alone, taught = (train.train(tiny_data, TINY, RECIPE, teacher=teacher).model for teacher in (None, told))
+    alone, taught = (
+        train.train(tiny_data, TINY, RECIPE, teacher=teacher).model for teacher in (None, told)
+    )
 
     def probability(model):
         with torch.inference_mode():
@@ -64,9 +68,15 @@ def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
     monkeypatch.setattr(rocket, "LIBRARIES", ("aeon_that_is_not_there",))
     with pytest.raises(TeacherUnavailable):
         rocket.require()
-    assert cli.main(["train", "synthetic:timepoints=64,cases=12", "student", "--teacher", rocket.NAME]) == 2
+    assert (
+        cli.main(["train", "synthetic:timepoints=64,cases=12", "student", "--teacher", rocket.NAME])
+        == 2
+    )
     said = capsys.readouterr().err
-    assert "teacher multirocket_hydra is not available" in said and 'pip install "pytest-energy[teacher]"' in said
+    assert (
+        "teacher multirocket_hydra is not available" in said
+        and 'pip install "pytest-energy[teacher]"' in said
+    )
 
 
 def test_its_name_is_the_commands():
@@ -74,7 +84,9 @@ def test_its_name_is_the_commands():
 
 
 @needs_aeon
-@pytest.mark.filterwarnings("default")  # of aeon's, numba's and scikit-learn's, in each other's code
+@pytest.mark.filterwarnings(
+    "default"
+)  # of aeon's, numba's and scikit-learn's, in each other's code
 def test_it_answers_for_cases_that_it_has_not_seen(tiny_data):
     recipe = replace(RECIPE, validation_share=0.25)
     answers = rocket.answers(tiny_data, recipe)

@@ -41,7 +41,15 @@ def test_the_command_prints_a_markdown_table_and_the_difference(capsys, monkeypa
 
 
 def test_variants_are_of_each_seeds_own_model(capsys, monkeypatch):
-    arguments = ["seeds", "synthetic:timepoints=64,cases=6", "student", "--seeds", "2", "--variant", "fp32"]
+    arguments = [
+        "seeds",
+        "synthetic:timepoints=64,cases=6",
+        "student",
+        "--seeds",
+        "2",
+        "--variant",
+        "fp32",
+    ]
     monkeypatch.setattr("tsbench.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
     assert cli.main(arguments) == 0
     table, variants_table = capsys.readouterr().out.split("Variants of student:")
@@ -52,6 +60,14 @@ def test_variants_are_of_each_seeds_own_model(capsys, monkeypatch):
 
 def test_a_variant_that_there_is_not_ends_it_in_a_line(capsys, monkeypatch):
     monkeypatch.setattr("tsbench.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
-    arguments = ["seeds", "synthetic:timepoints=64,cases=6", "student", "--seeds", "1", "--variant", "int1"]
+    arguments = [
+        "seeds",
+        "synthetic:timepoints=64,cases=6",
+        "student",
+        "--seeds",
+        "1",
+        "--variant",
+        "int1",
+    ]
     assert cli.main(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -24,7 +24,10 @@ GOOD = 'datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\ns
     ("text", "said"),
     [
         (GOOD.replace("[0, 1]", "[-1]"), "seeds must be at least 0, got -1"),
-        (GOOD.replace("synthetic:timepoints=32,cases=6", "Nowhere"), "Nowhere is not on this machine"),
+        (
+            GOOD.replace("synthetic:timepoints=32,cases=6", "Nowhere"),
+            "Nowhere is not on this machine",
+        ),
         (GOOD.replace("student", "t9"), "unknown config 't9'"),
         (GOOD + "colour = 1\n", "unknown key 'colour'"),
         (GOOD + 'variants = ["nonesuch"]\n', "unknown variant 'nonesuch'"),
@@ -51,11 +54,14 @@ def test_finished_work_is_not_done_again(tmp_path, capsys):
     assert main(["sweep", str(spec), "--out", str(out)]) == 0
     assert "2 tasks, 1 finished before; left: 1 trainings" in capsys.readouterr().out
     again = {path: json.loads(path.read_bytes())["weights_sha256"] for path in out.glob("*.json")}
-    assert again == {path: json.loads(content)["weights_sha256"] for path, content in records.items()}
+    assert again == {
+        path: json.loads(content)["weights_sha256"] for path, content in records.items()
+    }
 
 
 MEASURING = (
-    GOOD.replace("[0, 1]", "[0]") + 'variants = ["onnx_fp32", "fp32"]\nbatches = [1]\nmax_time_s = 0.3\nmeter = "estimate"\n'
+    GOOD.replace("[0, 1]", "[0]")
+    + 'variants = ["onnx_fp32", "fp32"]\nbatches = [1]\nmax_time_s = 0.3\nmeter = "estimate"\n'
 )
 
 
@@ -64,13 +70,23 @@ def test_measured_and_shown(tmp_path, capsys):
     spec.write_text(MEASURING)
     assert main(["sweep", str(spec), "--out", str(out), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "left: 1 trainings, 1 measurements" in said and "1 the time and joules are not known" in said
+    assert (
+        "left: 1 trainings, 1 measurements" in said
+        and "1 the time and joules are not known" in said
+    )
     assert not out.exists()
     assert main(["sweep", str(spec), "--out", str(out)]) == 0
     (record,) = (
-        each for each in map(json.loads, (path.read_text() for path in out.glob("*.json"))) if each["task"]["kind"] == "measure"
+        each
+        for each in map(json.loads, (path.read_text() for path in out.glob("*.json")))
+        if each["task"]["kind"] == "measure"
     )
-    assert record["started_s"] < record["measured_from_s"] < record["measured_until_s"] < record["ended_s"]
+    assert (
+        record["started_s"]
+        < record["measured_from_s"]
+        < record["measured_until_s"]
+        < record["ended_s"]
+    )
     assert [row["variant"] for row in record["rows"]] == ["onnx_fp32", "fp32"]
     capsys.readouterr()
     assert main(["table", str(out)]) == 0
@@ -102,7 +118,13 @@ def record(variant, config, seed=0, device="any", **row):
         "accuracy": 0.5,
     }
     return {
-        "task": {"kind": "measure", "dataset": "D", "config": config, "seed": seed, "device": device},
+        "task": {
+            "kind": "measure",
+            "dataset": "D",
+            "config": config,
+            "seed": seed,
+            "device": device,
+        },
         "fingerprint": {"cpu": "C", "cores": 4},
         "meter": "m",
         "rows": [{**made, "provenance": "measured", **row}],
@@ -120,7 +142,12 @@ def test_seeds_are_joined_and_devices_are_not():
     )
     assert [place.device for place in found] == ["C, 4 CPUs", "board (C)"]
     (line,) = found[0].lines
-    assert (line.seeds, line.accuracy, str(line.greenup), str(line.speedup)) == (2, 0.6, "3.00 [not known]", "2.00 [1.50, 2.50]")
+    assert (line.seeds, line.accuracy, str(line.greenup), str(line.speedup)) == (
+        2,
+        0.6,
+        "3.00 [not known]",
+        "2.00 [1.50, 2.50]",
+    )
     assert JOULES_APART in text_of(page(found))
     assert JOULES_APART not in text_of(page(found[:1]))
 
@@ -132,11 +159,32 @@ def text_of(shown):
 def test_the_front_and_the_winners():
     least, middle, beaten, most = (
         record("least", "t1", joules_per_inference=0.1, accuracy=0.5),
-        record("middle", "t1", joules_per_inference=0.2, accuracy=0.8, greenup={"value": 9.0, "low": 8.0, "high": 10.0}),
-        record("beaten", "t1", joules_per_inference=0.3, accuracy=0.7, greenup={"value": 8.5, "low": 7.5, "high": 9.5}),
+        record(
+            "middle",
+            "t1",
+            joules_per_inference=0.2,
+            accuracy=0.8,
+            greenup={"value": 9.0, "low": 8.0, "high": 10.0},
+        ),
+        record(
+            "beaten",
+            "t1",
+            joules_per_inference=0.3,
+            accuracy=0.7,
+            greenup={"value": 8.5, "low": 7.5, "high": 9.5},
+        ),
         record("most", "t2", joules_per_inference=0.4, accuracy=0.9, greenup=None),
     )
-    (place,) = places([least, middle, beaten, most, record("still", "t2", joules_per_inference=None, accuracy=1.0)], "folder")
+    (place,) = places(
+        [
+            least,
+            middle,
+            beaten,
+            most,
+            record("still", "t2", joules_per_inference=None, accuracy=1.0),
+        ],
+        "folder",
+    )
     assert [(line.variant, line.on_front) for line in place.lines] == [
         ("least", True),
         ("middle", True),
@@ -161,7 +209,9 @@ def test_a_folder_with_nothing_measured_is_one_line(tmp_path, capsys):
 
 
 def test_results_go_to_any_url_that_fsspec_knows():
-    pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'pytest-energy[ray]'")
+    pytest.importorskip(
+        "fsspec", reason="fsspec is not installed: pip install 'pytest-energy[ray]'"
+    )
     results = Results("memory://sweep/results")
     training = Task("train", "a", "0", "t1", 0, 1)
     assert training not in results and list(results.records()) == []
@@ -194,12 +244,27 @@ def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_
         ("a", 10.0, "measured"),
         ("b", 5.0, "estimated"),
         ("b", 7.0, "estimated"),
-        ("b", None, "estimated"),  # it went on from a state of which the joules were counted otherwise
+        (
+            "b",
+            None,
+            "estimated",
+        ),  # it went on from a state of which the joules were counted otherwise
         ("c", None, ""),
     ):
         seed = {7.0: 1, 5.0: 2}.get(joules, 0)
         task = Task("train", dataset, "0", "t1", seed, 1)
-        results.keep(Done(task, {"task": asdict(task), "cpu_seconds": 2.0, "joules": joules, "provenance": provenance}, b"model"))
+        results.keep(
+            Done(
+                task,
+                {
+                    "task": asdict(task),
+                    "cpu_seconds": 2.0,
+                    "joules": joules,
+                    "provenance": provenance,
+                },
+                b"model",
+            )
+        )
     assert list(forecast(trainings, trainings, results))[1:] == [
         "training, at a guess by the finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
         "training: of 1 the time and joules are not known before one like it has finished",

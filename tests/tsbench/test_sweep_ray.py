@@ -15,7 +15,10 @@ from tsbench.sweep.run_ray import Node, Running, place
 from tsbench.sweep.task import Done, Failed, Task
 
 TRAININGS = [Task("train", "a", "0", "t1", seed, 1) for seed in range(8)]
-MEASURING = [replace(task, kind="measure", device="any", variants=("fp32",), batch_cases=1) for task in TRAININGS[:4]]
+MEASURING = [
+    replace(task, kind="measure", device="any", variants=("fp32",), batch_cases=1)
+    for task in TRAININGS[:4]
+]
 
 
 def node(name, cpus=2, **devices):
@@ -44,14 +47,18 @@ def test_a_measurement_does_not_wait_behind_trainings():
 
 def test_a_device_is_measured_on_a_node_that_has_it():
     on_a_board = replace(MEASURING[0], device="jetson-orin")
-    assert place([node("a"), node("b", **{"jetson-orin": 1.0})], [on_a_board], [], []) == [Running(on_a_board, "b")]
+    assert place([node("a"), node("b", **{"jetson-orin": 1.0})], [on_a_board], [], []) == [
+        Running(on_a_board, "b")
+    ]
     assert place([node("a")], [on_a_board], [], []) == []
 
 
 def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'pytest-energy[ray]'")
     spec = tmp_path / "spec.toml"
-    spec.write_text('datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nepochs = 1\n')
+    spec.write_text(
+        'datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nepochs = 1\n'
+    )
     for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:nonsense"):
         assert main(["sweep", str(spec), "--ray", address, "--out", str(tmp_path / "out")]) == 2
         error = capsys.readouterr().err
@@ -59,9 +66,13 @@ def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
+)
 def test_a_node_is_lost_half_way_and_everything_is_done_once():
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'pytest-energy[ray]'")
+    ray = pytest.importorskip(
+        "ray", reason="ray is not installed: pip install 'pytest-energy[ray]'"
+    )
     from ray.cluster_utils import Cluster
 
     def execute(task, weights):
@@ -72,29 +83,50 @@ def test_a_node_is_lost_half_way_and_everything_is_done_once():
         if task.seed == 6:
             raise ValueError("no luck")
         here = ray.get_runtime_context().get_node_id()
-        return Done(task, {"node": here, "from_s": began_s, "until_s": time.monotonic(), "model": weights.decode()})
+        return Done(
+            task,
+            {
+                "node": here,
+                "from_s": began_s,
+                "until_s": time.monotonic(),
+                "model": weights.decode(),
+            },
+        )
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    )
     try:
         cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, resources={"board": 1})
         lost = cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        with pytest.raises(TsbenchError, match=r"device 'toaster': no node of the cluster has it; there are: board$"):
+        with pytest.raises(
+            TsbenchError,
+            match=r"device 'toaster': no node of the cluster has it; there are: board$",
+        ):
             run_ray.check_devices([replace(MEASURING[0], device="toaster")])
         measuring = [*MEASURING, *(replace(task, device="board") for task in MEASURING[:2])]
         kept = []
-        for done in run_ray.run([*TRAININGS, *measuring], execute, lambda training: b"model %d" % training.seed):
+        for done in run_ray.run(
+            [*TRAININGS, *measuring], execute, lambda training: b"model %d" % training.seed
+        ):
             kept.append(done)
             if len(kept) == 3:
                 cluster.remove_node(lost, allow_graceful=False)
     finally:
         ray.shutdown()
         cluster.shutdown()
-    assert {done.task for done in kept} == {*TRAININGS, *measuring} and len(kept) == len(TRAININGS) + len(measuring)
+    assert {done.task for done in kept} == {*TRAININGS, *measuring} and len(kept) == len(
+        TRAININGS
+    ) + len(measuring)
     (failed,) = (done for done in kept if isinstance(done, Failed))
     assert (failed.task.seed, failed.reason) == (6, "ValueError: no luck")
     records = [(done.task, done.record) for done in kept if isinstance(done, Done)]
-    assert all(record["model"] == f"model {task.seed}" for task, record in records if task.kind == "measure")
+    assert all(
+        record["model"] == f"model {task.seed}"
+        for task, record in records
+        if task.kind == "measure"
+    )
     assert len({record["node"] for _, record in records}) >= 2
     for task, record in records:
         if task.kind == "measure":

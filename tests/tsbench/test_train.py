@@ -74,18 +74,28 @@ def test_each_epoch_is_reported(tiny_data):
 def test_with_spliced_cases_it_learns_too(tiny_data):
     model = train.train(tiny_data, TINY, replace(RECIPE, epochs=20, splice=0.2)).model
     assert accuracy(batched_logits(model, tiny_data.test_x), tiny_data.test_y) > 0.9
-    assert not _equal(_weights(model), _weights(train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model))
+    assert not _equal(
+        _weights(model), _weights(train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model)
+    )
 
 
 def test_blocks_of_cases_are_held_out_together(tiny_data, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "batched_logits", lambda model, x: (seen.append(x), batched_logits(model, x))[1])
-    train.train(tiny_data, TINY, replace(RECIPE, epochs=1, validation_share=0.25, validation_block=4))
+    monkeypatch.setattr(
+        train, "batched_logits", lambda model, x: (seen.append(x), batched_logits(model, x))[1]
+    )
+    train.train(
+        tiny_data, TINY, replace(RECIPE, epochs=1, validation_share=0.25, validation_block=4)
+    )
     train_x = torch.from_numpy(tiny_data.train_x)
     held_out = {i for i in range(48) if (train_x[i] == seen[0]).flatten(1).all(dim=1).any()}
     # Labels go 0, 1, 2, 0, ...: a block of 4 of a class spans 12 cases.
     assert len(held_out) == 12
-    blocks = [{i for i in range(12 * span, 12 * span + 12) if i % 3 == label} for span in range(4) for label in range(3)]
+    blocks = [
+        {i for i in range(12 * span, 12 * span + 12) if i % 3 == label}
+        for span in range(4)
+        for label in range(3)
+    ]
     assert all(len(block & held_out) in (0, 4) for block in blocks)
 
 
@@ -103,9 +113,14 @@ class Killed(Exception):
     """Stands for a kill: nothing after it runs."""
 
 
-@pytest.mark.parametrize("recipe", [replace(RECIPE, splice=0.2), replace(RECIPE, validation_share=0.25, patience=2, epochs=12)])
+@pytest.mark.parametrize(
+    "recipe",
+    [replace(RECIPE, splice=0.2), replace(RECIPE, validation_share=0.25, patience=2, epochs=12)],
+)
 @pytest.mark.parametrize("killed_after", [1, 3])
-def test_killed_and_started_again_the_weights_are_the_same(tiny_data, recipe, killed_after, monkeypatch):
+def test_killed_and_started_again_the_weights_are_the_same(
+    tiny_data, recipe, killed_after, monkeypatch
+):
     monkeypatch.setattr(resume, "SAVING_SHARE", 1e9)  # after each epoch
     config = replace(TINY, dropout=0.2)
     whole = train.train(tiny_data, config, recipe)
@@ -117,10 +132,15 @@ def test_killed_and_started_again_the_weights_are_the_same(tiny_data, recipe, ki
     with pytest.raises(Killed):
         train.train_cached(tiny_data, config, recipe, kill)
     epochs = []
-    resumed = train.train_cached(tiny_data, config, recipe, lambda report: epochs.append(report.epoch))
+    resumed = train.train_cached(
+        tiny_data, config, recipe, lambda report: epochs.append(report.epoch)
+    )
     assert epochs[0] == killed_after + 1
     assert _equal(_weights(whole.model), _weights(resumed.model))
-    assert (resumed.epochs, resumed.validation_accuracy) == (whole.epochs, whole.validation_accuracy)
+    assert (resumed.epochs, resumed.validation_accuracy) == (
+        whole.epochs,
+        whole.validation_accuracy,
+    )
     assert resumed.joules > 0
     assert not list((cache.folder() / "partial").iterdir())
 
@@ -150,7 +170,9 @@ def test_it_stops_early_with_the_best_epochs_weights(tiny_data):
 def test_a_student_comes_to_answer_as_its_teacher_does(tiny_data):
     """The teacher names the classes in another order than the labels do."""
     x = torch.from_numpy(tiny_data.train_x)
-    teacher = train.train(replace(tiny_data, train_y=(tiny_data.train_y + 1) % 3), TINY, replace(RECIPE, epochs=20)).model
+    teacher = train.train(
+        replace(tiny_data, train_y=(tiny_data.train_y + 1) % 3), TINY, replace(RECIPE, epochs=20)
+    ).model
     alone = train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model
     taught = train.train(tiny_data, TINY, replace(RECIPE, epochs=20), teacher=teacher).model
 
@@ -166,7 +188,9 @@ def test_the_distillation_loss_is_0_for_the_teachers_own_answer(tiny_model, tiny
     with torch.no_grad():
         logits = tiny_model(x)
         assert train.distillation_loss(logits, tiny_model, x).abs() < 1e-6
-        expected = nn.functional.kl_div(torch.zeros_like(logits).log_softmax(1), (logits / 2).softmax(1), reduction="batchmean")
+        expected = nn.functional.kl_div(
+            torch.zeros_like(logits).log_softmax(1), (logits / 2).softmax(1), reduction="batchmean"
+        )
         torch.testing.assert_close(train.distillation_loss(logits * 0, tiny_model, x), expected * 4)
 
 

@@ -17,7 +17,9 @@ from tsbench.variants import int8_dynamic, int8_static, l1_structured
 # Building what needs a compiler means compiling C++ for half a minute; the benchmarks do that. Here their graphs
 # are checked before compiling, and int8_static's compiled form once, on the tiny model. Engines have test_engines.py.
 EAGER = [name for name in variants.names() if variants.get(name).needs == ("torch",)]
-COMPILED = [name for name in variants.names() if "g++" in variants.get(name).needs and name != "compiled"]
+COMPILED = [
+    name for name in variants.names() if "g++" in variants.get(name).needs and name != "compiled"
+]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +138,9 @@ def test_int8_static_compiled(trained, tiny_data, monkeypatch):
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_variants_without_a_compiler(name, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(VariantUnavailable, match=rf"variant {name} .*C\+\+ compiler.*apt-get install g\+\+"):
+    with pytest.raises(
+        VariantUnavailable, match=rf"variant {name} .*C\+\+ compiler.*apt-get install g\+\+"
+    ):
         variants.get(name).check()
 
 
@@ -161,7 +165,10 @@ def test_int8_dynamic_without_engines(monkeypatch):
 def test_bf16_computes_in_bf16_and_answers_in_fp32(trained, tiny_data):
     built = variants.get("bf16").build(trained, tiny_data, 4)
     assert {parameter.dtype for parameter in built.parameters()} == {torch.bfloat16}
-    logits, expected = batched_logits(built, tiny_data.test_x, 4), batched_logits(trained, tiny_data.test_x)
+    logits, expected = (
+        batched_logits(built, tiny_data.test_x, 4),
+        batched_logits(trained, tiny_data.test_x),
+    )
     assert logits.dtype == torch.float32
     # 8 bits of mantissa: one part in 256 lost in each rounding.
     torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.05)

@@ -17,7 +17,13 @@ from tsbench.formats.table import lines_of
 
 # In order of preference where a folder holds several: the first says the most about its data.
 # The UCR archive of 2015 wrote its files without an ending.
-_READERS = {".ts": ts.parse, ".arff": arff.parse, ".tsv": columns.parse, ".txt": columns.parse, "": columns.parse}
+_READERS = {
+    ".ts": ts.parse,
+    ".arff": arff.parse,
+    ".tsv": columns.parse,
+    ".txt": columns.parse,
+    "": columns.parse,
+}
 SUFFIXES = tuple(_READERS)
 
 

@@ -92,7 +92,9 @@ def _parse_case(number: int, line: str, header: _Header) -> Case:
     parsed = [parse_values(row.split(",")) for row in rows]
     for row in parsed:
         if len(row) != header.timepoints:
-            raise ValueError(f"{len(row)} values where the header has {header.timepoints} attributes")
+            raise ValueError(
+                f"{len(row)} values where the header has {header.timepoints} attributes"
+            )
     if label not in header.classes:
         raise ValueError(f"class {short(label)} is not one of {', '.join(header.classes)}")
     return Case(number, without_padding(stack(parsed)), label)

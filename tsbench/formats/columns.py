@@ -32,7 +32,9 @@ def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
             if not words:
                 raise ValueError("one column: expected a class label and values")
             if len(words) + 1 != n_columns:
-                raise ValueError(f"{len(words) + 1} columns where the first case has {n_columns}: cut short?")
+                raise ValueError(
+                    f"{len(words) + 1} columns where the first case has {n_columns}: cut short?"
+                )
             values = np.array([parse_values(words)])
             table.cases.append(Case(number, without_padding(values), class_name(label)))
         except ValueError as error:

@@ -64,7 +64,9 @@ def _declare(line: str, header: _Header) -> None:
     key, *words = line.split()
     lowered = key.lower()
     if lowered not in _DECLARATIONS:
-        raise ValueError(f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data")
+        raise ValueError(
+            f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
+        )
     if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
         raise ValueError(f"{key} should have one value, got {len(words)}")
     if lowered == "@timestamps" and _truth(key, words[0]):

@@ -18,14 +18,34 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the commands to tsbench's own."""
-    sweep = commands.add_parser("sweep", help="train and measure every combination of a spec, here or on Ray")
+    sweep = commands.add_parser(
+        "sweep", help="train and measure every combination of a spec, here or on Ray"
+    )
     sweep.add_argument("spec", type=Path, metavar="SPEC", help="a TOML file")
-    sweep.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; without it, this machine alone")
-    sweep.add_argument("--out", default="sweep", metavar="FOLDER", help="of results, or a URL that fsspec knows (default sweep)")
-    sweep.add_argument("--dry-run", action="store_true", help="say what there is to do, and do nothing")
-    sweep.add_argument("--jobs", type=int, choices=range(1, 257), default=1, metavar="N", help="trainings at once (default 1)")
+    sweep.add_argument(
+        "--ray", metavar="ADDRESS", help="of a Ray cluster; without it, this machine alone"
+    )
+    sweep.add_argument(
+        "--out",
+        default="sweep",
+        metavar="FOLDER",
+        help="of results, or a URL that fsspec knows (default sweep)",
+    )
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="say what there is to do, and do nothing"
+    )
+    sweep.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 257),
+        default=1,
+        metavar="N",
+        help="trainings at once (default 1)",
+    )
     sweep.set_defaults(run=run)
-    table = commands.add_parser("table", help="what a sweep found: per device and dataset, which variant wins where")
+    table = commands.add_parser(
+        "table", help="what a sweep found: per device and dataset, which variant wins where"
+    )
     table.add_argument("folder", metavar="FOLDER", help="of a sweep's results, or its URL")
     table.add_argument("--markdown", action="store_true", help="as markdown")
     table.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
@@ -69,7 +89,10 @@ def run(options: argparse.Namespace) -> int:
         left_s = (time.monotonic() - started_s) / count * (len(left) - count)
         _say(console, f"{count}/{len(left)} {done.task}, about {_duration(left_s)} left")
     if failures:
-        _say(console, f"{failures} of {len(left)} tasks failed; the same command tries those again, and nothing else")
+        _say(
+            console,
+            f"{failures} of {len(left)} tasks failed; the same command tries those again, and nothing else",
+        )
     return 1 if failures else 0
 
 
@@ -106,7 +129,11 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
         known = [record for record in results.records() if record["task"]["kind"] == "train"]
         alike = [_alike(each, known) for each in trainings]
         if any(alike):
-            seconds = sum(statistics.median(record["cpu_seconds"] for record in records) for records in alike if records)
+            seconds = sum(
+                statistics.median(record["cpu_seconds"] for record in records)
+                for records in alike
+                if records
+            )
             yield f"training, at a guess by the finished ones: {_duration(seconds)} of CPU, {_joules(alike)}"
         if unknown := sum(not records for records in alike):
             yield f"training: of {unknown} the time and joules are not known before one like it has finished"
@@ -115,7 +142,11 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
 def _alike(training: Task, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The finished trainings like this one: the same dataset and config, another seed."""
     same = ("dataset", "config", "epochs")
-    return [record for record in known if all(record["task"][key] == getattr(training, key) for key in same)]
+    return [
+        record
+        for record in known
+        if all(record["task"][key] == getattr(training, key) for key in same)
+    ]
 
 
 def _joules(alike: Sequence[Sequence[dict[str, Any]]]) -> str:
@@ -125,9 +156,14 @@ def _joules(alike: Sequence[Sequence[dict[str, Any]]]) -> str:
         # A training that went on from another's kept state has a provenance and no joules where the two were counted otherwise.
         counted = [record for record in records if record["joules"] is not None]
         for provenance in {record["provenance"] for record in counted}:
-            joules = statistics.median(record["joules"] for record in counted if record["provenance"] == provenance)
+            joules = statistics.median(
+                record["joules"] for record in counted if record["provenance"] == provenance
+            )
             totals[provenance] = totals.get(provenance, 0.0) + joules
-    return ", ".join(f"{joules:.0f} J {provenance}" for provenance, joules in sorted(totals.items())) or "joules not counted"
+    return (
+        ", ".join(f"{joules:.0f} J {provenance}" for provenance, joules in sorted(totals.items()))
+        or "joules not counted"
+    )
 
 
 def _duration(seconds: float) -> str:

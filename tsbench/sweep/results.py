@@ -47,7 +47,9 @@ class _Remote:
 
             self._system, self._root = url_to_fs(url)
         except ImportError as error:
-            raise TsbenchError(f"--out {url}: {error}; pip install fsspec, and what it needs for this kind of URL") from None
+            raise TsbenchError(
+                f"--out {url}: {error}; pip install fsspec, and what it needs for this kind of URL"
+            ) from None
         except ValueError as error:
             raise TsbenchError(f"--out {url}: {error}") from None
 
@@ -77,7 +79,9 @@ class Results:
         self._files: _Files = _Remote(where) if "://" in where else _Local(Path(where))
 
     def __contains__(self, task: Task) -> bool:
-        return self._files.has(_record(task)) and (task.kind != "train" or self._files.has(_weights(task)))
+        return self._files.has(_record(task)) and (
+            task.kind != "train" or self._files.has(_weights(task))
+        )
 
     def keep(self, done: Done) -> None:
         """The record last: where it is, the model is too."""
@@ -96,9 +100,13 @@ class Results:
             try:
                 record = json.loads(self._files.read(name))
             except ValueError as error:
-                raise TsbenchError(f"{where}: not JSON: {error}; delete it and sweep again") from None
+                raise TsbenchError(
+                    f"{where}: not JSON: {error}; delete it and sweep again"
+                ) from None
             if not isinstance(record, dict) or not isinstance(record.get("task"), dict):
-                raise TsbenchError(f"{where}: not a result of a sweep; keep other files out of this folder")
+                raise TsbenchError(
+                    f"{where}: not a result of a sweep; keep other files out of this folder"
+                )
             yield record
 
 

@@ -29,7 +29,9 @@ def run(
                 yield from _pooled([(task, weights(task.training))], execute, 1)
 
 
-def _pooled(calls: list[tuple[Task, bytes]], execute: Callable[..., Done], jobs: int) -> Iterator[Done | Failed]:
+def _pooled(
+    calls: list[tuple[Task, bytes]], execute: Callable[..., Done], jobs: int
+) -> Iterator[Done | Failed]:
     left = dict(enumerate(calls))
     for _ in range(POOLS):
         if not left:

@@ -63,7 +63,9 @@ def connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, OverflowError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise TsbenchError(f"--ray {address}: no cluster answers: {first}; start one with `ray start --head`") from None
+        raise TsbenchError(
+            f"--ray {address}: no cluster answers: {first}; start one with `ray start --head`"
+        ) from None
 
 
 def check_devices(tasks: Sequence[Task]) -> None:
@@ -71,7 +73,9 @@ def check_devices(tasks: Sequence[Task]) -> None:
     nodes = alive_nodes()
     for device in dict.fromkeys(task.device for task in tasks if task.kind == "measure"):
         if not any(node.fits(device) for node in nodes):
-            raise TsbenchError(f"device {device!r}: no node of the cluster has it; there are: {_devices(nodes)}")
+            raise TsbenchError(
+                f"device {device!r}: no node of the cluster has it; there are: {_devices(nodes)}"
+            )
 
 
 def alive_nodes() -> list[Node]:
@@ -81,7 +85,12 @@ def alive_nodes() -> list[Node]:
     return sorted(alive, key=lambda node: node.id)
 
 
-def place(nodes: Sequence[Node], ready: Sequence[Task], trainings: Sequence[Task], running: Sequence[Running]) -> list[Running]:
+def place(
+    nodes: Sequence[Node],
+    ready: Sequence[Task],
+    trainings: Sequence[Task],
+    running: Sequence[Running],
+) -> list[Running]:
     """What to send where now: at most one measurement to a node, and to that node nothing else."""
     measuring = {each.node_id for each in running if each.task.kind == "measure"}
     load = Counter(each.node_id for each in running)
@@ -92,11 +101,18 @@ def place(nodes: Sequence[Node], ready: Sequence[Task], trainings: Sequence[Task
             node = min(fitting, key=lambda node: load[node.id])
             measuring.add(node.id)
             placed.append(Running(task, node.id))
-    free = [node.id for node in nodes if node.id not in measuring for _ in range(node.cpus - load[node.id])]
+    free = [
+        node.id
+        for node in nodes
+        if node.id not in measuring
+        for _ in range(node.cpus - load[node.id])
+    ]
     return placed + [Running(task, node_id) for task, node_id in zip(trainings, free, strict=False)]
 
 
-def run(tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes]) -> Iterator[Done | Failed]:
+def run(
+    tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes]
+) -> Iterator[Done | Failed]:
     """Each task as it finishes; a measurement starts once its training was kept. Raises TsbenchError where no node is left."""
     import ray
     from ray.exceptions import RayError
@@ -128,7 +144,9 @@ def run(tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[
             idle_since_s = idle_since_s or now_s
             if now_s - idle_since_s > WAIT_FOR_NODE_S:
                 left = len(trainings) + len(measuring)
-                raise TsbenchError(f"no node for {left} tasks in {WAIT_FOR_NODE_S:g} s; the cluster has {_devices(nodes)}")
+                raise TsbenchError(
+                    f"no node for {left} tasks in {WAIT_FOR_NODE_S:g} s; the cluster has {_devices(nodes)}"
+                )
             time.sleep(LOOK_AGAIN_S)
             continue
         idle_since_s = None
@@ -149,7 +167,9 @@ def run(tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[
             unfinished.discard(task)
 
 
-def _submit(each: Running, execute: Callable[..., Done], resources: dict[str, float], weights: bytes) -> Any:
+def _submit(
+    each: Running, execute: Callable[..., Done], resources: dict[str, float], weights: bytes
+) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -169,5 +189,7 @@ def _submit(each: Running, execute: Callable[..., Done], resources: dict[str, fl
 
 def _devices(nodes: Sequence[Node]) -> str:
     given = {"CPU", "GPU", "memory", "object_store_memory"}
-    names = {name for node in nodes for name in node.resources if ":" not in name and name not in given}
+    names = {
+        name for node in nodes for name in node.resources if ":" not in name and name not in given
+    }
     return ", ".join(sorted(names)) or f"{len(nodes)} nodes without a name for their device"

@@ -64,7 +64,11 @@ def read(path: Path) -> Spec:
         values["epochs"] = _list(path, "epochs", [found["epochs"]], int, 1)[0]
     if "max_time_s" in found:
         seconds = found["max_time_s"]
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not 0 < seconds < float("inf")
+        ):
             raise TsbenchError(f"{path}: max_time_s must be more than 0 seconds, got {seconds!r}")
         values["max_time_s"] = float(seconds)
     if "meter" in found:
@@ -77,7 +81,9 @@ def _list(path: Path, key: str, value: object, kind: type, least: int | None) ->
         raise TsbenchError(f"{path}: {key} must be a list, got {value!r}")
     for each in value:
         if not isinstance(each, kind) or isinstance(each, bool):
-            raise TsbenchError(f"{path}: {key} must hold {'names' if kind is str else 'whole numbers'}, got {each!r}")
+            raise TsbenchError(
+                f"{path}: {key} must hold {'names' if kind is str else 'whole numbers'}, got {each!r}"
+            )
         if least is not None and isinstance(each, int) and each < least:
             raise TsbenchError(f"{path}: {key} must be at least {least}, got {each}")
     return tuple(dict.fromkeys(value))

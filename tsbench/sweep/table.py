@@ -34,7 +34,11 @@ class Ratio:
 
     @property
     def bounds(self) -> str:
-        return "[not known]" if self.low is None or self.high is None else f"[{self.low:.2f}, {self.high:.2f}]"
+        return (
+            "[not known]"
+            if self.low is None or self.high is None
+            else f"[{self.low:.2f}, {self.high:.2f}]"
+        )
 
     def reaches(self, greater: Ratio) -> bool:
         """Whether the two intervals have something in common."""
@@ -88,10 +92,18 @@ class Place:
             said.insert(0, f"least energy: {least.name}, {joules_text(least.joules)} per inference")
         # A Greenup is over the stock fp32 of its own config: those of two configs are not to be put side by side.
         for config in dict.fromkeys(line.config for line in self.lines):
-            known = [(line.greenup, line) for line in self.lines if line.config == config and line.greenup is not None]
+            known = [
+                (line.greenup, line)
+                for line in self.lines
+                if line.config == config and line.greenup is not None
+            ]
             if known:
                 greenup, best = max(known, key=lambda each: each[0].value)
-                rivals = [line.variant for other, line in known if line is not best and other.reaches(greenup)]
+                rivals = [
+                    line.variant
+                    for other, line in known
+                    if line is not best and other.reaches(greenup)
+                ]
                 apart = f"; not told apart from {', '.join(rivals)}" if rivals else ""
                 said.append(f"greenest of {config}: {best.variant}, {greenup} times{apart}")
         return tuple(said)
@@ -105,19 +117,34 @@ def places(records: Sequence[dict[str, Any]], folder: str) -> list[Place]:
         if task["kind"] != "measure":
             continue
         for row in record["rows"]:
-            place = (_device(record), record["meter"], row["provenance"], task["dataset"], row["batch"])
-            groups.setdefault(place, {}).setdefault((task["config"], row["variant"]), []).append(row)
+            place = (
+                _device(record),
+                record["meter"],
+                row["provenance"],
+                task["dataset"],
+                row["batch"],
+            )
+            groups.setdefault(place, {}).setdefault((task["config"], row["variant"]), []).append(
+                row
+            )
     if not groups:
-        raise TsbenchError(f"{folder}: no measurements of a sweep; run `tsbench sweep SPEC --out {folder}` with variants")
+        raise TsbenchError(
+            f"{folder}: no measurements of a sweep; run `tsbench sweep SPEC --out {folder}` with variants"
+        )
     return [
-        Place(*place, _with_front([_line(*key, rows) for key, rows in found.items()])) for place, found in sorted(groups.items())
+        Place(*place, _with_front([_line(*key, rows) for key, rows in found.items()]))
+        for place, found in sorted(groups.items())
     ]
 
 
 def _device(record: dict[str, Any]) -> str:
     named = str(record["task"]["device"])
     machine = record["fingerprint"]
-    return f"{machine['cpu']}, {machine['cores']} CPUs" if named == HERE else f"{named} ({machine['cpu']})"
+    return (
+        f"{machine['cpu']}, {machine['cores']} CPUs"
+        if named == HERE
+        else f"{named} ({machine['cpu']})"
+    )
 
 
 def _line(config: str, variant: str, rows: Sequence[dict[str, Any]]) -> Line:
@@ -148,7 +175,9 @@ def _ratio(saved: Sequence[dict[str, Any] | None]) -> Ratio | None:
 
 def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Least joules first; on the front is what nothing beats in both joules and accuracy."""
-    ordered = sorted(lines, key=lambda line: (line.joules is None, line.joules or 0.0, -line.accuracy))
+    ordered = sorted(
+        lines, key=lambda line: (line.joules is None, line.joules or 0.0, -line.accuracy)
+    )
     best, marked = float("-inf"), []
     for line in ordered:
         on_front = line.joules is not None and line.accuracy > best
@@ -160,7 +189,12 @@ def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
 def terminal(place: Place) -> Iterator[RenderableType]:
     """A table that fits 80 columns, and who wins."""
     table = Table(
-        title=Text(place.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+        title=Text(place.title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("config\nvariant", overflow="fold")
     for head in ("Speedup", "Greenup", "Powerup", "J per\ninference", "accuracy\nseeds"):
@@ -171,7 +205,17 @@ def terminal(place: Place) -> Iterator[RenderableType]:
             for ratio in (line.speedup, line.greenup, line.powerup)
         )
         joules = f"{joules_text(line.joules)}\n{'Pareto' if line.on_front else ''}"
-        table.add_row(*map(Text, (f"{line.config}\n{line.variant}", *ratios, joules, f"{line.accuracy:.3f}\n{line.seeds}")))
+        table.add_row(
+            *map(
+                Text,
+                (
+                    f"{line.config}\n{line.variant}",
+                    *ratios,
+                    joules,
+                    f"{line.accuracy:.3f}\n{line.seeds}",
+                ),
+            )
+        )
     yield table
     yield Text("\n".join(place.winners) + "\n")
 
@@ -181,12 +225,27 @@ def markdown(place: Place) -> str:
     from pytest_energy.report.escape import in_markdown
 
     rows: list[tuple[str, ...]] = [
-        ("config", "variant", "Speedup", "Greenup", "Powerup", "J per inference", "accuracy", "seeds", "Pareto"),
+        (
+            "config",
+            "variant",
+            "Speedup",
+            "Greenup",
+            "Powerup",
+            "J per inference",
+            "accuracy",
+            "seeds",
+            "Pareto",
+        ),
         ("---",) * 9,
     ]
     for line in place.lines:
         ratios = (str(ratio or "not known") for ratio in (line.speedup, line.greenup, line.powerup))
-        known = (joules_text(line.joules), f"{line.accuracy:.3f}", str(line.seeds), "front" if line.on_front else "")
+        known = (
+            joules_text(line.joules),
+            f"{line.accuracy:.3f}",
+            str(line.seeds),
+            "front" if line.on_front else "",
+        )
         rows.append((line.config, line.variant, *ratios, *known))
     table = "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows)
     winners = "\n".join(f"- {in_markdown(each)}" for each in place.winners)

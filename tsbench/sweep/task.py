@@ -19,7 +19,9 @@ from tsbench.sweep.spec import Spec
 if TYPE_CHECKING:
     from tsbench.train import Prepared
 
-LOCK_TIMEOUT_S = 3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
+LOCK_TIMEOUT_S = (
+    3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class Task:
         from tsbench.measure import MEASURING_VERSION
         from tsbench.train import TRAINING_VERSION
 
-        versions = [TRAINING_VERSION] if self.kind == "train" else [TRAINING_VERSION, MEASURING_VERSION]
-        return hashlib.sha256(json.dumps([versions, asdict(self)], sort_keys=True).encode()).hexdigest()[:16]
+        versions = (
+            [TRAINING_VERSION] if self.kind == "train" else [TRAINING_VERSION, MEASURING_VERSION]
+        )
+        return hashlib.sha256(
+            json.dumps([versions, asdict(self)], sort_keys=True).encode()
+        ).hexdigest()[:16]
 
     def __str__(self) -> str:
         where = f" on {self.device}, batch {self.batch_cases}" if self.kind == "measure" else ""
@@ -100,7 +106,14 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
         require_energy()
     loaded = [datasets.load(name, folder) for name in spec.datasets]
     trainings = [
-        Task("train", data.name, data.fingerprint, config.lower(), seed, spec.epochs or recipe_for(data.name, config).epochs)
+        Task(
+            "train",
+            data.name,
+            data.fingerprint,
+            config.lower(),
+            seed,
+            spec.epochs or recipe_for(data.name, config).epochs,
+        )
         for data in loaded
         for config in spec.configs
         for seed in spec.seeds
@@ -128,14 +141,23 @@ def execute(task: Task, weights: bytes = b"") -> Done:
     started_s = time.perf_counter()
     done = _train(task) if task.kind == "train" else _measure(task, weights)
     # The node's monotonic clock, as that of the windows; no host name, which is nobody's business.
-    about = {"task": asdict(task), "node": _node(), "started_s": started_s, "ended_s": time.perf_counter()}
+    about = {
+        "task": asdict(task),
+        "node": _node(),
+        "started_s": started_s,
+        "ended_s": time.perf_counter(),
+    }
     return replace(done, record={**about, **done.record})
 
 
 def _node() -> str:
     """Ray's name of the node that this runs on, or "here"."""
     ray = sys.modules.get("ray")
-    return str(ray.get_runtime_context().get_node_id()) if ray is not None and ray.is_initialized() else "here"
+    return (
+        str(ray.get_runtime_context().get_node_id())
+        if ray is not None and ray.is_initialized()
+        else "here"
+    )
 
 
 def _prepared(task: Task) -> Prepared:
@@ -145,7 +167,9 @@ def _prepared(task: Task) -> Prepared:
 
     loaded = datasets.load(task.dataset)
     if loaded.fingerprint != task.data_sha256:
-        raise TsbenchError(f"{task.dataset} on {platform.node()} is other data than the driver's: copy the same files there")
+        raise TsbenchError(
+            f"{task.dataset} on {platform.node()} is other data than the driver's: copy the same files there"
+        )
     return prepare(loaded, plan_for(loaded).timepoints)
 
 
@@ -172,8 +196,8 @@ def _train(task: Task) -> Done:
 
 def _measure(task: Task, weights: bytes) -> Done:
     from pytest_energy import open_meter
-    from pytest_energy.lock import machine_lock
     from pytest_energy.machine import fingerprint
+    from pytest_energy.measuring.machine_lock import machine_lock
     from tsbench import checkpoints, measure
 
     data = _prepared(task)
@@ -184,7 +208,9 @@ def _measure(task: Task, weights: bytes) -> Done:
     with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
         # The readings' clock, the node's monotonic one, before the first window and after the last.
         from_s = meter.read().at_s
-        rows = measure.measure(model, data, task.variants, [task.batch_cases], task.max_time_s, meter)
+        rows = measure.measure(
+            model, data, task.variants, [task.batch_cases], task.max_time_s, meter
+        )
         until_s = meter.read().at_s
     record: dict[str, object] = {
         "fingerprint": fingerprint(),

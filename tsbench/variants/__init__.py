@@ -113,9 +113,13 @@ def _load(point: EntryPoint) -> Variant:
     try:
         variant = point.load()
     except (ImportError, AttributeError) as error:
-        raise VariantUnavailable(point.name, f"it cannot be loaded from {point.value}: {error}", remedy) from None
+        raise VariantUnavailable(
+            point.name, f"it cannot be loaded from {point.value}: {error}", remedy
+        ) from None
     if not isinstance(variant, Variant):
-        raise VariantUnavailable(point.name, f"{point.value} is of type {type(variant).__name__}, not Variant", remedy)
+        raise VariantUnavailable(
+            point.name, f"{point.value} is of type {type(variant).__name__}, not Variant", remedy
+        )
     return variant
 
 

@@ -32,7 +32,13 @@ INPUT, OUTPUT = "x", "logits"
 
 def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
     """The model as an ONNX file of standard operators, fp32, for exactly this batch size; from the cache if it is there."""
-    return cached("fp32", lambda path: _export(_plain(model), data, batch_cases, path), model, data, batch_cases)
+    return cached(
+        "fp32",
+        lambda path: _export(_plain(model), data, batch_cases, path),
+        model,
+        data,
+        batch_cases,
+    )
 
 
 def exported_to_run(model: Classifier, data: Prepared, batch_cases: int) -> Path:
@@ -45,7 +51,12 @@ def exported_to_run(model: Classifier, data: Prepared, batch_cases: int) -> Path
 
 
 def cached(
-    label: str, write: Callable[[Path], None], model: Classifier, data: Prepared, batch_cases: int, **made_by: object
+    label: str,
+    write: Callable[[Path], None],
+    model: Classifier,
+    data: Prepared,
+    batch_cases: int,
+    **made_by: object,
 ) -> Path:
     """The file that `write(path)` writes of the model; from the cache if it is there.
 
@@ -94,7 +105,10 @@ def quiet() -> Iterator[None]:
     """Keeps advice to libraries' authors, and only that, off the screen."""
     # One logs that torchvision is missing, the other advises a preparation for models that are not
     # exported yet by torch.export; both go to the root logger, or to one that prints by itself.
-    exporter, root = logging.getLogger("torch.onnx._internal.exporter._registration"), logging.getLogger()
+    exporter, root = (
+        logging.getLogger("torch.onnx._internal.exporter._registration"),
+        logging.getLogger(),
+    )
     levels = exporter.level, root.level
     exporter.setLevel(logging.ERROR)
     root.setLevel(logging.ERROR)
@@ -132,7 +146,9 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
         def __init__(self, layers: Any):
             super().__init__()
             self.layers = layers
-            self.weights = nn.ParameterList(layer.qkv.weight.detach().t().contiguous() for layer in layers)
+            self.weights = nn.ParameterList(
+                layer.qkv.weight.detach().t().contiguous() for layer in layers
+            )
 
         def forward(self, x: Tensor) -> Tensor:  # (batch, n_patches, d_model)
             shape = x.shape
@@ -162,7 +178,10 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
     made: Any = plain
     made.encoder = Layers(plain.encoder)
     if not plain.config.window_stem:  # statistics of windows, and no convolution worth the name
-        made.stem, made.patch = OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)), nn.Identity()
+        made.stem, made.patch = (
+            OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)),
+            nn.Identity(),
+        )
     return plain.eval()
 
 

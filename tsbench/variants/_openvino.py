@@ -32,7 +32,9 @@ def check_bf16(variant: str, needs: tuple[str, ...]) -> None:
     """Raises VariantUnavailable where a library is missing, or bf16: OpenVINO would take fp32 in silence."""
     require(variant, needs)
     if "BF16" not in _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise VariantUnavailable(variant, "OpenVINO finds no bf16 in this CPU", "run it on one with AVX-512 BF16 or AMX")
+        raise VariantUnavailable(
+            variant, "OpenVINO finds no bf16 in this CPU", "run it on one with AVX-512 BF16 or AMX"
+        )
 
 
 def converted(model: Classifier, data: Prepared, batch_cases: int) -> openvino.Model:
@@ -102,7 +104,9 @@ def _library() -> Any:
     not to. Whoever measures joules wants nothing else to run; and nobody was asked.
     """
     modules: dict[str, Any] = sys.modules
-    modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which both allow for
+    modules.setdefault(
+        "openvino_telemetry", None
+    )  # as if it were not installed, which both allow for
     os.environ.setdefault("NNCF_CI", "1")
     import openvino
 

@@ -25,7 +25,11 @@ def check() -> None:
     import torch
 
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise VariantUnavailable("bf16", "this CPU has no bfloat16 instructions that oneDNN could use", "run it on another CPU")
+        raise VariantUnavailable(
+            "bf16",
+            "this CPU has no bfloat16 instructions that oneDNN could use",
+            "run it on another CPU",
+        )
 
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:

@@ -24,9 +24,15 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     from tsbench.model import to_plain
 
     # Bare Linears, as int8_static compiles: the two differ in their arithmetic alone.
-    return int8_static.compiled(NAME, lambda: to_plain(model, fused_attention=False).eval(), model, data, batch_cases)
+    return int8_static.compiled(
+        NAME, lambda: to_plain(model, fused_attention=False).eval(), model, data, batch_cases
+    )
 
 
 VARIANT = Variant(
-    NAME, "compiled by inductor ahead of time, fp32", ("torch", "g++"), partial(int8_static.check_compiler, NAME), make
+    NAME,
+    "compiled by inductor ahead of time, fp32",
+    ("torch", "g++"),
+    partial(int8_static.check_compiler, NAME),
+    make,
 )

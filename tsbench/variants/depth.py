@@ -31,7 +31,9 @@ def prune(model: Classifier, data: Prepared, removed_share: float) -> Classifier
     from tsbench.model import encoder_layers
 
     n_layers = len(encoder_layers(model))
-    return with_layers(model, least_loss(model, data, max(n_layers - round(removed_share * n_layers), 1)))
+    return with_layers(
+        model, least_loss(model, data, max(n_layers - round(removed_share * n_layers), 1))
+    )
 
 
 def with_layers(model: Classifier, kept: Sequence[int]) -> Classifier:
@@ -72,12 +74,23 @@ def training_loss(model: Classifier, data: Prepared) -> float:
     return F.cross_entropy(logits, torch.from_numpy(data.train_y)).item()
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True) -> Classifier:
+def make(
+    model: Classifier,
+    data: Prepared,
+    batch_cases: int,
+    removed: float = REMOVED_SHARE,
+    tuned: bool = True,
+) -> Classifier:
     """The model without that share of its layers, trained again unless told not to."""
     cut = prune(model, data, removed)
     return retrained(cut, data, "depth") if tuned else cut
 
 
 VARIANT = Variant(
-    "depth", f"{REMOVED_SHARE:.0%} of the layers removed, then trained again", ("torch",), needs_nothing, make, SETTINGS
+    "depth",
+    f"{REMOVED_SHARE:.0%} of the layers removed, then trained again",
+    ("torch",),
+    needs_nothing,
+    make,
+    SETTINGS,
 )

@@ -21,4 +21,6 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:
     return deepcopy(model).eval()
 
 
-VARIANT = Variant("fp32", "stock eager torch, default settings: the baseline", ("torch",), needs_nothing, make)
+VARIANT = Variant(
+    "fp32", "stock eager torch, default settings: the baseline", ("torch",), needs_nothing, make
+)

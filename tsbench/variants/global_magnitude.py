@@ -21,7 +21,11 @@ def prune(model: Classifier, sparsity: float) -> Classifier:
 
 
 def make(
-    model: Classifier, data: Prepared, batch_cases: int, sparsity: float = masks.SPARSITY, tuned: bool = False
+    model: Classifier,
+    data: Prepared,
+    batch_cases: int,
+    sparsity: float = masks.SPARSITY,
+    tuned: bool = False,
 ) -> Classifier:
     """The model pruned to that sparsity, otherwise the same stock modules; fine-tuned if asked."""
     pruned = prune(model, sparsity)

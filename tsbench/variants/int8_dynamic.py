@@ -48,7 +48,9 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
         # of torchao. It still works, and is what the paper measured; the pin keeps it.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated")
         warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize_per_channel")
-        return torch.ao.quantization.quantize_dynamic(plain, {nn.Linear}, dtype=torch.qint8, inplace=True)
+        return torch.ao.quantization.quantize_dynamic(
+            plain, {nn.Linear}, dtype=torch.qint8, inplace=True
+        )
 
 
 VARIANT = Variant(

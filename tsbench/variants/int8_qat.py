@@ -28,7 +28,9 @@ LEARNING_RATE = 1e-4  # a fortieth of training's
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The fine-tuned, quantized model, compiled for exactly this batch size; from the cache if it is there."""
-    return int8_static.compiled("int8_qat", lambda: quantize(model, data), model, data, batch_cases, recipe=asdict(recipe()))
+    return int8_static.compiled(
+        "int8_qat", lambda: quantize(model, data), model, data, batch_cases, recipe=asdict(recipe())
+    )
 
 
 def recipe() -> Recipe:
@@ -54,7 +56,12 @@ def fine_tuned(model: Classifier, data: Prepared) -> nn.Module:
     from tsbench import cache, checkpoints
     from tsbench.train import cache_key, fit, weights_sha256
 
-    key = cache_key(data, weights=weights_sha256(model), recipe=asdict(recipe()), build=int8_static.BUILD_VERSION)
+    key = cache_key(
+        data,
+        weights=weights_sha256(model),
+        recipe=asdict(recipe()),
+        build=int8_static.BUILD_VERSION,
+    )
     path = cache.folder() / "models" / f"{data.name}-int8_qat-{key}.safetensors"
     prepared = rounding(model, data)
     if path.is_file():

@@ -52,9 +52,15 @@ BUILD_VERSION = 3  # counts up when the steps below change: older cached builds 
 def check(variant: str = "int8_static") -> None:
     """Raises VariantUnavailable, in the variant's name, without torchao, a C++ compiler or an x86 CPU."""
     if find_spec("torchao") is None:
-        raise VariantUnavailable(variant, "torchao is not installed", "pip install 'pytest-energy[tsbench]'")
+        raise VariantUnavailable(
+            variant, "torchao is not installed", "pip install 'pytest-energy[tsbench]'"
+        )
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        raise VariantUnavailable(variant, f"its kernels are for x86, this is {platform.machine()}", "run it on an x86 machine")
+        raise VariantUnavailable(
+            variant,
+            f"its kernels are for x86, this is {platform.machine()}",
+            "run it on an x86 machine",
+        )
     check_compiler(variant)
 
 
@@ -71,11 +77,18 @@ def check_compiler(variant: str) -> None:
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The quantized model, compiled for exactly this batch size; from the cache if it is there."""
-    return compiled("int8_static", lambda: quantize(model, data, batch_cases), model, data, batch_cases)
+    return compiled(
+        "int8_static", lambda: quantize(model, data, batch_cases), model, data, batch_cases
+    )
 
 
 def compiled(
-    label: str, quantized: Callable[[], nn.Module], model: Classifier, data: Prepared, batch_cases: int, **made_by: object
+    label: str,
+    quantized: Callable[[], nn.Module],
+    model: Classifier,
+    data: Prepared,
+    batch_cases: int,
+    **made_by: object,
 ) -> Classify:
     """What `quantized()` makes of the model, compiled; from the cache if it is there.
 
@@ -106,7 +119,9 @@ def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
     from tsbench.model import to_plain
 
     with torch.no_grad():
-        exported = torch.export.export(to_plain(model, fused_attention=False).eval(), (example(data, batch_cases),))
+        exported = torch.export.export(
+            to_plain(model, fused_attention=False).eval(), (example(data, batch_cases),)
+        )
         quantizer = X86InductorQuantizer()
         quantizer.set_global(get_default_x86_inductor_quantization_config())
         observed = prepare_pt2e(exported.module(), quantizer)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def make(model: Classifier, data: Prepared, batch_cases: int, **settings: Any) -> Classify:
     """What int8_static makes of what l1_unstructured makes; the settings are those of l1_unstructured."""
-    return int8_static.make(l1_unstructured.make(model, data, batch_cases, **settings), data, batch_cases)
+    return int8_static.make(
+        l1_unstructured.make(model, data, batch_cases, **settings), data, batch_cases
+    )
 
 
 VARIANT = Variant(

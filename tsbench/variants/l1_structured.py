@@ -37,7 +37,10 @@ def prune(model: Classifier, removed_share: float) -> Classifier:
     slim = to_plain(model)
     layers: Any = slim.encoder
     slim.encoder = nn.Sequential(
-        *(_cut(layer, *(_keep(scores, removed_share) for scores in importances(layer))) for layer in layers)
+        *(
+            _cut(layer, *(_keep(scores, removed_share) for scores in importances(layer)))
+            for layer in layers
+        )
     )
     return slim.eval()
 
@@ -76,7 +79,13 @@ def masked(model: Classifier, removed_share: float) -> Classifier:
     return plain.eval()
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int, removed: float = REMOVED_SHARE, tuned: bool = True) -> Classifier:
+def make(
+    model: Classifier,
+    data: Prepared,
+    batch_cases: int,
+    removed: float = REMOVED_SHARE,
+    tuned: bool = True,
+) -> Classifier:
     """The model without that share of heads and channels, trained again unless told not to."""
     slim = prune(model, removed)
     return retrained(slim, data, "l1_structured") if tuned else slim

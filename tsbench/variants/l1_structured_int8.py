@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def make(model: Classifier, data: Prepared, batch_cases: int, **settings: Any) -> Classify:
     """What int8_static makes of what l1_structured makes; the settings are those of l1_structured."""
-    return int8_static.make(l1_structured.make(model, data, batch_cases, **settings), data, batch_cases)
+    return int8_static.make(
+        l1_structured.make(model, data, batch_cases, **settings), data, batch_cases
+    )
 
 
 VARIANT = Variant(

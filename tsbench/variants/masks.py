@@ -26,7 +26,12 @@ SETTINGS = {"sparsity": SPARSITY, "tuned": False}  # what each of the four takes
 SCOPES = ("matrix", "layer", "encoder")
 
 
-def prune(model: Classifier, sparsity: float, scope: str, magnitude: Callable[[Tensor], Tensor] | None = None) -> Classifier:
+def prune(
+    model: Classifier,
+    sparsity: float,
+    scope: str,
+    magnitude: Callable[[Tensor], Tensor] | None = None,
+) -> Classifier:
     """A copy of the model with that share of the weights in each scope set to zero.
 
     `magnitude` gives each weight's rank, by default |w|. Exactly round(sparsity * weights) of
@@ -60,14 +65,20 @@ def groups(model: Classifier, scope: str) -> list[list[nn.Parameter]]:
 
 def sparsity_of(weights: Sequence[Tensor]) -> float:
     """The share of zeros among all of these."""
-    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(
+        weight.numel() for weight in weights
+    )
 
 
-def _zero_smallest(weights: list[nn.Parameter], sparsity: float, magnitude: Callable[[Tensor], Tensor]) -> None:
+def _zero_smallest(
+    weights: list[nn.Parameter], sparsity: float, magnitude: Callable[[Tensor], Tensor]
+) -> None:
     import torch
 
     ranks = torch.cat([magnitude(weight).flatten() for weight in weights])
     gone = torch.zeros(len(ranks), dtype=torch.bool)
     gone[ranks.argsort(stable=True)[: round(sparsity * len(ranks))]] = True
-    for weight, part in zip(weights, gone.split([weight.numel() for weight in weights]), strict=True):
+    for weight, part in zip(
+        weights, gone.split([weight.numel() for weight in weights]), strict=True
+    ):
         weight[part.view_as(weight)] = 0

@@ -21,4 +21,6 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     return _onnx.session(_onnx.exported_to_run(model, data, batch_cases))
 
 
-VARIANT = Variant(NAME, "ONNX Runtime, fp32", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make)
+VARIANT = Variant(
+    NAME, "ONNX Runtime, fp32", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make
+)

@@ -37,5 +37,9 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
 
 
 VARIANT = Variant(
-    NAME, "ONNX Runtime, int8 weights, activations quantized on each call", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make
+    NAME,
+    "ONNX Runtime, int8 weights, activations quantized on each call",
+    _onnx.NEEDS,
+    partial(require, NAME, _onnx.NEEDS),
+    make,
 )

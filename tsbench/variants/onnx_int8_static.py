@@ -43,7 +43,12 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
 
 
 def _quantize(fp32: Path, path: Path, data: Prepared, batch_cases: int) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     from tsbench.variants.int8_static import calibration_batches
 
@@ -78,9 +83,17 @@ def products_of_activations(path: Path) -> list[str]:
 
     graph = onnx.load(path).graph
     weights = {weight.name for weight in graph.initializer}
-    return [node.name for node in graph.node if node.op_type == "MatMul" and not weights & set(node.input)]
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and not weights & set(node.input)
+    ]
 
 
 VARIANT = Variant(
-    NAME, "ONNX Runtime, int8 weights and activations, calibrated", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make
+    NAME,
+    "ONNX Runtime, int8 weights and activations, calibrated",
+    _onnx.NEEDS,
+    partial(require, NAME, _onnx.NEEDS),
+    make,
 )

@@ -41,7 +41,9 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     )
     path = cache.folder() / "openvino" / f"{data.name}-int8-{key}.xml"
     if not path.is_file():
-        _openvino.saved(path, quantize(_openvino.converted(model, data, batch_cases), data, batch_cases))
+        _openvino.saved(
+            path, quantize(_openvino.converted(model, data, batch_cases), data, batch_cases)
+        )
     return _openvino.request(_openvino.read(path), "f32")
 
 
@@ -56,9 +58,13 @@ def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvin
     from tsbench.variants.int8_static import calibration_batches
 
     nncf.set_log_level(logging.ERROR)
-    convolutions = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"]
+    convolutions = [
+        op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"
+    ]
     batches = list(calibration_batches(data, batch_cases))
-    with contextlib.redirect_stdout(io.StringIO()):  # three bars of progress, in the midst of somebody else's table
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # three bars of progress, in the midst of somebody else's table
         return nncf.quantize(
             model,
             nncf.Dataset(batches),
@@ -68,4 +74,10 @@ def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvin
         )
 
 
-VARIANT = Variant(NAME, "OpenVINO, int8 weights and activations, calibrated", NEEDS, partial(require, NAME, NEEDS), make)
+VARIANT = Variant(
+    NAME,
+    "OpenVINO, int8 weights and activations, calibrated",
+    NEEDS,
+    partial(require, NAME, NEEDS),
+    make,
+)

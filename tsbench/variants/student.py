@@ -25,9 +25,15 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     from tsbench.recipes import compact_for
     from tsbench.trained import trained_model
 
-    return _onnx.session(_onnx.exported_to_run(trained_model(data, compact_for(data.name)), data, batch_cases))
+    return _onnx.session(
+        _onnx.exported_to_run(trained_model(data, compact_for(data.name)), data, batch_cases)
+    )
 
 
 VARIANT = Variant(
-    NAME, "a compact transformer in its place, on ONNX Runtime", _onnx.NEEDS, partial(require, NAME, _onnx.NEEDS), make
+    NAME,
+    "a compact transformer in its place, on ONNX Runtime",
+    _onnx.NEEDS,
+    partial(require, NAME, _onnx.NEEDS),
+    make,
 )

@@ -20,9 +20,15 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     from tsbench.recipes import compact_for
     from tsbench.trained import trained_model
 
-    return _openvino.request(_openvino.converted(trained_model(data, compact_for(data.name)), data, batch_cases), "bf16")
+    return _openvino.request(
+        _openvino.converted(trained_model(data, compact_for(data.name)), data, batch_cases), "bf16"
+    )
 
 
 VARIANT = Variant(
-    NAME, "a compact transformer in its place, on OpenVINO, bf16", NEEDS, partial(_openvino.check_bf16, NAME, NEEDS), make
+    NAME,
+    "a compact transformer in its place, on OpenVINO, bf16",
+    NEEDS,
+    partial(_openvino.check_bf16, NAME, NEEDS),
+    make,
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pytest_energy.errors import OptionError
 from pytest_energy.meters import Meter, MeterSettings
-from pytest_energy.reading import Domain, Reading
+from pytest_energy.model import Domain, Reading
 
 ENTRY_POINT = "[pytest_energy.meters]\nclock = clock_meter:open_clock\n"
 
@@ -60,7 +60,10 @@ class ClockMeter(Meter):
     def read(self) -> Reading:
         self.reads += 1
         now_s = self._clock()
-        seen_s = math.floor(min(now_s, self._stops_at_s) / self.update_interval_s) * self.update_interval_s
+        seen_s = (
+            math.floor(min(now_s, self._stops_at_s) / self.update_interval_s)
+            * self.update_interval_s
+        )
         joules = math.floor(seen_s * self.watts / self.resolution_joules) * self.resolution_joules
         return Reading(now_s, {"package-0": joules, "core-0": joules / 2})
 
@@ -74,7 +77,13 @@ def open_clock(settings: MeterSettings, argument: str | None) -> Meter:
     for pair in (argument or "").split(";"):
         if pair:
             key, _, value = pair.partition("=")
-            if key not in ("watts", "update_interval_s", "resolution_joules", "provenance", "frozen_after_s"):
+            if key not in (
+                "watts",
+                "update_interval_s",
+                "resolution_joules",
+                "provenance",
+                "frozen_after_s",
+            ):
                 raise OptionError(f"clock has no {key!r}")
             keywords[key] = value if key == "provenance" else float(value)
     return ClockMeter(**keywords)

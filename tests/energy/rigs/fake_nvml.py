@@ -37,7 +37,11 @@ class NoCompiler(Exception):
 
 
 class _Step(ctypes.Structure):
-    _fields_ = [("at_s", ctypes.c_double), ("watts", ctypes.c_double), ("joules_before", ctypes.c_double)]
+    _fields_ = [
+        ("at_s", ctypes.c_double),
+        ("watts", ctypes.c_double),
+        ("joules_before", ctypes.c_double),
+    ]
 
 
 class FakeGpu(ctypes.Structure):
@@ -95,11 +99,16 @@ def build_library(folder: Path) -> Path:
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_suffix(".c")
     # No soname: a library loaded with one would answer for the real libnvidia-ml.so.1 for the rest of the process.
-    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+    subprocess.run(
+        [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-lm"],
+        check=True,
+    )
     built = ctypes.CDLL(str(library)).fake_nvml_state_size
     built.restype = ctypes.c_size_t
     if built() != ctypes.sizeof(_State):
-        raise RuntimeError(f"fake_nvml.c lays out {built()} bytes and fake_nvml.py {ctypes.sizeof(_State)}")
+        raise RuntimeError(
+            f"fake_nvml.c lays out {built()} bytes and fake_nvml.py {ctypes.sizeof(_State)}"
+        )
     return library
 
 
@@ -140,7 +149,11 @@ class FakeNvml:
 
     def environment(self) -> dict[str, str]:
         """The environment of a process that shall find this driver instead of the machine's."""
-        return {**os.environ, "LD_LIBRARY_PATH": str(self.library.parent), "FAKE_NVML_STATE": str(self.state_file)}
+        return {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(self.library.parent),
+            "FAKE_NVML_STATE": str(self.state_file),
+        }
 
     def __enter__(self) -> FakeNvml:
         import pynvml

@@ -6,8 +6,7 @@ import math
 
 from hypothesis import strategies as st
 
-from pytest_energy.gpsup import gps_up
-from pytest_energy.reading import (
+from pytest_energy.model import (
     ORDERS,
     Block,
     Comparison,
@@ -21,6 +20,7 @@ from pytest_energy.reading import (
     VerdictName,
     Window,
 )
+from pytest_energy.stats.gps_up import gps_up
 
 # core-0 is inside package-0 and must never be counted again; dram-0 is beside it.
 DOMAINS = (Domain("package-0"), Domain("core-0", "package-0"), Domain("dram-0"))
@@ -30,14 +30,20 @@ ESTIMATE = MeterInfo("guess", "estimated", DOMAINS, 0.01, 1e-3, (0.5, 2.0), ("wo
 
 def window(seconds: float, joules: float, calls: int = 1) -> Window:
     """A window of so many joules in total: 3/4 in the package, 1/4 in the DRAM."""
-    return Window(seconds, {"package-0": joules * 0.75, "core-0": joules * 0.5, "dram-0": joules * 0.25}, calls)
+    return Window(
+        seconds,
+        {"package-0": joules * 0.75, "core-0": joules * 0.5, "dram-0": joules * 0.25},
+        calls,
+    )
 
 
 def block(baseline: Window, candidate: Window, order: str = "ABBA") -> Block:
     return Block(order, tuple({"A": baseline, "B": candidate}[letter] for letter in order))
 
 
-def measurement(*windows: Window, meter: MeterInfo = SENSOR, idle: tuple[Window, ...] = ()) -> Measurement:
+def measurement(
+    *windows: Window, meter: MeterInfo = SENSOR, idle: tuple[Window, ...] = ()
+) -> Measurement:
     return Measurement("test_it.py::test_it", meter, windows, idle)
 
 
@@ -45,9 +51,13 @@ def result(made: Measurement, comparison: Comparison | None = None, *qualities: 
     return Result(made.name, made, comparison, qualities)
 
 
-def compared(blocks: tuple[Block, ...], meter: MeterInfo = SENSOR, alpha: float = 0.01) -> Comparison:
+def compared(
+    blocks: tuple[Block, ...], meter: MeterInfo = SENSOR, alpha: float = 0.01
+) -> Comparison:
     ratios = gps_up(blocks, meter, alpha)
-    return Comparison("fp32", ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, blocks, 1 - alpha)
+    return Comparison(
+        "fp32", ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, blocks, 1 - alpha
+    )
 
 
 def exactly(value: float) -> Interval:
@@ -71,10 +81,25 @@ def windows_of(meter: MeterInfo, calls: st.SearchStrategy[int]) -> st.SearchStra
 @st.composite
 def meters(draw: st.DrawFn) -> MeterInfo:
     names = draw(st.lists(texts, min_size=1, max_size=3, unique=True))
-    domains = tuple(Domain(name, draw(st.sampled_from([None, names[0]])) if name != names[0] else None) for name in names)
+    domains = tuple(
+        Domain(name, draw(st.sampled_from([None, names[0]])) if name != names[0] else None)
+        for name in names
+    )
     band = draw(st.floats(0.1, 1.0)), draw(st.floats(1.0, 10.0))
-    provenance, notes = draw(st.sampled_from(["measured", "estimated"])), tuple(draw(st.lists(texts, max_size=2)))
-    return MeterInfo(draw(texts), provenance, domains, draw(seconds), draw(joules), band, notes, draw(st.booleans()))
+    provenance, notes = (
+        draw(st.sampled_from(["measured", "estimated"])),
+        tuple(draw(st.lists(texts, max_size=2))),
+    )
+    return MeterInfo(
+        draw(texts),
+        provenance,
+        domains,
+        draw(seconds),
+        draw(joules),
+        band,
+        notes,
+        draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -86,11 +111,15 @@ def results(draw: st.DrawFn) -> Result:
     comparison = None
     if draw(st.booleans()):
         four = st.tuples(some, some, some, some)
-        blocks = tuple(draw(st.lists(st.builds(Block, st.sampled_from(ORDERS), four), min_size=1, max_size=12)))
+        blocks = tuple(
+            draw(st.lists(st.builds(Block, st.sampled_from(ORDERS), four), min_size=1, max_size=12))
+        )
         comparison = compared(blocks, meter, draw(st.sampled_from([0.05, 0.01, 0.001])))
     verdict = st.builds(Verdict, texts, st.sampled_from(VerdictName.__args__), texts)
     qualities = st.lists(
-        st.builds(Quality, texts, finite, st.one_of(st.none(), finite)), max_size=3, unique_by=lambda quality: quality.name
+        st.builds(Quality, texts, finite, st.one_of(st.none(), finite)),
+        max_size=3,
+        unique_by=lambda quality: quality.name,
     )
     name, warnings = draw(texts), tuple(draw(st.lists(texts, max_size=2)))
     return Result(

@@ -61,9 +61,13 @@ class Layout:
     vendor: str = "GenuineIntel"
 
 
-def _socket(number: int, name: str | None = None, dram: bool = True, start_uj: int = 1_000_000_000) -> tuple[Zone, ...]:
+def _socket(
+    number: int, name: str | None = None, dram: bool = True, start_uj: int = 1_000_000_000
+) -> tuple[Zone, ...]:
     package = Zone(f"{number:x}", name or f"package-{number}", 1.0 + number / 8, start_uj=start_uj)
-    memory = Zone(f"{number:x}:0", "dram", 0.25 + number / 16, range_uj=RANGE_15_UJ, start_uj=start_uj // 3)
+    memory = Zone(
+        f"{number:x}:0", "dram", 0.25 + number / 16, range_uj=RANGE_15_UJ, start_uj=start_uj // 3
+    )
     return (package, memory) if dram else (package,)
 
 
@@ -85,8 +89,14 @@ LAYOUTS = {
         {"package-0": 1.0, "dram-0": 0.25, "package-1": 1.125, "dram-1": 0.3125},
     ),
     "four sockets": Layout(
-        tuple(zone for number in range(4) for zone in _socket(number, start_uj=(number + 1) * 10**9)),
-        {f"{kind}-{n}": part for n in range(4) for kind, part in (("package", 1 + n / 8), ("dram", 0.25 + n / 16))},
+        tuple(
+            zone for number in range(4) for zone in _socket(number, start_uj=(number + 1) * 10**9)
+        ),
+        {
+            f"{kind}-{n}": part
+            for n in range(4)
+            for kind, part in (("package", 1 + n / 8), ("dram", 0.25 + n / 16))
+        },
     ),
     "amd dies": Layout(
         (
@@ -99,7 +109,10 @@ LAYOUTS = {
         vendor="AuthenticAMD",
     ),
     "amd core": Layout(
-        (Zone("0", "package-0", 1.0, range_uj=RANGE_15_UJ), Zone("0:0", "core", 0.1, range_uj=RANGE_15_UJ)),
+        (
+            Zone("0", "package-0", 1.0, range_uj=RANGE_15_UJ),
+            Zone("0:0", "core", 0.1, range_uj=RANGE_15_UJ),
+        ),
         {"package-0": 1.0},
         vendor="AuthenticAMD",
     ),
@@ -111,7 +124,11 @@ LAYOUTS = {
 }
 # Not one of the eight: on this Intel server each die has a counter of its own.
 INTEL_DIES = Layout(
-    (Zone("0", "package-0-die-0", 1.0), Zone("0:0", "dram", 0.2), Zone("1", "package-0-die-1", 0.5, start_uj=90_000_000_000)),
+    (
+        Zone("0", "package-0-die-0", 1.0),
+        Zone("0:0", "dram", 0.2),
+        Zone("1", "package-0-die-1", 0.5, start_uj=90_000_000_000),
+    ),
     {"package-0-die-0": 1.0, "dram-0-die-0": 0.2, "package-0-die-1": 0.5},
 )
 
@@ -240,10 +257,15 @@ class DrivenTree(Tree):
         self.waveform = waveform
         self.step_uj = step_uj
         self._log_path = self.root / "updates.log"
-        self._log_path.write_bytes(bytes(LOG_RECORD.size * (int(seconds / max(update_interval_s - jitter_s, 1e-4)) + 2)))
+        self._log_path.write_bytes(
+            bytes(LOG_RECORD.size * (int(seconds / max(update_interval_s - jitter_s, 1e-4)) + 2))
+        )
         plan = {
             "knots": waveform.knots,
-            "zones": [[str(self.folder(z.key) / "energy_uj"), z.share, z.range_uj, z.start_uj] for z in layout.zones],
+            "zones": [
+                [str(self.folder(z.key) / "energy_uj"), z.share, z.range_uj, z.start_uj]
+                for z in layout.zones
+            ],
             "log": str(self._log_path),
             "update_interval_s": update_interval_s,
             "jitter_s": jitter_s,
@@ -260,7 +282,9 @@ class DrivenTree(Tree):
         while self._record(1)[1] == 0.0:
             if time.perf_counter() > deadline_s or self._process.poll() is not None:
                 self.__exit__()
-                raise RuntimeError(f"the driver of {self.root} did not start within {START_TIMEOUT_S} s")
+                raise RuntimeError(
+                    f"the driver of {self.root} did not start within {START_TIMEOUT_S} s"
+                )
             time.sleep(0.005)
         self.started_s = self._record(0)[0]
         return self
@@ -273,17 +297,24 @@ class DrivenTree(Tree):
 
     def truth_joules(self, domain: str, from_s: float, to_s: float) -> float:
         """What a counted domain really took between two instants of CLOCK_MONOTONIC."""
-        joules = self.waveform.joules(to_s - self.started_s) - self.waveform.joules(from_s - self.started_s)
+        joules = self.waveform.joules(to_s - self.started_s) - self.waveform.joules(
+            from_s - self.started_s
+        )
         return joules * self.layout.counted[domain]
 
     def tick_joules(self, domain: str, at_s: float) -> float:
         """What a counted domain has taken since its counter was last brought up to date: the tick that a reading lags."""
-        return self.truth_joules(domain, self._sampled_s(at_s, done=True), at_s) + self.step_uj * 1e-6
+        return (
+            self.truth_joules(domain, self._sampled_s(at_s, done=True), at_s) + self.step_uj * 1e-6
+        )
 
     def shown_joules(self, domain: str, at_s: float) -> tuple[float, float]:
         """The least and the most that the counter of a domain may have shown at an instant, since the start and unwrapped."""
         share = self.layout.counted[domain]
-        least, most = (self.waveform.joules(self._sampled_s(at_s, done) - self.started_s) * share for done in (True, False))
+        least, most = (
+            self.waveform.joules(self._sampled_s(at_s, done) - self.started_s) * share
+            for done in (True, False)
+        )
         return least - self.step_uj * 1e-6, most
 
     def _record(self, index: int) -> tuple[float, float]:
@@ -315,7 +346,11 @@ def drive(plan: dict) -> None:
     chance = random.Random(0)
     started_s = time.perf_counter()
     for number in range(len(log) // LOG_RECORD.size):
-        due_s = started_s + number * plan["update_interval_s"] + chance.uniform(-1, 1) * plan["jitter_s"]
+        due_s = (
+            started_s
+            + number * plan["update_interval_s"]
+            + chance.uniform(-1, 1) * plan["jitter_s"]
+        )
         time.sleep(max(0.0, due_s - time.perf_counter()))
         now_s = max(time.perf_counter(), started_s) if number else started_s
         joules = waveform.joules(now_s - started_s)

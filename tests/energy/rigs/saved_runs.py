@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pytest_energy import store
-from pytest_energy.reading import Domain, Measurement, MeterInfo, Result, Window
+from pytest_energy.model import Domain, Measurement, MeterInfo, Result, Window
+from pytest_energy.runs import json_format
 
-METER = MeterInfo("powercap", "measured", (Domain("package-0"), Domain("core-0", "package-0"), Domain("dram-0")), 0.001, 6.1e-5)
+METER = MeterInfo(
+    "powercap",
+    "measured",
+    (Domain("package-0"), Domain("core-0", "package-0"), Domain("dram-0")),
+    0.001,
+    6.1e-5,
+)
 MACHINE = {"cpu": "a CPU", "cores": 2, "memory_gib": 8, "architecture": "x86_64", "system": "Linux"}
 BEGAN = datetime(2026, 1, 1)
 
@@ -50,12 +56,38 @@ def write_runs(folder: Path, runs: Runs) -> None:
         benchmarks = []
         for which in range(runs.n_benchmarks):
             factors[which] *= runs.steps.get((which, number), 1.0)
-            seconds = 0.1 * (1 + which % 7) * factors[which] * run_factor * dice.lognormvariate(0, runs.sd)
-            windows = tuple(_window(seconds * dice.lognormvariate(0, 0.005), runs.meter) for _ in range(runs.windows))
+            seconds = (
+                0.1
+                * (1 + which % 7)
+                * factors[which]
+                * run_factor
+                * dice.lognormvariate(0, runs.sd)
+            )
+            windows = tuple(
+                _window(seconds * dice.lognormvariate(0, 0.005), runs.meter)
+                for _ in range(runs.windows)
+            )
             name = name_of(which)
-            entry = store.entry(Result(name, Measurement(name, runs.meter, windows), None, ()))
-            stats = {"mean": seconds, "median": seconds, "stddev": 0.01 * seconds, "ops": 1 / seconds, "rounds": runs.windows}
-            benchmarks.append({"name": name, "fullname": name, "group": None, "params": None, "stats": stats, "energy": entry})
+            entry = json_format.entry(
+                Result(name, Measurement(name, runs.meter, windows), None, ())
+            )
+            stats = {
+                "mean": seconds,
+                "median": seconds,
+                "stddev": 0.01 * seconds,
+                "ops": 1 / seconds,
+                "rounds": runs.windows,
+            }
+            benchmarks.append(
+                {
+                    "name": name,
+                    "fullname": name,
+                    "group": None,
+                    "params": None,
+                    "stats": stats,
+                    "energy": entry,
+                }
+            )
         at = (BEGAN + timedelta(hours=number)).isoformat()
         document = {
             "benchmarks": benchmarks,
@@ -63,9 +95,11 @@ def write_runs(folder: Path, runs: Runs) -> None:
             "machine_info": {},
             "datetime": at,
             "version": "5.1.0",
-            "energy": {**store.top_level(runs.meter, ()), "machine": dict(runs.machine)},
+            "energy": {**json_format.top_level(runs.meter, ()), "machine": dict(runs.machine)},
         }
-        (folder / f"{number + 1:04d}_{commit_of(number)}.json").write_text(json.dumps(document), encoding="utf8")
+        (folder / f"{number + 1:04d}_{commit_of(number)}.json").write_text(
+            json.dumps(document), encoding="utf8"
+        )
 
 
 def _window(seconds: float, meter: MeterInfo) -> Window:

@@ -1,0 +1,7 @@
+"""``python -m pytest_energy`` is ``pytest-energy``."""
+
+import sys
+
+from pytest_energy.cli import main
+
+sys.exit(main())

@@ -1,0 +1,59 @@
+"""Where the time of a measurement went: warm-up, calibration, windows or blocks of each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from pytest_energy.plan import Step
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one test's measurement took."""
+
+    name: str
+    seconds: dict[str, float]
+    """Of each phase, in the order in which they came."""
+    done: int
+    """Windows or blocks taken."""
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds.values())
+
+
+class Stopwatch:
+    """Listens to the steps of one measurement, and passes them on to whoever shows them."""
+
+    def __init__(
+        self, name: str, show: Callable[[Step], None], clock: Callable[[], float] = perf_counter
+    ):
+        self._name, self._show, self._clock = name, show, clock
+        self._seconds: dict[str, float] = {}
+        self._phase: str | None = None
+        self._since_s = 0.0
+        self._last = Step("warm-up")
+
+    def __call__(self, step: Step) -> None:
+        self._close()
+        self._phase = step.phase
+        # A start within --energy-against has no count of its own: what was known stays.
+        if step.allowed_s:
+            self._last = step
+        self._show(self._last if self._last.done else step)
+        # Showing it is no part of any phase.
+        self._since_s = self._clock()
+
+    def stop(self) -> Spent:
+        """The measurement has ended, in whatever way."""
+        self._close()
+        self._phase = None
+        return Spent(self._name, dict(self._seconds), self._last.done)
+
+    def _close(self) -> None:
+        if self._phase is not None:
+            self._seconds[self._phase] = (
+                self._seconds.get(self._phase, 0.0) + self._clock() - self._since_s
+            )

@@ -1,0 +1,253 @@
+"""One window: how it is opened and closed, around calls or around nothing.
+
+Inside a window nothing of ours runs but the loop over the calls. Garbage collection and tracing (a debugger's, coverage's) are
+off in it, as pytest-benchmark has it, and the collector runs between windows as it likes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import repeat
+from time import perf_counter, sleep
+
+from pytest_energy.errors import MeterFailed
+from pytest_energy.meters import Meter, info
+from pytest_energy.model import LOOKS_PER_UPDATE, Reading, Window, window_between
+from pytest_energy.plan import Call, Plan
+
+# pytest leaves our frames out of the traceback of the user's error.
+__tracebackhide__ = True
+
+# A counter that has not moved for this many of its update intervals is taken for dead.
+DEAD_AFTER_UPDATES = 50
+# ... but no sooner than this: under load a driver may be late.
+DEAD_AFTER_S = 2.0
+# A counter that has missed this many updates while others moved stands still, and is not waited for.
+STILL_AFTER_UPDATES = 3
+# What our readings and our loop take within a window is taken off it where it is more than this share of it: less is
+# lost in the counter's own 1 %. A reading of powercap takes 2 us here and one of the estimate 5, more with each child: of
+# a window of 10 ms 0.05 % at most, of one of 2 ms 0.25 %. A turn of the loop takes 5 ns, so 0.5 % of calls of 1 us.
+OWN_SHARE = 0.001
+LOOPS_TIMED = 10_000
+# A meter may fail once, as after a suspend. One that fails so many times in a row on one window is broken.
+MOST_VOID = 3
+IDLE_WINDOWS = 5
+IDLE_WINDOW_S = 0.05
+IDLE_UPDATES = 10
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Line tracing (coverage before Python 3.14, debuggers) makes Python code several times slower. A profiler is left on."""
+    tracer = sys.gettrace()
+    if tracer is None:
+        yield
+        return
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+        _notice()
+
+
+def _notice() -> None:
+    """A call, by which coverage's tracer in C comes back into its place here, in the frame in which it was taken away.
+
+    It does so at the first call that it sees. A call in one of the frames further up came too late: it had missed the returns in between,
+    and booked the lines of the test behind its measurement to other files, or to none.
+    """
+
+
+def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
+    """One window around ``calls`` calls, or some more where it has to end on the counter's tick.
+
+    Where the meter fails the window is void, and is taken again, `MOST_VOID` times in all.
+    """
+
+    def take() -> Window:
+        with _undisturbed():
+            if is_slow(meter):
+                return aligned_window(meter, call, calls, plan.synchronize)
+            return plain_window(meter, call, calls, plan.synchronize)
+
+    return _until_sound(take, plan)
+
+
+def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
+    """One window around the next of ``calls``. Where the meter fails it is void, and the one after it is measured instead."""
+
+    def take() -> Window:
+        call = next(calls, None)
+        if call is None:
+            raise MeterFailed(
+                f"{meter.name} failed in the last of the prepared calls, and there is none to measure instead"
+            )
+        with _undisturbed():
+            return plain_window(meter, call, 1, plan.synchronize)
+
+    return _until_sound(take, plan)
+
+
+def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
+    for _ in range(MOST_VOID - 1):
+        try:
+            return take()
+        except MeterFailed as failure:
+            plan.void(str(failure))
+    return take()
+
+
+def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
+    """A window that starts and ends at once."""
+    clock = perf_counter
+    if synchronize is not None:
+        synchronize()
+    opening_s = clock()
+    before = meter.read()
+    started_s = clock()
+    for _ in repeat(None, calls):
+        call()
+    if synchronize is not None:
+        synchronize()
+    ended_s = clock()
+    after = meter.read()
+    # A reading tells its instant, and what it does before that, or after it, is outside the window.
+    reading_s = min(
+        (after.at_s - before.at_s) - (ended_s - started_s),
+        (started_s - opening_s) + (clock() - ended_s),
+    )
+    return _less_own_cost(window_between(before, after, calls), reading_s)
+
+
+def _less_own_cost(window: Window, reading_s: float) -> Window:
+    """The window without what our own readings and loop took of it, at its mean power, where that matters."""
+    own_s = max(0.0, reading_s) + window.calls * _seconds_per_loop()
+    if not OWN_SHARE * window.seconds < own_s < window.seconds:
+        return window
+    kept = 1 - own_s / window.seconds
+    return Window(
+        window.seconds * kept,
+        {name: joules * kept for name, joules in window.joules.items()},
+        window.calls,
+    )
+
+
+@cache
+def _seconds_per_loop() -> float:
+    """What one turn of the loop around the calls takes, less the call: some 10 ns. Measured once a process."""
+
+    def loops_s() -> float:
+        began = perf_counter()
+        for _ in repeat(None, LOOPS_TIMED):
+            pass
+        return perf_counter() - began
+
+    return min(loops_s() for _ in range(5)) / LOOPS_TIMED
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with untraced():
+            yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
+    """A window from one tick of a slow counter to another, so that it is wrong by a call, not by an update.
+
+    A counter that is refreshed every 100 ms lags by up to 100 ms. Right after it has moved it does
+    not lag: there the window starts. At its end, calls go on until the counter moves once more.
+    """
+    if synchronize is not None:
+        synchronize()
+    before, moving = wait_for_tick(meter)
+    for _ in repeat(None, calls):
+        call()
+    if synchronize is not None:
+        synchronize()
+    # Reading after every call would make short calls mostly readings.
+    elapsed_s = max(perf_counter() - before.at_s, 1e-9)
+    stride = max(1, int(meter.update_interval_s / LOOKS_PER_UPDATE / (elapsed_s / calls)))
+    looked_s = perf_counter()
+    last = after = meter.read()
+    reading_s = perf_counter() - looked_s
+    limit_s = perf_counter() + _dead_after_s(meter)
+    while moving - _moved(last, after):
+        for _ in repeat(None, stride):
+            call()
+        if synchronize is not None:
+            synchronize()
+        calls += stride
+        looked_s = perf_counter()
+        after = meter.read()
+        reading_s += perf_counter() - looked_s
+        if after.at_s > limit_s and moving - _moved(last, after):
+            raise _dead(meter, last, after)
+    return _less_own_cost(window_between(before, after, calls), reading_s)
+
+
+def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
+    """The reading in which the last of the counters moved, and which counters do move.
+
+    Fast counters move at once, so it is the slow one's tick. A counter that stands still while others move
+    several times (a GPU asleep beside a busy one) is not waited for.
+    """
+    wanted = frozenset(domain.name for domain in meter.domains)
+    first = reading = meter.read()
+    some_moved_at_s = None
+    while wanted - _moved(first, reading):
+        reading = meter.read()
+        moved = _moved(first, reading)
+        if moved and some_moved_at_s is None:
+            some_moved_at_s = reading.at_s
+        if (
+            some_moved_at_s is not None
+            and reading.at_s > some_moved_at_s + STILL_AFTER_UPDATES * meter.update_interval_s
+        ):
+            wanted, first, some_moved_at_s = moved, reading, None
+        elif not moved and reading.at_s > first.at_s + _dead_after_s(meter):
+            raise _dead(meter, first, reading)
+    return reading, wanted
+
+
+def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:
+    """Windows with nothing running in this process: what the machine draws anyway. ``calls`` is 0."""
+    length_s = max(IDLE_WINDOW_S, 0.0 if is_slow(meter) else meter.update_interval_s * IDLE_UPDATES)
+
+    def take() -> Window:
+        before = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
+        sleep(length_s)
+        after = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
+        return window_between(before, after, 0)
+
+    return tuple(_until_sound(take, plan) for _ in range(IDLE_WINDOWS))
+
+
+def is_slow(meter: Meter) -> bool:
+    """Whether windows have to start and end on the counter's ticks."""
+    return info(meter).windows_end_on_ticks
+
+
+def _moved(before: Reading, after: Reading) -> frozenset[str]:
+    return frozenset(name for name, joules in before.joules.items() if after.joules[name] != joules)
+
+
+def _dead_after_s(meter: Meter) -> float:
+    return max(DEAD_AFTER_S, DEAD_AFTER_UPDATES * meter.update_interval_s)
+
+
+def _dead(meter: Meter, before: Reading, after: Reading) -> MeterFailed:
+    still = sorted(set(before.joules) - _moved(before, after))
+    return MeterFailed(
+        f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter seems frozen"
+    )

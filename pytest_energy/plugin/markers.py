@@ -1,0 +1,59 @@
+"""What the ``energy`` and ``gps_up`` markers of a test ask for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pytest_energy.errors import OptionError
+from pytest_energy.gate import Budget, Gate, Thresholds
+from pytest_energy.options import Options
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A marker's name and arguments, as pytest gives them."""
+
+    name: str
+    args: tuple[object, ...]
+    kwargs: Mapping[str, Any]
+
+
+def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) -> Gate:
+    """What the markers of one test ask. Raises `OptionError` for unknown keywords and impossible values."""
+    tolerance = options.plan.tolerance
+    budget, thresholds = Budget(), None
+    if energy is not None:
+        values = _keywords(energy, [field.name for field in fields(Budget)] + ["tolerance"])
+        tolerance = values.pop("tolerance", tolerance)
+        if not tolerance < 1:
+            raise OptionError(
+                f"tolerance of the energy marker must lie in (0, 1), such as 0.03 for 3 %, not {tolerance!r}"
+            )
+        budget = Budget(**values)
+    if gps_up is not None:
+        thresholds = Thresholds(**_keywords(gps_up, [field.name for field in fields(Thresholds)]))
+    return Gate(budget, thresholds, tolerance, options.gate_estimates)
+
+
+def _keywords(mark: Mark, allowed: list[str]) -> dict[str, float]:
+    if mark.args:
+        raise OptionError(
+            f"the {mark.name} marker takes keywords only ({', '.join(allowed)}), not {mark.args!r}"
+        )
+    for key, value in mark.kwargs.items():
+        if key not in allowed:
+            raise OptionError(
+                f"the {mark.name} marker has no keyword {key!r}; it has {', '.join(allowed)}"
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 < value <= sys.float_info.max
+        ):
+            raise OptionError(
+                f"{key} of the {mark.name} marker must be a finite number above 0, not {value!r}"
+            )
+    return {key: float(value) for key, value in mark.kwargs.items()}

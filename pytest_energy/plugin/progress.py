@@ -1,0 +1,86 @@
+"""With ``-v``: how far a measurement is. On a terminal a line that is written over; in a log a line after each test.
+
+Nothing is written while a window is open, and no more often than `EVERY_S`: a terminal that draws takes joules, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from pytest_energy.measuring.stopwatch import Spent
+from pytest_energy.plan import Step
+from pytest_energy.report.escape import encodable
+from pytest_energy.report.timings import left_s, live_line, log_line
+
+EVERY_S = 1.0
+
+
+class Progress:
+    """Shows the steps of one measurement after the other by pytest's terminal reporter."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        tests: int,
+        allowed_s: float,
+        clock: Callable[[], float] = monotonic,
+    ):
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._live = self._reporter is not None and bool(self._reporter.isatty())
+        self._tests, self._allowed_s, self._clock = tests, allowed_s, clock
+        self._finished: list[Spent] = []
+        self._ended: Spent | None = None
+        self._shown_at_s: float | None = None
+
+    def step(self, name: str, step: Step) -> None:
+        """Between two windows of this test."""
+        now_s = self._clock()
+        if not self._live or (self._shown_at_s is not None and now_s - self._shown_at_s < EVERY_S):
+            return
+        self._shown_at_s = now_s
+        number = len(self._finished) + 1
+        remaining_s = left_s(
+            step, [spent.total_s for spent in self._finished], self._tests - number, self._allowed_s
+        )
+        width = self._reporter._tw.fullwidth - 1
+        self._over(
+            live_line(step, name.split("::", 1)[-1], number, self._tests, remaining_s, width)
+        )
+
+    def ended(self, spent: Spent) -> None:
+        """The measurement of a test is over: pytest's own line is put back, for it to write the outcome behind."""
+        self._finished.append(spent)
+        self._ended = spent
+        if self._shown_at_s is not None:
+            self._shown_at_s = None
+            prefix = self._reporter.currentfspath
+            self._over("", prefix if isinstance(prefix, str) else "")
+
+    def pytest_runtest_logfinish(self) -> None:
+        """In a log, after pytest's line."""
+        spent, self._ended = self._ended, None
+        if spent is None or self._live or self._reporter is None:
+            return
+        number = len(self._finished)
+        each_s = sum(finished.total_s for finished in self._finished) / number
+        self._reporter.write_line(
+            log_line(spent, number, self._tests, (self._tests - number) * each_s)
+        )
+
+    def _over(self, line: str, then: str = "") -> None:
+        writer = self._reporter._tw
+        blank = " " * (writer.fullwidth - 1 - len(line))
+        text = encodable(
+            f"\r{line}{blank}" + (f"\r{then}" if not line else ""),
+            getattr(writer._file, "encoding", None),
+        )
+        if self._capture is None:
+            writer.write(text, flush=True)
+            return
+        with self._capture.global_and_fixture_disabled():  # as pytest's own live logs do it
+            writer.write(text, flush=True)

@@ -1,0 +1,176 @@
+"""Saved runs as flat rows and as Prometheus text, for other people's tools.
+
+A row is one benchmark of one run. Columns and units: `COLUMNS`. What is not known is None (an empty cell in CSV, null in Parquet).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_energy.errors import OptionError
+from pytest_energy.model import Interval, Result
+from pytest_energy.runs.json_format import Run
+from pytest_energy.stats.per_call import figures
+
+# Name, type and meaning. All quantities are per call; joules and watts are gross where they are not called net.
+COLUMNS: tuple[tuple[str, type, str], ...] = (
+    ("run", str, "the file"),
+    ("at", str, "when it was saved, ISO 8601"),
+    ("commit", str, "the commit's id, as saved"),
+    ("cpu", str, "the machine's CPU"),
+    ("cores", int, "its CPUs"),
+    ("memory_gib", int, "its memory, GiB"),
+    ("meter", str, "what counted"),
+    ("provenance", str, "measured or estimated"),
+    ("benchmark", str, "the test's id"),
+    ("seconds", float, "median over the windows, s"),
+    ("seconds_low", float, "its 95 % interval"),
+    ("seconds_high", float, ""),
+    ("joules", float, "median over the windows, J"),
+    ("joules_low", float, "its 95 % interval; of an estimate widened by its band"),
+    ("joules_high", float, ""),
+    ("net_joules", float, "less idle power x seconds, J"),
+    ("watts", float, "median over the windows, W"),
+    ("windows", int, "how many windows"),
+    ("calls", int, "how many calls in all windows"),
+    ("baseline", str, "what it was compared with, where it was"),
+    ("speedup", float, "baseline's seconds over its own"),
+    ("speedup_low", float, "its interval, valid at any stopping time"),
+    ("speedup_high", float, ""),
+    ("greenup", float, "baseline's joules over its own"),
+    ("greenup_low", float, "its interval"),
+    ("greenup_high", float, ""),
+    ("powerup", float, "its watts over the baseline's"),
+    ("category", int, "GPS-UP's, 1 to 8, where the intervals support one"),
+    ("qualities", str, "JSON: name to value"),
+    ("verdicts", str, "JSON: metric to verdict"),
+)
+METRICS = (
+    ("seconds", "Seconds per call, median over the windows."),
+    ("joules", "Joules per call, gross, median over the windows."),
+    ("watts", "Watts, gross, median over the windows."),
+    ("speedup", "Seconds of the baseline over its own."),
+    ("greenup", "Joules of the baseline over its own."),
+)
+
+
+def rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """One dict a benchmark and run, with the keys of `COLUMNS` in that order."""
+    return [_row(run, result) for run in runs for result in run.results]
+
+
+def as_csv(table: Sequence[dict[str, Any]]) -> str:
+    """RFC 4180 with a heading; numbers in full precision."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [name for name, _, _ in COLUMNS])
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
+    """The rows as Parquet, each column typed whether or not it has values. Raises `OptionError` without pyarrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise OptionError(
+            'Parquet needs pyarrow: pip install "pytest-energy[parquet]"; or use --csv'
+        ) from None
+    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    schema = pyarrow.schema(
+        [
+            pyarrow.field(name, types[kind], metadata={"meaning": meaning})
+            for name, kind, meaning in COLUMNS
+        ]
+    )
+    parquet.write_table(pyarrow.Table.from_pylist(list(table), schema), path)
+
+
+def as_prometheus(table: Sequence[dict[str, Any]]) -> str:
+    """Prometheus' text format, version 0.0.4, without timestamps, as a pushgateway takes it.
+
+    A benchmark may be in it once: give it one run, or the newest of several.
+    """
+    lines = []
+    for name, meaning in METRICS:
+        known = [row for row in table if row[name] is not None]
+        if known:
+            metric = f"pytest_energy_{name}"
+            lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
+            lines += [f"{metric}{{{_labels(row)}}} {row[name]!r}" for row in known]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def newest(runs: Sequence[Run]) -> Run:
+    """The run that was saved last."""
+    return max(runs, key=lambda run: (run.at, run.path))
+
+
+def _labels(row: dict[str, Any]) -> str:
+    labels = {key: row[key] for key in ("benchmark", "meter", "provenance", "commit")}
+    return ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items() if value)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _row(run: Run, result: Result) -> dict[str, Any]:
+    measurement, comparison = result.measurement, result.comparison
+    seen = figures(measurement)
+    speedup, greenup, powerup = (
+        (None, None, None)
+        if comparison is None
+        else (comparison.speedup, comparison.greenup, comparison.powerup)
+    )
+    values = (
+        run.path,
+        run.at,
+        str(run.commit.get("id") or ""),
+        _as(str, run.machine.get("cpu")),
+        _as(int, run.machine.get("cores")),
+        _as(int, run.machine.get("memory_gib")),
+        measurement.meter.name,
+        measurement.meter.provenance,
+        result.name,
+        *_spread(seen.seconds),
+        *_spread(seen.joules),
+        _spread(seen.net_joules)[0],
+        _spread(seen.watts)[0],
+        len(measurement.windows),
+        sum(window.calls for window in measurement.windows),
+        None if comparison is None else comparison.baseline_name,
+        *_spread(speedup),
+        *_spread(greenup),
+        _spread(powerup)[0],
+        None if comparison is None else comparison.category,
+        json.dumps(
+            {quality.name: _finite(quality.value) for quality in result.qualities},
+            ensure_ascii=False,
+        ),
+        json.dumps(
+            {verdict.metric: verdict.verdict for verdict in result.verdicts}, ensure_ascii=False
+        ),
+    )
+    return {name: value for (name, _, _), value in zip(COLUMNS, values, strict=True)}
+
+
+def _spread(interval: Interval | None) -> tuple[float | None, float | None, float | None]:
+    if interval is None:
+        return None, None, None
+    return _finite(interval.value), _finite(interval.low), _finite(interval.high)
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None  # NaN is not below it either
+
+
+def _as(kind: type, value: object) -> Any:
+    """What a fingerprint says, or None where another program wrote something else there."""
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None

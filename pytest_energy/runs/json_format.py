@@ -1,0 +1,315 @@
+"""A run to and from JSON: pytest-benchmark's file, with what is ours under the key ``energy``.
+
+The keys are described by ``run.schema.json`` beside this file. Raw windows are saved; the figures beside
+them are for people and other tools, and are worked out again from the windows when a run is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pytest_energy.errors import RunUnreadable, RunWithoutJoules
+from pytest_energy.machine import fingerprint
+from pytest_energy.model import (
+    ORDERS,
+    Block,
+    Comparison,
+    Domain,
+    Interval,
+    Measurement,
+    MeterInfo,
+    Provenance,
+    Quality,
+    Result,
+    Verdict,
+    VerdictName,
+    Window,
+)
+from pytest_energy.runs import journal
+from pytest_energy.stats.gps_up import gps_up
+from pytest_energy.stats.per_call import figures
+
+SCHEMA = 1
+SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
+MAX_FLOAT = sys.float_info.max
+
+
+@dataclass(frozen=True)
+class Run:
+    """One saved run."""
+
+    path: str
+    machine: Mapping[str, object]
+    results: tuple[Result, ...]
+    commit: Mapping[str, object]
+    at: str
+    """ISO 8601, as pytest-benchmark writes it."""
+
+
+def top_level(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
+    """What stands under ``energy`` at the top of the file."""
+    return {
+        "schema": SCHEMA,
+        "meters": [_meter_out(meter)],
+        "machine": fingerprint(),
+        "idle": [window_out(window) for window in idle],
+    }
+
+
+def entry(result: Result) -> dict[str, Any]:
+    """What stands under ``energy`` in one benchmark's entry."""
+    measurement, meter = result.measurement, result.measurement.meter
+    seen = figures(measurement)
+    return {
+        "provenance": meter.provenance,
+        "meter": meter.name,
+        "joules": _interval_out(seen.joules),
+        "net_joules": _interval_out(seen.net_joules),
+        "watts": _interval_out(seen.watts),
+        "seconds": _interval_out(seen.seconds),
+        "domains": seen.domains,
+        "resolution_joules": meter.resolution_joules,
+        "update_interval_s": meter.update_interval_s,
+        "windows": [window_out(window) for window in measurement.windows],
+        "versus": _comparison_out(result.comparison),
+        "quality": {
+            quality.name: {"value": _finite(quality.value), "floor": quality.floor}
+            for quality in result.qualities
+        },
+        "verdicts": [
+            {"metric": v.metric, "verdict": v.verdict, "reason": v.reason} for v in result.verdicts
+        ],
+        "warnings": list(measurement.warnings),
+    }
+
+
+def read_run(path: str | Path) -> Run:
+    """The run in a file, also one that was ended half-way (journal.py). Raises `RunUnreadable`, naming the file and what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        raise RunUnreadable(f"{path}: cannot be read: {error}") from None
+    try:
+        document = (
+            journal.document(text) if Path(path).suffix == journal.SUFFIX else json.loads(text)
+        )
+    except (ValueError, RecursionError) as error:
+        raise RunUnreadable(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict) or "benchmarks" not in document:
+        raise RunUnreadable(f"{path}: not a run of pytest-benchmark: it has no key 'benchmarks'")
+    if "energy" not in document:
+        raise RunWithoutJoules(f"{path}: a run without joules: it was saved without --energy")
+    try:
+        ours = document["energy"]
+        if ours["schema"] != SCHEMA:
+            raise RunUnreadable(
+                f"{path}: schema {ours['schema']!r}, and this version reads {SCHEMA}"
+            )
+        meters = {meter.name: meter for meter in map(_meter_in, ours["meters"])}
+        saved_idle = ours.get("idle", [])
+        results = tuple(
+            _result_in(benchmark, meters, saved_idle)
+            for benchmark in document["benchmarks"]
+            if benchmark.get("energy") is not None
+        )
+        return Run(
+            str(path),
+            _as(dict, ours["machine"]),
+            results,
+            _as(dict, document.get("commit_info") or {}),
+            _as(str, document.get("datetime") or ""),
+        )
+    except KeyError as error:
+        raise RunUnreadable(f"{path}: broken: no key {error} where there must be one") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RunUnreadable(f"{path}: broken: {error}") from None
+
+
+def _result_in(
+    benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: list[Any]
+) -> Result:
+    ours, name = benchmark["energy"], _as(str, benchmark["fullname"])
+    if ours["meter"] not in meters:
+        raise ValueError(
+            f"{name} was measured by {ours['meter']!r}, which is not among the meters {sorted(meters)}"
+        )
+    meter = meters[ours["meter"]]
+    if ours["provenance"] != meter.provenance:
+        raise ValueError(
+            f"{name} is {ours['provenance']!r}, and its meter {meter.name} {meter.provenance!r}"
+        )
+    windows = tuple(window_in(window, meter, fewest_calls=1) for window in ours["windows"])
+    if not windows:
+        raise ValueError(f"{name} has no windows")
+    idle = tuple(window_in(window, meter, fewest_calls=0) for window in saved_idle)
+    return Result(
+        name,
+        Measurement(
+            name, meter, windows, idle, tuple(_as(str, warning) for warning in ours["warnings"])
+        ),
+        _comparison_in(ours["versus"], meter),
+        tuple(_quality_in(name, saved) for name, saved in ours["quality"].items()),
+        tuple(_verdict_in(saved) for saved in ours["verdicts"]),
+        _as((str, type(None)), benchmark.get("group")),
+    )
+
+
+def _meter_out(meter: MeterInfo) -> dict[str, Any]:
+    return {
+        "name": meter.name,
+        "provenance": meter.provenance,
+        "domains": [{"name": domain.name, "parent": domain.parent} for domain in meter.domains],
+        "update_interval_s": meter.update_interval_s,
+        "resolution_joules": meter.resolution_joules,
+        "band": list(meter.band),
+        "notes": list(meter.notes),
+        "ticks": meter.ticks,
+    }
+
+
+def _meter_in(saved: Mapping[str, Any]) -> MeterInfo:
+    low, high = saved["band"]
+    domains = tuple(
+        Domain(_as(str, domain["name"]), _as((str, type(None)), domain["parent"]))
+        for domain in saved["domains"]
+    )
+    if all(domain.parent is not None for domain in domains):
+        raise ValueError(f"no domain of the meter {saved['name']!r} stands for itself")
+    return MeterInfo(
+        _as(str, saved["name"]),
+        _one_of(get_args(Provenance), saved["provenance"]),
+        domains,
+        _number(saved["update_interval_s"], 0),
+        _number(saved["resolution_joules"], 0),
+        (_number(low, 0), _number(high, 0)),
+        tuple(_as(str, note) for note in saved["notes"]),
+        _as(bool, saved["ticks"]),
+    )
+
+
+def window_out(window: Window) -> list[Any]:
+    return [window.seconds, window.joules, window.calls]
+
+
+def window_in(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
+    seconds, joules, calls = saved
+    if joules.keys() != {domain.name for domain in meter.domains}:
+        raise ValueError(
+            f"a window with joules of {sorted(joules)}, and the meter counts {[d.name for d in meter.domains]}"
+        )
+    if not _number(seconds, 0) > 0 or _number(calls, fewest_calls) != int(calls):
+        raise ValueError(f"a window of {seconds!r} s and {calls!r} calls")
+    # Not below 0: counters only go up.
+    return Window(
+        float(seconds), {name: _number(value, 0) for name, value in joules.items()}, int(calls)
+    )
+
+
+def _as(kind: type | tuple[type, ...], value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} where a {getattr(kind, '__name__', 'text or null')} must be")
+    return value
+
+
+def _one_of(allowed: Sequence[str], value: Any) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{value!r} where one of {', '.join(allowed)} must be")
+    return value
+
+
+def _number(value: Any, lowest: float = -math.inf) -> float:
+    """Python's json reads NaN, Infinity and 1e999, and True is an int: none of them is a quantity."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not lowest <= value
+        or not abs(value) <= MAX_FLOAT
+    ):
+        raise ValueError(
+            f"{value!r} where a finite number must be"
+            + (f", {lowest} or more" if math.isfinite(lowest) else "")
+        )
+    return float(value)
+
+
+def _interval_out(interval: Interval | None) -> dict[str, float | None] | None:
+    if interval is None:
+        return None
+    return {"value": interval.value, "low": _finite(interval.low), "high": _finite(interval.high)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither infinity nor NaN: null stands for "not known"."""
+    return value if math.isfinite(value) else None
+
+
+def _quality_in(name: str, saved: Mapping[str, Any]) -> Quality:
+    value, floor = saved["value"], saved["floor"]
+    return Quality(
+        name,
+        math.nan if value is None else _number(value),
+        None if floor is None else _number(floor),
+    )
+
+
+def _verdict_in(saved: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        _as(str, saved["metric"]),
+        _one_of(get_args(VerdictName), saved["verdict"]),
+        _as(str, saved["reason"]),
+    )
+
+
+def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {
+        "baseline": comparison.baseline_name,
+        "speedup": _interval_out(comparison.speedup),
+        "greenup": _interval_out(comparison.greenup),
+        "powerup": _interval_out(comparison.powerup),
+        "category": comparison.category,
+        "confidence": comparison.confidence,
+        "blocks": [_block_out(block) for block in comparison.blocks],
+    }
+
+
+def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
+    if saved is None:
+        return None
+    blocks = tuple(_block_in(meter, *block) for block in saved["blocks"])
+    confidence = _number(saved["confidence"])
+    if not blocks or not 0 < confidence < 1:
+        raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
+    # 1 - 0.99 is 0.010000000000000009.
+    ratios = gps_up(blocks, meter, round(1 - confidence, 12))
+    return Comparison(
+        _as(str, saved["baseline"]),
+        ratios.speedup,
+        ratios.greenup,
+        ratios.powerup,
+        ratios.category,
+        blocks,
+        confidence,
+    )
+
+
+def _block_out(block: Block) -> list[Any]:
+    saved = [block.order, [window_out(window) for window in block.windows]]
+    return saved if block.replicate is None else [*saved, block.replicate]
+
+
+def _block_in(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
+    if _as(str, order) not in ORDERS or len(windows) != len(order):
+        raise ValueError(f"a block {order!r} of {len(windows)} windows")
+    if replicate is not None:
+        _as(int, replicate)
+    return Block(
+        order, tuple(window_in(window, meter, fewest_calls=1) for window in windows), replicate
+    )

@@ -1,0 +1,136 @@
+"""GPS-UP: what was won and what was paid, in three ratios and eight categories.
+
+Source: Abdulsalam, Zong, Gu, Qiu: Using the Greenup, Powerup, and Speedup metrics to evaluate software
+energy efficiency, IGSC 2015.
+
+    Speedup = T_baseline / T_candidate      above 1: the candidate is faster
+    Greenup = E_baseline / E_candidate      above 1: it takes less energy
+    Powerup = P_candidate / P_baseline      above 1: it draws more power; = Speedup / Greenup, block by block
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_energy.model import Block, Interval, MeterInfo
+from pytest_energy.stats.order_statistics import exp_interval, median, median_sequence
+
+# A counter whose own error is more than this share of the tolerance decides nothing. Its steps are a grid for the
+# ratios: with a grid of a third, rounding to it can neither carry 0 % past a tolerance nor 5 % back inside 3 %.
+COUNTER_SHARE = 1 / 3
+
+CATEGORIES = {
+    1: "faster, less power",
+    2: "faster, same power",
+    3: "faster, more power, greener",
+    4: "slower, less power, greener",
+    5: "faster, more power, not greener",
+    6: "slower, less power, not greener",
+    7: "slower, same power",
+    8: "slower, more power",
+}
+
+
+@dataclass(frozen=True)
+class GpsUp:
+    """The three ratios. Greenup and powerup are None where the counter did not move in some block."""
+
+    speedup: Interval
+    greenup: Interval | None
+    powerup: Interval | None
+    counter_error: float = 0.0
+    """By how much the counter's own lag and steps can move one side's joules in a block, as a share: see `counter_error`."""
+
+    @property
+    def category(self) -> int | None:
+        return category(self.speedup, self.greenup, self.powerup)
+
+
+def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
+    """The median of the replicates' ratios, with intervals that hold at any stopping time (see stats.py).
+
+    A replicate is a block, or, where blocks have a replicate's number, the median of those that share one.
+    Ratios are per call, so the two sides may have had different numbers of calls.
+    """
+    log_speedups: list[float] = []
+    log_greenups: list[float] = []
+    for block in blocks:
+        baseline, candidate = block.side("A"), block.side("B")
+        log_calls = math.log(candidate.calls / baseline.calls)
+        log_speedups.append(math.log(baseline.seconds / candidate.seconds) + log_calls)
+        joules = meter.total_joules(baseline.joules), meter.total_joules(candidate.joules)
+        if min(joules) > 0:
+            log_greenups.append(math.log(joules[0] / joules[1]) + log_calls)
+
+    def interval(log_ratios: Sequence[float]) -> Interval:
+        return exp_interval(median_sequence(_by_replicate(blocks, log_ratios), alpha))
+
+    if len(log_greenups) < len(log_speedups):
+        return GpsUp(interval(log_speedups), None, None, math.inf)
+    log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
+    return GpsUp(
+        interval(log_speedups),
+        interval(log_greenups),
+        interval(log_powerups),
+        counter_error(blocks, meter),
+    )
+
+
+def extent(blocks: Sequence[Block]) -> str:
+    """How much was measured, in words."""
+    starts = {block.replicate for block in blocks} - {None}
+    return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"
+
+
+def _by_replicate(blocks: Sequence[Block], values: Sequence[float]) -> list[float]:
+    """One value a replicate: the median of its blocks' values."""
+    groups: dict[object, list[float]] = {}
+    for place, (block, value) in enumerate(zip(blocks, values, strict=True)):
+        groups.setdefault(
+            ("alone", place) if block.replicate is None else block.replicate, []
+        ).append(value)
+    return [median(group) for group in groups.values()]
+
+
+def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
+    """The counter's own error as a share of what one side of a block takes; the median over the blocks.
+
+    More blocks do not make it smaller: a side's joules come in steps of this size, the ratios with them, and the
+    middle one of many such ratios is still on a step. Longer windows do.
+    """
+    return median(
+        [max(meter.quantisation(block.side(letter)) for letter in "AB") for block in blocks]
+    )
+
+
+def category(speedup: Interval, greenup: Interval | None, powerup: Interval | None) -> int | None:
+    """The category that the intervals support, or None. "Same" means that the interval holds 1.
+
+    >>> from pytest_energy.model import Interval
+    >>> category(Interval(1.5, 1.4, 1.6), Interval(1.5, 1.4, 1.6), Interval(1.0, 0.97, 1.02))
+    2
+    """
+    if (
+        greenup is None
+        or powerup is None
+        or not all(math.isfinite(ratio.high) for ratio in (speedup, greenup, powerup))
+    ):
+        return None
+    speed, green, power = _side(speedup), _side(greenup), _side(powerup)
+    return {
+        (+1, +1, -1): 1,
+        (+1, +1, 0): 2,
+        (+1, +1, +1): 3,
+        (-1, +1, -1): 4,
+        (+1, -1, +1): 5,
+        (-1, -1, -1): 6,
+        (-1, -1, 0): 7,
+        (-1, -1, +1): 8,
+    }.get((speed, green, power))
+
+
+def _side(ratio: Interval) -> int:
+    """+1 where the whole interval lies above 1, -1 below, 0 where it holds 1."""
+    return (ratio.low > 1) - (ratio.high < 1)

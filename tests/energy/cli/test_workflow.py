@@ -1,0 +1,161 @@
+"""The workflow's files, and what it does for a pull request, on a repo of two commits."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_energy import cli
+from pytest_energy.report.markdown import MARKER
+from tests.energy.commits.test_against import SLOWER, git, repo  # noqa: F401 - a fixture
+
+ROOT = Path(__file__).parents[3]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ENERGY = ROOT / ".github" / "workflows" / "energy.yml"
+
+
+def installed(name):
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        pytest.skip(f"{name} is not installed: make lint-workflows installs it")
+    return path
+
+
+def pull_request(folder, seconds="1"):
+    """The command of the workflow's step, with the options of pytest's that make it short here."""
+    arguments = ["pull-request", "--base", "main", "--output", "out", "--", "-k", "fixture"]
+    arguments += ["--energy-meter", "estimate", "--energy-max-time", seconds]
+    command = [sys.executable, "-m", "pytest_energy", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done, (folder / "out" / "comment.md").read_text(encoding="utf8")
+
+
+@pytest.fixture
+def branch(repo):  # noqa: F811
+    """A branch of main, which went on in the meantime."""
+    git(repo, "checkout", "-q", "-b", "change")
+    (repo / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n.benchmarks/\nout/\n")
+    git(repo, "commit", "-qam", "ignore")
+    return repo
+
+
+def test_a_regression_ends_in_1_and_stands_in_the_comment(branch):
+    (branch / "library.py").write_text(SLOWER)
+    git(branch, "commit", "-qam", "slower")
+    # The verdict comes after 11 blocks, which a busy machine may take its time for.
+    done, comment = pull_request(branch, "20")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert comment.startswith(f"{MARKER}\n### Energy: **regressed**\n")
+    assert re.search(
+        r"\| <code>test&#95;it.py&#58;&#58;test&#95;fixture</code> \| .* ESTIMATED.* speedup regressed",
+        comment,
+    )
+    assert (branch / "out" / "run.json").exists()
+
+
+def test_what_others_did_to_the_base_in_the_meantime_is_not_the_branchs(branch):
+    """Main became faster after the branch had left it: against main itself the branch would have regressed."""
+    git(branch, "checkout", "-q", "main")
+    (branch / "library.py").write_text("def work():\n    return 0\n")
+    git(branch, "commit", "-qam", "faster")
+    git(branch, "checkout", "-q", "change")
+    done, comment = pull_request(branch)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        comment.startswith(f"{MARKER}\n### Energy: nothing regressed\n") and "<details>" in comment
+    )
+
+
+def test_what_cannot_be_compared_ends_in_2_and_says_why(branch):
+    (branch / "test_it.py").write_text("import nowhere_to_be_found\n")
+    done, comment = pull_request(branch)
+    assert done.returncode == 2
+    assert (
+        comment.startswith(f"{MARKER}\n### Energy: **could not be compared**")
+        and "nowhere" in comment
+    )
+
+
+def test_a_base_that_is_not_there_is_one_line(branch, capsys, monkeypatch):
+    monkeypatch.chdir(branch)
+    assert cli.main(["pull-request", "--base", "nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("pytest-energy: git knows no commit 'nowhere' here")
+        and error.count("\n") == 1
+    )
+    assert "could not be compared" in (branch / "energy" / "comment.md").read_text()
+
+
+def script_of(step):
+    """The shell script of a step."""
+    text = ENERGY.read_text()
+    block = text[text.index(f"- name: {step}") :].split("run: |\n", 1)[1]
+    lines = []
+    for line in block.splitlines():
+        if line.strip() and not line.startswith(" " * 10):
+            break
+        lines.append(line[10:])
+    return "\n".join(lines)
+
+
+# Answers as the real one does with --jq, and notes what it was asked.
+FAKE_GH = """#!/bin/sh
+case "$*" in *--paginate*) cat known;; *) echo "$*" >> asked;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [("", "POST repos/o/r/issues/7/comments"), ("12\n34\n", "PATCH repos/o/r/issues/comments/12")],
+)
+def test_one_comment_is_updated_and_none_added(tmp_path, known, asked):
+    (tmp_path / "gh").write_text(FAKE_GH)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "known").write_text(known)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "REPOSITORY": "o/r",
+        "NUMBER": "7",
+    }
+    script = script_of("Update the one comment")
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True
+    )
+    assert (
+        tmp_path / "asked"
+    ).read_text() == f"api --silent --method {asked} --field body=@energy/comment.md\n"
+    assert MARKER in script
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_and_forks_get_no_rights(path):
+    text = path.read_text()
+    for used in re.findall(r"^\s+- uses: (\S+)(.*)", text, re.MULTILINE):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used[0]) and re.fullmatch(
+            r" # v[\d.]+", used[1]
+        )
+    assert not re.search(r"pull_request_target|secrets:|write-all|contents: write", text)
+
+
+def test_workflows_fit_githubs_schema():
+    command = [
+        installed("check-jsonschema"),
+        "--builtin-schema",
+        "vendor.github-workflows",
+        *WORKFLOWS,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_zizmor_finds_nothing_in_the_workflows():
+    command = [installed("zizmor"), "--offline", "--no-progress", ROOT / ".github"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

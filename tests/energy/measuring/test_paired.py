@@ -1,0 +1,255 @@
+"""Comparisons in turns, against a meter whose truth is known."""
+
+import itertools
+import random
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from pytest_energy import versus
+from pytest_energy.errors import OptionError
+from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, match_calls, take_blocks, versus_many
+from pytest_energy.meters import info
+from pytest_energy.plan import Plan
+from pytest_energy.stats.gps_up import COUNTER_SHARE, counter_error, gps_up
+from pytest_energy.stats.order_statistics import blocks_needed
+from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
+from tests.energy.rigs.made_up import SENSOR, block, window
+
+
+def work(steps=20_000):
+    return sum(range(steps))
+
+
+def double():
+    return work(40_000)
+
+
+def test_twice_the_work_is_half_the_speed_and_half_the_greenup(clock):
+    def double():
+        clock.work(0.0002)
+
+    comparison = versus(
+        partial(clock.work, 0.0001),
+        double,
+        meter=ClockMeter(clock=clock),
+        plan=Plan(max_time_s=2.0),
+    )
+    assert comparison.speedup.value == pytest.approx(0.5, rel=0.02)
+    assert comparison.speedup.high < 0.55
+    assert comparison.greenup.value == pytest.approx(comparison.speedup.value, rel=0.02)
+    assert comparison.powerup.value == pytest.approx(1.0, rel=0.02)
+
+
+def test_the_same_code_twice_shows_no_difference():
+    comparison = versus(work, work, meter=ClockMeter(), plan=Plan(max_time_s=2.0))
+    assert comparison.speedup.low <= 1 <= comparison.speedup.high
+    assert comparison.category is None
+
+
+def test_blocks_are_turned_by_a_coin_and_hold_both_sides_twice():
+    comparison = versus(
+        work, work, meter=ClockMeter(), plan=Plan(max_time_s=1.0), coin=random.Random(7)
+    )
+    assert {block.order for block in comparison.blocks} == {"ABBA", "BAAB"}
+    assert all(len(block.windows) == 4 for block in comparison.blocks)
+    assert all(
+        block.side("A").calls > 0 and block.side("B").calls > 0 for block in comparison.blocks
+    )
+
+
+def test_it_stops_as_soon_as_the_question_is_decided():
+    plan = Plan(max_time_s=60.0)
+    began = time.perf_counter()
+    comparison = versus(
+        work,
+        double,
+        meter=ClockMeter(),
+        plan=plan,
+        decided=lambda ratios: ratios.speedup.high < 0.9,
+    )
+    assert time.perf_counter() - began < 30
+    assert comparison.speedup.high < 0.9
+
+
+def test_it_takes_the_blocks_that_an_interval_needs_even_where_the_time_is_short():
+    comparison = versus(time.sleep, time.sleep, 0.01, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
+    assert len(comparison.blocks) == blocks_needed(0.01)
+
+
+def test_it_gives_up_on_slow_code_after_four_times_the_time_and_bounds_nothing():
+    comparison = versus(time.sleep, time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
+    assert len(comparison.blocks) < blocks_needed(0.01)
+    assert comparison.speedup.high == float("inf")
+    assert comparison.category is None
+
+
+def test_the_ratios_are_those_of_the_raw_blocks():
+    meter = ClockMeter()
+    comparison = versus(work, double, meter=meter, plan=Plan(max_time_s=0.5))
+    again = gps_up(comparison.blocks, info(meter), 0.01)
+    assert (again.speedup, again.greenup, again.powerup) == (
+        comparison.speedup,
+        comparison.greenup,
+        comparison.powerup,
+    )
+
+
+def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
+    meter = ClockMeter()
+    monkeypatch.setattr(sys.modules["pytest_energy.measuring.paired"], "open_meter", lambda: meter)
+    versus(work, work, plan=Plan(max_time_s=0.2))
+    assert meter.closed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that only work moves, for versus.py and what it measures with."""
+    clock = VirtualClock()
+    for module in (
+        "pytest_energy.measuring.single",
+        "pytest_energy.measuring.window",
+        "pytest_energy.measuring.paired",
+    ):
+        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+    return clock
+
+
+def test_windows_of_a_comparison_are_as_short_as_one_turn_of_the_scheduler(clock):
+    comparison = versus(
+        clock.work, clock.work, 0.0001, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
+    )
+    lengths = [window.seconds for block in comparison.blocks for window in block.windows]
+    assert min(lengths) >= SHORTEST_WINDOW_S
+    assert max(lengths) < 1.5 * SHORTEST_WINDOW_S
+
+
+@pytest.mark.parametrize(
+    ("seconds", "matched"),
+    [
+        ({"A": 0.00096, "B": 0.00101}, {"A": 4, "B": 4}),
+        ({"B": 0.00101, "A": 0.00096}, {"A": 4, "B": 4}),
+        ({"A": 0.001, "B": 0.0021}, {"A": 4, "B": 3}),
+        ({"A": 0.0, "B": 0.0}, {"A": 4, "B": 4}),  # calls that are prepared one by one
+    ],
+)
+def test_sides_that_take_alike_have_as_many_calls_in_a_window(seconds, matched):
+    """Where 4 calls end after the scheduler's turn and 3 before, the same code looked faster by a third."""
+    assert match_calls({"A": 4, "B": 3}, seconds) == matched
+
+
+def test_calls_match_although_a_neighbour_spoilt_the_warm_up(clock, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["pytest_energy.measuring.paired"],
+        "warm_up",
+        lambda call, budget_s: next(spoilt),
+    )
+    spoilt = iter([0.0003, 0.0009])
+    comparison = versus(
+        clock.work, clock.work, 0.0003, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
+    )
+    assert len({window.calls for block in comparison.blocks for window in block.windows}) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "gives_way"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)]
+)
+def test_all_windows_give_way_before_or_none(seconds, gives_way, clock, monkeypatch):
+    ways = []
+    monkeypatch.setattr(
+        sys.modules["pytest_energy.measuring.paired"], "_give_way", lambda: ways.append(clock.now_s)
+    )
+    slower = partial(clock.work, seconds * 1.1)
+    comparison = versus(
+        clock.work,
+        lambda _: slower(),
+        seconds,
+        meter=ClockMeter(update_interval_s=1e-6, clock=clock),
+    )
+    assert len(ways) == 4 * len(comparison.blocks) * gives_way
+
+
+@pytest.mark.parametrize("tolerance", [0.03, 0.01])
+def test_windows_of_a_slower_counter_are_long_enough_for_the_gate(tolerance, clock):
+    meter = ClockMeter(update_interval_s=0.001, clock=clock)
+    comparison = versus(clock.work, clock.work, 0.001, meter=meter, plan=Plan(tolerance=tolerance))
+    error = counter_error(comparison.blocks, info(meter))
+    assert tolerance * COUNTER_SHARE / 2 < error < 0.9 * tolerance * COUNTER_SHARE
+
+
+def test_looks_become_rarer_with_the_blocks():
+    looks = []
+
+    def decided(ratios):
+        looks.append(ratios)
+        return False
+
+    seconds = itertools.count()
+    alike = block(window(1.0, 1.0), window(1.0, 1.0))
+    plan = Plan(max_time_s=400.0)
+    blocks = take_blocks(lambda: [alike], SENSOR, plan, decided, clock=lambda: float(next(seconds)))
+    assert len(blocks) == 400
+    assert len(looks) < 100
+
+
+MANY = {"same": 0.001, "slower": 0.00105, "twice": 0.002}
+
+
+def many(clock, **more):
+    candidates = {name: partial(clock.work, seconds) for name, seconds in MANY.items()}
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    return versus_many(clock.work, candidates, meter=meter, coin=random.Random(3), **more)
+
+
+def test_each_of_many_is_compared_with_the_baseline(clock):
+    compared = many(clock, plan=Plan(max_time_s=1.0))
+    assert list(compared) == list(MANY)
+    for name, comparison in compared.items():
+        assert comparison.speedup.value == pytest.approx(0.001 / MANY[name], rel=0.01)
+        assert comparison.greenup.value == pytest.approx(comparison.speedup.value, rel=1e-6)
+
+
+def test_many_share_the_baselines_windows_in_mirrored_orders(clock):
+    compared = many(clock, plan=Plan(max_time_s=1.0))
+    for blocks in zip(*(comparison.blocks for comparison in compared.values()), strict=True):
+        of_the_baseline = [
+            [w for letter, w in zip(b.order, b.windows, strict=True) if letter == "A"]
+            for b in blocks
+        ]
+        assert all(windows == of_the_baseline[0] for windows in of_the_baseline)
+    assert {b.order for comparison in compared.values() for b in comparison.blocks} == {
+        "ABBA",
+        "BAAB",
+    }
+
+
+def test_each_of_many_leaves_when_it_is_decided(clock):
+    compared = many(
+        clock, plan=Plan(max_time_s=1.0), decided=lambda ratios: ratios.speedup.high < 0.9
+    )
+    assert len(compared["twice"].blocks) == blocks_needed(0.01)
+    assert len(compared["same"].blocks) > 5 * blocks_needed(0.01)
+
+
+def test_steady_drift_cancels_for_each_of_many(clock):
+    """Each call takes a little longer than the one before: as long as a third more within a block."""
+    calls = itertools.count()
+
+    def work():
+        clock.work(0.001 * (1 + 0.02 * next(calls)))
+
+    compared = versus_many(
+        work,
+        {"same": work, "also": work},
+        meter=ClockMeter(update_interval_s=1e-6, clock=clock),
+        plan=Plan(max_time_s=5.0),
+    )
+    for comparison in compared.values():
+        assert comparison.speedup.value == pytest.approx(1.0, rel=1e-3)
+
+
+def test_many_needs_at_least_one():
+    with pytest.raises(OptionError, match="no candidate"):
+        versus_many(work, {}, meter=ClockMeter())

@@ -1,0 +1,409 @@
+"""Windows, warm-up, calibration: against a meter whose truth is known."""
+
+import gc
+import math
+import sys
+
+import pytest
+
+from pytest_energy import figures, measure
+from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.measuring.single import (
+    FEWEST_WINDOWS,
+    calibrate,
+    find_warnings,
+    measure_prepared,
+    warm_up,
+)
+from pytest_energy.measuring.window import aligned_window, idle_windows, is_slow, plain_window
+from pytest_energy.meters import info
+from pytest_energy.model import Domain, Measurement, Reading, window_between
+from pytest_energy.plan import Plan
+from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
+
+SHORT = Plan(max_time_s=1.0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that only work moves, for all of measure.py and windows.py."""
+    clock = VirtualClock()
+    for module in ("pytest_energy.measuring.single", "pytest_energy.measuring.window"):
+        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+    monkeypatch.setattr(sys.modules["pytest_energy.measuring.window"], "sleep", clock.work)
+    return clock
+
+
+def test_joules_per_call_are_power_times_time(clock):
+    seen = figures(
+        measure(clock.work, 0.002, meter=ClockMeter(watts=30.0, clock=clock), plan=SHORT)
+    )
+    assert seen.joules.value == pytest.approx(30.0 * seen.seconds.value, rel=0.02)
+    assert seen.seconds.low <= seen.seconds.value <= seen.seconds.high
+    assert seen.watts.value == pytest.approx(30.0, rel=0.02)
+
+
+def test_a_domain_inside_another_is_not_counted_twice(clock):
+    seen = figures(measure(clock.work, meter=ClockMeter(watts=10.0, clock=clock), plan=SHORT))
+    assert seen.domains["core-0"] == pytest.approx(seen.joules.value / 2, rel=0.01)
+    assert seen.watts.value == pytest.approx(10.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [
+        {"update_interval_s": 1e-3},
+        {"watts": 1.0, "update_interval_s": 1e-4, "resolution_joules": 1e-3},
+        {"watts": 0.5, "update_interval_s": 1e-4, "resolution_joules": 4e-3},
+    ],
+    ids=["lag", "coarse steps", "no step in the trial window"],
+)
+def test_calibration_makes_windows_long_enough_for_the_counter(counter, clock):
+    meter = ClockMeter(clock=clock, **counter)
+    plan = Plan(max_time_s=5.0, max_quantisation=0.02)
+    calls = calibrate(meter, clock.work, 0.001, plan)
+    window = plain_window(meter, clock.work, calls, None)
+    assert info(meter).quantisation(window) <= plan.max_quantisation * 1.5
+
+
+@pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
+def test_windows_on_a_slow_counter_are_wrong_by_a_call_and_not_by_an_update(
+    update_interval_s, clock
+):
+    """Unaligned, a 100 ms counter makes a 300 ms window wrong by up to a third."""
+    meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s, clock=clock)
+    call_s = 0.002
+    window = aligned_window(meter, lambda: clock.work(call_s), int(0.3 / call_s), None)
+    joules = window.joules["package-0"]
+    assert joules == pytest.approx(50.0 * window.seconds, rel=3 * call_s / window.seconds)
+    assert window.seconds_per_call == pytest.approx(call_s, rel=0.3)
+
+
+def test_short_calls_on_a_slow_counter_never_read_zero(clock):
+    meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
+    measurement = measure(clock.work, 0.0001, meter=meter, plan=SHORT)
+    assert all(window.joules["package-0"] > 0 for window in measurement.windows)
+
+
+def test_a_frozen_counter_is_an_error_and_not_a_hang(clock):
+    meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0, clock=clock)
+    with pytest.raises(MeterFailed, match="package-0.*did not move.*frozen"):
+        measure(clock.work, meter=meter, plan=SHORT)
+
+
+def test_a_counter_that_never_moves_gives_no_joules_and_says_so(clock):
+    measurement = measure(clock.work, meter=ClockMeter(watts=1e-9, clock=clock), plan=SHORT)
+    assert figures(measurement).joules is None
+    assert figures(measurement).watts is None
+    assert any("did not move" in warning for warning in measurement.warnings)
+
+
+def test_a_call_too_short_for_the_loop_around_it_is_warned_of(clock):
+    measurement = measure(clock.work, 1e-7, meter=ClockMeter(clock=clock), plan=SHORT)
+    assert any("being called" in warning for warning in measurement.warnings)
+
+
+def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
+    seen = []
+    measure(
+        lambda: (seen.append(gc.isenabled()), clock.work()),
+        meter=ClockMeter(clock=clock),
+        plan=Plan(max_time_s=0.2),
+    )
+    assert gc.isenabled()
+    assert seen[-1] is False
+
+
+def test_an_exception_of_the_code_reaches_the_caller_as_it_was(clock):
+    calls = []
+
+    def fails_later():
+        calls.append(None)
+        clock.work(0.0002)
+        if len(calls) > 50:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        measure(fails_later, meter=ClockMeter(clock=clock), plan=SHORT)
+    assert gc.isenabled()
+
+
+def test_slow_calls_get_fewer_windows_and_a_warning(clock):
+    measurement = measure(
+        clock.work, 0.1, meter=ClockMeter(clock=clock), plan=Plan(max_time_s=0.25)
+    )
+    assert 1 <= len(measurement.windows) < FEWEST_WINDOWS
+    assert any("too few for an interval" in warning for warning in measurement.warnings)
+    assert figures(measurement).seconds.high == float("inf")
+
+
+def test_a_call_of_ten_minutes_is_made_no_more_often_than_it_must_be(clock):
+    calls = []
+    measurement = measure(
+        lambda: calls.append(clock.work(600.0)), meter=ClockMeter(clock=clock, watts=30.0)
+    )
+    assert len(calls) <= 4
+    assert figures(measurement).joules.value == pytest.approx(18_000.0, rel=0.001)
+    assert any("too few for an interval" in warning for warning in measurement.warnings)
+
+
+def test_prepared_calls_are_prepared_outside_their_windows(clock):
+    log = []
+
+    def calls():
+        while True:
+            log.append("setup")
+            yield lambda: (log.append("call"), clock.work())
+            log.append("teardown")
+
+    measurement = measure_prepared(
+        calls(), ClockMeter(clock=clock), Plan(max_time_s=0.05), "prepared"
+    )
+    assert log[:3] == ["setup", "call", "teardown"]
+    assert log.count("call") == len(measurement.windows) + 1
+    assert all(window.calls == 1 for window in measurement.windows)
+
+
+def test_queued_work_is_waited_for_before_each_reading(clock):
+    waits = []
+    plan = Plan(max_time_s=0.2, synchronize=lambda: waits.append(None))
+    meter = ClockMeter(clock=clock)
+    measure(clock.work, meter=meter, plan=plan)
+    assert len(waits) == meter.reads
+
+
+def test_idle_windows_hold_no_calls(clock):
+    windows = idle_windows(ClockMeter(watts=7.0, clock=clock))
+    assert {window.calls for window in windows} == {0}
+    assert sum(w.joules["package-0"] for w in windows) / sum(
+        w.seconds for w in windows
+    ) == pytest.approx(7.0, rel=0.02)
+
+
+def test_net_joules_take_the_idle_power_off(clock):
+    measurement = measure(clock.work, meter=ClockMeter(watts=7.0, clock=clock), plan=SHORT)
+    with_idle = type(measurement)(
+        measurement.name,
+        measurement.meter,
+        measurement.windows,
+        idle_windows(ClockMeter(watts=7.0, clock=clock)),
+    )
+    assert figures(measurement).net_joules is None
+    assert abs(figures(with_idle).net_joules.value) < 0.05 * figures(with_idle).joules.value
+
+
+def test_warm_up_gives_the_settled_time_of_a_call(clock):
+    slow_first = iter([0.05, 0.03])
+    assert warm_up(lambda: clock.work(next(slow_first, 0.001)), 0.5) == pytest.approx(
+        0.001, rel=0.2
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_time_s", 0),
+        ("max_time_s", float("inf")),
+        ("alpha", 0.5),
+        ("tolerance", 0),
+        ("max_quantisation", 2),
+    ],
+)
+def test_an_impossible_plan_is_refused(field, value):
+    with pytest.raises(OptionError, match=repr(value).replace("(", r"\(")):
+        Plan(**{field: value})
+
+
+def test_a_domain_that_stands_still_does_not_hold_up_the_others(clock):
+    """A second GPU asleep beside a busy one; windows go by the counter that moves."""
+
+    class Uneven(ClockMeter):
+        domains = (Domain("gpu-0"), Domain("gpu-1"))
+
+        def read(self):
+            at_s, joules = super().read()
+            return Reading(at_s, {"gpu-0": joules["package-0"], "gpu-1": 5.0})
+
+    meter = Uneven(watts=50.0, update_interval_s=0.1, clock=clock)
+    meter.domains = Uneven.domains
+    window = aligned_window(meter, clock.work, 300, None)
+    assert window.joules["gpu-0"] == pytest.approx(50.0 * window.seconds, rel=0.01)
+    assert window.joules["gpu-1"] == 0
+
+
+class SampledMeter(ClockMeter):
+    """Integrates a register of watts that is refreshed every 100 ms: each reading moves the joules, and none tells when."""
+
+    ticks = False
+
+    def __init__(self, clock, watts_at):
+        super().__init__(update_interval_s=0.1, clock=clock)
+        self._watts_at = watts_at
+        self._joules, self._at_s = 0.0, clock()
+
+    def read(self):
+        now_s = self._clock()
+        self._joules += (now_s - self._at_s) * self._watts_at(math.floor(now_s / 0.1) * 0.1)
+        self._at_s = now_s
+        return Reading(now_s, {"package-0": self._joules, "core-0": 0.0})
+
+
+def test_windows_of_a_meter_without_ticks_are_as_wrong_as_its_register_is_old(clock):
+    meter = SampledMeter(clock, lambda at_s: 20.0)
+    window = plain_window(meter, clock.work, 500, None)
+    assert info(meter).quantisation(window) == pytest.approx(0.1 / window.seconds, rel=0.01)
+    assert not is_slow(meter)
+
+
+def test_a_meter_without_ticks_gets_windows_for_an_interval_and_a_warning_that_they_are_short(
+    clock,
+):
+    measurement = measure(
+        clock.work, meter=SampledMeter(clock, lambda at_s: 20.0), plan=Plan(max_time_s=5.0)
+    )
+    assert len(measurement.windows) >= FEWEST_WINDOWS
+    assert all(window.seconds >= 0.5 for window in measurement.windows)
+    assert any(
+        "too coarse" in warning and "--energy-max-time" in warning
+        for warning in measurement.warnings
+    )
+    patient = measure(
+        clock.work, meter=SampledMeter(clock, lambda at_s: 20.0), plan=Plan(max_time_s=100.0)
+    )
+    assert patient.warnings == ()
+
+
+def test_a_long_call_on_a_slow_counter_is_wrong_by_an_update_and_not_by_the_call(clock):
+    """One that lasts three updates does not need windows of a hundred calls."""
+    meter = ClockMeter(update_interval_s=0.1, clock=clock)
+    calls = calibrate(meter, lambda: clock.work(0.3), 0.3, Plan())
+    assert calls * 0.3 == pytest.approx(0.1 / Plan().max_quantisation, rel=0.05)
+
+
+def test_one_window_that_did_not_move_is_told_of_even_among_many_that_did(clock):
+    meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
+    windows = [plain_window(meter, lambda: clock.work(0.15), 1, None) for _ in range(8)]
+    quiet = type(windows[0])(0.005, {"package-0": 0.0, "core-0": 0.0}, 1)
+    measurement = Measurement("m", info(meter), (*windows, quiet), ())
+    assert figures(measurement).joules is None
+    assert any(
+        "did not move in 1 of 9 windows" in warning
+        for warning in find_warnings(meter, measurement.windows, SHORT)
+    )
+
+
+def test_what_the_readings_take_is_taken_off_the_window(clock):
+    class Slow(ClockMeter):
+        def read(self):
+            reading = super().read()
+            clock.work(0.001)  # a slow driver
+            return reading
+
+    meter = Slow(watts=10.0, clock=clock)
+    window = plain_window(meter, lambda: clock.work(0.01), 1, None)
+    assert window.seconds == pytest.approx(0.01, rel=0.01)
+    assert window.joules["package-0"] == pytest.approx(0.1, rel=0.02)
+    assert meter.reads == 2
+
+
+def test_a_window_that_the_readings_hardly_touch_is_left_as_it_was_counted(clock):
+    meter = ClockMeter(watts=10.0, clock=clock)
+    before_s = clock.now_s
+    window = plain_window(meter, lambda: clock.work(0.5), 1, None)
+    assert window.seconds == pytest.approx(clock.now_s - before_s, abs=5 * clock.LOOK_S)
+    assert window.joules["package-0"] % meter.resolution_joules == pytest.approx(0, abs=1e-9)
+
+
+def test_two_windows_open_at_once_on_one_meter_are_both_right(clock):
+    """Nested and overlapping: a reading takes nothing from the meter, so any two of them are a window."""
+    meter = ClockMeter(watts=8.0, clock=clock)
+    outer = meter.read()
+    clock.work(0.5)
+    inner = meter.read()
+    clock.work(0.25)
+    outer_end = meter.read()  # overlapping: the outer one ends first
+    clock.work(0.25)
+    inner_end = meter.read()
+    assert window_between(outer, outer_end, 1).joules["package-0"] == pytest.approx(
+        8.0 * 0.75, rel=0.001
+    )
+    assert window_between(inner, inner_end, 1).joules["package-0"] == pytest.approx(
+        8.0 * 0.5, rel=0.001
+    )
+
+
+def test_a_measurement_inside_a_measured_call_leaves_both_right(clock):
+    meter = ClockMeter(watts=8.0, clock=clock)
+    inner = []
+
+    def nested():
+        inner.append(plain_window(meter, clock.work, 50, None))
+        clock.work(0.05)
+
+    outer = plain_window(meter, nested, 1, None)
+    assert inner[0].joules["package-0"] == pytest.approx(8.0 * 0.05, rel=0.02)
+    assert outer.joules["package-0"] == pytest.approx(8.0 * 0.1, rel=0.02)
+
+
+def test_a_window_that_an_exception_ended_does_not_touch_the_next(clock):
+    meter = ClockMeter(watts=8.0, clock=clock)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            plain_window(meter, lambda: clock.work(0.01) or 1 / 0, 1, None)
+    assert plain_window(meter, clock.work, 100, None).joules["package-0"] == pytest.approx(
+        0.8, rel=0.02
+    )
+
+
+class FailingMeter(ClockMeter):
+    """Fails in the readings whose numbers are given, from 1, as often as they say."""
+
+    def __init__(self, fails, **keywords):
+        super().__init__(**keywords)
+        self.fails = fails
+
+    def read(self):
+        if self.fails(self.reads + 1):
+            self.reads += 1
+            raise MeterFailed(f"reading {self.reads} went wrong")
+        return super().read()
+
+
+@pytest.mark.parametrize("update_interval_s", [1e-4, 0.1])
+def test_a_void_window_is_taken_again_and_told_of(clock, update_interval_s):
+    meter = FailingMeter(
+        lambda number: number in (9, 40),
+        watts=30.0,
+        clock=clock,
+        update_interval_s=update_interval_s,
+    )
+    measurement = measure(clock.work, 0.002, meter=meter, plan=Plan(max_time_s=5.0))
+    assert figures(measurement).watts.value == pytest.approx(30.0, rel=0.02)
+    assert "2 windows were void and taken again: reading 40 went wrong" in measurement.warnings[0]
+
+
+def test_a_void_window_costs_a_prepared_call_and_nothing_else(clock):
+    meter = FailingMeter(lambda number: number == 6, watts=30.0, clock=clock)
+    measurement = measure_prepared(
+        (lambda: clock.work(0.02) for _ in range(60)), meter, Plan(max_time_s=1.0), "prepared"
+    )
+    assert all(
+        window.joules["package-0"] / window.seconds == pytest.approx(30.0, rel=0.02)
+        for window in measurement.windows
+    )
+    assert "a window was void and taken again: reading 6 went wrong" in measurement.warnings[0]
+
+
+def test_a_meter_that_keeps_failing_is_given_up(clock):
+    calls = []
+    meter = FailingMeter(lambda number: number > 4, clock=clock)
+    with pytest.raises(MeterFailed, match="reading .* went wrong"):
+        measure(lambda: calls.append(clock.work(0.02)), meter=meter, plan=SHORT)
+    assert len(calls) < 200 and gc.isenabled()
+
+
+def test_idle_windows_outlive_a_failed_reading(clock):
+    windows = idle_windows(FailingMeter(lambda number: number == 4, watts=7.0, clock=clock))
+    assert [window.joules["package-0"] / window.seconds for window in windows] == [
+        pytest.approx(7.0, rel=0.05)
+    ] * len(windows)

@@ -1,0 +1,385 @@
+"""The estimated meter: CPU seconds of a process tree, watts, and what is said about both."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.meters import MeterSettings, info
+from pytest_energy.meters.calibration import PATH_VARIABLE
+from pytest_energy.meters.estimate import (
+    CARRIED_S,
+    DOMAIN,
+    EstimateMeter,
+    model_of_watts,
+    open_estimate,
+    published_model,
+)
+from pytest_energy.meters.power_model import (
+    AVERAGE_WATTS_PER_VCPU,
+    CLIENT_STAND_IN,
+    PUBLISHED_WATTS_PER_VCPU,
+    TDP_SHARES,
+    PowerModel,
+    load_curve,
+    microarchitecture,
+)
+from pytest_energy.meters.process_cpu import ProcessTreeClock
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
+
+
+@pytest.fixture(autouse=True)
+def no_calibration_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+
+
+shares = st.floats(0, 1)
+exponents = st.floats(0.2, 1)
+
+
+@given(shares, shares, exponents)
+def test_curve_never_falls(a, b, exponent):
+    low, high = sorted((a, b))
+    assert load_curve(low, exponent) <= load_curve(high, exponent)
+
+
+@given(shares, shares, shares, exponents)
+def test_curve_is_concave(a, b, weight, exponent):
+    between = load_curve(weight * a + (1 - weight) * b, exponent)
+    assert (
+        between >= weight * load_curve(a, exponent) + (1 - weight) * load_curve(b, exponent) - 1e-12
+    )
+
+
+@given(exponents)
+def test_curve_starts_at_zero_and_ends_at_one(exponent):
+    assert load_curve(0.0, exponent) == 0.0
+    assert load_curve(1.0, exponent) == 1.0
+
+
+class DrivenClock:
+    """Stands in for the process tree's clock: says what the test tells it."""
+
+    follows_descendants = True
+
+    def __init__(self):
+        self.at_s = self.cpu_s = 0.0
+
+    def read(self):
+        return self.at_s, self.cpu_s
+
+    def close(self):
+        pass
+
+
+def driven_meter(monkeypatch, model, cpus):
+    clock = DrivenClock()
+    monkeypatch.setattr("pytest_energy.meters.estimate.ProcessTreeClock", lambda: clock)
+    return EstimateMeter(model, cpus), clock
+
+
+MODEL = PowerModel(10.0, 50.0, "a test", exponent=0.5)
+
+
+def test_joules_are_seconds_times_the_curve(monkeypatch):
+    meter, clock = driven_meter(monkeypatch, MODEL, cpus=4)
+    clock.at_s, clock.cpu_s = 2.0, 2.0  # one of four CPUs: 10 + 40 x sqrt(1/4) W
+    assert meter.read().joules[DOMAIN] == pytest.approx(2.0 * 30.0)
+    clock.at_s = 3.0
+    assert meter.read().joules[DOMAIN] == pytest.approx(2.0 * 30.0 + 10.0)
+
+
+def test_cpu_seconds_that_arrive_a_tick_late_are_not_lost(monkeypatch):
+    meter, clock = driven_meter(monkeypatch, PowerModel(0.0, 8.0, "a test", exponent=1.0), cpus=2)
+    for step in range(1, 102):
+        clock.at_s = step * 0.001
+        clock.cpu_s = (
+            step // 4 * 0.004
+        )  # a child that keeps one CPU busy for 0.1 s, seen in ticks of 4 ms
+        total = meter.read().joules[DOMAIN]
+    assert total == pytest.approx(0.1 * 4.0)
+
+
+def test_what_waits_for_the_next_window_is_bounded(monkeypatch):
+    meter, clock = driven_meter(monkeypatch, PowerModel(0.0, 8.0, "a test", exponent=1.0), cpus=2)
+    clock.at_s, clock.cpu_s = 1.0, 50.0
+    meter.read()
+    clock.at_s = 2.0
+    assert meter.read().joules[DOMAIN] == pytest.approx(8.0 + 8.0 * CARRIED_S)
+
+
+steps = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 50)), max_size=20)
+
+
+@given(steps, st.integers(1, 64))
+def test_the_counter_never_falls_and_stays_between_idle_and_full(steps, cpus):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        meter, clock = driven_meter(monkeypatch, MODEL, cpus)
+        last = 0.0
+        for seconds, cpu_s in steps:
+            clock.at_s += seconds
+            clock.cpu_s += cpu_s
+            now = meter.read().joules[DOMAIN]
+            assert last <= now
+            last = now
+        assert (
+            MODEL.idle_watts * clock.at_s * (1 - 1e-9)
+            <= last
+            <= MODEL.full_watts * clock.at_s * (1 + 1e-9)
+        )
+
+
+def test_a_real_meter_says_what_it_is():
+    with open_estimate(MeterSettings(watts=(10, 60))) as meter:
+        about = info(meter)
+    assert about.provenance == "estimated"
+    assert about.band == (0.5, 2.0)
+    assert "10 W idle" in about.notes[0]
+    assert "the user's figures" in about.notes[0]
+
+
+def test_reading_a_closed_meter_fails():
+    meter = open_estimate(MeterSettings(watts=(10, 60)))
+    meter.close()
+    meter.close()
+    with pytest.raises(MeterFailed, match="closed"):
+        meter.read()
+
+
+@pytest.mark.parametrize("watts", [(5, 4), (-1, 4), (0, 0), (1, math.inf), (math.nan, 4)])
+def test_impossible_watts_are_refused(watts):
+    with pytest.raises(OptionError, match="idle <= full"):
+        model_of_watts(*watts)
+
+
+def cpuinfo(vendor, family, model, stepping=0, name="some CPU: of ours"):
+    return (
+        f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
+        f"model name\t: {name}\nstepping\t: {stepping}\n\nprocessor\t: 1\nmodel\t\t: 999\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (cpuinfo("AuthenticAMD", 25, 17), "EPYC 4th Gen"),
+        (cpuinfo("AuthenticAMD", 25, 1), "EPYC 3rd Gen"),
+        (cpuinfo("AuthenticAMD", 23, 49), "EPYC 2nd Gen"),
+        (cpuinfo("AuthenticAMD", 23, 1), "EPYC 1st Gen"),
+        (cpuinfo("AuthenticAMD", 26, 2), None),
+        (cpuinfo("GenuineIntel", 6, 58), "Ivy Bridge"),
+        (cpuinfo("GenuineIntel", 6, 85, stepping=4), "Skylake"),
+        (cpuinfo("GenuineIntel", 6, 85, stepping=7), "Cascade Lake"),
+        (cpuinfo("GenuineIntel", 6, 143), "Sapphire Rapids"),
+        (cpuinfo("GenuineIntel", 15, 6), None),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "Graviton2"),
+        ("", None),
+    ],
+)
+def test_the_cpu_is_recognised(text, kind):
+    assert microarchitecture(text) == kind
+    per_cpu = PUBLISHED_WATTS_PER_VCPU[kind] if kind else AVERAGE_WATTS_PER_VCPU
+    model = published_model(text, 3, tdp_watts=None)
+    assert (model.idle_watts, model.full_watts) == pytest.approx((per_cpu[0] * 3, per_cpu[1] * 3))
+    assert "Cloud Carbon Footprint" in model.source
+
+
+def test_a_desktop_cpu_goes_by_its_tdp():
+    text = cpuinfo("GenuineIntel", 6, 94, name="Intel(R) Core(TM) i7-6700 CPU @ 3.40GHz")
+    model = published_model(text, 8, tdp_watts=65.0)
+    assert (model.idle_watts, model.full_watts) == pytest.approx(
+        (65 * TDP_SHARES[0], 65 * TDP_SHARES[1])
+    )
+    assert "TDP of 65 W" in model.source
+
+
+def test_a_desktop_cpu_of_unknown_tdp_goes_by_other_desktop_cpus():
+    text = cpuinfo("AuthenticAMD", 23, 1, name="AMD Ryzen Threadripper 1950X 16-Core Processor")
+    model = published_model(text, 32, tdp_watts=None)
+    assert model.full_watts == pytest.approx(32 * PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN][1])
+
+
+def test_a_server_cpu_goes_by_published_figures_before_its_tdp():
+    model = published_model(cpuinfo("AuthenticAMD", 25, 17, name="AMD EPYC"), 2, tdp_watts=360.0)
+    assert model.full_watts == pytest.approx(2 * PUBLISHED_WATTS_PER_VCPU["EPYC 4th Gen"][1])
+
+
+def test_the_tdp_is_read_from_powercap(tmp_path, monkeypatch):
+    for zone, name, limit in [
+        ("0", "package-0", "65000000"),
+        ("1", "package-1", "65000000"),
+        ("0:0", "core", "1000000"),
+    ]:
+        folder = tmp_path / f"intel-rapl:{zone}"
+        folder.mkdir()
+        (folder / "name").write_text(f"{name}\n")
+        (folder / "constraint_0_max_power_uw").write_text(f"{limit}\n")
+    (tmp_path / "intel-rapl:2").mkdir()
+    monkeypatch.setattr("pytest_energy.meters.estimate.read_cpuinfo", lambda: "")
+    with open_estimate(MeterSettings(powercap_root=str(tmp_path))) as meter:
+        assert meter.model.full_watts == pytest.approx(130 * TDP_SHARES[1])
+
+
+# Real processes. Seconds of CPU are compared with what the kernel says of the child when it has ended.
+
+BUSY = "import time; end = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
+
+
+@pytest.fixture
+def clock():
+    clock = ProcessTreeClock()
+    yield clock
+    clock.close()
+
+
+@linux
+def test_own_cpu_seconds_count_and_sleep_does_not(clock):
+    at_s, cpu_s = clock.read()
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    after_at_s, after_cpu_s = clock.read()
+    assert 0.05 <= after_cpu_s - cpu_s <= after_at_s - at_s
+    time.sleep(0.1)
+    assert clock.read()[1] - after_cpu_s < 0.01
+
+
+@linux
+def test_a_thread_on_another_cpu_is_counted_to_the_moment(clock):
+    # Left alone, the process's clock holds another running thread's seconds up to the last tick only: in
+    # windows of 1 ms, none of it or 4 ms.
+    ended = threading.Event()
+
+    def hash_on(data=bytes(1 << 25)):
+        while not ended.is_set():
+            hashlib.sha256(data).digest()  # 20 ms without the interpreter's lock
+
+    thread = threading.Thread(target=hash_on)
+    thread.start()
+    thread_clock = time.pthread_getcpuclockid(thread.ident)
+    off_s, deadline = [], time.perf_counter() + 3
+    while len(off_s) < 40 and time.perf_counter() < deadline:
+        before, thread_before, own_before = (
+            clock.read()[1],
+            time.clock_gettime(thread_clock),
+            time.thread_time(),
+        )
+        end = time.perf_counter() + 0.001
+        while (
+            time.perf_counter() < end
+        ):  # asleep, this thread would wake on the other's CPU, and bring it up to date
+            pass
+        after, thread_after, own_after = (
+            clock.read()[1],
+            time.clock_gettime(thread_clock),
+            time.thread_time(),
+        )
+        if (
+            thread_after - thread_before > 0.0005
+        ):  # it ran, which a busy machine does not grant always
+            off_s.append(
+                abs((after - before) - (thread_after - thread_before) - (own_after - own_before))
+            )
+    ended.set()
+    thread.join()
+    if len(off_s) < 5:
+        pytest.skip("the other thread hardly ever ran: too busy a machine, or one CPU")
+    assert sorted(off_s)[len(off_s) // 2] < 0.0003
+
+
+@linux
+@pytest.mark.parametrize("task_files", [True, False])
+def test_a_busy_child_is_counted_once_while_alive_and_after(clock, task_files):
+    clock._has_children_files = task_files
+    before = clock.read()[1]
+    code = BUSY.format(0.3) + "input()"
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE) as child:
+        alive, deadline = 0.0, time.perf_counter() + 20
+        while alive < 0.3 and time.perf_counter() < deadline:
+            time.sleep(0.02)
+            alive = clock.read()[1] - before
+        time.sleep(0.05)
+        still = clock.read()[1] - before
+        child.stdin.write(b"\n")
+    reaped = clock.read()[1] - before
+    assert 0.3 <= alive <= still <= reaped
+    assert reaped < 0.45  # twice would be 0.6
+
+
+@linux
+def test_a_grandchild_is_counted_once_while_alive_and_after(clock):
+    inner = BUSY.format(0.3) + "input()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {inner!r}]); print('done', flush=True); input()"
+    before = clock.read()[1]
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        alive, deadline = 0.0, time.perf_counter() + 20
+        while alive < 0.3 and time.perf_counter() < deadline:
+            time.sleep(0.02)
+            alive = clock.read()[1] - before
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"done\n"
+        reaped_by_child = clock.read()[1] - before
+        child.stdin.write(b"\n")
+    reaped = clock.read()[1] - before
+    assert 0.3 <= alive <= reaped_by_child <= reaped
+    assert reaped < 0.5
+
+
+@linux
+def test_what_a_child_used_before_the_clock_was_made_is_not_counted():
+    with subprocess.Popen([sys.executable, "-S", "-c", BUSY.format(0.2) + "print(flush=True); input()"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # fmt: skip
+        child.stdout.readline()
+        clock = ProcessTreeClock()
+        child.stdin.write(b"\n")
+    assert clock.read()[1] < 0.1
+    clock.close()
+
+
+@linux
+def test_a_child_that_nobody_waits_for_stays_counted(clock):
+    # The outer process starts a busy one and leaves it: it is then no longer ours, and what it used stays.
+    inner = BUSY.format(0.2) + "print(flush=True); input()"
+    outer = f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {inner!r}]); input()"
+    before = clock.read()[1]
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-S", "-W", "ignore", "-c", outer], stdin=subprocess.PIPE, stdout=writing
+    ) as child:
+        os.close(writing)
+        os.read(reading, 1)
+        alive = clock.read()[1] - before
+        child.kill()
+    orphaned = clock.read()[1] - before
+    os.close(reading)
+    assert 0.2 <= alive <= orphaned < 0.4
+    own = time.process_time()
+    while time.process_time() < own + 0.05:
+        pass
+    assert clock.read()[1] - before >= orphaned + 0.05 - 1e-3
+
+
+@linux
+def test_a_read_without_children_costs_microseconds(clock):
+    costs = []
+    for _ in range(2000):
+        start = time.perf_counter()
+        clock.read()
+        costs.append(time.perf_counter() - start)
+    # Median 5 us when written; the bound leaves room for a slow and busy machine.
+    assert sorted(costs)[len(costs) // 2] < 100e-6

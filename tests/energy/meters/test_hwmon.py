@@ -1,0 +1,353 @@
+"""The hwmon meter, against trees of files laid out as the kernel's drivers do."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable
+from pytest_energy.meters import MeterSettings, hwmon, info
+from pytest_energy.meters.hwmon import HwmonMeter, Sensor, domain_names, find_sensors, open_hwmon
+from pytest_energy.model import window_between
+
+
+def write_chip(
+    root: Path, folder: str, name: str, files: dict[str, object], in_device: bool = False
+) -> Path:
+    """One hwmon folder. ``in_device``: as the old registration does it, everything in device/."""
+    place = root / folder / "device" if in_device else root / folder
+    place.mkdir(parents=True, exist_ok=True)
+    for file, content in {"name": name, **files}.items():
+        (place / file).write_text(f"{content}\n")
+    return place
+
+
+def amd_energy(root: Path, sockets: int = 2, cores: int = 4) -> Path:
+    """As amd_energy.c: first the cores' counters, then the sockets', in microjoules."""
+    files: dict[str, object] = {}
+    for i in range(cores):
+        files |= {
+            f"energy{i + 1}_input": 1_000_000 * (i + 1),
+            f"energy{i + 1}_label": f"Ecore{i:03d}",
+        }
+    for i in range(sockets):
+        n = cores + i + 1
+        files |= {f"energy{n}_input": 50_000_000, f"energy{n}_label": f"Esocket{i}"}
+    return write_chip(root, "hwmon2", "amd_energy", files)
+
+
+def jetson(root: Path) -> Path:
+    """An Orin Nano's INA3221: no power files, the fourth to seventh channels are something else."""
+    files: dict[str, object] = {
+        "in7_label": "Sum of shunt voltages",
+        "in7_input": 1,
+        "curr4_input": 9999,
+        "update_interval": 2,
+    }
+    rails = [("VDD_IN", 5000, 1200), ("VDD_CPU_GPU_CV", 5000, 400), ("VDD_SOC", 5000, 300)]
+    for i, (label, millivolts, milliamperes) in enumerate(rails, 1):
+        files |= {
+            f"in{i}_label": label,
+            f"in{i}_input": millivolts,
+            f"curr{i}_input": milliamperes,
+            f"in{i + 3}_input": 4,
+        }
+    return write_chip(root, "hwmon1", "ina3221", files)
+
+
+def grace(root: Path) -> None:
+    """A Grace Hopper's ACPI power meters, one folder each, labels in power1_oem_info."""
+    watts = {"Module": 300, "Grace": 120, "CPU": 60, "SysIO": 20}
+    for i, (what, value) in enumerate(watts.items()):
+        files = {
+            "power1_average": value * 1_000_000,
+            "power1_oem_info": f"{what} Power Socket 0",
+            "power1_average_interval": 50,
+        }
+        write_chip(root, f"hwmon{i + 3}", "power_meter", files, in_device=True)
+
+
+def domains(meter: HwmonMeter) -> dict[str, str | None]:
+    return {domain.name: domain.parent for domain in meter.domains}
+
+
+def test_amd_energy_counts_sockets_and_leaves_the_cores_out(tmp_path):
+    amd_energy(tmp_path)
+    with HwmonMeter(tmp_path) as meter:
+        assert domains(meter) == {"amd_energy-Esocket0": None, "amd_energy-Esocket1": None}
+        assert meter.read().joules == {"amd_energy-Esocket0": 50.0, "amd_energy-Esocket1": 50.0}
+        assert any("4 core counters are left out" in note for note in meter.notes)
+        assert any("whether these overlap cannot be told" in note for note in meter.notes)
+
+
+def test_cores_are_inside_their_socket(tmp_path):
+    amd_energy(tmp_path, sockets=1)
+    with HwmonMeter(tmp_path, "Esocket0+Ecore001") as meter:
+        assert domains(meter) == {
+            "amd_energy-Esocket0": None,
+            "amd_energy-Ecore001": "amd_energy-Esocket0",
+        }
+        assert info(meter).total_joules(meter.read().joules) == 50.0
+    with HwmonMeter(tmp_path, "Ecore001") as meter:
+        assert info(meter).total_joules(meter.read().joules) == 2.0
+
+
+def test_energy_is_read_as_joules_and_its_interval_is_found(tmp_path):
+    place = write_chip(tmp_path, "hwmon0", "meterchip", {"energy1_input": 0})
+    stop = threading.Event()
+
+    def drive() -> None:
+        with (place / "energy1_input").open("r+") as file:
+            n = 0
+            while not stop.wait(0.02):
+                n += 1
+                file.seek(0)
+                file.write(f"{n * 500_000}\n")
+                file.flush()
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        with HwmonMeter(tmp_path) as meter:
+            assert meter.update_interval_s == pytest.approx(0.02, abs=0.01)
+            before = meter.read()
+            time.sleep(0.3)
+            window = window_between(before, meter.read(), 1)
+    finally:
+        stop.set()
+        thread.join()
+    assert window.joules["meterchip-energy1"] == pytest.approx(0.5 * 0.3 / 0.02, rel=0.3)
+
+
+def test_an_idle_counter_gets_the_default_interval_and_says_so(tmp_path):
+    amd_energy(tmp_path, sockets=1)
+    with HwmonMeter(tmp_path) as meter:
+        assert meter.update_interval_s == 0.1
+        assert "an update interval of 100 ms is assumed" in meter.notes[0]
+
+
+def test_jetson_multiplies_volts_by_amperes(tmp_path):
+    jetson(tmp_path)
+    with HwmonMeter(tmp_path, "ina3221") as meter:
+        assert domains(meter) == {
+            "ina3221-VDD_IN": None,
+            "ina3221-VDD_CPU_GPU_CV": "ina3221-VDD_IN",
+            "ina3221-VDD_SOC": "ina3221-VDD_IN",
+        }
+        assert "power sampled every 20 ms" in meter.notes[0]
+        before = meter.read()
+        time.sleep(0.05)
+        window = window_between(before, meter.read(), 1)
+    assert info(meter).total_joules(window.joules) == pytest.approx(6.0 * window.seconds, rel=0.02)
+    assert window.joules["ina3221-VDD_SOC"] == pytest.approx(1.5 * window.seconds, rel=0.02)
+
+
+def test_a_jetson_channel_that_is_off_is_no_sensor(tmp_path):
+    (jetson(tmp_path) / "in3_enable").write_text("0\n")
+    assert [sensor.label for sensor in find_sensors(tmp_path)] == ["VDD_IN", "VDD_CPU_GPU_CV"]
+
+
+def test_grace_nests_and_counts_once(tmp_path):
+    grace(tmp_path)
+    with HwmonMeter(tmp_path) as meter:
+        assert domains(meter) == {
+            "power_meter-Module_Power_Socket_0": None,
+            "power_meter-Grace_Power_Socket_0": "power_meter-Module_Power_Socket_0",
+            "power_meter-CPU_Power_Socket_0": "power_meter-Grace_Power_Socket_0",
+            "power_meter-SysIO_Power_Socket_0": "power_meter-Grace_Power_Socket_0",
+        }
+        assert meter.update_interval_s == 0.05
+        before = meter.read()
+        time.sleep(0.05)
+        window = window_between(before, meter.read(), 1)
+        assert info(meter).total_joules(window.joules) == pytest.approx(
+            300 * window.seconds, rel=0.02
+        )
+    with HwmonMeter(tmp_path, "CPU Power Socket 0") as meter:
+        assert domains(meter) == {"power_meter-CPU_Power_Socket_0": None}
+
+
+def test_the_average_is_taken_rather_than_the_instant(tmp_path):
+    write_chip(
+        tmp_path,
+        "hwmon0",
+        "amdgpu",
+        {"power1_average": 30_000_000, "power1_input": 90_000_000, "power1_label": "PPT"},
+    )
+    with HwmonMeter(tmp_path) as meter:
+        before = meter.read()
+        time.sleep(0.03)
+        window = window_between(before, meter.read(), 1)
+    assert window.joules["amdgpu-PPT"] == pytest.approx(30 * window.seconds, rel=0.02)
+
+
+def test_power_that_changes_is_integrated(tmp_path):
+    place = write_chip(tmp_path, "hwmon0", "board", {"power1_input": "010000000"})
+    with HwmonMeter(tmp_path) as meter:
+        before = meter.read()
+        time.sleep(0.2)
+        with (place / "power1_input").open("r+") as file:
+            file.write("030000000\n")
+        changed_s = time.perf_counter()
+        time.sleep(0.2)
+        after = meter.read()
+    truth = 10 * (changed_s - before.at_s) + 30 * (after.at_s - changed_s)
+    assert after.joules["board-power1"] - before.joules["board-power1"] == pytest.approx(
+        truth, abs=20 * 0.02
+    )
+
+
+def test_several_chips_have_to_be_named(tmp_path):
+    amd_energy(tmp_path)
+    jetson(tmp_path)
+    with pytest.raises(
+        MeterUnavailable, match="may overlap: amd_energy, ina3221; name one, as hwmon:amd_energy"
+    ):
+        HwmonMeter(tmp_path)
+    with HwmonMeter(tmp_path, "amd_energy+VDD_SOC") as meter:
+        assert sorted(domains(meter)) == [
+            "amd_energy-Esocket0",
+            "amd_energy-Esocket1",
+            "ina3221-VDD_SOC",
+        ]
+
+
+def test_a_name_that_is_not_there_lists_those_that_are(tmp_path):
+    jetson(tmp_path)
+    with pytest.raises(MeterUnavailable, match="is called 'VDD_GPU'.*ina3221, ina3221-VDD_IN"):
+        HwmonMeter(tmp_path, "VDD_GPU")
+
+
+def test_two_chips_of_one_name_and_one_label(tmp_path):
+    for i, address in enumerate(("1-0040", "1-0041")):
+        write_chip(tmp_path, f"hwmon{i}", "ina226", {"power1_input": 1_000_000})
+        (tmp_path / address).mkdir()
+        (tmp_path / f"hwmon{i}" / "device").symlink_to(tmp_path / address)
+    with HwmonMeter(tmp_path) as meter:
+        assert sorted(domains(meter)) == ["ina226-1-0040-power1", "ina226-1-0041-power1"]
+
+
+@pytest.mark.parametrize("root", ["nothing", "not/there"])
+def test_a_tree_without_a_sensor(tmp_path, root):
+    write_chip(tmp_path / "nothing", "hwmon0", "coretemp", {"temp1_input": 40_000})
+    with pytest.raises(
+        MeterUnavailable, match="no sensor of energy or power under .*--energy-hwmon-root"
+    ):
+        open_hwmon(MeterSettings(hwmon_root=str(tmp_path / root)), None)
+
+
+def test_a_file_that_may_not_be_read_names_the_file_and_the_fix(tmp_path, monkeypatch):
+    place = amd_energy(tmp_path, sockets=1)
+    path = place / "energy5_input"
+    path.chmod(0o000)
+    if os.access(path, os.R_OK):  # root reads everything
+        real_open = os.open
+
+        def refuse(name, *arguments, **options):
+            if Path(name) == path:
+                raise PermissionError(13, "Permission denied", str(name))
+            return real_open(name, *arguments, **options)
+
+        monkeypatch.setattr(hwmon.os, "open", refuse)
+    with pytest.raises(
+        MeterUnavailable, match=f"{path} may not be read by this user; sudo chmod a\\+r {path}"
+    ):
+        HwmonMeter(tmp_path)
+
+
+def test_a_sensor_that_fails_while_it_is_opened(tmp_path):
+    write_chip(tmp_path, "hwmon0", "board", {"power1_input": "-"})
+    with pytest.raises(MeterUnavailable, match="power1_input holds .*, which is no number"):
+        HwmonMeter(tmp_path)
+
+
+def test_a_sensor_that_fails_mid_run_voids_the_window(tmp_path, monkeypatch):
+    place = amd_energy(tmp_path, sockets=1)
+    with HwmonMeter(tmp_path) as meter:
+        meter.read()
+        monkeypatch.setattr(hwmon.os, "pread", _no_such_device)
+        with pytest.raises(
+            MeterFailed, match=f"reading {place}/energy5_input failed: No such device"
+        ):
+            meter.read()
+
+
+def _no_such_device(*_arguments):
+    raise OSError(19, "No such device")
+
+
+def test_closing_twice_and_reading_afterwards(tmp_path):
+    jetson(tmp_path)
+    meter = HwmonMeter(tmp_path)
+    meter.close()
+    meter.close()
+    with pytest.raises(MeterFailed, match="closed"):
+        meter.read()
+
+
+def test_no_file_stays_open(tmp_path):
+    jetson(tmp_path)
+    (tmp_path / "hwmon1" / "curr3_input").write_text("x")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(MeterUnavailable):
+        HwmonMeter(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=30))
+def test_domain_names_are_unique_and_can_be_named(parts):
+    sensors = [
+        Sensor(c, d, f"energy{i}", label, (Path(str(i)),), True, None)
+        for i, (c, d, label) in enumerate(parts)
+    ]
+    names = domain_names(sensors)
+    assert len(set(names.values())) == len(sensors)
+    assert not any(set(name) & set(" \t,:+") for name in names.values())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "x-2", "x_y", "x y"])),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_domain_names_are_unique_even_where_labels_collide(parts):
+    sensors = [
+        Sensor("c", device, "s", label, (Path(str(i)),), True, None)
+        for i, (device, label) in enumerate(parts)
+    ]
+    assert len(set(domain_names(sensors).values())) == len(sensors)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    counts=st.lists(st.one_of(st.integers(0, 2**64), st.text(max_size=8), st.none()), max_size=12)
+)
+def test_no_joules_are_made_up(tmp_path, monkeypatch, counts):
+    """Whatever a counter says (a number, words, an error): a read gives what it said, or fails."""
+    place = write_chip(tmp_path, "hwmon0", "chip", {"energy1_input": 0})
+    monkeypatch.setattr(hwmon, "watch_update_intervals", lambda read: [0.001 for _ in read()])
+    with HwmonMeter(tmp_path) as meter:
+        highest = 0
+        for count in counts:
+            with (place / "energy1_input").open("wb") as file:
+                file.write(b"" if count is None else str(count).encode())
+            try:
+                joules = meter.read().joules["chip-energy1"]
+            except MeterFailed:
+                assert not isinstance(count, int) or count < highest
+            else:
+                assert joules == pytest.approx(int(count) * 1e-6)
+                highest = int(count)

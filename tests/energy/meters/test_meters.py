@@ -1,0 +1,149 @@
+"""Which meters there are, which one is opened, and several as one."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters import CompositeMeter, Meter, info, installed, open_meter
+from pytest_energy.model import Domain, Reading
+
+
+class Board(Meter):
+    """So many watts on one domain, at an instant of its own."""
+
+    update_interval_s, resolution_joules = 0.001, 1e-6
+
+    def __init__(
+        self,
+        name: str,
+        domain: str,
+        watts: float = 1.0,
+        provenance: str = "measured",
+        at_s: float = 10.0,
+    ):
+        self.name, self.provenance, self.domains = name, provenance, (Domain(domain),)
+        self.watts, self.at_s, self.closed = watts, at_s, 0
+
+    def read(self) -> Reading:
+        return Reading(self.at_s, {self.domains[0].name: self.watts * self.at_s})
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Slow(Board):
+    update_interval_s, resolution_joules, band, ticks = 0.1, 1e-3, (0.5, 2.0), False
+    notes = ("sampled",)
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Let these be all the meters that are installed: by name a meter, or an error that opening it raises."""
+
+    def install(**meters: Meter | Exception):
+        def factory(meter):
+            def open_it(settings, argument):
+                if isinstance(meter, Exception):
+                    raise meter
+                return meter
+
+            return open_it
+
+        factories = {name: factory(meter) for name, meter in meters.items()}
+        monkeypatch.setattr(sys.modules["pytest_energy.meters"], "installed", lambda: factories)
+
+    return install
+
+
+def test_several_are_read_as_one_that_is_as_coarse_as_the_coarsest():
+    both = CompositeMeter(
+        [Board("cpu", "package-0", 20.0), Slow("gpu", "gpu-0", 300.0, at_s=10.001)]
+    )
+    about = info(both)
+    assert (about.name, about.provenance) == ("cpu+gpu", "measured")
+    assert about.domains == (Domain("package-0"), Domain("gpu-0"))
+    assert (about.update_interval_s, about.resolution_joules, about.band, about.ticks) == (
+        0.1,
+        1e-3,
+        (0.5, 2.0),
+        False,
+    )
+    assert about.notes == ("sampled",)
+    reading = both.read()
+    assert reading == Reading(10.0, {"package-0": 200.0, "gpu-0": pytest.approx(3000.3)})
+    assert about.total_joules(reading.joules) == pytest.approx(3200.3)
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (Board("guess", "board-0", provenance="estimated"), "partly measured and partly estimated"),
+        (Board("again", "package-0"), "'package-0'.* would be counted twice"),
+    ],
+    ids=["two provenances", "one domain twice"],
+)
+def test_what_makes_no_sum_is_refused_and_nothing_stays_open(only, second, why):
+    first = Board("cpu", "package-0")
+    only(first=first, second=second)
+    with pytest.raises(OptionError, match=why):
+        open_meter("first, second")
+    assert (first.closed, second.closed) == (1, 1)
+
+
+def test_where_one_of_several_is_not_to_be_had_the_others_are_closed_again(only):
+    first = Board("cpu", "package-0")
+    only(first=first, second=MeterUnavailable("no GPU here"))
+    with pytest.raises(MeterUnavailable, match="no GPU here"):
+        open_meter("first,second")
+    assert first.closed == 1
+
+
+def test_closing_closes_all(only):
+    meters = Board("cpu", "package-0"), Board("gpu", "gpu-0")
+    only(first=meters[0], second=meters[1])
+    with open_meter("first,second") as both:
+        assert isinstance(both, CompositeMeter) and [meter.closed for meter in meters] == [0, 0]
+    assert [meter.closed for meter in meters] == [1, 1]
+
+
+def test_auto_takes_one_sensor_of_each_kind_and_the_estimate_only_where_there_is_none(only):
+    absent = MeterUnavailable("not here")
+    cpu, gpu, guess = (
+        Board("cpu", "package-0"),
+        Board("gpu", "gpu-0"),
+        Board("guess", "cpu-estimate", provenance="estimated"),
+    )
+    only(powercap=absent, perf=cpu, nvml=gpu, estimate=guess)
+    assert open_meter().name == "cpu+gpu"
+    only(
+        powercap=cpu,
+        perf=MeterFailed("powercap is there: this one is not tried"),
+        nvml=absent,
+        estimate=guess,
+    )
+    assert open_meter() is cpu
+    only(powercap=absent, perf=absent, nvml=absent, estimate=guess)
+    assert open_meter() is guess
+
+
+def test_a_name_that_there_is_not_is_answered_with_those_that_there_are(only):
+    only(powercap=Board("cpu", "package-0"))
+    with pytest.raises(
+        OptionError, match="no meter is called 'watt'; installed are: auto, powercap"
+    ):
+        open_meter("watt")
+
+
+def test_a_meter_whose_package_is_broken_is_one_line(monkeypatch):
+    broken = EntryPoint("broken", "package_that_is_not:open_it", "pytest_energy.meters")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [broken])
+    monkeypatch.setattr(sys, "path", [*sys.path, "a path that was not looked through yet"])
+    assert list(installed()) == ["broken"]
+    with pytest.raises(
+        MeterUnavailable, match="broken cannot be loaded from package_that_is_not:open_it"
+    ):
+        open_meter("broken")

@@ -1,0 +1,408 @@
+"""The nvml meter, against a fake driver that the real nvidia-ml-py loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters import MeterSettings, info
+from pytest_energy.meters.nvml import INSTALL_REMEDY, open_nvml
+from pytest_energy.meters.sampler import (
+    DEFAULT_UPDATE_INTERVAL_S,
+    SAMPLING_INTERVAL_S,
+    WattsIntegrator,
+)
+from pytest_energy.model import window_between
+from tests.energy.rigs import fake_nvml
+from tests.energy.rigs.fake_nvml import FakeNvml, NoCompiler, build_library
+
+pytest.importorskip(
+    "pynvml", reason='nvidia-ml-py is not installed: pip install "pytest-energy[nvml]"'
+)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    try:
+        return build_library(tmp_path_factory.mktemp("fake_nvml"))
+    except NoCompiler as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def driver(library, tmp_path):
+    """Start a fake driver in this process: called with FakeNvml's options."""
+    drivers = []
+
+    def start(**options) -> FakeNvml:
+        drivers.append(FakeNvml(library, tmp_path, **options).__enter__())
+        return drivers[-1]
+
+    yield start
+    for each in drivers:
+        each.__exit__()
+
+
+def open_meter(argument: str | None = None):
+    return open_nvml(MeterSettings(), argument)
+
+
+def window_of(meter, seconds: float):
+    before = meter.read()
+    time.sleep(seconds)
+    return window_between(before, meter.read(), 1)
+
+
+def test_the_counter_is_read_as_joules(driver):
+    driver(watts=250.0)
+    with open_meter() as meter:
+        assert info(meter).provenance == "measured"
+        assert [d.name for d in meter.domains] == ["gpu-0"]
+        assert meter.resolution_joules == 0.001
+        assert meter.read().joules["gpu-0"] == pytest.approx(
+            1000 + 250 * 10, rel=0.1
+        )  # ten seconds since the driver was loaded
+        window = window_of(meter, 0.5)
+    # what was drawn between the ticks before its start and its end
+    assert window.joules["gpu-0"] == pytest.approx(250 * window.seconds, abs=250 * 0.021)
+
+
+@pytest.mark.parametrize(
+    "update_interval_s, jitter_s",
+    [(0.02, 0.0), (0.02, 0.004), (0.05, 0.0), (0.1, 0.0), (0.1, 0.01)],
+)
+def test_the_update_interval_is_found_by_watching(driver, update_interval_s, jitter_s):
+    driver(update_interval_s=update_interval_s, jitter_s=jitter_s)
+    started_s = time.perf_counter()
+    with open_meter() as meter:
+        assert time.perf_counter() - started_s < 0.7
+        assert meter.update_interval_s == pytest.approx(update_interval_s, abs=0.005 + jitter_s)
+        assert meter.notes == ()
+
+
+def test_every_gpu_is_a_domain_and_is_watched_at_once(driver):
+    nvml = driver(gpus=3)
+    nvml.gpus[0].update_interval_s = 0.1
+    nvml.gpus[1].set_watts(40.0)
+    started_s = time.perf_counter()
+    with open_meter() as meter:
+        assert time.perf_counter() - started_s < 0.7
+        assert [d.name for d in meter.domains] == ["gpu-0", "gpu-1", "gpu-2"]
+        assert meter.update_interval_s == pytest.approx(0.1, abs=0.005)
+        window = window_of(meter, 0.4)
+    assert window.joules["gpu-1"] / window.joules["gpu-2"] == pytest.approx(0.4, abs=0.05)
+
+
+def test_gpus_are_picked_with_plus_signs(driver):
+    driver(gpus=3)
+    with open_meter("0+2") as meter:
+        assert sorted(meter.read().joules) == ["gpu-0", "gpu-2"]
+
+
+@pytest.mark.parametrize("argument", ["x", "0+", "-1", "0+0", "0-2"])
+def test_a_list_of_gpus_that_cannot_be_meant(argument):
+    with pytest.raises(OptionError, match=r"as in nvml:0\+2"):
+        open_meter(argument)
+
+
+def test_a_gpu_that_is_not_there(driver):
+    driver(gpus=2)
+    with pytest.raises(MeterUnavailable, match="there is no GPU 2; this machine has 0 to 1"):
+        open_meter("0+2")
+
+
+@pytest.mark.parametrize(
+    "wanted, domains, note",
+    [
+        ("1", ["gpu-1"], "only the GPUs of"),
+        ("1,0", ["gpu-0", "gpu-1"], "only"),
+        ("GPU-8932f937", ["gpu-0", "gpu-1"], "not a list"),
+    ],
+)
+def test_gpus_hidden_from_cuda_do_not_count(driver, monkeypatch, wanted, domains, note):
+    driver(gpus=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
+    with open_meter() as meter:
+        assert [d.name for d in meter.domains] == domains
+        assert note in meter.notes[0]
+
+
+@pytest.mark.parametrize("wanted", ["", "-1"])
+def test_every_gpu_hidden_from_cuda(driver, monkeypatch, wanted):
+    driver()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
+    with pytest.raises(MeterUnavailable, match="hides every GPU"):
+        open_meter()
+    open_meter("0").close()  # asked for by number, it counts
+
+
+def test_without_an_energy_counter_power_is_sampled_and_said(driver):
+    nvml = driver(watts=100.0)
+    nvml.gpus[0].energy_error = fake_nvml.NOT_SUPPORTED
+    with open_meter() as meter:
+        assert "Fake GPU 0) has no energy counter (Not Supported)" in meter.notes[0]
+        assert f"power sampled every {SAMPLING_INTERVAL_S * 1000:g} ms" in meter.notes[1]
+        now_s = time.perf_counter()
+        for i in range(1, 6):  # a square wave, 100 ms each
+            nvml.gpus[0].set_watts(300.0 if i % 2 else 100.0, now_s + 0.1 * i)
+        before = meter.read()
+        time.sleep(0.6)
+        after = meter.read()
+    truth = nvml.gpus[0].joules_between(before.at_s, after.at_s)
+    # Each of five edges of 200 W may be off by half a sampling interval: 10 J of some 120.
+    assert after.joules["gpu-0"] - before.joules["gpu-0"] == pytest.approx(truth, rel=0.1)
+
+
+def test_sampled_windows_of_any_length_are_never_zero(driver):
+    driver(watts=100.0).gpus[0].energy_error = fake_nvml.NOT_SUPPORTED
+    with open_meter() as meter:
+        for _ in range(50):
+            window = window_of(meter, 0.001)
+            assert window.joules["gpu-0"] == pytest.approx(100 * window.seconds, rel=0.1)
+
+
+def test_a_gpu_that_gives_nothing_is_named_and_the_others_count(driver):
+    nvml = driver(gpus=2)
+    nvml.gpus[1].energy_error = nvml.gpus[1].power_error = fake_nvml.NOT_SUPPORTED
+    with open_meter() as meter:
+        assert [d.name for d in meter.domains] == ["gpu-0"]
+        assert (
+            "gpu-1 (Fake GPU 1) gives neither energy (Not Supported) nor power (Not Supported): it is left out"
+            in meter.notes[0]
+        )
+    with pytest.raises(MeterUnavailable, match=r"gpu-1 \(Fake GPU 1\) gives neither"):
+        open_meter("0+1")
+
+
+def test_no_gpu_gives_anything(driver):
+    gpu = driver().gpus[0]
+    gpu.energy_error = gpu.power_error = fake_nvml.NOT_SUPPORTED
+    with pytest.raises(MeterUnavailable, match="Not Supported.*MIG instance") as raised:
+        open_meter()
+    assert raised.value.remedy
+
+
+def test_mig_is_named(driver):
+    driver().gpus[0].mig_mode = 1
+    with open_meter() as meter:
+        assert meter.notes == (
+            "nvml: gpu-0 (Fake GPU 0) is in MIG mode: the joules are the whole GPU's, all its instances together",
+        )
+
+
+def test_a_counter_that_stands_still_while_power_is_drawn_is_not_believed(driver):
+    driver(watts=80.0, update_interval_s=1e9)
+    with open_meter() as meter:
+        assert "stood still for 0.5 s while it drew power" in meter.notes[0]
+        window = window_of(meter, 0.1)
+    assert window.joules["gpu-0"] == pytest.approx(80 * window.seconds, rel=0.05)
+
+
+def test_a_counter_asleep_gets_the_default_interval_and_says_so(driver):
+    driver(watts=0.0)
+    with open_meter() as meter:
+        assert meter.update_interval_s == DEFAULT_UPDATE_INTERVAL_S
+        assert "an update interval of 100 ms is assumed" in meter.notes[0]
+
+
+def test_a_counter_slower_than_the_watch(driver):
+    nvml = driver(watts=100.0, update_interval_s=0.45)
+    nvml.gpus[0].origin_s = (
+        time.perf_counter() - 0.45 * 100 - 0.2
+    )  # so that just one tick falls into the watch
+    with open_meter() as meter:
+        assert meter.update_interval_s == 0.5
+        assert "slower than every 0.25 s" in meter.notes[0]
+
+
+@pytest.mark.parametrize(
+    "error, reason, remedy",
+    [
+        (fake_nvml.DRIVER_NOT_LOADED, "Driver Not Loaded", "nvidia-smi"),
+        (fake_nvml.NO_PERMISSION, "Insufficient Permissions", "/dev/nvidiactl"),
+        (fake_nvml.LIB_RM_VERSION_MISMATCH, "version mismatch", "reboot"),
+    ],
+)
+def test_nvml_does_not_start(driver, error, reason, remedy):
+    driver().state.init_error = error
+    with pytest.raises(MeterUnavailable) as raised:
+        open_meter()
+    assert reason in raised.value.reason
+    assert remedy in raised.value.remedy
+
+
+def test_a_driver_without_a_gpu(driver):
+    driver(gpus=0)
+    with pytest.raises(MeterUnavailable, match="lists no GPU"):
+        open_meter()
+
+
+def test_a_gpu_that_may_not_be_opened_is_named(driver):
+    driver(gpus=2).gpus[1].handle_error = fake_nvml.NO_PERMISSION
+    with pytest.raises(
+        MeterUnavailable, match="gpu-1 cannot be opened: Insufficient Permissions.*/dev/nvidia"
+    ):
+        open_meter()
+    open_meter("0").close()
+
+
+def test_the_driver_vanishes_between_two_reads(driver):
+    nvml = driver()
+    with open_meter() as meter:
+        meter.read()
+        nvml.state.any_error = fake_nvml.GPU_IS_LOST
+        with pytest.raises(
+            MeterFailed,
+            match=r"gpu-0 \(Fake GPU 0\): reading its energy counter failed: GPU is lost",
+        ):
+            meter.read()
+
+
+def test_the_driver_vanishes_between_two_samples(driver):
+    nvml = driver()
+    nvml.gpus[0].energy_error = fake_nvml.NOT_SUPPORTED
+    with open_meter() as meter:
+        nvml.gpus[0].power_error = fake_nvml.GPU_IS_LOST
+        time.sleep(5 * SAMPLING_INTERVAL_S)
+        nvml.gpus[0].power_error = 0  # back again, and yet a piece of the integral is missing
+        with pytest.raises(MeterFailed, match="gpu-0 .* reading its power failed: GPU is lost"):
+            meter.read()
+
+
+def test_a_counter_that_goes_back_voids_the_window(driver):
+    nvml = driver()
+    with open_meter() as meter:
+        nvml.gpus[0].joules_at_origin = 0.0  # it was 1000
+        with pytest.raises(MeterFailed, match="went back .* the driver was reloaded"):
+            meter.read()
+
+
+def test_closing_twice_and_reading_afterwards(driver):
+    nvml = driver()
+    meter = open_meter()
+    assert nvml.state.starts == 1
+    meter.close()
+    meter.close()
+    assert nvml.state.starts == 0
+    with pytest.raises(MeterFailed, match="closed"):
+        meter.read()
+
+
+def test_a_meter_that_cannot_be_opened_lets_go_of_nvml(driver):
+    nvml = driver(gpus=0)
+    with pytest.raises(MeterUnavailable):
+        open_meter()
+    assert nvml.state.starts == 0
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.delitem(sys.modules, "pynvml")
+    monkeypatch.setattr(sys, "meta_path", [_NoPynvml(), *sys.meta_path])
+    with pytest.raises(MeterUnavailable) as raised:
+        open_meter()
+    assert raised.value.remedy == INSTALL_REMEDY
+
+
+class _NoPynvml:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pynvml":
+            raise ModuleNotFoundError("No module named 'pynvml'", name="pynvml")
+
+
+def run_python(code: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+
+
+def test_another_process_finds_the_library_by_its_name(library, tmp_path):
+    """Nothing patched: nvidia-ml-py finds the library as it would find the driver's."""
+    nvml = FakeNvml(library, tmp_path, watts=70.0)
+    environment = nvml.environment()
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    environment["PYTHONPATH"] = ":".join(path for path in sys.path if path)
+    out = run_python(
+        """
+        import sys, time
+        import pytest_energy.meters.nvml
+        assert "pynvml" not in sys.modules, "loaded though not used"
+        from pytest_energy.meters import MeterSettings
+        with pytest_energy.meters.nvml.open_nvml(MeterSettings(), None) as meter:
+            before = meter.read()
+            time.sleep(0.3)
+            after = meter.read()
+        print((after.joules["gpu-0"] - before.joules["gpu-0"]) / (after.at_s - before.at_s))
+        """,
+        environment,
+    )
+    assert float(out) == pytest.approx(70, rel=0.1)
+
+
+def test_no_library_names_the_driver(tmp_path):
+    import ctypes.util
+
+    if ctypes.util.find_library("nvidia-ml"):
+        pytest.skip("this machine has the NVIDIA driver's own library")
+    with pytest.raises(
+        MeterUnavailable,
+        match="NVML Shared Library Not Found; libnvidia-ml.so.1 comes with the driver",
+    ):
+        open_meter()
+
+
+@settings(max_examples=50, deadline=None)
+@given(watts=st.lists(st.floats(0, 1000), min_size=1, max_size=20))
+def test_the_trapezoid_lies_between_the_least_and_the_most_watts(watts):
+    samples = iter([*watts, *[watts[-1]] * 1000])
+    integrator = WattsIntegrator(lambda: [next(samples)], interval_s=60.0)
+    try:
+        start_s, joules = integrator.joules()
+        for _ in watts:
+            end_s, after = integrator.joules()
+        assert min(watts) * (end_s - start_s) <= (after[0] - joules[0]) * (1 + 1e-9) + 1e-12
+        assert (after[0] - joules[0]) <= max(watts) * (end_s - start_s) * (1 + 1e-9) + 1e-12
+    finally:
+        integrator.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(fails_at=st.integers(1, 10), reads=st.integers(1, 15))
+def test_a_failed_sample_voids_every_later_read(fails_at, reads):
+    count = 0
+
+    def read_watts():
+        nonlocal count
+        count += 1
+        if count == fails_at + 1:  # the first is the integrator's own
+            raise MeterFailed("gone")
+        return [1.0]
+
+    integrator = WattsIntegrator(read_watts, interval_s=60.0)
+    try:
+        for i in range(1, reads + 1):
+            if i < fails_at:
+                integrator.joules()
+            else:
+                with pytest.raises(MeterFailed, match="gone"):
+                    integrator.joules()
+    finally:
+        integrator.close()
+
+
+def test_a_sampler_that_was_held_up_says_for_how_long():
+    integrator = WattsIntegrator(lambda: [1.0], interval_s=0.001)
+    with integrator._lock:
+        time.sleep(0.05)
+    integrator.joules()
+    integrator.close()
+    assert integrator.held_up
+    assert integrator.longest_gap_s >= 0.05

@@ -1,0 +1,256 @@
+"""The perf meter: the real perf_event_open on a software PMU dressed up as the `power` PMU.
+
+The kernel's cpu-clock event counts the nanoseconds of a CPU; with a scale of 1e-9 it draws exactly one watt.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters import MeterSettings, perf
+from pytest_energy.meters.perf import PerfMeter, open_perf
+from pytest_energy.model import Domain
+
+SOFTWARE_TYPE = Path("/sys/bus/event_source/devices/software/type")
+CPU_CLOCK = "event=0x00"
+
+
+class FakePmu:
+    """The folders that the kernel would show, with one CPU in each place of ``topology``: {cpu: (package, die)}."""
+
+    def __init__(
+        self,
+        root: Path,
+        events: dict[str, float],
+        topology: dict[int, tuple[int, int]],
+        vendor: str = "GenuineIntel",
+    ):
+        self.pmu, self.cpus, self.cpuinfo = root / "power", root / "cpu", root / "cpuinfo"
+        (self.pmu / "events").mkdir(parents=True)
+        (self.pmu / "format").mkdir()
+        (self.pmu / "type").write_text(
+            SOFTWARE_TYPE.read_text() if SOFTWARE_TYPE.exists() else "1\n"
+        )
+        (self.pmu / "cpumask").write_text(",".join(map(str, topology)) + "\n")
+        (self.pmu / "format" / "event").write_text("config:0-7\n")
+        for name, scale in events.items():
+            (self.pmu / "events" / name).write_text(f"{CPU_CLOCK}\n")
+            (self.pmu / "events" / f"{name}.scale").write_text(f"{scale!r}\n")
+            (self.pmu / "events" / f"{name}.unit").write_text("Joules\n")
+        for cpu, (package, die) in topology.items():
+            folder = self.cpus / f"cpu{cpu}" / "topology"
+            folder.mkdir(parents=True)
+            (folder / "physical_package_id").write_text(f"{package}\n")
+            (folder / "die_id").write_text(f"{die}\n")
+        self.cpuinfo.write_text(f"vendor_id\t: {vendor}\n")
+
+    def open(self, domains=None) -> PerfMeter:
+        return PerfMeter(self.pmu, domains, cpus=self.cpus, cpuinfo=self.cpuinfo)
+
+    def open_or_skip(self, domains=None) -> PerfMeter:
+        try:
+            return self.open(domains)
+        except MeterUnavailable as error:
+            if "cannot be counted" in error.reason:
+                pytest.skip(f"this sandbox has no perf_event_open to test with: {error.reason}")
+            raise
+
+
+CLIENT = {
+    "energy-pkg": 1e-9,
+    "energy-ram": 2.5e-10,
+    "energy-cores": 6e-10,
+    "energy-gpu": 1e-10,
+    "energy-psys": 2e-9,
+}
+
+
+@pytest.fixture
+def opened():
+    """A stand-in for perf_event_open, for what the software PMU of one machine cannot show: gives what was opened."""
+    events = []
+
+    def open_event(event):
+        events.append(event)
+        return os.open("/dev/zero", os.O_RDONLY)
+
+    with mock.patch.object(perf, "_open_event", open_event):
+        yield events
+
+
+def test_a_real_event_counts_as_many_joules_as_the_clock_says(tmp_path):
+    with FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open_or_skip() as meter:
+        assert meter.domains == (Domain("package-0"), Domain("dram-0"))
+        before = meter.read()
+        time.sleep(0.3)
+        after = meter.read()
+    seconds = after.at_s - before.at_s
+    assert after.joules["package-0"] - before.joules["package-0"] == pytest.approx(
+        seconds, rel=0.01
+    )
+    assert after.joules["dram-0"] - before.joules["dram-0"] == pytest.approx(seconds / 4, rel=0.01)
+
+
+@pytest.mark.skipif(
+    (os.cpu_count() or 1) < 2, reason="needs a second CPU to stand for a second package"
+)
+def test_each_package_is_counted_on_its_own_cpu(tmp_path):
+    with FakePmu(tmp_path, CLIENT, {0: (1, 0), 1: (0, 0)}).open_or_skip() as meter:
+        assert [domain.name for domain in meter.domains] == [
+            "package-1",
+            "package-0",
+            "dram-1",
+            "dram-0",
+        ]
+        before = meter.read()
+        time.sleep(0.1)
+        after = meter.read()
+    for name in ("package-0", "package-1"):
+        assert after.joules[name] - before.joules[name] == pytest.approx(
+            after.at_s - before.at_s, rel=0.02
+        )
+
+
+def test_the_event_is_asked_for_as_the_format_file_says(tmp_path, opened):
+    fake = FakePmu(tmp_path, {"energy-pkg": 2**-32}, {18: (1, 0)})
+    (fake.pmu / "events" / "energy-pkg").write_text("event=0x02,umask=0x1\n")
+    (fake.pmu / "format" / "umask").write_text("config:8-15\n")
+    with fake.open():
+        assert [(event.config, event.cpu, event.joules_per_count) for event in opened] == [
+            (0x102, 18, 2**-32)
+        ]
+
+
+def test_psys_core_and_uncore_only_when_asked_for(tmp_path, opened):
+    fake = FakePmu(tmp_path, CLIENT, {0: (0, 0)})
+    with fake.open() as meter:
+        assert any("perf:psys" in note for note in meter.notes)
+    with fake.open(["psys", "package-0", "core-0"]) as meter:
+        assert meter.domains == (
+            Domain("psys"),
+            Domain("package-0", "psys"),
+            Domain("core-0", "package-0"),
+        )
+    with fake.open(["all"]) as meter:
+        assert {domain.name for domain in meter.domains if domain.parent} == {"core-0", "uncore-0"}
+    with pytest.raises(
+        OptionError, match="'gpu-0'.* has: package-0, dram-0, core-0, uncore-0, psys"
+    ):
+        fake.open(["gpu-0"])
+
+
+@pytest.mark.parametrize(
+    ("vendor", "domains"),
+    [("GenuineIntel", ["package-0-die-0", "package-0-die-1"]), ("AuthenticAMD", ["package-0"])],
+)
+def test_dies_count_apart_on_intel_and_once_on_amd(tmp_path, opened, vendor, domains):
+    with FakePmu(tmp_path, {"energy-pkg": 2**-32}, {0: (0, 0), 8: (0, 1)}, vendor).open() as meter:
+        assert [domain.name for domain in meter.domains] == domains
+        assert any("without memory" in note for note in meter.notes)
+
+
+def test_without_the_pmu_the_folder_is_named(tmp_path):
+    with pytest.raises(MeterUnavailable, match="power does not exist") as caught:
+        PerfMeter(tmp_path / "power")
+    assert "modprobe rapl" in caught.value.remedy
+
+
+def test_the_entry_point_opens_the_kernels_own_pmu():
+    if os.path.isdir("/sys/bus/event_source/devices/power"):
+        pytest.skip("this machine has a power PMU; what is tested here is its absence")
+    with pytest.raises(MeterUnavailable, match="/sys/bus/event_source/devices/power"):
+        open_perf(MeterSettings(), None)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("type", "soft"),
+        ("cpumask", "0-x"),
+        ("events/energy-pkg.scale", "?"),
+        ("events/energy-pkg.unit", "Watts"),
+        ("format/event", "config1:0-7"),
+    ],
+)
+def test_what_is_not_understood_is_named(tmp_path, opened, file, content):
+    fake = FakePmu(tmp_path, {"energy-pkg": 2**-32}, {0: (0, 0)})
+    (fake.pmu / file).write_text(content)
+    with pytest.raises(MeterUnavailable, match=file):
+        fake.open()
+
+
+def test_an_empty_pmu(tmp_path):
+    with pytest.raises(MeterUnavailable, match="has none of energy-pkg"):
+        FakePmu(tmp_path, {}, {0: (0, 0)}).open()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give up its rights for this")
+def test_without_permission_the_capability_is_named(tmp_path):
+    paranoid = Path("/proc/sys/kernel/perf_event_paranoid")
+    if not paranoid.exists() or int(paranoid.read_text()) < 1:
+        pytest.skip("every user may count system-wide here (kernel.perf_event_paranoid below 1)")
+    fake = FakePmu(tmp_path, CLIENT, {0: (0, 0)})
+    fake.open_or_skip().close()
+    code = (
+        "import os, sys\n"
+        "from pytest_energy.errors import MeterUnavailable\n"
+        "from pytest_energy.meters import perf\n"
+        "found = perf._find_events(*sys.argv[1:3], False)\n"
+        "os.setuid(65534)\n"
+        "try: perf._open_event(found['package-0'])\n"
+        "except MeterUnavailable as error: print(error)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, fake.pmu, fake.cpus],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "energy-pkg cannot be counted on CPU 0: Permission denied" in run.stdout
+    assert "kernel.perf_event_paranoid is" in run.stdout and "CAP_PERFMON" in run.stdout
+
+
+def test_another_refusal_is_told_as_it_is(tmp_path):
+    fake = FakePmu(tmp_path, CLIENT, {4095: (0, 0)})  # no such CPU
+    with pytest.raises(MeterUnavailable, match="cannot be counted on CPU 4095"):
+        fake.open()
+
+
+def test_a_counter_that_stops_is_no_silent_zero(tmp_path, opened):
+    with FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open() as meter:
+        with (
+            mock.patch.object(perf.os, "read", return_value=b""),
+            pytest.raises(MeterFailed, match="package-0 has stopped"),
+        ):
+            meter.read()
+        broken = OSError(errno.ENODEV, "No such device")
+        with (
+            mock.patch.object(perf.os, "read", side_effect=broken),
+            pytest.raises(MeterFailed, match="package-0 can no longer"),
+        ):
+            meter.read()
+
+
+def test_a_counter_of_64_bits_does_not_wrap(tmp_path, opened):
+    with FakePmu(tmp_path, {"energy-pkg": 2**-32}, {0: (0, 0)}).open() as meter:
+        with mock.patch.object(perf.os, "read", return_value=(2**63).to_bytes(8, "little")):
+            assert meter.read().joules["package-0"] == 2**31
+
+
+def test_closing_twice_does_no_harm_and_reading_after_it_fails(tmp_path, opened):
+    before = len(os.listdir("/proc/self/fd"))
+    meter = FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open()
+    meter.close()
+    meter.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(MeterFailed, match="closed"):
+        meter.read()

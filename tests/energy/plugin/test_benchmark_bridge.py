@@ -1,0 +1,298 @@
+"""A run is never lost: whatever ends it, what was finished is in a file that can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_energy import cli
+from pytest_energy.errors import RunUnreadable
+from pytest_energy.plugin import benchmark_bridge
+from pytest_energy.runs import journal, json_format
+
+SUITE = """
+    import os, signal, time, pytest
+
+    @pytest.mark.parametrize("number", range({n}))
+    def test_it(energy, number):
+        energy(sum, range(10))
+        {then}
+    """
+
+
+def command(*options):
+    return [sys.executable, "-m", "pytest", "--energy", "--energy-meter=clock", *options]
+
+
+def journals(folder):
+    return sorted(Path(folder).glob(f".benchmarks/**/*{journal.SUFFIX}"))
+
+
+def saved(folder):
+    return sorted(Path(folder).glob(".benchmarks/*/*.json"))
+
+
+def test_a_saved_run_leaves_no_journal(suite):
+    suite.makepyfile(SUITE.format(n=3, then="pass"))
+    done = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-autosave")
+    assert done.ret == 0
+    assert len(json_format.read_run(saved(suite.path)[0]).results) == 3
+    assert journals(suite.path) == []
+
+
+def test_a_run_that_is_not_to_be_saved_keeps_nothing(suite):
+    suite.makepyfile(
+        SUITE.format(
+            n=2, then="assert not os.path.exists('.benchmarks') or not os.listdir('.benchmarks')"
+        )
+    )
+    assert suite.runpytest_subprocess("--energy", "--energy-meter=clock").ret == 0
+
+
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"]
+)
+def test_what_was_finished_before_the_end_is_readable(suite, end, capsys):
+    suite.makepyfile(SUITE.format(n=5, then=f"if number == 3: {end}"))
+    subprocess.run(
+        command("--benchmark-autosave"), cwd=suite.path, capture_output=True, check=False
+    )
+    (path,) = journals(suite.path)
+    run = json_format.read_run(path)
+    # The fourth ended inside its own test: it was not finished.
+    assert [result.name.rpartition("[")[2] for result in run.results] == ["0]", "1]", "2]"]
+    assert run.results[0].measurement.windows and run.machine and run.at
+    assert cli.main(["export", str(path), "--csv", "-"]) == 0
+    assert capsys.readouterr().out.count("\n") == 4
+
+
+def test_the_next_run_says_where_it_is(suite):
+    suite.makepyfile(SUITE.format(n=2, then="if number == 1 and 'DIE' in os.environ: os._exit(3)"))
+    subprocess.run(
+        command("--benchmark-autosave"),
+        cwd=suite.path,
+        env={**os.environ, "DIE": "1"},
+        capture_output=True,
+        check=False,
+    )
+    (path,) = journals(suite.path)
+    again = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-autosave")
+    again.stdout.fnmatch_lines(
+        [f"energy: an earlier run was ended before it was saved; what it had finished: {path}"]
+    )
+    assert journals(suite.path) == [path]  # it is the user's to remove
+    assert len(saved(suite.path)) == 1
+
+
+def test_ctrl_c_saves_what_was_finished(suite):
+    suite.makepyfile(
+        SUITE.format(
+            n=5, then="if number == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(30)"
+        )
+    )
+    suite.makeconftest("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)")
+    done = subprocess.run(
+        command("--benchmark-autosave"), cwd=suite.path, capture_output=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    names = [result.name for result in json_format.read_run(saved(suite.path)[0]).results]
+    assert len(names) in (2, 3) and journals(suite.path) == []
+
+
+FULL_DISK = """
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))
+    """
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_says_so(suite):
+    suite.makepyfile(SUITE.format(n=3, then="pass"))
+    # The journal's lines are short; pytest-benchmark's file repeats them with its own figures, and indents.
+    size = 0
+    for size in (8_000, 12_000, 16_000, 24_000):
+        for path in journals(suite.path):
+            path.unlink()
+        suite.makeconftest(FULL_DISK.format(size=size))
+        done = suite.runpytest_subprocess(
+            "--energy", "--energy-meter=clock", "--benchmark-json=run.json"
+        )
+        if journals(suite.path) and "its benchmarks are in" in done.stdout.str():
+            break
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(["*ERROR: the run could not be saved: *File too large*"])
+    done.stdout.no_fnmatch_line("*Traceback*")
+    (path,) = journals(suite.path)
+    assert len(json_format.read_run(path).results) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+def test_a_disk_that_is_full_from_the_start_is_said_and_ends_nothing(suite):
+    suite.makepyfile(SUITE.format(n=3, then="pass"))
+    suite.makeconftest(FULL_DISK.format(size=100))
+    # What it prints goes through a pipe, which has no size.
+    line = command("--benchmark-json=run.json", "-p", "no:cacheprovider")
+    done = subprocess.run(line, cwd=suite.path, capture_output=True, encoding="utf8", check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "3 passed" in done.stdout and "Traceback" not in done.stdout
+    assert "ERROR: the run could not be saved: " in done.stdout
+    assert "nor could it be kept as it went: File too large" in done.stdout
+
+
+def test_a_second_save_never_overwrites_the_first(suite):
+    suite.makepyfile(SUITE.format(n=1, then="pass"))
+    for _ in range(2):
+        assert (
+            suite.runpytest_subprocess(
+                "--energy", "--energy-meter=clock", "--benchmark-autosave"
+            ).ret
+            == 0
+        )
+    first, second = saved(suite.path)
+    assert first.name[:4] == "0001" and second.name[:4] == "0002"
+
+
+def test_the_number_that_another_run_took_is_passed_over(suite):
+    suite.makepyfile(SUITE.format(n=1, then="pass"))
+    suite.makeconftest(
+        """
+        from pytest_benchmark.storage.file import FileStorage
+        asked = []
+        number = FileStorage._next_num.fget
+
+        def taken(self):
+            asked.append(1)
+            if len(asked) == 1:  # between the look and the write, somebody else's run
+                self.get("0001_mine.json").write_text("{}")
+                return "0001"
+            return number(self)
+
+        FileStorage._next_num = property(taken)
+        """
+    )
+    assert (
+        suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-save=mine").ret
+        == 0
+    )
+    assert [path.name for path in saved(suite.path)] == ["0001_mine.json", "0002_mine.json"]
+    assert saved(suite.path)[0].read_text() == "{}"
+
+
+@given(st.integers(0, 400))
+def test_cut_anywhere_it_is_a_run_or_an_error_and_never_a_wrong_one(cut):
+    lines = [{"energy": {"schema": 1}, "commit_info": {}}, {"name": "a"}, {"name": "b\n\u2028"}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    try:
+        document = journal.document(text[:cut])
+    except ValueError:
+        assert cut <= len(json.dumps(lines[0]))
+        return
+    assert document["benchmarks"] == lines[1:][: len(document["benchmarks"])]
+    assert document["commit_info"] == {}
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_journal_is_refused_in_a_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("x") / "unfinished_x_1.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(RunUnreadable):
+        json_format.read_run(path)
+
+
+def test_journals_of_running_processes_are_nobodys_business(tmp_path):
+    for pid in (os.getpid(), 2**22 + 1):  # the second is above any pid of Linux
+        (tmp_path / f"unfinished_x_{pid}.jsonl").touch()
+    assert [path.name for path in journal.left_behind(tmp_path)] == [
+        f"unfinished_x_{2**22 + 1}.jsonl"
+    ]
+
+
+def test_files_have_the_mode_of_the_users_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        kept = journal.Journal(tmp_path, {})
+    finally:
+        os.umask(before)
+    assert kept.path.stat().st_mode & 0o777 == 0o640
+    kept.forget()
+    assert not kept.path.exists()
+
+
+def test_killed_at_random_instants(suite):
+    """A few here; studies/kill_study.py does 200."""
+    suite.makepyfile(SUITE.format(n=20, then="print(number)"))
+    for wait_s in (0.0, 0.02, 0.05):
+        for path in journals(suite.path):
+            path.unlink()
+        process = subprocess.Popen(
+            command("--benchmark-autosave", "-s"),
+            cwd=suite.path,
+            stdout=subprocess.PIPE,
+            encoding="utf8",
+        )
+        while not process.stdout.readline().startswith(("0", "test_killed")):
+            pass
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for path in journals(suite.path):
+            names = [result.name for result in json_format.read_run(path).results]
+            assert (
+                names == [f"{names[0].partition('[')[0]}[{i}]" for i in range(len(names))]
+                if names
+                else True
+            )
+
+
+def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(suite):
+    """As a full disk, in this process: coverage's own files fit on no full disk."""
+    suite.makeconftest(
+        "def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device', 'run.json')"
+    )
+    suite.makepyfile(SUITE.format(n=2, then="pass"))
+    done = suite.runpytest(
+        "--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json"
+    )
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(
+        [
+            "*ERROR: the run could not be saved: run.json: No space left on device; its benchmarks are in *"
+        ]
+    )
+    (path,) = journals(suite.path)
+    assert len(json_format.read_run(path).results) == 2
+
+
+def test_where_the_journal_cannot_be_written_either_that_is_said(suite, monkeypatch):
+    def full(folder, header):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(benchmark_bridge, "Journal", full)
+    suite.makeconftest(
+        "def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device')"
+    )
+    suite.makepyfile(SUITE.format(n=2, then="pass"))
+    done = suite.runpytest(
+        "--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json"
+    )
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(
+        [
+            "*could not be saved: the file: No space left on device; nor could it be kept as it went: No space *"
+        ]
+    )
+
+
+def test_a_journals_line_that_is_no_object_is_refused():
+    with pytest.raises(ValueError, match="a line that is not an object"):
+        journal.document('{"energy": {}}\n[1]\n')

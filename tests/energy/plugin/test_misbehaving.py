@@ -1,0 +1,443 @@
+"""Code under test that misbehaves: its exception reaches the user as it was, and nothing of it reaches the next test.
+
+What happens in each case stands in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+
+import pytest
+
+ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
+# Measured after the one that misbehaves: it must be as if that had never been.
+SOUND = """
+def test_sound(energy):
+    import gc
+    assert gc.isenabled()
+    energy(sum, range(10))
+"""
+
+
+def run(suite, code, *options):
+    suite.makepyfile(code + SOUND)
+    return suite.runpytest_subprocess(*ENERGY, *options)
+
+
+def failing_after(calls, statement):
+    """The source of a `work` that does what the statement says after so many calls."""
+    return f"""
+import sys, pytest
+calls = []
+
+def work():
+    calls.append(1)
+    if len(calls) > {calls}:
+        {statement}
+
+"""
+
+
+def saved_names(suite):
+    return [
+        benchmark["name"]
+        for benchmark in json.loads((suite.path / "run.json").read_text())["benchmarks"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("raise ValueError('mine')", "E*ValueError: mine"),
+        ("assert 1 == 2", "E*assert 1 == 2"),
+        ("sys.exit(7)", "E*SystemExit: 7"),
+        ("raise BaseException('rare')", "E*BaseException: rare"),
+        ("(lambda f: f(f))(lambda f: f(f))", "E*RecursionError*"),
+        ("pytest.fail('on purpose')", "*Failed: on purpose"),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 25])
+def test_an_exception_reaches_the_user_as_it_was_and_ends_one_test(suite, statement, says, after):
+    done = run(suite, failing_after(after, statement) + "def test_bad(energy):\n    energy(work)\n")
+    done.assert_outcomes(failed=1, passed=1)
+    done.stdout.fnmatch_lines([says])
+    done.stdout.fnmatch_lines(["*work*"])  # the traceback goes down to the user's line
+    assert saved_names(suite) == ["test_sound"]
+
+
+def test_a_skip_inside_is_a_skip(suite):
+    done = run(
+        suite, "import pytest\ndef test_bad(energy):\n    energy(lambda: pytest.skip('not here'))\n"
+    )
+    done.assert_outcomes(skipped=1, passed=1)
+
+
+def test_ctrl_c_inside_ends_the_run_and_saves_what_was_finished(suite):
+    suite.makepyfile(
+        "def test_first(energy):\n    energy(sum, range(10))\n"
+        "def work():\n    raise KeyboardInterrupt\n"
+        "def test_second(energy):\n    energy(work)\n"
+    )
+    done = suite.runpytest_subprocess(*ENERGY)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert saved_names(suite) == ["test_first"]
+
+
+def test_in_a_comparison_too(suite):
+    done = run(
+        suite,
+        """
+def test_baseline(energy):
+    energy.versus(lambda: 1 / 0, lambda: None)
+
+def test_candidate(energy):
+    energy.versus(lambda: None, lambda: [][1])
+""",
+    )
+    done.assert_outcomes(failed=2, passed=1)
+    done.stdout.fnmatch_lines(["E*ZeroDivisionError*"])
+    done.stdout.fnmatch_lines(["E*IndexError*"])
+    assert saved_names(suite) == ["test_sound"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_and_children(suite):
+    done = run(
+        suite,
+        """
+import os, subprocess, sys, time
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def spawn():
+    subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+
+left = []
+
+def leave():
+    if not left:
+        left.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(30)"]))
+
+def test_fork(energy):
+    energy(fork)
+
+def test_spawn(energy):
+    energy(spawn)
+
+def test_child_left_running(energy):
+    energy(leave)
+    left[0].kill()
+    left[0].wait()
+""",
+    )
+    done.assert_outcomes(passed=4)
+    assert len(saved_names(suite)) == 4
+
+
+def test_a_forked_child_that_comes_back_into_pytest_neither_saves_nor_lets_go_of_the_lock(suite):
+    done = run(
+        suite,
+        """
+import os
+
+def test_it(energy):
+    energy(sum, range(10))
+    if not os.fork():
+        os._exit(0)
+    os.wait()
+""",
+    )
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_it", "test_sound"]
+
+
+def test_asyncio_and_threads(suite):
+    done = run(
+        suite,
+        """
+import asyncio, threading
+
+async def nothing():
+    await asyncio.sleep(0)
+
+def in_thread():
+    thread = threading.Thread(target=sum, args=(range(100),))
+    thread.start()
+    thread.join()
+
+def test_asyncio(energy):
+    energy(lambda: asyncio.run(nothing()))
+
+def test_threads(energy):
+    energy(in_thread)
+
+def test_thread_left_running(energy):
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, daemon=True)
+    thread.start()
+    energy(sum, range(10))
+    stop.set()
+""",
+    )
+    done.assert_outcomes(passed=4)
+
+
+def test_an_exception_in_a_thread_of_the_code_is_pytests_to_report(suite):
+    done = run(
+        suite,
+        """
+import threading, pytest
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_bad(energy):
+    def work():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    energy(work)
+""",
+    )
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*ZeroDivisionError*"])
+
+
+@pytest.mark.parametrize(
+    "setting", ["gc.enable()", "gc.set_threshold(1)", "gc.freeze()", "gc.collect()"]
+)
+def test_its_own_setting_of_the_collector(suite, setting):
+    # gc.disable() is not here: left off by the code it stays off, as without us.
+    suite.makepyfile(
+        f"""
+import gc, pytest
+
+@pytest.fixture(autouse=True)
+def before():
+    before = gc.isenabled(), gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before[1])
+
+def test_bad(energy):
+    energy(lambda: {setting})
+    assert gc.isenabled()
+"""
+        + SOUND
+    )
+    suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2)
+
+
+def test_what_it_prints_is_pytests_to_capture(suite, monkeypatch):
+    code = """
+import os, sys
+line = "x" * int(os.environ["LINE"]) + "\\n"
+calls = []
+
+def work():
+    if len(calls) < 500:
+        calls.append(1)
+        sys.stdout.write(line)
+        os.write(1, line.encode())
+
+def test_loud(energy):
+    energy(work)
+    assert len(calls) == 500
+"""
+    monkeypatch.setenv("LINE", "99999")  # 500 calls of twice 100 kB: 100 MB
+    done = run(suite, code)
+    done.assert_outcomes(passed=2)
+    assert "xxxx" not in done.stdout.str()
+    monkeypatch.setenv("LINE", "4095")
+    run(suite, code, "-s").stdout.fnmatch_lines(["xxxx*"])
+
+
+def test_it_changes_folder_environment_and_signals(suite):
+    done = run(
+        suite,
+        """
+import os, signal, tempfile
+
+def test_bad(energy):
+    def work():
+        os.chdir(folder)
+        os.environ.clear()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder = tempfile.mkdtemp()
+    energy(work)
+""",
+        "--benchmark-autosave",
+        "--energy-markdown=comment.md",
+        "--energy-report=page.html",
+    )
+    # Where the files go is settled when the run begins.
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_bad", "test_sound"]
+    assert "2 benchmarks" in (suite.path / "comment.md").read_text(encoding="utf8")
+    assert "test_sound" in (suite.path / "page.html").read_text(encoding="utf8")
+    assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
+
+
+def test_a_step_of_the_wall_clock_moves_nothing(suite):
+    done = run(
+        suite,
+        """
+import time
+
+def test_bad(energy):
+    calls = []
+    def work():
+        calls.append(1)
+        sleep(0.001)
+    sleep, true_time = time.sleep, time.time
+    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # a day forward and a day back, call by call
+    try:
+        energy(work)
+    finally:
+        time.time = true_time
+""",
+    )
+    done.assert_outcomes(passed=2)
+    seconds = next(
+        b["energy"]["seconds"]["value"]
+        for b in json.loads((suite.path / "run.json").read_text())["benchmarks"]
+        if b["name"] == "test_bad"
+    )
+    assert 0.001 <= seconds < 0.1
+
+
+@pytest.mark.parametrize("options", [("--energy",), ()])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "energy(work)",
+        "energy(lambda: work())",
+        "energy.versus(int, work)",
+        "benchmark.pedantic(work, setup=int)",
+    ],
+)
+def test_a_coroutine_function_is_refused(suite, statement, options):
+    suite.makepyfile(f"""
+async def work():
+    raise AssertionError("nobody awaits it")
+
+def test_bad(energy, benchmark):
+    {statement}
+""")
+    done = suite.runpytest_subprocess(*(*ENERGY[1:], *options), "-W", "ignore")
+    if not options and "benchmark" in statement:
+        done.assert_outcomes(passed=1)  # then it is pytest-benchmark's alone
+        return
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["E*FixtureMisuse: *coroutine function*measure lambda: asyncio.run*"])
+
+
+def test_asynchronous_work_is_measured_in_a_loop_of_its_own(suite):
+    done = run(
+        suite,
+        """
+import asyncio
+
+async def work():
+    await asyncio.sleep(0)
+    return 7
+
+def test_loop(energy):
+    assert energy(lambda: asyncio.run(work())) == 7
+""",
+    )
+    done.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("after", [0, 25])
+@pytest.mark.parametrize(
+    "statement", ["energy(work)", "energy.versus(int, work)", "benchmark(work)"]
+)
+def test_the_traceback_is_the_users(suite, statement, after):
+    work = failing_after(after, 'raise ValueError("mine")')
+    done = run(suite, work + f"def test_bad(energy, benchmark):\n    {statement}\n")
+    done.assert_outcomes(failed=1, passed=1)
+    done.stdout.fnmatch_lines(["*test_the_traceback_is_the_users.py:*: ValueError"])
+    for ours in ("fixture", "measure", "session", "versus", "windows"):
+        done.stdout.no_fnmatch_line(f"*pytest_energy*{ours}.py:*")
+
+
+def test_a_tracer_is_off_within_windows_and_on_after_them(suite):
+    done = run(
+        suite,
+        """
+import sys
+
+seen = []
+
+def work():
+    seen.append(sys.gettrace())
+
+def test_traced(energy):
+    def tracer(frame, event, argument):
+        return None
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        energy(work)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert seen[0] is tracer and set(seen[1:]) == {None}
+""",
+    )
+    done.assert_outcomes(passed=2)
+
+
+def test_ten_nanoseconds_are_told_of(suite):
+    done = run(suite, "def test_short(energy):\n    energy(int)\n")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["*a call takes * ns, of which being called is a good part*"])
+
+
+def test_what_it_leaks_is_not_ours_to_keep(suite):
+    done = run(
+        suite,
+        """
+import gc, weakref
+
+class Big:
+    pass
+
+made = []
+
+def work():
+    big = Big()
+    big.self = big
+    made.append(weakref.ref(big))
+    return big
+
+def test_results_are_let_go(energy):
+    energy(work)
+    gc.collect()
+    assert not any(ref() for ref in made)
+""",
+    )
+    done.assert_outcomes(passed=2)
+
+
+def test_in_process_nothing_is_left_behind(suite):
+    # The plugin in this very process: no thread, no open file, no collector switched off.
+    threads, enabled = threading.active_count(), gc.isenabled()
+    files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    suite.makepyfile("def test_bad(energy):\n    energy(lambda: 1 / 0)\n")
+    for _ in range(3):
+        # pytest-rerunfailures leaves a thread behind each run of its own, and pytest-asyncio warns of its own options.
+        assert (
+            suite.runpytest_inprocess(*ENERGY[:2], "-p", "no:rerunfailures", "-p", "no:asyncio").ret
+            == 1
+        )
+    assert threading.active_count() == threads and gc.isenabled() == enabled
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= files + 1

@@ -1,0 +1,524 @@
+"""What a user of the plugin sees: exit codes, failures, tables, saved files."""
+
+import json
+import re
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+MEASURED = (
+    "--energy",
+    "--energy-meter",
+    "clock",
+    "--energy-max-time",
+    "0.25",
+    "-p",
+    "no:cacheprovider",
+)
+
+# For tests that need a verdict: it comes in a fraction of a second, but on a busy machine that may take its time.
+PATIENT = (*MEASURED, "--energy-max-time", "20")
+
+WORK = """
+import pytest
+
+def work(steps=20_000):
+    return sum(range(steps))
+
+def double():
+    return work(40_000)
+"""
+
+
+def saved(pytester):
+    (path,) = pytester.path.glob(".benchmarks/*/*.json")
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def no_plugin_frames(result):
+    text = result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in text
+    assert not re.search(r"pytest_energy/\w+\.py:\d+", text)
+
+
+def test_the_fixture_returns_what_the_code_returns(suite):
+    suite.makepyfile(
+        WORK + "def test_it(energy): assert energy(work) == 199990000 and energy.enabled"
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-autosave")
+    result.assert_outcomes(passed=1)
+    entry = saved(suite)["benchmarks"][0]["energy"]
+    assert entry["provenance"] == "measured"
+    assert entry["watts"]["value"] == pytest.approx(20.0, rel=0.05)
+    result.stdout.fnmatch_lines(["*test_it*", "*J measured*", "*W measured*"])
+
+
+def test_without_the_option_it_only_calls(suite):
+    suite.makepyfile(
+        WORK
+        + """
+calls = []
+def test_one(energy):
+    assert energy(calls.append, 1) is None and calls == [1] and not energy.enabled
+def test_two(energy):
+    assert energy.versus(calls.append, lambda x: calls.append(x + 1), 5) is None and calls == [1, 5, 6]
+"""
+    )
+    result = suite.runpytest()
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*estimated*")
+
+
+def test_a_candidate_that_does_the_work_twice_fails_the_run(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.mark.gps_up(speedup=1.2, greenup=1.1)
+def test_slower(energy):
+    energy.versus(work, double)
+"""
+    )
+    # Windows long enough that they are not too coarse where a busy machine was calibrated on at a slow moment.
+    result = suite.runpytest(*PATIENT, "--energy-quantisation=0.002")
+    assert result.ret == 1
+    result.stdout.re_match_lines(
+        [
+            r"energy gate: speedup missed: speedup 0\.\d+ \[.*\] against the threshold 1.2 \(baseline work, \d+ blocks at 99%.*clock\)"
+        ]
+    )
+    result.stdout.re_match_lines(
+        [r"energy gate: greenup missed: .* threshold 1.1 .*measured by clock"]
+    )
+    no_plugin_frames(result)
+
+
+def test_accuracy_under_its_floor_fails_the_run(suite):
+    suite.makepyfile(
+        WORK
+        + """
+def test_accurate(energy):
+    energy(work)
+    energy.quality("accuracy", 0.83, floor=0.84)
+"""
+    )
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["energy gate: accuracy missed: accuracy 0.83 against the floor 0.84"]
+    )
+    no_plugin_frames(result)
+
+
+def test_floors_hold_without_the_option_too(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
+    result = suite.runpytest()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["energy gate: accuracy missed: accuracy 0.5 against the floor 0.6"]
+    )
+
+
+def test_floors_hold_where_nothing_else_is_measured(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["energy gate: accuracy missed: accuracy 0.5 against the floor 0.6"]
+    )
+
+
+def test_a_regression_fails_where_no_threshold_is_asked(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy.versus(work, double)")
+    result = suite.runpytest(*PATIENT)
+    assert result.ret == 1
+    result.stdout.re_match_lines([r"energy gate: speedup regressed: .*tolerance of 3.0%"])
+    result.stdout.re_match_lines([r"energy gate: greenup regressed: .*"])
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict"), [("max_joules=1e-9", "joules missed"), ("max_watts=1", "watts missed")]
+)
+def test_a_budget_that_is_not_kept_fails(suite, limits, verdict):
+    suite.makepyfile(WORK + f"@pytest.mark.energy({limits})\ndef test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2")
+    assert result.ret == 1
+    result.stdout.re_match_lines(
+        [
+            rf"energy gate: {verdict}: .* per call against at most .* windows; joules measured by clock\)"
+        ]
+    )
+
+
+def test_a_budget_that_is_kept_passes(suite):
+    suite.makepyfile(
+        WORK
+        + "@pytest.mark.energy(max_joules=9, max_watts=25, max_seconds=9)\ndef test_it(energy): energy(work)"
+    )
+    suite.runpytest(*MEASURED).assert_outcomes(passed=1)
+
+
+def test_estimated_joules_do_not_gate_and_that_is_said(suite):
+    suite.makepyfile(
+        WORK + "@pytest.mark.energy(max_joules=1e-9)\ndef test_it(energy): energy(work)"
+    )
+    arguments = (
+        "--energy",
+        "--energy-meter",
+        "clock:provenance=estimated",
+        "--energy-max-time",
+        "0.5",
+    )
+    result = suite.runpytest(*arguments)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ESTIMATED by meter clock*",
+            "*J estimated*joules not gated*",
+            "NOT GATED (1x): joules are estimated*",
+        ]
+    )
+    suite.runpytest(*arguments, "--energy-gate-estimates").assert_outcomes(failed=1)
+
+
+def test_inconclusive_is_said_and_fails_only_when_strict(suite):
+    suite.makepyfile(
+        WORK + "@pytest.mark.gps_up(speedup=1.0)\ndef test_it(energy): energy.versus(work, work)"
+    )
+    result = suite.runpytest(*MEASURED)
+    # The threshold is the true ratio: met or missed would be an error of under 1 %.
+    result.stdout.fnmatch_lines(["*speedup inconclusive*", "inconclusive: *test_it:*"])
+    result.assert_outcomes(passed=1)
+    suite.runpytest(*MEASURED, "--energy-strict").assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("energy(max_joule=1)", "no keyword 'max_joule'"),
+        ("gps_up(1.2)", "keywords only"),
+        ("gps_up(speedup='fast')", "above 0, not 'fast'"),
+        ("energy(max_watts=-1)", "above 0, not -1"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), MEASURED], ids=["off", "on"])
+def test_a_marker_that_cannot_be_meant_is_a_usage_error(suite, marker, words, options):
+    suite.makepyfile(f"import pytest\n@pytest.mark.{marker}\ndef test_it(energy): pass")
+    result = suite.runpytest(*options)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: *test_it: *{words}*"])
+
+
+def test_a_gps_up_marker_without_a_comparison_fails(suite):
+    suite.makepyfile(WORK + "@pytest.mark.gps_up(speedup=2)\ndef test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: gps_up missed: *never called energy.versus"])
+
+
+@pytest.mark.parametrize("signature", ["energy", ""])
+def test_a_marker_on_a_test_that_measures_nothing_fails(suite, signature):
+    suite.makepyfile(
+        f"import pytest\n@pytest.mark.energy(max_joules=1)\ndef test_it({signature}): pass"
+    )
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["energy gate: a marker of this test asks for something, and the test measured nothing"]
+    )
+    suite.runpytest().assert_outcomes(passed=1)
+
+
+def test_a_floor_that_is_no_number_is_refused(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=float('inf'))")
+    result = suite.runpytest()
+    result.stdout.fnmatch_lines(
+        ["*FixtureMisuse: the floor of 'accuracy' must be a finite number, not inf"]
+    )
+
+
+def test_an_ini_switch_that_is_neither_on_nor_off_is_named(suite):
+    suite.makeini("[pytest]\nenergy_strict = maybe\n")
+    result = suite.runpytest()
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: energy_strict in the ini file: *maybe*"])
+
+
+def test_measuring_twice_in_one_test_is_refused(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work); energy(work)")
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FixtureMisuse: *measures twice*"])
+
+
+def test_an_exception_of_the_code_is_the_tests_own_failure(suite):
+    suite.makepyfile(
+        "def boom(): raise ZeroDivisionError('mine')\ndef test_it(energy): energy(boom)"
+    )
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *ZeroDivisionError: mine"])
+
+
+def test_an_expected_failure_stays_one(suite):
+    suite.makepyfile(
+        WORK
+        + "@pytest.mark.xfail(strict=True)\n@pytest.mark.gps_up(speedup=9)\ndef test_it(energy): energy.versus(work, work)"
+    )
+    suite.runpytest(*PATIENT).assert_outcomes(xfailed=1)
+
+
+def test_an_unmodified_benchmark_suite_gets_joules(suite):
+    suite.makepyfile(
+        WORK
+        + """
+def test_called(benchmark):
+    assert benchmark(work) == 199990000
+def test_pedantic(benchmark):
+    assert benchmark.pedantic(work, args=(1000,), rounds=3) == 499500
+def test_with_setup(benchmark):
+    benchmark.pedantic(work, setup=lambda: ((30_000,), {}), rounds=3)
+"""
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-max-time", "0.1", "--benchmark-autosave")
+    result.assert_outcomes(passed=3)
+    entries = saved(suite)["benchmarks"]
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry["energy"]["watts"]["value"] == pytest.approx(20.0, rel=0.1)
+        assert entry["energy"]["joules"]["value"] > 0
+    result.stdout.fnmatch_lines(["*Name (time in *"])  # pytest-benchmark's own table is still there
+
+
+def test_a_suite_of_ours_alone_is_told_once(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.runpytest(*MEASURED).stdout.no_fnmatch_line("*Name (time in *")
+
+
+def test_the_saved_run_is_pytest_benchmarks(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.mark.parametrize("steps", [20_000, 30_000])
+@pytest.mark.benchmark(group="sums")
+def test_it(energy, steps):
+    energy(work, steps)
+    energy.quality("accuracy", 1.0)
+"""
+    )
+    suite.runpytest(*MEASURED, "--benchmark-autosave").assert_outcomes(passed=2)
+    document = saved(suite)
+    assert document["machine_info"]["node"] == ""
+    assert document["energy"]["schema"] == 1
+    assert document["energy"]["meters"][0]["name"] == "clock"
+    assert document["energy"]["idle"]
+    assert [entry["group"] for entry in document["benchmarks"]] == ["sums", "sums"]
+    assert [entry["param"] for entry in document["benchmarks"]] == ["20000", "30000"]
+    assert document["benchmarks"][0]["energy"]["net_joules"] is not None
+    result = suite.run(
+        "pytest-benchmark", "compare", *map(str, suite.path.glob(".benchmarks/*/*.json"))
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*2 tests*", "*test_it*20000*"])
+
+
+def test_no_meter_of_that_name_is_a_usage_error(suite):
+    result = suite.runpytest("--energy", "--energy-meter", "wattmeter")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["ERROR: no meter is called 'wattmeter'; installed are: auto, clock, *powercap*"]
+    )
+
+
+def test_a_sensor_that_is_not_there_is_a_usage_error_with_a_remedy(suite):
+    result = suite.runpytest(
+        "--energy", "--energy-meter", "powercap", "--energy-powercap-root", "nowhere"
+    )
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["ERROR: --energy-meter powercap: nowhere*;*--energy-powercap-root*"]
+    )
+
+
+def test_xdist_beside_it_is_a_usage_error(suite):
+    pytest.importorskip("xdist")
+    suite.makepyfile("def test_it(energy): pass")
+    result = suite.runpytest("--energy", "--energy-meter", "clock", "-n", "2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["ERROR: --energy cannot run with xdist's workers*belong to the whole machine*-n 0*"]
+    )
+
+
+def test_nothing_measured_is_said_loudly(suite):
+    suite.makepyfile("def test_it(): pass")
+    result = suite.runpytest(*MEASURED)
+    result.stdout.fnmatch_lines(["NOTHING WAS MEASURED*"])
+
+
+def test_a_disabled_benchmark_is_said_loudly(suite):
+    suite.makepyfile(
+        WORK
+        + "def test_one(benchmark): benchmark(work)\ndef test_two(benchmark): benchmark.pedantic(work)"
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-disable")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "NOTHING WAS MEASURED*",
+            "NOT GATED: *::test_one: not measured*disabled",
+            "NOT GATED: *::test_two: not measured*disabled",
+        ]
+    )
+
+
+def test_with_the_plugin_disabled_the_option_is_an_error(suite):
+    suite.makepyfile("def test_it(): pass")
+    assert (
+        suite.runpytest_subprocess("--energy", "-p", "no:energy").ret == pytest.ExitCode.USAGE_ERROR
+    )
+
+
+def test_nothing_collected_is_not_a_pass(suite):
+    assert suite.runpytest(*MEASURED).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_the_ini_file_is_heard_and_the_command_line_wins(suite):
+    suite.makeini("[pytest]\nenergy_meter = clock:watts=5\nenergy_max_time = 0.5\n")
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.runpytest("--energy").stdout.re_match_lines([r"\s+(4\.9|5\.0)\d W measured.*"])
+    suite.runpytest("--energy", "--energy-meter", "clock:watts=8").stdout.re_match_lines(
+        [r"\s+(7\.9|8\.0)\d W measured.*"]
+    )
+
+
+def test_a_conftest_can_wait_for_queued_work(suite):
+    suite.makeconftest("waits = []\ndef pytest_energy_synchronize(): waits.append(1)")
+    suite.makepyfile(
+        WORK
+        + "def test_it(energy):\n    energy(work)\n    import conftest\n    assert len(conftest.waits) > 10"
+    )
+    suite.runpytest(*MEASURED).assert_outcomes(passed=1)
+
+
+def test_it_works_without_pytest_benchmark_loaded(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*J measured*"])
+
+
+def test_a_fixture_that_asks_for_energy_works_as_the_test_would(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.fixture
+def measured(energy): return energy(work)
+@pytest.mark.energy(max_watts=1)
+def test_it(measured): pass
+"""
+    )
+    suite.runpytest(*MEASURED, "--energy-max-time", "1").assert_outcomes(failed=1)
+
+
+DYING_METER = """
+    import pytest
+    from pytest_energy.errors import MeterFailed
+
+    @pytest.fixture(autouse=True)
+    def dying(request):
+        yield
+        if request.node.name == "test_last":
+            meter = request.config.pluginmanager.get_plugin("energy") and __import__("clock_meter").ClockMeter
+            def read(self):
+                raise MeterFailed("the driver died")
+            meter.read = read
+    """
+
+
+def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
+    suite.makeconftest(DYING_METER)
+    suite.makepyfile("def test_last(energy):\n    energy(sum, range(10))\n")
+    done = suite.runpytest_subprocess(
+        "--energy", "--energy-meter=clock", "--benchmark-json=run.json"
+    )
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        ["*net joules are by the idle windows before the first measurement alone: the driver died*"]
+    )
+    assert len(json.loads((suite.path / "run.json").read_text())["benchmarks"]) == 1
+
+
+@pytest.mark.skipif(
+    find_spec("coverage") is None, reason="coverage, of the extra check, is not installed"
+)
+def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
+    monkeypatch.delenv(
+        "COVERAGE_PROCESS_CONFIG", raising=False
+    )  # of make coverage, which watches this test
+    suite.makepyfile(
+        """
+        def test_it(energy):
+            energy(sum, range(10))
+            assert helper(1) == 2
+            assert helper(2) == 3
+
+        def helper(number):
+            more = number
+            more += 1
+            return more
+        """
+    )
+    done = suite.run(
+        sys.executable,
+        "-m",
+        "coverage",
+        "run",
+        "--branch",
+        "--include=test_*.py",
+        "-m",
+        "pytest",
+        *MEASURED,
+    )
+    assert done.ret == 0
+    report = suite.run(sys.executable, "-m", "coverage", "report", "--show-missing")
+    report.stdout.fnmatch_lines(["test_coverage_sees* 100%*"])
+
+
+RUN_TWICE = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    # As pytest-rerunfailures does it: the first attempt is forgotten, the second counts.
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+
+
+def test_of_two_attempts_the_second_counts(suite):
+    suite.makeconftest(RUN_TWICE)
+    suite.makepyfile(
+        WORK + "def test_it(energy): energy(work)\ndef test_other(energy): energy(work)"
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-json=run.json", "--junitxml=run.xml")
+    result.assert_outcomes(passed=2)
+    names = [
+        each["name"] for each in json.loads((suite.path / "run.json").read_text())["benchmarks"]
+    ]
+    assert names == ["test_it", "test_other"]
+    assert (suite.path / "run.xml").read_text().count('name="energy_joules"') == 2
+
+
+def test_a_quality_that_is_given_twice_is_refused(suite):
+    suite.makepyfile(
+        "def test_it(energy):\n    energy.quality('accuracy', 0.9)\n    energy.quality('accuracy', 0.8)"
+    )
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*FixtureMisuse: the quality 'accuracy' was given twice in *test_it*"]
+    )

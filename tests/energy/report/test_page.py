@@ -1,0 +1,318 @@
+"""The page, in a browser: it draws what the run holds, fetches nothing, and takes names for text."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_energy import cli
+from pytest_energy.model import Interval, Quality, Verdict
+from pytest_energy.report.html import MOST_WINDOWS, _embedded, _windows
+from pytest_energy.runs import json_format
+from tests.energy.rigs.made_up import ESTIMATE, measurement, result, window
+from tests.energy.rigs.saved_runs import Runs, write_runs
+
+pytest.importorskip(
+    "vl_convert", reason='vl-convert-python is not installed: pip install "pytest-energy[report]"'
+)
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+EVIL = "a.py::test_a[<script>evil()</script>\"'&amp;\u2028漢字]"
+MOST_BYTES = 1_500_000
+
+# Waits for the page, uses it as a reader would, and leaves what it saw in the document.
+PROBE = """
+<script>
+const seen = {errors: []};
+addEventListener("error", (event) => seen.errors.push(String(event.message)));
+addEventListener("unhandledrejection", (event) => seen.errors.push(String(event.reason)));
+addEventListener("securitypolicyviolation", (event) => seen.errors.push("forbidden: " + event.blockedURI));
+const logged = console.error; console.error = (...all) => { seen.errors.push(all.join(" ")); logged(...all); };
+const warned = console.warn; console.warn = (...all) => { seen.errors.push(all.join(" ")); warned(...all); };
+const drawn = (times) => new Promise((done) => { const look = () => Number(document.body.dataset.drawn ?? 0) >= times ? done() : setTimeout(look, 20); look(); });
+const points = (chart) => document.querySelectorAll(`#${chart} g.mark-symbol.role-mark path`).length;
+const visible = () => [...document.querySelectorAll("tbody tr")].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+addEventListener("load", async () => {
+  await drawn(1);
+  seen.points = Object.fromEntries(["quadrant", "pareto", "figures", "window_joules", "window_seconds"].map((chart) => [chart, points(chart)]));
+  seen.rows = visible();
+  const heads = [...document.querySelectorAll("thead th")];
+  const head = heads.find((each) => each.textContent.startsWith("joules"));
+  head.querySelector("button").click();
+  seen.ascending = visible(); seen.sort = head.getAttribute("aria-sort");
+  head.querySelector("button").click();
+  seen.descending = visible();
+  const box = document.getElementById("filter");
+  box.value = "batch1] two"; box.dispatchEvent(new Event("input"));
+  await drawn(2);
+  seen.filtered = visible(); seen.said = document.getElementById("shown").textContent; seen.filtered_points = points("quadrant");
+  seen.trend_hidden = document.getElementById("trend").closest("section").hidden;
+  seen.trend_points = points("trend");
+  seen.fetched = performance.getEntriesByType("resource").length;
+  seen.widest = [...document.querySelectorAll("body *")].filter((each) => !each.closest(".wide") && each.getBoundingClientRect().right > document.documentElement.clientWidth).map((each) => each.tagName + "#" + each.id + "." + each.className?.baseVal).slice(0, 6);
+  seen.wider = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  seen.alive = typeof evil;
+  const out = document.createElement("pre"); out.id = "seen"; out.textContent = JSON.stringify(seen); document.body.append(out);
+});
+</script>
+"""
+
+
+def browsed(path, tmp_path, width=1200):
+    """What the probe saw on the page."""
+    probed = tmp_path / "probed.html"
+    probed.write_text(
+        path.read_text(encoding="utf8").replace("<body>", "<body>" + PROBE, 1), encoding="utf8"
+    )
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=20000",
+        f"--window-size={width},900",
+    ]
+    done = subprocess.run(
+        [
+            BROWSER,
+            *options,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            probed.as_uri(),
+        ],
+        capture_output=True,
+        encoding="utf8",
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stdout[-2000:] + done.stderr[-2000:]
+    return json.loads(html.unescape(found[1]))
+
+
+def results(meter=ESTIMATE):
+    """Four benchmarks: three compared, all with an accuracy, one with an evil name."""
+    made = []
+    for number, name in enumerate(
+        ["a.py::one[batch1]", "a.py::two[batch1]", "a.py::two[batch32]", EVIL]
+    ):
+        joules = 5.0 + (number * 7) % 4
+        measured = replace(
+            measurement(*[window(1.0, joules + 0.01 * i) for i in range(6)], meter=meter), name=name
+        )
+        each = result(measured, None, Quality("accuracy", 0.9 - 0.01 * number, 0.5))
+        made.append(
+            replace(
+                each,
+                name=name,
+                group="<b>group</b>",
+                verdicts=(Verdict("accuracy", "met", "<i>why</i>"),),
+            )
+        )
+    return made
+
+
+def save(path, made, at="2026-01-01T00:00:00"):
+    entries = [
+        {
+            "name": each.name,
+            "fullname": each.name,
+            "group": each.group,
+            "stats": {},
+            "energy": json_format.entry(each),
+        }
+        for each in made
+    ]
+    top = json_format.top_level(made[0].measurement.meter, ())
+    path.write_text(
+        json.dumps(
+            {"benchmarks": entries, "commit_info": {"id": "c0ffee"}, "datetime": at, "energy": top}
+        ),
+        encoding="utf8",
+    )
+    return path
+
+
+@pytest.fixture
+def compared(pytester):
+    """A run that the plugin saved: comparisons with their blocks."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("batch", ["batch1", "batch32"])
+        @pytest.mark.parametrize("which", ["one", "two"])
+        def test_pair(energy, which, batch):
+            energy.versus(lambda: sum(range(2000)), lambda: sum(range(1000)))
+            energy.quality("accuracy", 0.9, floor=0.5)
+        """
+    )
+    ended = pytester.runpytest_subprocess(
+        "--energy", "--energy-meter=estimate", "--energy-watts=10,50", "--energy-max-time=0.3",
+        "--benchmark-json=run.json", "--energy-report=page.html",
+    )  # fmt: skip
+    assert ended.ret == 0, ended.outlines
+    return pytester.path
+
+
+@in_a_browser
+def test_the_page_of_a_run_works_in_a_browser(compared, tmp_path):
+    page, run = compared / "page.html", json_format.read_run(compared / "run.json")
+    assert page.stat().st_size < MOST_BYTES
+    seen = browsed(page, tmp_path)
+    assert seen["errors"] == []
+    assert seen["fetched"] == 0
+    n_windows = len(run.results[0].measurement.windows)
+    assert seen["points"] == {
+        "quadrant": sum(each.comparison.greenup is not None for each in run.results),
+        "pareto": sum(bool(each.qualities) for each in run.results),
+        "figures": len(run.results),
+        "window_joules": n_windows,
+        "window_seconds": n_windows,
+    }
+    by_joules = sorted(
+        seen["rows"],
+        key={e.name: json_format.figures(e.measurement).joules.value for e in run.results}.get,
+    )
+    assert seen["ascending"] == by_joules and seen["descending"] == by_joules[::-1]
+    assert seen["sort"] == "ascending"
+    assert seen["filtered"] == [
+        name for name in seen["rows"] if "batch1]" in name and "two" in name
+    ]
+    assert seen["said"] == "1 of 4 benchmarks" and seen["filtered_points"] == 1
+    assert seen["trend_hidden"]
+
+
+@in_a_browser
+def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
+    """In a tree where `make bench` was run: its own run, and not one made for this test."""
+    runs = sorted((Path(__file__).parents[3] / ".benchmarks").glob("*/[0-9]*.json"))
+    if not runs:
+        pytest.skip("no saved run in this tree: make bench saves one")
+    page, run = tmp_path / "page.html", json_format.read_run(runs[-1])
+    assert cli.main(["report", str(runs[-1]), "-o", str(page)]) == 0
+    assert page.stat().st_size < MOST_BYTES
+    seen = browsed(page, tmp_path)
+    assert seen["errors"] == [] and seen["fetched"] == 0
+    compared = [each for each in run.results if each.comparison is not None]
+    assert seen["points"]["quadrant"] == sum(
+        each.comparison.greenup is not None for each in compared
+    )
+    assert seen["points"]["pareto"] == sum(bool(each.qualities) for each in run.results)
+    assert len(seen["rows"]) == len(run.results)
+    by_joules = sorted(
+        seen["rows"],
+        key={e.name: json_format.figures(e.measurement).joules.value for e in run.results}.get,
+    )
+    assert seen["ascending"] == by_joules and seen["descending"] == by_joules[::-1]
+    assert seen["filtered"] == [name for name in seen["rows"] if "batch1] two" in name]
+
+
+@in_a_browser
+def test_names_are_text_and_a_narrow_window_is_enough(tmp_path):
+    path = save(tmp_path / "run.json", results())
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(path), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf8")
+    assert "<script>evil" not in text and "<b>group" not in text and "<i>why" not in text
+    assert "ESTIMATED by" in text and "joules a call, J estimated" in text
+    seen = browsed(page, tmp_path, width=500)
+    assert seen["errors"] == [] and seen["alive"] == "undefined"
+    assert any("<script>evil()</script>" in name and "漢字" in name for name in seen["rows"])
+    assert seen["points"]["quadrant"] == 0 and seen["points"]["pareto"] == 4
+    assert seen["wider"] <= 0, seen["widest"]
+
+
+@in_a_browser
+def test_several_runs_have_a_trend(tmp_path):
+    write_runs(tmp_path / "runs", Runs(12, 2))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    seen = browsed(page, tmp_path)
+    assert seen["errors"] == []
+    assert not seen["trend_hidden"] and seen["trend_points"] == 12
+
+
+def test_runs_of_several_machines_are_lines_of_their_own_in_the_trend(tmp_path):
+    write_runs(tmp_path / "runs" / "a", Runs(3, 2))
+    write_runs(tmp_path / "runs" / "b", Runs(1, 1, machine={"cpu": "another"}))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    data = json.loads(re.search(r"id=data>(.*?)</script>", page.read_text(encoding="utf8"))[1])
+    assert [(len(each["runs"]), each["machine"].split(",")[0]) for each in data["trend"]] == [
+        (3, "a CPU"),
+        (1, "another"),
+    ]
+    first = data["trend"][0]["joules"]
+    assert list(first) == [row["name"] for row in data["rows"]]
+    assert all(len(joules) == 3 and min(joules) > 0 for joules in first.values())
+
+
+def test_a_large_run_fits(tmp_path):
+    write_runs(tmp_path, Runs(1, 300, windows=60))
+    assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size < MOST_BYTES
+    run = json_format.read_run(next(tmp_path.glob("0001_*.json")))
+    assert sum(map(len, _windows(run.results))) <= MOST_WINDOWS
+
+
+def test_data_cannot_leave_its_element():
+    text = _embedded({"name": "</script><!--\u2028", "value": 1.5})
+    assert "<" not in text and "\u2028" not in text
+    assert json.loads(text) == {"name": "</script><!--\u2028", "value": 1.5}
+
+
+def test_errors_are_one_line(tmp_path, capsys, monkeypatch):
+    path = save(tmp_path / "run.json", results())
+    torn = tmp_path / "torn.json"
+    torn.write_text("{")
+    for arguments in (
+        [str(tmp_path / "none")],
+        [str(torn)],
+        [str(path), "-o", str(tmp_path / "no" / "page.html")],
+    ):
+        assert cli.main(["report", *arguments]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    assert cli.main(["report", str(path)]) == 2
+    assert 'pip install "pytest-energy[report]"' in capsys.readouterr().err
+
+
+def test_the_option_fails_early_and_never_loses_the_run(pytester, monkeypatch):
+    pytester.makepyfile("def test_it(energy): energy(sum, range(1000))")
+    options = (
+        "--energy",
+        "--energy-meter=estimate",
+        "--energy-watts=10,50",
+        "--energy-max-time=0.1",
+    )
+    done = pytester.runpytest_subprocess(
+        *options, "--energy-report=no/page.html", "--benchmark-json=run.json"
+    )
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stdout.fnmatch_lines(
+        ["*ERROR: --energy-report no/page.html: cannot be written: No such file or directory*"]
+    )
+    assert json_format.read_run(pytester.path / "run.json").results
+    without = pytester.runpytest_subprocess("--energy-report=page.html")
+    assert without.ret == pytest.ExitCode.USAGE_ERROR
+    without.stderr.fnmatch_lines(["*--energy-report needs --energy*"])
+    pytester.makeconftest("import sys; sys.modules['vl_convert'] = None")
+    missing = pytester.runpytest_subprocess(*options, "--energy-report=page.html")
+    assert missing.ret == pytest.ExitCode.USAGE_ERROR
+    assert 'pip install "pytest-energy[report]"' in missing.stderr.str()
+
+
+def test_an_interval_without_bounds_is_drawn_as_a_point():
+    from pytest_energy.report.html import _parts
+
+    assert _parts("x", Interval(2.0, 0.0, float("inf"))) == {"x": 2.0, "x_low": 2.0, "x_high": 2.0}

@@ -1,0 +1,549 @@
+"""A run to JSON and back, its schema, and files that are no runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_energy.errors import RunUnreadable
+from pytest_energy.gate import Budget, Gate
+from pytest_energy.machine import fingerprint
+from pytest_energy.model import Domain, MeterInfo, Quality, Result, VerdictName
+from pytest_energy.runs import json_format
+from pytest_energy.stats.gps_up import gps_up
+from pytest_energy.stats.per_call import figures
+from tests.energy.rigs.made_up import (
+    SENSOR,
+    block,
+    compared,
+    measurement,
+    result,
+    results,
+    texts,
+    window,
+)
+
+SCHEMA = json.loads(json_format.SCHEMA_FILE.read_text(encoding="utf8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+# tmp_path lasts for all examples, and each writes its file anew.
+one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def saved(*made: Result, meter: MeterInfo = SENSOR) -> dict:
+    """A document as pytest-benchmark saves it, with our keys."""
+    idle = made[0].measurement.idle if made else ()
+    document = {
+        "machine_info": {"python_version": "3.11"},
+        "commit_info": {"id": "0b0cb4e", "dirty": False},
+        "benchmarks": [
+            {
+                "name": "test_it",
+                "fullname": r.name,
+                "group": r.group,
+                "stats": {},
+                "energy": json_format.entry(r),
+            }
+            for r in made
+        ],
+        "datetime": "2026-01-02T03:04:05+00:00",
+        "version": "5.3.1",
+        "energy": json_format.top_level(meter, idle),
+    }
+    return json.loads(json.dumps(document))
+
+
+def read(tmp_path, document: object) -> json_format.Run:
+    file = tmp_path / "run.json"
+    file.write_text(
+        document if isinstance(document, str) else json.dumps(document), encoding="utf8"
+    )
+    return json_format.read_run(file)
+
+
+def unreadable(tmp_path, document: object) -> str:
+    """The error's text, less the file's name, which it must begin with."""
+    with pytest.raises(RunUnreadable) as raised:
+        read(tmp_path, document)
+    named = f"{tmp_path / 'run.json'}: "
+    assert str(raised.value).startswith(named)
+    return str(raised.value).removeprefix(named)
+
+
+@pytest.fixture
+def document() -> dict:
+    """A run with everything in it."""
+    made = result(
+        measurement(*(window(0.1, 2.0, calls=10),) * 6, idle=(window(1.0, 5.0, calls=0),) * 6),
+        compared((block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10)),) * 12),
+        Quality("accuracy", 0.85, 0.84),
+    )
+    return saved(replace(made, verdicts=Gate(Budget(max_joules=1.0)).judge(made)))
+
+
+@one_folder
+@given(results())
+def test_round_trip(tmp_path, made):
+    run = read(tmp_path, saved(made, meter=made.measurement.meter))
+    assert run.results == (made,)
+    assert run.machine == fingerprint()
+    assert run.commit == {"id": "0b0cb4e", "dirty": False}
+    assert run.at == "2026-01-02T03:04:05+00:00"
+    assert run.path == str(tmp_path / "run.json")
+
+
+def test_blocks_come_back_with_the_start_that_they_are_of(tmp_path):
+    alike = block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10))
+    made = result(
+        measurement(*(window(0.1, 2.0, calls=10),) * 6),
+        compared(tuple(replace(alike, replicate=n // 2) for n in range(24))),
+    )
+    document = saved(made)
+    VALIDATOR.validate(document)
+    assert read(tmp_path, document).results == (made,)
+    document["benchmarks"][0]["energy"]["versus"]["blocks"][0][2] = "first"
+    assert "'first' where" in unreadable(tmp_path, document)
+
+
+@given(results())
+def test_schema_holds_what_is_saved(made):
+    VALIDATOR.validate(saved(made, meter=made.measurement.meter))
+
+
+def test_quality_that_is_no_number_comes_back_as_none(tmp_path):
+    document = saved(
+        result(measurement(window(1.0, 1.0)), None, Quality("accuracy", math.nan, 0.84))
+    )
+    VALIDATOR.validate(document)
+    (quality,) = read(tmp_path, document).results[0].qualities
+    assert math.isnan(quality.value)
+    assert quality.floor == 0.84
+
+
+def test_figures_and_ratios_are_worked_out_from_the_windows_and_not_believed(tmp_path, document):
+    honest = read(tmp_path, document).results
+    entry = document["benchmarks"][0]["energy"]
+    entry["joules"] = entry["seconds"] = {"value": 1e-9, "low": 1e-9, "high": 1e-9}
+    entry["versus"] |= {"speedup": {"value": 9.0, "low": 9.0, "high": 9.0}, "category": 1}
+    assert read(tmp_path, document).results == honest
+    assert figures(honest[0].measurement).joules.value == pytest.approx(0.2)
+    assert honest[0].comparison.speedup.value == pytest.approx(2.0)
+
+
+def test_entry_without_joules_is_left_out(tmp_path, document):
+    document["benchmarks"].append(
+        {"name": "test_plain", "fullname": "test_it.py::test_plain", "stats": {}}
+    )
+    VALIDATOR.validate(document)
+    assert len(read(tmp_path, document).results) == 1
+
+
+def test_run_outside_of_a_repository(tmp_path, document):
+    document["commit_info"] = None
+    assert read(tmp_path, document).commit == {}
+
+
+def test_what_is_not_ours_may_hold_anything(tmp_path, document):
+    """Python writes NaN and Infinity into JSON, as into somebody's extra_info."""
+    document["benchmarks"][0]["extra_info"] = {"loss": math.nan, "best": math.inf}
+    VALIDATOR.validate(document)
+    assert len(read(tmp_path, document).results) == 1
+
+
+def test_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$defs"]["run"]["properties"]["schema"]["const"] == json_format.SCHEMA
+
+
+def test_schema_has_the_verdicts_that_there_are():
+    verdicts = SCHEMA["$defs"]["entry"]["properties"]["verdicts"]["items"]["properties"]["verdict"][
+        "enum"
+    ]
+    assert tuple(verdicts) == VerdictName.__args__
+
+
+def objects_of_ours(schema: dict, where: str = "") -> dict[str, dict]:
+    found = {where: schema} if "properties" in schema and where else {}
+    for key, value in schema.items():
+        if isinstance(value, dict) and not (where == "" and key == "properties"):
+            found |= objects_of_ours(value, f"{where}/{key}")
+    return found
+
+
+def test_schema_is_strict_about_all_that_is_ours():
+    ours = objects_of_ours(SCHEMA)
+    assert len(ours) >= 9
+    for where, schema in ours.items():
+        assert schema["additionalProperties"] is False, where
+        optional = (
+            {"device"} if where == "/$defs/machine" else set()
+        )  # only boards say what they are
+        assert set(schema["required"]) == set(schema["properties"]) - optional, where
+
+
+def change(document: dict, path: str, value: object) -> dict:
+    """The document with something else at ``a.b.0.c``; a value of ... takes the key away."""
+    *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
+    changed = inner = copy.deepcopy(document)
+    for step in way:
+        inner = inner[step]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return changed
+
+
+ENTRY = "benchmarks.0.energy"
+WINDOW = f"{ENTRY}.windows.0"
+BLOCK = f"{ENTRY}.versus.blocks.0"
+# Where, what, and what the error has to say.
+BROKEN = [
+    ("energy.schema", 2, "schema 2, and this version reads 1"),
+    ("energy.schema", ..., "no key 'schema'"),
+    ("energy.meters", ..., "no key 'meters'"),
+    ("energy.meters", None, "NoneType"),
+    ("energy.meters", [], "which is not among the meters []"),
+    ("energy.meters.0.name", "other", "'made-up', which is not among the meters ['other']"),
+    ("energy.meters.0.provenance", "felt", "'felt' where one of measured, estimated must be"),
+    ("energy.meters.0.provenance", "estimated", "is 'measured', and its meter made-up 'estimated'"),
+    ("energy.meters.0.domains", [], "no domain of the meter 'made-up' stands for itself"),
+    ("energy.meters.0.domains.0.name", "package-1", "a window with joules of"),
+    ("energy.meters.0.domains.0.name", 1, "1 where a str must be"),
+    ("energy.meters.0.band", [1.0], "unpack"),
+    ("energy.meters.0.update_interval_s", -1, "-1 where a finite number must be"),
+    ("energy.meters.0.resolution_joules", "fine", "'fine' where a finite number must be"),
+    ("energy.meters.0.notes", [1], "1 where a str must be"),
+    ("energy.idle.0.0", 0, "a window of 0 s and 0 calls"),
+    ("energy.idle.0.2", -1, "-1 where a finite number must be, 0 or more"),
+    ("energy.machine", "laptop", "'laptop' where a dict must be"),
+    ("energy.extra", 1, None),
+    ("benchmarks.0.fullname", ..., "no key 'fullname'"),
+    (f"{ENTRY}.meter", ..., "no key 'meter'"),
+    (f"{ENTRY}.windows", ..., "no key 'windows'"),
+    (f"{ENTRY}.windows", [], "has no windows"),
+    (WINDOW, [0.1, {}], "unpack"),
+    (f"{WINDOW}.0", 0, "a window of 0 s"),
+    (f"{WINDOW}.0", -0.5, "-0.5 where a finite number must be"),
+    (f"{WINDOW}.0", math.nan, "nan where a finite number must be"),
+    (f"{WINDOW}.0", math.inf, "inf where a finite number must be"),
+    (f"{WINDOW}.0", "0.1", "'0.1' where a finite number must be"),
+    (f"{WINDOW}.0", True, "True where a finite number must be"),
+    (f"{WINDOW}.1", {}, "a window with joules of []"),
+    (f"{WINDOW}.1.dram-0", -1.0, "-1.0 where a finite number must be, 0 or more"),
+    (f"{WINDOW}.1.dram-0", None, "None where a finite number must be"),
+    (f"{WINDOW}.1.gpu-0", 1.0, "gpu-0"),
+    (f"{WINDOW}.2", 0, "0 where a finite number must be, 1 or more"),
+    (f"{WINDOW}.2", 1.5, "and 1.5 calls"),
+    (f"{WINDOW}.2", math.inf, "inf where a finite number must be"),
+    (f"{ENTRY}.versus.blocks", [], "a comparison of 0 blocks"),
+    (f"{ENTRY}.versus.confidence", 1, "at a confidence of 1.0"),
+    (f"{ENTRY}.versus.baseline", ..., "no key 'baseline'"),
+    (f"{BLOCK}.0", "ABAB", "a block 'ABAB' of 4 windows"),
+    (f"{BLOCK}.1", [], "a block 'ABBA' of 0 windows"),
+    (f"{BLOCK}.1.0.2", 0, "0 where a finite number must be, 1 or more"),
+    (f"{ENTRY}.quality.accuracy.value", "good", "'good' where a finite number must be"),
+    (f"{ENTRY}.quality.accuracy.floor", "good", "'good' where a finite number must be"),
+    (f"{ENTRY}.verdicts.0.verdict", "passed", "'passed' where one of met, missed"),
+    (f"{ENTRY}.verdicts.0.reason", None, "None where a str must be"),
+    (f"{ENTRY}.warnings", [None], "None where a str must be"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), BROKEN, ids=lambda value: repr(value)[:40])
+def test_broken_run_is_named_with_what_is_wrong(tmp_path, document, path, value, says):
+    broken = change(document, path, value)
+    if says is None:
+        read(tmp_path, broken)  # of a later version, perhaps: it takes nothing away
+    else:
+        assert says in unreadable(tmp_path, broken)
+
+
+# A schema cannot say that a name is among others, nor that a number is finite, which JSON's own always are.
+BEYOND_SCHEMA = [
+    ("meters", []),
+    ("name", "other"),
+    ("provenance", "estimated"),
+    ("name", "package-1"),
+    ("1", {}),
+    ("gpu-0", 1.0),
+]
+
+
+def within_schema(path: str, value: object) -> bool:
+    return (path.rsplit(".", 1)[-1], value) not in BEYOND_SCHEMA and value not in (
+        math.inf,
+        math.nan,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(path, value) for path, value, _ in BROKEN if within_schema(path, value)],
+    ids=lambda value: repr(value)[:40],
+)
+def test_schema_refuses_what_is_broken(document, path, value):
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(change(document, path, value))
+
+
+# What only the schema refuses: figures are not read back.
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{ENTRY}.joules", 0.2),
+        (f"{ENTRY}.joules.unit", "J"),
+        (f"{ENTRY}.joules.low", None),
+        (f"{ENTRY}.seconds", None),
+        (f"{ENTRY}.seconds.value", None),
+        (f"{ENTRY}.versus.category", 9),
+        (f"{ENTRY}.versus.category", 0),
+        (f"{ENTRY}.versus.speedup", None),
+        (f"{ENTRY}.quality.accuracy", 0.85),
+        ("energy.machine.hostname", "box"),
+        (f"{ENTRY}.accuracy", 0.85),
+    ],
+)
+def test_schema_refuses_wrong_figures(document, path, value):
+    VALIDATOR.validate(document)
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(change(document, path, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not a run of pytest-benchmark"),
+        ("null", "not a run of pytest-benchmark"),
+        ('{"energy": {}}', "it has no key 'benchmarks'"),
+        ('{"benchmarks": []}', "saved without --energy"),
+        ('{"benchmarks": [], "energy": null}', "broken"),
+        ('{"benchmarks": [], "energy": {}}', "no key 'schema'"),
+        ('{"benchmarks": 1, "energy": {"schema": 1, "meters": [], "machine": {}}}', "broken"),
+        ('{"benchmarks": [1], "energy": {"schema": 1, "meters": [], "machine": {}}}', "broken"),
+        (
+            '{"benchmarks": [{"energy": 1}], "energy": {"schema": 1, "meters": [], "machine": {}}}',
+            "broken",
+        ),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_text_that_is_no_run(tmp_path, text, says):
+    assert says in unreadable(tmp_path, text)
+
+
+def test_file_that_cannot_be_read(tmp_path):
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe{}")
+    for path in (tmp_path, tmp_path / "none.json", binary, "nul\0.json"):
+        with pytest.raises(RunUnreadable) as raised:
+            json_format.read_run(path)
+        assert str(raised.value).startswith(f"{path}: cannot be read: ")
+
+
+def places(value: object, way: tuple = ()) -> list[tuple]:
+    """The way to each value inside a JSON value."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [way] * bool(way) + [place for key, part in inner for place in places(part, (*way, key))]
+
+
+oddities = st.one_of(
+    st.sampled_from(
+        [
+            None,
+            True,
+            0,
+            -1,
+            10**400,
+            1e308,
+            5e-324,
+            math.nan,
+            math.inf,
+            "",
+            "ABBA",
+            [],
+            {},
+            [[]],
+            [1, {}, 1],
+        ]
+    ),
+    st.integers(),
+    st.floats(),
+    texts,
+)
+
+
+@one_folder
+@given(made=results(), data=st.data())
+def test_any_mutation_is_read_or_refused_by_name(tmp_path, made, data):
+    document = saved(made, meter=made.measurement.meter)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, last = data.draw(st.sampled_from(places(document)))
+        inner = document
+        for step in way:
+            inner = inner[step]
+        if data.draw(st.booleans()):
+            inner[last] = data.draw(oddities)
+        elif len(inner) > 1:
+            del inner[last]
+    try:
+        run = read(tmp_path, document)
+    except RunUnreadable as error:
+        assert str(error).startswith(f"{tmp_path / 'run.json'}: ")
+        return
+    for result_read in run.results:  # what was let in can be used
+        figures(result_read.measurement)
+        Gate(Budget(1.0, 1.0, 1.0), gate_estimates=True).judge(result_read)
+
+
+json_texts = st.recursive(st.none() | st.booleans() | st.floats() | texts, st.lists).map(json.dumps)
+
+
+@one_folder
+@given(st.binary(max_size=100) | json_texts.map(str.encode))
+def test_any_bytes_are_refused_by_name(tmp_path, content):
+    file = tmp_path / "run.json"
+    file.write_bytes(content)
+    with pytest.raises(RunUnreadable, match="run.json: "):
+        json_format.read_run(file)
+
+
+def test_domain_inside_an_unknown_one_is_still_not_counted(tmp_path):
+    meter = MeterInfo(
+        "made-up",
+        "measured",
+        (Domain("package-0"), Domain("core-0", "gone"), Domain("dram-0")),
+        0.001,
+        1e-6,
+    )
+    run = read(tmp_path, saved(result(measurement(window(1.0, 4.0), meter=meter)), meter=meter))
+    assert figures(run.results[0].measurement).joules.value == 4.0
+
+
+def test_fingerprint(tmp_path):
+    cpuinfo, meminfo = tmp_path / "cpuinfo", tmp_path / "meminfo"
+    cpuinfo.write_text(
+        "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Xeon: Gold\n\nmodel name\t: other\n"
+    )
+    meminfo.write_text("MemTotal:       16314248 kB\nMemFree: 1 kB\n")
+    seen = fingerprint(str(cpuinfo), str(meminfo))
+    assert seen["cpu"] == "Xeon: Gold"
+    assert seen["memory_gib"] == 16
+    assert "device" not in seen
+
+
+def test_fingerprint_of_a_board_holds_which_board_it_is(tmp_path):
+    (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano\0")
+    seen = fingerprint(board_model=str(tmp_path / "model"))
+    assert seen["device"] == "NVIDIA Jetson Orin Nano"
+    schema = {**SCHEMA, "required": [], "properties": {}, "$ref": "#/$defs/machine"}
+    jsonschema.Draft202012Validator(schema).validate(seen)
+
+
+def test_fingerprint_without_proc(tmp_path):
+    seen = fingerprint(str(tmp_path / "none"), str(tmp_path / "none"))
+    assert seen["cpu"]
+    assert seen["memory_gib"] is None
+    schema = {**SCHEMA, "required": [], "properties": {}, "$ref": "#/$defs/machine"}
+    jsonschema.Draft202012Validator(schema).validate(seen)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, 95])
+def test_confidence_is_a_chance(tmp_path, document, confidence):
+    document["benchmarks"][0]["energy"]["versus"]["confidence"] = confidence
+    assert "confidence" in unreadable(tmp_path, document)
+
+
+def test_any_confidence_is_that_of_the_intervals(tmp_path, document):
+    versus = document["benchmarks"][0]["energy"]["versus"]
+    versus["confidence"] = 0.4
+    for number, (_, windows) in enumerate(
+        versus["blocks"]
+    ):  # no two alike, so that an interval of another alpha is another
+        windows[0][0] *= 1 + number / 10
+    (result_read,) = read(tmp_path, document).results
+    assert result_read.comparison.confidence == 0.4
+    ratios = gps_up(result_read.comparison.blocks, result_read.measurement.meter, 0.6)
+    assert (result_read.comparison.speedup, result_read.comparison.greenup) == (
+        ratios.speedup,
+        ratios.greenup,
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [lambda windows: windows.append(windows[0]), lambda windows: windows.pop()]
+)
+def test_a_block_has_four_windows(tmp_path, document, change):
+    change(document["benchmarks"][0]["energy"]["versus"]["blocks"][0][1])
+    assert "a block" in unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize("schema", [json_format.SCHEMA - 1, json_format.SCHEMA + 1, None, "1"])
+def test_another_schema_is_refused_and_never_guessed_at(tmp_path, document, schema):
+    document["energy"]["schema"] = schema
+    unreadable(tmp_path, document)
+
+
+def test_a_schema_written_with_a_point_is_the_same_number(tmp_path, document):
+    document["energy"]["schema"] = float(json_format.SCHEMA)
+    assert len(read(tmp_path, document).results) == 1
+
+
+@pytest.mark.parametrize(
+    ("of_meter", "of_entry"), [("measured", "estimated"), ("estimated", "measured")]
+)
+def test_an_entry_is_of_its_meters_provenance(tmp_path, document, of_meter, of_entry):
+    document["energy"]["meters"][0]["provenance"] = of_meter
+    document["benchmarks"][0]["energy"]["provenance"] = of_entry
+    unreadable(tmp_path, document)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("resolution_joules", -0.5),
+        ("update_interval_s", -0.5),
+        ("band", [-0.5, 0.5]),
+        ("band", [0.0, -0.5]),
+    ],
+)
+def test_a_meter_has_no_quantity_below_zero(tmp_path, document, key, value):
+    document["energy"]["meters"][0][key] = value
+    assert "-0.5" in unreadable(tmp_path, document)
+
+
+def test_a_small_band_is_read_as_it_is(tmp_path, document):
+    document["energy"]["meters"][0]["band"] = [0.25, 0.5]
+    assert read(tmp_path, document).results[0].measurement.meter.band == (0.25, 0.5)
+
+
+def test_a_journal_is_known_by_its_suffix(tmp_path, document):
+    lines = [
+        {key: value for key, value in document.items() if key != "benchmarks"},
+        *document["benchmarks"],
+    ]
+    path = tmp_path / "unfinished_x_1.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf8")
+    assert json_format.read_run(path).results == read(tmp_path, document).results
+
+
+@pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])
+def test_only_the_journals_suffix_makes_a_journal(tmp_path, document, name):
+    (tmp_path / name).write_text(json.dumps(document), encoding="utf8")
+    assert len(json_format.read_run(tmp_path / name).results) == 1

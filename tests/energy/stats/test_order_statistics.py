@@ -1,0 +1,193 @@
+"""Medians and their intervals, against SciPy, and against the two errors: missing the median, and peeking."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import betaln
+from scipy.stats import binom
+
+from pytest_energy.model import Interval
+from pytest_energy.stats.order_statistics import (
+    blocks_needed,
+    exp_interval,
+    median,
+    median_interval,
+    median_sequence,
+    positive,
+)
+
+both = pytest.mark.parametrize("interval_of", [median_interval, median_sequence])
+alphas = st.sampled_from([0.2, 0.1, 0.05, 0.01, 0.001])
+# Whole numbers: maps of them are exact, and ties are common.
+values = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=60)
+
+
+def rejected_ends(interval_of, n: int, alpha: float) -> int:
+    """How many of n values at each end lie outside the interval, less one: -1 where nothing is known."""
+    interval = interval_of([float(rank) for rank in range(n)], alpha)
+    return -1 if math.isinf(interval.low) else int(interval.low)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.001])
+def test_interval_agrees_with_scipy(alpha):
+    for n in range(1, 120):
+        expected = max((k for k in range(n // 2) if 2 * binom.cdf(k, n, 0.5) <= alpha), default=-1)
+        assert rejected_ends(median_interval, n, alpha) == expected, n
+
+
+@pytest.mark.parametrize(("alpha", "fewest"), [(0.05, 6), (0.01, 8)])
+def test_interval_needs_as_many_values_as_it_says(alpha, fewest):
+    assert rejected_ends(median_interval, fewest - 1, alpha) == -1
+    assert rejected_ends(median_interval, fewest, alpha) == 0
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(2, 0.5), (4, 0.125), (7, 2**-6)])
+def test_interval_may_miss_as_often_as_is_allowed_and_not_less(n, alpha):
+    """That all n lie on one side of the median has a chance of 2 / 2**n, which is exactly alpha here."""
+    assert rejected_ends(median_interval, n, alpha) == 0
+    assert rejected_ends(median_interval, n, alpha * 0.999) == -1
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.001])
+def test_sequence_agrees_with_scipys_beta(alpha):
+    for n in range(1, 301):
+        rejected = [
+            k
+            for k in range((n + 1) // 2)
+            if n * math.log(2) + betaln(k + 1, n - k + 1) >= -math.log(alpha)
+        ]
+        assert rejected_ends(median_sequence, n, alpha) == max(rejected, default=-1), n
+
+
+def chance_of_ever_missing(interval_of, alpha: float, looks: int) -> float:
+    """Exactly, over all sequences of so many values: that the interval misses the median after one value or another.
+
+    The number of values below the median is a walk with fair steps; those walks that have left the
+    interval are taken out and added up.
+    """
+    walks, missed = {0: 1.0}, 0.0
+    for n in range(1, looks + 1):
+        stepped: dict[int, float] = {}
+        for below, chance in walks.items():
+            for after in (below, below + 1):
+                stepped[after] = stepped.get(after, 0.0) + chance / 2
+        outside = rejected_ends(interval_of, n, alpha)
+        walks = {
+            below: chance for below, chance in stepped.items() if outside < below < n - outside
+        }
+        missed += sum(stepped.values()) - sum(walks.values())
+    return missed
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_sequence_may_be_looked_at_after_each_value(alpha):
+    chance = chance_of_ever_missing(median_sequence, alpha, 300)
+    assert chance <= alpha
+    # Not far below it, either: what it is safer than needed, it pays for with blocks.
+    assert chance > alpha / 4
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_interval_must_not_be_looked_at_after_each_value(alpha):
+    assert chance_of_ever_missing(median_interval, alpha, 300) > 4 * alpha
+
+
+def test_sequence_holds_in_a_simulation_and_peeking_does_not():
+    """The same with drawn values, skewed as times are: no part is taken from the theory."""
+    rng, runs, looks, alpha = random.Random(20260101), 300, 100, 0.05
+    missed = {median_interval: 0, median_sequence: 0}
+    for _ in range(runs):
+        drawn = [rng.lognormvariate(0, 1) for _ in range(looks)]
+        for interval_of in missed:
+            intervals = (interval_of(drawn[:n], alpha) for n in range(1, looks + 1))
+            missed[interval_of] += any(
+                not interval.low <= 1 <= interval.high for interval in intervals
+            )
+    assert missed[median_sequence] <= alpha * runs
+    assert missed[median_interval] > 2 * alpha * runs
+
+
+@pytest.mark.parametrize(("alpha", "needed"), [(0.05, 8), (0.01, 11)])
+def test_blocks_needed(alpha, needed):
+    assert blocks_needed(alpha) == needed
+    assert median_sequence([1.0] * (needed - 1), alpha).high == math.inf
+    assert median_sequence([1.0] * needed, alpha) == Interval(1.0, 1.0, 1.0)
+
+
+@both
+@given(values=values, alpha=alphas)
+def test_holds_the_median(interval_of, values, alpha):
+    interval = interval_of(values, alpha)
+    assert interval.low <= interval.value <= interval.high
+    assert interval.value == median(values)
+
+
+@both
+@given(values=values, alpha=alphas, other=alphas)
+def test_more_confidence_is_a_wider_interval(interval_of, values, alpha, other):
+    narrow, wide = (interval_of(values, a) for a in sorted((alpha, other), reverse=True))
+    assert wide.low <= narrow.low
+    assert narrow.high <= wide.high
+
+
+@both
+@given(values=values, alpha=alphas, seed=st.randoms(use_true_random=False))
+def test_order_of_the_values_does_not_matter(interval_of, values, alpha, seed):
+    shuffled = list(values)
+    seed.shuffle(shuffled)
+    assert interval_of(shuffled, alpha) == interval_of(values, alpha)
+
+
+@both
+@given(values=values, alpha=alphas)
+def test_bounds_move_with_monotone_maps(interval_of, values, alpha):
+    interval = interval_of(values, alpha)
+    cubed = interval_of([value**3 for value in values], alpha)
+    assert (cubed.low, cubed.high) == (interval.low**3, interval.high**3)
+    turned = interval_of([-value for value in values], alpha)
+    assert turned == Interval(-interval.value, -interval.high, -interval.low)
+
+
+@both
+@given(values=values, alpha=alphas, spike=st.floats(1e3, 1e300))
+def test_spike_does_not_move_a_bound_beyond_the_other_values(interval_of, values, alpha, spike):
+    interval = interval_of([*values, spike], alpha)
+    if math.isfinite(interval.high) and len(values) > 20:
+        assert interval.high <= max(values)
+
+
+@both
+def test_ties(interval_of):
+    assert interval_of([3.0] * 30, 0.05) == Interval(3.0, 3.0, 3.0)
+
+
+@both
+def test_one_value(interval_of):
+    assert interval_of([3.0], 0.05) == Interval(3.0, -math.inf, math.inf)
+
+
+@both
+def test_no_value(interval_of):
+    with pytest.raises(ValueError, match="no values"):
+        interval_of([], 0.05)
+
+
+def test_median():
+    assert median([3.0, 1.0, 2.0]) == 2.0
+    assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
+
+
+def test_unknown_bound_of_what_cannot_be_negative_is_zero():
+    assert positive(Interval(2.0, -math.inf, math.inf)) == Interval(2.0, 0.0, math.inf)
+    assert positive(Interval(2.0, 1.0, 3.0)) == Interval(2.0, 1.0, 3.0)
+
+
+def test_unknown_bounds_of_logarithms_are_unknown_ratios():
+    assert exp_interval(Interval(0.0, -math.inf, math.inf)) == Interval(1.0, 0.0, math.inf)
+    ratio = exp_interval(Interval(math.log(2), 0.0, math.log(4)))
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 1.0, 4.0))
