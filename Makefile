@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 
-.PHONY: help bench bench-full test check lint coverage docs reference peers gate-study lint-workflows audit setup
+.PHONY: help bench bench-full test test-slow test-all check lint coverage docs reference peers gate-study lint-workflows audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,15 +18,21 @@ bench-full: $(FULL)  ## the same with every variant and engine (installs OpenVIN
 	@echo "+ pytest benchmarks --energy --tsbench-full --benchmark-autosave"
 	@$(RUN) pytest benchmarks --energy --tsbench-full --benchmark-autosave $(ARGS)
 
-test: $(INSTALLED)  ## run the tests, two at a time (one at a time: ARGS="-n 0")
-	@$(RUN) pytest -n 2 $(ARGS)
+test: $(INSTALLED)  ## run the tests but the slow ones, two at a time (one at a time: ARGS="-n 0")
+	@$(RUN) pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
-check: lint test docs  ## all that has to hold before a change goes in
+test-slow: $(INSTALLED)  ## run the slow tests: engines, clusters, commits, whole suites
+	@$(RUN) pytest -n 2 --dist worksteal -m slow $(ARGS)
 
-lint: $(INSTALLED)  ## format, style, types, dead code
+test-all: test test-slow  ## run every test
+
+check: lint test-all docs  ## everything that must hold before a change goes in
+
+lint: $(INSTALLED)  ## format, style, direction of imports, types, dead code
 	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/vulture
 

@@ -260,6 +260,7 @@ def test_every_command_is_run_or_said_why_not():
     assert [path for path in tests if not (ROOT / path).is_file()] == []
 
 
+@pytest.mark.slow
 def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
     monkeypatch.setenv(
         "PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:cacheprovider {'='.join(FAST)}"

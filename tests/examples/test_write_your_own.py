@@ -82,6 +82,7 @@ def test_the_meter_is_found_and_counts(tmp_path):
         run(environment, tmp_path, "pytest", "--energy", "--energy-meter", "fixed:much")
 
 
+@pytest.mark.slow
 def test_the_variant_is_listed_and_measured(tmp_path):
     pytest.importorskip("torch")
     environment = install("write-a-variant.md", tmp_path)

@@ -56,6 +56,7 @@ def unseen(tmp_path):
     return folder.parent
 
 
+@pytest.mark.slow
 def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
     done = run(
         "--tsbench-dataset",
@@ -89,6 +90,7 @@ def test_a_dataset_that_cannot_be_had_skips_with_the_layout(tmp_path):
     assert "Computers/Computers_TRAIN.ts" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_an_engine_its_benchmarks_skip_and_the_rest_run(unseen, tmp_path):
     tmp_path.joinpath("no_onnxruntime.py").write_text(
         "import sys\nsys.modules['onnxruntime'] = None\n"

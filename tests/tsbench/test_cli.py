@@ -145,6 +145,7 @@ def test_choosing_a_recipe_does_not_show_the_test_split(capsys):
     assert "test accuracy" not in printed
 
 
+@pytest.mark.slow
 def test_training_says_what_it_cost(capsys, monkeypatch):
     assert cli.main(["train", "ItalyPowerDemand", "t1", "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
@@ -154,6 +155,7 @@ def test_training_says_what_it_cost(capsys, monkeypatch):
     assert " J " not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
     """A real kill of a real process; `test_train` has the finer cases."""
     command = [

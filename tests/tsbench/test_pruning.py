@@ -219,6 +219,7 @@ def test_a_hybrid_is_its_parts_one_after_the_other(name, first, trained, tiny_da
     assert variants.get(name).settings == variants.get(first).settings
 
 
+@pytest.mark.slow
 def test_int8_qat(trained, tiny_data, uncompiled, monkeypatch):
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     try:

@@ -43,6 +43,7 @@ def test_a_bad_spec_is_one_line_before_anything_starts(tmp_path, capsys, text, s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_finished_work_is_not_done_again(tmp_path, capsys):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(GOOD)
@@ -65,6 +66,7 @@ MEASURING = (
 )
 
 
+@pytest.mark.slow
 def test_measured_and_shown(tmp_path, capsys):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(MEASURING)

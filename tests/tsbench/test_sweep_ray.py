@@ -69,6 +69,7 @@ def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
 )
+@pytest.mark.slow
 def test_a_node_is_lost_half_way_and_everything_is_done_once():
     ray = pytest.importorskip(
         "ray", reason="ray is not installed: pip install 'pytest-energy[ray]'"

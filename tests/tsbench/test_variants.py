@@ -118,6 +118,7 @@ def test_l1_structured_is_trained_again_once(trained, tiny_data, monkeypatch):
     assert not torch.equal(logits, batched_logits(untuned, tiny_data.test_x))
 
 
+@pytest.mark.slow
 def test_int8_static_compiled(trained, tiny_data, monkeypatch):
     before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
     variant = variants.get("int8_static")

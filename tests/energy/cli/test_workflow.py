@@ -58,6 +58,7 @@ def test_a_regression_ends_in_1_and_stands_in_the_comment(branch):
     assert (branch / "out" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_what_others_did_to_the_base_in_the_meantime_is_not_the_branchs(branch):
     """Main became faster after the branch had left it: against main itself the branch would have regressed."""
     git(branch, "checkout", "-q", "main")

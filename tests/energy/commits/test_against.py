@@ -82,6 +82,7 @@ def run(pytester, *arguments):
     return pytester.runpytest_subprocess(*arguments, timeout=100)
 
 
+@pytest.mark.slow
 def test_slower_code_that_is_not_even_committed_is_found(pytester, repo):
     (repo / "library.py").write_text(SLOWER)
     before = git(repo, "status", "--porcelain")
@@ -104,6 +105,7 @@ def test_the_same_code_is_no_regression(pytester, repo):
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_tests_without_a_partner_are_named_and_not_gated(pytester, repo):
     (repo / "test_it.py").write_text(
         TESTS.replace("test_fixture", "test_fixture_too")
@@ -245,6 +247,7 @@ def test_the_worktree_goes_away_however_the_run_ends(pytester, repo, how):
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_of_and_the_run_goes_on(pytester, repo):
     (repo / "test_it.py").write_text(
         "import os\nfrom library import work\n"
@@ -294,6 +297,7 @@ def test_a_tag_and_a_short_hash_resolve_to_the_same_commit(repo):
         resolve(repo, "v9")
 
 
+@pytest.mark.slow
 def test_a_side_that_fails_in_a_window_does_not_spoil_the_next_test(pytester, repo):
     """The other side's fork stands at its measurement then, and has to be dismissed all the same."""
     (repo / "test_it.py").write_text(
@@ -339,6 +343,7 @@ NOW = THEN.replace('pytest.skip("nothing to prepare with yet")', "return 1").rep
 )
 
 
+@pytest.mark.slow
 def test_whatever_a_test_measures_is_compared_and_what_cannot_be_is_told(pytester, repo):
     (repo / "test_it.py").write_text(THEN)
     git(repo, "commit", "-qam", "other tests")

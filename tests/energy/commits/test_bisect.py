@@ -53,6 +53,7 @@ def history(repo, culprit, commits):  # noqa: F811
     return hashes
 
 
+@pytest.mark.slow
 def test_it_names_the_commit_and_leaves_git_alone(repo, capsys):  # noqa: F811
     hashes = history(repo, 2, 4)
     (repo / "library.py").write_text("not even python")
@@ -81,6 +82,7 @@ def test_it_names_the_commit_and_leaves_git_alone(repo, capsys):  # noqa: F811
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_nothing_to_bisect_is_one_line_and_exit_2(repo, capsys):  # noqa: F811
     history(repo, 9, 2)
     assert (

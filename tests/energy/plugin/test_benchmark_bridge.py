@@ -116,6 +116,7 @@ FULL_DISK = """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_says_so(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
     # The journal's lines are short; pytest-benchmark's file repeats them with its own figures, and indents.
