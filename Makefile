@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
+PIP := --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help bench bench-full test test-slow test-all check lint coverage docs reference peers gate-study lint-workflows audit setup
 
@@ -29,7 +30,7 @@ test-all: test test-slow  ## run every test
 check: lint test-all docs  ## everything that must hold before a change goes in
 
 lint: $(INSTALLED)  ## format, style, direction of imports, types, dead code
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
+	@$(RUN) pip install $(PIP) --group check
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/lint-imports
@@ -37,7 +38,7 @@ lint: $(INSTALLED)  ## format, style, direction of imports, types, dead code
 	@$(VENV)/bin/vulture
 
 coverage: $(INSTALLED)  ## what of pytest_energy its tests run, branches too; less than 95 % is an error
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[check]'
+	@$(RUN) pip install $(PIP) --group check
 	@rm -rf build/coverage
 	@$(RUN) coverage run -m pytest -n 2 tests/energy tests/docs tests/examples $(ARGS)
 # combine names some files that it cannot use: of processes that tests kill, or give a full disk.
@@ -46,7 +47,7 @@ coverage: $(INSTALLED)  ## what of pytest_energy its tests run, branches too; le
 	@$(RUN) coverage report
 
 docs: $(INSTALLED)  ## the site, in build/site; warnings and broken links are errors, links to elsewhere are listed
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@$(RUN) pip install $(PIP) --group docs
 	@$(VENV)/bin/zensical build --strict
 	@$(RUN) scripts.links
 
@@ -57,12 +58,12 @@ peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and c
 	@$(RUN) studies.peers $(ARGS)
 
 lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, offline
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[workflows]'
+	@$(RUN) pip install $(PIP) --group workflows
 	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(VENV)/bin/zizmor --offline --no-progress .github
 
 audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs the network)
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt pip-audit
+	@$(RUN) pip install $(PIP) pip-audit
 	@$(VENV)/bin/pip-audit --skip-editable
 
 RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
@@ -80,12 +81,13 @@ setup: $(INSTALLED)  ## install into .venv
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@echo "+ pip install -e .[tsbench,nvml,onnx,history,report,ray,test]   (into $(VENV); the first time this downloads torch)"
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tsbench,nvml,onnx,history,report,ray,test]'
+	@echo "+ pip install -e .[tsbench,nvml,onnx,history,report,ray] --group test   (into $(VENV); the first time this downloads torch)"
+	@$(RUN) pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(RUN) pip install $(PIP) --editable '.[tsbench,nvml,onnx,history,report,ray]' --group test
 	@touch $@
 
 # OpenVINO and NNCF: 12 s and 190 MB that neither the tests nor the core set need.
 $(FULL): $(INSTALLED)
 	@echo "+ pip install -e .[openvino]"
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tsbench,openvino]'
+	@$(RUN) pip install $(PIP) --editable '.[tsbench,openvino]'
 	@touch $@

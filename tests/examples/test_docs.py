@@ -317,7 +317,7 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.mark.skipif(
-    find_spec("zensical") is None, reason="zensical, the extra docs, is not installed"
+    find_spec("zensical") is None, reason="zensical, the group docs, is not installed"
 )
 def test_the_site_builds_without_a_warning(tmp_path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")

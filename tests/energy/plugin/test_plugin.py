@@ -450,7 +450,7 @@ def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
 
 
 @pytest.mark.skipif(
-    find_spec("coverage") is None, reason="coverage, of the extra check, is not installed"
+    find_spec("coverage") is None, reason="coverage, of the group check, is not installed"
 )
 def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
     monkeypatch.delenv(
