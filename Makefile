@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
 PIP := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help bench bench-full test test-slow test-all check lint coverage docs reference peers gate-study lint-workflows audit setup
+.PHONY: help bench bench-full test test-slow test-all test-full check lint coverage docs reference peers gate-study lint-workflows dist audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test-slow: $(INSTALLED)  ## run the slow tests: engines, clusters, commits, whol
 	@$(RUN) pytest -n 2 --dist worksteal -m slow $(ARGS)
 
 test-all: test test-slow  ## run every test
+
+test-full: $(FULL)  ## run every test, with every optional package (OpenVINO, aeon, Parquet, matplotlib)
+	@$(RUN) pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint test-all docs  ## everything that must hold before a change goes in
 
@@ -61,6 +64,13 @@ lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, of
 	@$(RUN) pip install $(PIP) --group workflows
 	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(VENV)/bin/zizmor --offline --no-progress .github
+
+dist: $(INSTALLED)  ## both distributions, built and checked, in dist/
+	@$(RUN) pip install $(PIP) --group release
+	@rm -rf dist
+	@$(RUN) build --outdir dist .
+	@$(RUN) build --outdir dist tsbench
+	@$(RUN) twine check --strict dist/*
 
 audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs the network)
 	@$(RUN) pip install $(PIP) pip-audit
