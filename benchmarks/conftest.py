@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tsbench import datasets, threads, variants
+from tsbench import threads, variants
+from tsbench.data import datasets
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
-from tsbench.evaluate import accuracy, agreement, batched_logits
 from tsbench.model import CONFIGS, Classifier
-from tsbench.recipes import plan_for
-from tsbench.train import Prepared, prepare
-from tsbench.trained import trained_model
+from tsbench.training.evaluate import accuracy, agreement, batched_logits
+from tsbench.training.load_or_train import trained_model
+from tsbench.training.recipes import plan_for
+from tsbench.training.train import Prepared, prepare
 
 if TYPE_CHECKING:
     from tsbench.variants import Classify

@@ -26,7 +26,7 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["pytest_energy", "tsbench.formats"]):
+with atheris.instrument_imports(include=["pytest_energy", "tsbench.data.formats"]):
     from pytest_energy import cli
     from pytest_energy.errors import EnergyError, RunUnreadable
     from pytest_energy.meters import MeterSettings
@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["pytest_energy", "tsbench.formats"]):
     from pytest_energy.options import Options
     from pytest_energy.runs import json_format
     from pytest_energy.settings import SETTINGS
-    from tsbench import formats
+    from tsbench.data import formats
     from tsbench.errors import TsbenchError
 
 from tests.energy.rigs.saved_runs import Runs, write_runs
@@ -163,7 +163,7 @@ class Compare(SavedRun):
 
 
 class Ucr:
-    """`tsbench.formats.read`, on all four formats."""
+    """`tsbench.data.formats.read`, on all four formats."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_energy import Comparison, Meter
     from pytest_energy.model import Interval, MeterInfo
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 BASELINE = "fp32"
 # To be raised with whatever changes what is measured: a sweep then measures again.
@@ -67,10 +67,10 @@ def find_model(
     dataset: str, config: str, folder: Path | None = None
 ) -> tuple[Classifier, Prepared]:
     """The shipped model where it was trained on this very data, else one trained now or cached."""
-    from tsbench import datasets
-    from tsbench.recipes import plan_for
-    from tsbench.train import prepare
-    from tsbench.trained import trained_model
+    from tsbench.data import datasets
+    from tsbench.training.load_or_train import trained_model
+    from tsbench.training.recipes import plan_for
+    from tsbench.training.train import prepare
 
     loaded = datasets.load(dataset, folder)
     data = prepare(loaded, plan_for(loaded).timepoints)
@@ -94,7 +94,7 @@ def measure(
 
     from pytest_energy import Plan, versus_many
     from pytest_energy.meters import info
-    from tsbench.evaluate import accuracy, agreement, batched_logits
+    from tsbench.training.evaluate import accuracy, agreement, batched_logits
 
     known = info(meter)
     expected = batched_logits(model, data.test_x)

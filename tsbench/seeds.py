@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 
-from tsbench import datasets, variants
-from tsbench.evaluate import accuracy, batched_logits
+from tsbench import variants
+from tsbench.data import datasets
 from tsbench.model import config_for, parameter_count
-from tsbench.recipes import plan_for, recipe_for
-from tsbench.train import TrainResult, cached_path, prepare, train_cached
+from tsbench.training.evaluate import accuracy, batched_logits
+from tsbench.training.recipes import plan_for, recipe_for
+from tsbench.training.train import TrainResult, cached_path, prepare, train_cached
 
 CONFIDENCE = 0.95
 BATCH_CASES = 32

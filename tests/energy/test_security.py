@@ -15,7 +15,7 @@ import pytest
 import pytest_energy
 import tsbench
 from pytest_energy import cli
-from tsbench import cache
+from tsbench.data import cache
 
 SOURCES = sorted(
     path

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tsbench import cache, datasets, download, train
+from tsbench.data import cache, datasets, download
 from tsbench.model import Classifier, ModelConfig
+from tsbench.training import train
 
 TINY = ModelConfig(
     in_channels=2,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsbench import cache, checkpoints
+from tsbench import checkpoints
+from tsbench.data import cache
 from tsbench.errors import CheckpointError
 
 

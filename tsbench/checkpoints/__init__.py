@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from tsbench import cache
+from tsbench.data import cache
 from tsbench.errors import CheckpointError
 from tsbench.model import Classifier, ModelConfig
 

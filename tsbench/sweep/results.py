@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from tsbench import cache
+from tsbench.data import cache
 from tsbench.errors import TsbenchError
 from tsbench.sweep.task import Done, Task
 

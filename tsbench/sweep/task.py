@@ -17,7 +17,7 @@ from tsbench.errors import TsbenchError
 from tsbench.sweep.spec import Spec
 
 if TYPE_CHECKING:
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 LOCK_TIMEOUT_S = (
     3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
@@ -44,7 +44,7 @@ class Task:
     def key(self) -> str:
         """A hash of all that the result depends on: data, config, code version."""
         from tsbench.measure import MEASURING_VERSION
-        from tsbench.train import TRAINING_VERSION
+        from tsbench.training.train import TRAINING_VERSION
 
         versions = (
             [TRAINING_VERSION] if self.kind == "train" else [TRAINING_VERSION, MEASURING_VERSION]
@@ -91,11 +91,12 @@ def attempt(execute: Callable[..., Done], task: Task, weights: bytes) -> Done | 
 
 def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
     """Every task of the spec, trainings first. Raises TsbenchError for a name that there is not."""
-    from tsbench import datasets, variants
+    from tsbench import variants
+    from tsbench.data import datasets
     from tsbench.errors import UnknownName
     from tsbench.measure import require_energy
     from tsbench.model import CONFIGS
-    from tsbench.recipes import recipe_for
+    from tsbench.training.recipes import recipe_for
 
     for config in spec.configs:
         if config.lower() not in CONFIGS:
@@ -161,9 +162,9 @@ def _node() -> str:
 
 
 def _prepared(task: Task) -> Prepared:
-    from tsbench import datasets
-    from tsbench.recipes import plan_for
-    from tsbench.train import prepare
+    from tsbench.data import datasets
+    from tsbench.training.recipes import plan_for
+    from tsbench.training.train import prepare
 
     loaded = datasets.load(task.dataset)
     if loaded.fingerprint != task.data_sha256:
@@ -174,10 +175,10 @@ def _prepared(task: Task) -> Prepared:
 
 
 def _train(task: Task) -> Done:
-    from tsbench.evaluate import accuracy, batched_logits
     from tsbench.model import config_for
-    from tsbench.recipes import recipe_for
-    from tsbench.train import cached_path, train_cached, weights_sha256
+    from tsbench.training.evaluate import accuracy, batched_logits
+    from tsbench.training.recipes import recipe_for
+    from tsbench.training.train import cached_path, train_cached, weights_sha256
 
     data = _prepared(task)
     _, channels, timepoints = data.train_x.shape

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # so that listing the variants loads no torch
     from torch import Tensor
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
     Classify = Callable[[Tensor], Tensor]
 

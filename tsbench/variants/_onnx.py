@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -65,8 +65,8 @@ def cached(
     import tempfile
     from importlib.metadata import version
 
-    from tsbench import cache
-    from tsbench.train import cache_key, weights_sha256
+    from tsbench.data import cache
+    from tsbench.training.train import cache_key, weights_sha256
 
     key = cache_key(
         data,

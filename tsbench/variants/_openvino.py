@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import VariantUnavailable
-from tsbench.needs import require
+from tsbench.requirements import require
 
 if TYPE_CHECKING:
     import openvino
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 BUILD_VERSION = 1  # counts up when the steps change: older cached files are left alone
@@ -55,7 +55,7 @@ def saved(path: Path, model: openvino.Model) -> None:
     """Writes the model, weights uncompressed, whole or not at all: what reads it looks for the .xml."""
     import tempfile
 
-    from tsbench import cache
+    from tsbench.data import cache
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "model.xml"

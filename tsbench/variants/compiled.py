@@ -13,7 +13,7 @@ from tsbench.variants import Variant, int8_static
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "compiled"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 REMOVED_SHARE = 0.5  # of the layers
 SETTINGS = {"removed": REMOVED_SHARE, "tuned": True}
@@ -68,7 +68,7 @@ def training_loss(model: Classifier, data: Prepared) -> float:
     import torch
     from torch.nn import functional as F
 
-    from tsbench.evaluate import batched_logits
+    from tsbench.training.evaluate import batched_logits
 
     logits = batched_logits(model, torch.from_numpy(data.train_x))
     return F.cross_entropy(logits, torch.from_numpy(data.train_y)).item()

@@ -13,7 +13,7 @@ from tsbench.variants import Variant, needs_nothing
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:

@@ -12,7 +12,7 @@ from tsbench.variants.tuning import fine_tuned
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 
 def prune(model: Classifier, sparsity: float) -> Classifier:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # best first; torch names them so
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared, Recipe
+    from tsbench.training.train import Prepared, Recipe
     from tsbench.variants import Classify
 
 EPOCHS = 6  # a tenth of PLAID's training: the weights have only to settle on the int8 grid
@@ -35,7 +35,7 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
 
 def recipe() -> Recipe:
     """How it is fine-tuned."""
-    from tsbench.train import Recipe
+    from tsbench.training.train import Recipe
 
     return Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE)
 
@@ -53,8 +53,9 @@ def quantize(model: Classifier, data: Prepared) -> nn.Module:
 
 def fine_tuned(model: Classifier, data: Prepared) -> nn.Module:
     """The graph with fake quantization, trained; the training is cached, and serves every batch size."""
-    from tsbench import cache, checkpoints
-    from tsbench.train import cache_key, fit, weights_sha256
+    from tsbench import checkpoints
+    from tsbench.data import cache
+    from tsbench.training.train import cache_key, fit, weights_sha256
 
     key = cache_key(
         data,

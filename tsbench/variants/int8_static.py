@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 # What inductor compiles with. freezing folds the weights' quantization into constants, which is what lets it choose int8 kernels
@@ -96,7 +96,7 @@ def compiled(
     """
     import torch
 
-    from tsbench import cache
+    from tsbench.data import cache
 
     key = _key(model, data, batch_cases, **made_by)
     path = cache.folder() / "compiled" / f"{data.name}-{label}-{key}.pt2"
@@ -115,8 +115,8 @@ def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
-    from tsbench.evaluate import batched_logits
     from tsbench.model import to_plain
+    from tsbench.training.evaluate import batched_logits
 
     with torch.no_grad():
         exported = torch.export.export(
@@ -169,8 +169,8 @@ def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object)
     """Differs with the weights, the data, the batch, the libraries, and what the CPU can do."""
     import torch
 
-    from tsbench import needs
-    from tsbench.train import cache_key, weights_sha256
+    from tsbench import requirements
+    from tsbench.training.train import cache_key, weights_sha256
 
     return cache_key(
         data,
@@ -178,7 +178,7 @@ def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object)
         batch_cases=batch_cases,
         calibration_cases=CALIBRATION_CASES,
         build=BUILD_VERSION,
-        libraries=[str(torch.__version__), needs.found("torchao")],
+        libraries=[str(torch.__version__), requirements.found("torchao")],
         cpu=_cpu_flags_sha256(),  # compiled for this CPU: elsewhere it could be an illegal instruction
         **made_by,
     )

@@ -12,7 +12,7 @@ from tsbench.variants import Variant, int8_static, l1_unstructured
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 

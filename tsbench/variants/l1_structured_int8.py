@@ -9,7 +9,7 @@ from tsbench.variants import Variant, int8_static, l1_structured
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tsbench.needs import require
+from tsbench.requirements import require
 from tsbench.variants import Variant, _onnx
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "onnx_fp32"

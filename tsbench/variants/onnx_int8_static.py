@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsbench.needs import require
+from tsbench.requirements import require
 from tsbench.variants import Variant, _onnx
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "onnx_int8_static"

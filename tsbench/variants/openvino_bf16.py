@@ -9,7 +9,7 @@ from tsbench.variants import Variant, _openvino
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME, NEEDS = "openvino_bf16", ("torch", "openvino")

@@ -10,14 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tsbench.needs import require
+from tsbench.requirements import require
 from tsbench.variants import Variant, _openvino
 
 if TYPE_CHECKING:
     import openvino
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME, NEEDS = "openvino_int8", ("torch", "openvino", "nncf")
@@ -27,8 +27,8 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The quantized model on OpenVINO, for exactly this batch size; from the cache if it is there."""
     from importlib.metadata import version
 
-    from tsbench import cache
-    from tsbench.train import cache_key, weights_sha256
+    from tsbench.data import cache
+    from tsbench.training.train import cache_key, weights_sha256
     from tsbench.variants.int8_static import CALIBRATION_CASES
 
     key = cache_key(

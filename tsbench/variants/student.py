@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tsbench.needs import require
+from tsbench.requirements import require
 from tsbench.variants import Variant, _onnx
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "student"
@@ -22,8 +22,8 @@ NAME = "student"
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The dataset's compact model on ONNX Runtime, for exactly this batch size. Trains it where there is none yet."""
-    from tsbench.recipes import compact_for
-    from tsbench.trained import trained_model
+    from tsbench.training.load_or_train import trained_model
+    from tsbench.training.recipes import compact_for
 
     return _onnx.session(
         _onnx.exported_to_run(trained_model(data, compact_for(data.name)), data, batch_cases)

@@ -9,7 +9,7 @@ from tsbench.variants import Variant, _openvino
 
 if TYPE_CHECKING:
     from tsbench.model import Classifier
-    from tsbench.train import Prepared
+    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME, NEEDS = "student_openvino_bf16", ("torch", "openvino")
@@ -17,8 +17,8 @@ NAME, NEEDS = "student_openvino_bf16", ("torch", "openvino")
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The dataset's compact model on OpenVINO, for exactly this batch size. Trains it where there is none yet."""
-    from tsbench.recipes import compact_for
-    from tsbench.trained import trained_model
+    from tsbench.training.load_or_train import trained_model
+    from tsbench.training.recipes import compact_for
 
     return _openvino.request(
         _openvino.converted(trained_model(data, compact_for(data.name)), data, batch_cases), "bf16"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.model import Classifier
-    from tsbench.train import Prepared, Recipe
+    from tsbench.training.train import Prepared, Recipe
 
 EPOCHS = 12  # a fifth of PLAID's training
 LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
@@ -25,7 +25,7 @@ RETRAINED_AS = "t1"  # whose recipe: what is pruned here is a big model
 
 def fine_tuned(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
     """A fine-tuned copy of the pruned model; from the cache where this was done before."""
-    from tsbench.train import Recipe
+    from tsbench.training.train import Recipe
 
     return _trained(pruned, data, variant, Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE))
 
@@ -35,14 +35,15 @@ def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
 
     Learning-rate rewinding (arXiv:2003.02389): the first rate again, and as many epochs as the model itself had.
     """
-    from tsbench.recipes import recipe_for
+    from tsbench.training.recipes import recipe_for
 
     return _trained(pruned, data, variant, recipe_for(data.name, RETRAINED_AS))
 
 
 def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -> Classifier:
-    from tsbench import cache, checkpoints
-    from tsbench.train import cache_key, fit, weights_sha256
+    from tsbench import checkpoints
+    from tsbench.data import cache
+    from tsbench.training.train import cache_key, fit, weights_sha256
 
     key = cache_key(data, weights=weights_sha256(pruned), recipe=asdict(recipe), zeros_stay=True)
     path = cache.folder() / "models" / f"{data.name}-{variant}-{key}.safetensors"

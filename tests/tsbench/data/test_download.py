@@ -1,0 +1,169 @@
+"""Downloads, from a server on loopback that can break off."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import re
+import threading
+import zipfile
+
+import pytest
+
+from tsbench.data import cache, datasets, download
+from tsbench.errors import DatasetUnavailable, DownloadError
+
+SET = "@problemName Made\n@univariate true\n@classLabel true a b\n@data\n1,2:a\n3,4:b\n"
+
+
+def packed(files, name="Made"):
+    """A zip of these files, with the folders that the archive's zips sometimes have."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for half, text in files.items():
+            archive.writestr(f"{name}/{name}_{half}", text)
+    return buffer.getvalue()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves /Made.zip, with ranges; `breaks_after` bytes the connection goes."""
+
+    content = b""
+    etag = '"1"'
+    breaks_after = None
+    ranges: list = []
+
+    def do_GET(self):
+        if self.path != "/Made.zip":
+            self.send_error(404)
+            return
+        start, asked = 0, self.headers.get("Range")
+        self.ranges.append(asked)
+        if asked and self.headers.get("If-Range") == self.etag:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+        body = self.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if self.etag:
+            self.send_header("ETag", self.etag)
+        self.end_headers()
+        self.wfile.write(body if self.breaks_after is None else body[: self.breaks_after])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """The handler class, serving; the archive's address points to it."""
+    handler = type(
+        "Handler",
+        (Server,),
+        {"content": packed({"TRAIN.ts": SET, "TEST.ts": SET, "notes.txt": "x"}), "ranges": []},
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv(download.ARCHIVE_URL_VARIABLE, f"http://127.0.0.1:{running.server_port}")
+        monkeypatch.delenv(download.OFFLINE_VARIABLE)
+        yield handler
+        running.shutdown()
+        thread.join()
+
+
+def kept():
+    """What is in the cache, as paths relative to it."""
+    return sorted(
+        str(path.relative_to(cache.folder()))
+        for path in cache.folder().rglob("*")
+        if path.is_file()
+    )
+
+
+WHOLE = ["datasets/Made/Made_TEST.ts", "datasets/Made/Made_TRAIN.ts"]
+
+
+def test_a_download_ends_in_the_cache_and_is_not_repeated(server):
+    seen = []
+    data = datasets.load("Made", on_bytes=lambda done, total: seen.append((done, total)))
+    assert (data.name, len(data.train)) == ("Made", 2)
+    assert seen[-1] == (len(server.content), len(server.content))
+    assert kept() == WHOLE
+    assert datasets.load("made").fingerprint == data.fingerprint
+    assert server.ranges == [None]
+
+
+def test_half_a_download_is_no_dataset_and_is_gone_on_with(server):
+    server.breaks_after = 100
+    with pytest.raises(
+        DownloadError,
+        match=rf"Made\.zip: ended after 100 of {len(server.content)} bytes; run it again",
+    ):
+        datasets.load("Made")
+    assert kept() == ["partial/Made.json", "partial/Made.zip"]
+    assert "Made" not in datasets.available()
+    server.breaks_after = None
+    datasets.load("Made")
+    assert server.ranges == [None, "bytes=100-"]
+    assert kept() == WHOLE
+
+
+@pytest.mark.parametrize("etag", ['"2"', None])
+def test_half_a_download_of_another_version_starts_over(server, etag):
+    server.breaks_after, server.etag = 100, '"1"' if etag else None
+    with pytest.raises(DownloadError):
+        datasets.load("Made")
+    server.breaks_after, server.etag = None, etag
+    datasets.load("Made")
+    assert kept() == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"<html>not here", "File is not a zip file"),
+        (packed({"readme.md": "x"}), "holds no _TRAIN and _TEST"),
+        (packed({"TRAIN.ts": SET}), "has no Made_TRAIN and Made_TEST"),
+        (packed({"TRAIN.ts": SET, "TEST.ts": SET + "1,x:a\n"}), r"Made_TEST\.ts:7: value 2 is 'x'"),
+        (packed({"TRAIN.ts": SET, "TEST.ts": SET}).replace(b"3,4:b", b"3,5:b"), "Bad CRC-32"),
+    ],
+)
+def test_what_is_damaged_names_the_file_and_leaves_nothing(server, content, problem):
+    server.content = content
+    with pytest.raises(
+        DownloadError, match=rf"Made\.zip: damaged: .*{problem}.*nothing of it was kept"
+    ):
+        datasets.load("Made")
+    assert kept() == []
+    assert list((cache.folder() / "partial").iterdir()) == []
+
+
+def test_a_wrong_checksum_leaves_nothing(server, monkeypatch):
+    monkeypatch.setitem(download.KNOWN_FINGERPRINTS, "Made", "0" * 64)
+    with pytest.raises(
+        DownloadError, match=r"Made\.zip: damaged: .*checksum of its values is .*, expected 0000"
+    ):
+        datasets.load("Made")
+    assert kept() == []
+
+
+def test_known_checksums_are_those_of_the_real_data(plaid, refrigeration_devices):
+    for data in (plaid, refrigeration_devices):
+        assert download.KNOWN_FINGERPRINTS[data.name] == data.fingerprint
+
+
+def test_no_connection_names_the_folder_layout(monkeypatch):
+    monkeypatch.delenv(download.OFFLINE_VARIABLE)
+    monkeypatch.setenv(download.ARCHIVE_URL_VARIABLE, "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(
+        DatasetUnavailable, match=r"Made/Made_TRAIN\.ts .*; no download: .*no connection"
+    ):
+        datasets.load("Made")
+    assert kept() == []
+
+
+def test_a_name_that_the_archive_does_not_know(server):
+    with pytest.raises(DatasetUnavailable, match="the server says 404"):
+        datasets.load("Unheard")
+    with pytest.raises(DatasetUnavailable, match="not a name of the archive's"):
+        datasets.load("../Made")

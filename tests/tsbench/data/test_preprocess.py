@@ -1,0 +1,160 @@
+"""Each preprocessing step's promise, over wide inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tsbench.data import preprocess
+
+cases = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 3), st.integers(1, 40)),
+    elements=st.floats(-1e3, 1e3, width=32),
+)
+
+
+@given(cases)
+def test_z_norm_has_mean_0_and_std_1_or_is_0(case):
+    normed = preprocess.z_norm(case)
+    np.testing.assert_allclose(normed.mean(axis=1), 0, atol=1e-3)
+    for raw, row in zip(case, normed, strict=True):
+        if raw.std() > 1e-3:
+            assert row.std() == pytest.approx(1, abs=1e-6)
+        elif raw.std() <= preprocess.MIN_STD:
+            assert not row.any()
+
+
+@given(cases, st.floats(0.01, 100), st.floats(-10, 10))
+def test_z_norm_forgets_scale_and_offset_and_log_std_keeps_the_scale(case, scale, offset):
+    if case.std(axis=1).min() < 1e-2:
+        return
+    moved = case * scale + offset
+    np.testing.assert_allclose(preprocess.z_norm(moved), preprocess.z_norm(case), atol=1e-5)
+    difference = preprocess.log_std(moved) - preprocess.log_std(case)
+    np.testing.assert_allclose(difference, np.log10(scale), atol=1e-6)
+
+
+@given(cases, st.integers(1, 100))
+def test_tile_repeats_with_the_cases_own_period(case, timepoints):
+    tiled = preprocess.tile(case, timepoints)
+    assert tiled.shape == (case.shape[0], timepoints)
+    for t in range(timepoints):
+        np.testing.assert_array_equal(tiled[:, t], case[:, t % case.shape[1]])
+
+
+@pytest.mark.parametrize("timepoints", [0, -1])
+def test_tile_to_nothing_is_an_error(timepoints):
+    with pytest.raises(ValueError, match="cannot tile"):
+        preprocess.tile(np.ones((1, 3)), timepoints)
+
+
+def test_to_array_stacks_signal_and_level():
+    made = [np.array([[1.0, 3.0]]), np.array([[10.0, 30.0, 10.0, 30.0, 10.0]])]
+    x = preprocess.to_array(made, 4)
+    assert x.shape == (2, 2, 4)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x[0], [[-1, 1, -1, 1], [0, 0, 0, 0]])
+    assert x[1, 1] == pytest.approx(np.log10(np.std(made[1])))
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 30))
+def test_circular_shift_rolls_each_case_and_nothing_else(seed, n_cases, timepoints):
+    batch = np.random.default_rng(0).normal(size=(n_cases, 2, timepoints))
+    before = batch.copy()
+    shifted = preprocess.circular_shift(batch, np.random.default_rng(seed))
+    np.testing.assert_array_equal(batch, before)
+    for old, new in zip(batch, shifted, strict=True):
+        rolls = [np.roll(old, -amount, axis=1) for amount in range(timepoints)]
+        assert any(np.array_equal(new, roll) for roll in rolls)
+
+
+@given(
+    arrays(np.int64, st.integers(4, 60), elements=st.integers(0, 3)),
+    st.floats(0.05, 0.95),
+    st.integers(0, 100),
+)
+def test_stratified_split_is_a_partition_that_keeps_every_class(labels, fraction, seed):
+    rest, held_out = preprocess.stratified_split(labels, fraction, np.random.default_rng(seed))
+    assert sorted([*rest, *held_out]) == list(range(len(labels)))
+    assert set(labels[rest]) == set(labels)
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        n_held_out = (labels[held_out] == label).sum()
+        assert abs(n_held_out - fraction * count) <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_splice_says_how_much_of_each_case_is_whose(seed):
+    batch = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 2, 50), np.float32)
+    before = batch.copy()
+    spliced, others, share = preprocess.splice(batch, 1.0, np.random.default_rng(seed))
+    assert (batch == before).all() and spliced.dtype == np.float32
+    assert sorted(others) == list(range(6))
+    for own, (case, other) in enumerate(zip(spliced, others, strict=True)):
+        assert set(np.unique(case)) <= {own, other}
+        assert (case[0] == case[1]).all()
+        if other != own:
+            assert (case[0] == own).mean() == pytest.approx(share)
+
+
+def test_stratified_split_holds_blocks_out_whole():
+    labels = np.repeat([0, 1], [20, 13])  # the last block of the second class has 3
+    for seed in range(5):
+        rest, held_out = preprocess.stratified_split(labels, 0.3, np.random.default_rng(seed), 5)
+        assert sorted([*rest, *held_out]) == list(range(33))
+        for block in ([0, 5], [5, 10], [10, 15], [15, 20], [20, 25], [25, 30], [30, 33]):
+            assert len(np.intersect1d(held_out, range(*block))) in (0, block[1] - block[0])
+        assert set(labels[held_out]) == set(labels[rest]) == {0, 1}
+    with pytest.raises(ValueError, match="block_cases must be at least 1"):
+        preprocess.stratified_split(labels, 0.3, np.random.default_rng(0), 0)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5])
+def test_stratified_split_of_all_or_nothing_is_an_error(fraction):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        preprocess.stratified_split(np.zeros(4), fraction, np.random.default_rng(0))
+
+
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(1, 30)),
+        elements=st.floats(-1e3, 1e3) | st.just(np.nan),
+    )
+)
+def test_fill_gaps_keeps_what_is_known_and_stays_within_it(case):
+    known = ~np.isnan(case)
+    if not known.any(axis=1).all():
+        with pytest.raises(ValueError, match="any known value"):
+            preprocess.fill_gaps(case)
+        return
+    filled = preprocess.fill_gaps(case)
+    np.testing.assert_array_equal(filled[known], case[known])
+    for row, raw in zip(filled, case, strict=True):
+        assert np.nanmin(raw) <= row.min() and row.max() <= np.nanmax(raw)
+
+
+@given(cases, st.integers(1, 100))
+def test_resample_keeps_the_ends_and_the_range(case, timepoints):
+    resampled = preprocess.resample(case, timepoints)
+    assert resampled.shape == (case.shape[0], timepoints)
+    np.testing.assert_array_equal(resampled[:, 0], case[:, 0])
+    if timepoints > 1:
+        np.testing.assert_allclose(resampled[:, -1], case[:, -1])
+    assert resampled.min() >= case.min() and resampled.max() <= case.max()
+    np.testing.assert_array_equal(preprocess.resample(case, case.shape[1]), case)
+
+
+@given(cases, st.integers(1, 40), st.integers(1, 10))
+def test_segment_cuts_each_window_from_its_place(case, timepoints, step):
+    if timepoints > case.shape[1]:
+        with pytest.raises(ValueError, match="cannot cut"):
+            preprocess.segment(case, timepoints, step)
+        return
+    windows = preprocess.segment(case, timepoints, step)
+    assert len(windows) == (case.shape[1] - timepoints) // step + 1
+    for i, window in enumerate(windows):
+        np.testing.assert_array_equal(window, case[:, i * step : i * step + timepoints])

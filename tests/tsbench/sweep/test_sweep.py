@@ -1,0 +1,276 @@
+"""`tsbench sweep` on this machine: what it refuses, that it finishes, that it does nothing twice."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import asdict, replace
+
+import pytest
+
+from tsbench.cli import main
+from tsbench.cli.sweep import forecast
+from tsbench.errors import TsbenchError
+from tsbench.sweep import run_local
+from tsbench.sweep.results import Results
+from tsbench.sweep.table import JOULES_APART, page, places
+from tsbench.sweep.task import Done, Failed, Task
+
+GOOD = 'datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nseeds = [0, 1]\nepochs = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("[0, 1]", "[-1]"), "seeds must be at least 0, got -1"),
+        (
+            GOOD.replace("synthetic:timepoints=32,cases=6", "Nowhere"),
+            "Nowhere is not on this machine",
+        ),
+        (GOOD.replace("student", "t9"), "unknown config 't9'"),
+        (GOOD + "colour = 1\n", "unknown key 'colour'"),
+        (GOOD + 'variants = ["nonesuch"]\n', "unknown variant 'nonesuch'"),
+        ("datasets = [", "cannot be read as TOML"),
+    ],
+)
+def test_a_bad_spec_is_one_line_before_anything_starts(tmp_path, capsys, text, said):
+    spec = tmp_path / "spec.toml"
+    spec.write_text(text)
+    assert main(["sweep", str(spec), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_finished_work_is_not_done_again(tmp_path, capsys):
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    spec.write_text(GOOD)
+    assert main(["sweep", str(spec), "--out", str(out)]) == 0
+    records = {path: path.read_bytes() for path in out.glob("*.json")}
+    assert sorted(json.loads(content)["task"]["seed"] for content in records.values()) == [0, 1]
+    next(iter(records)).unlink()
+    capsys.readouterr()
+    assert main(["sweep", str(spec), "--out", str(out)]) == 0
+    assert "2 tasks, 1 finished before; left: 1 trainings" in capsys.readouterr().out
+    again = {path: json.loads(path.read_bytes())["weights_sha256"] for path in out.glob("*.json")}
+    assert again == {
+        path: json.loads(content)["weights_sha256"] for path, content in records.items()
+    }
+
+
+MEASURING = (
+    GOOD.replace("[0, 1]", "[0]")
+    + 'variants = ["onnx_fp32", "fp32"]\nbatches = [1]\nmax_time_s = 0.3\nmeter = "estimate"\n'
+)
+
+
+@pytest.mark.slow
+def test_measured_and_shown(tmp_path, capsys):
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    spec.write_text(MEASURING)
+    assert main(["sweep", str(spec), "--out", str(out), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "left: 1 trainings, 1 measurements" in said
+        and "1 the time and joules are not known" in said
+    )
+    assert not out.exists()
+    assert main(["sweep", str(spec), "--out", str(out)]) == 0
+    (record,) = (
+        each
+        for each in map(json.loads, (path.read_text() for path in out.glob("*.json")))
+        if each["task"]["kind"] == "measure"
+    )
+    assert (
+        record["started_s"]
+        < record["measured_from_s"]
+        < record["measured_until_s"]
+        < record["ended_s"]
+    )
+    assert [row["variant"] for row in record["rows"]] == ["onnx_fp32", "fp32"]
+    capsys.readouterr()
+    assert main(["table", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "joules estimated by estimate" in " ".join(shown.split())
+    page = tmp_path / "page.html"
+    assert main(["table", str(out), "--markdown", "--html", str(page)]) == 0
+    assert "| student | onnx&#95;fp32 |" in capsys.readouterr().out
+    assert "onnx_fp32" in page.read_text(encoding="utf8")
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_starts(tmp_path, capsys):
+    spec = tmp_path / "spec.toml"
+    spec.write_text(MEASURING + 'devices = ["jetson-orin"]\n')
+    assert main(["sweep", str(spec), "--out", str(tmp_path / "out")]) == 2
+    assert "device 'jetson-orin': this machine alone is only 'any'" in capsys.readouterr().err
+
+
+def record(variant, config, seed=0, device="any", **row):
+    ratio = {"value": 2.0, "low": 1.5, "high": 2.5}
+    made = {
+        "variant": variant,
+        "batch": 1,
+        "speedup": ratio,
+        "greenup": ratio,
+        "powerup": ratio,
+        "joules_per_inference": 0.5,
+        "accuracy": 0.5,
+    }
+    return {
+        "task": {
+            "kind": "measure",
+            "dataset": "D",
+            "config": config,
+            "seed": seed,
+            "device": device,
+        },
+        "fingerprint": {"cpu": "C", "cores": 4},
+        "meter": "m",
+        "rows": [{**made, "provenance": "measured", **row}],
+    }
+
+
+def test_seeds_are_joined_and_devices_are_not():
+    found = places(
+        [
+            record("a", "t1", 0, accuracy=0.5),
+            record("a", "t1", 1, accuracy=0.7, greenup={"value": 4.0, "low": 3.0, "high": None}),
+            record("a", "t1", 0, "board"),
+        ],
+        "folder",
+    )
+    assert [place.device for place in found] == ["C, 4 CPUs", "board (C)"]
+    (line,) = found[0].lines
+    assert (line.seeds, line.accuracy, str(line.greenup), str(line.speedup)) == (
+        2,
+        0.6,
+        "3.00 [not known]",
+        "2.00 [1.50, 2.50]",
+    )
+    assert JOULES_APART in text_of(page(found))
+    assert JOULES_APART not in text_of(page(found[:1]))
+
+
+def text_of(shown):
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", shown)).split())
+
+
+def test_the_front_and_the_winners():
+    least, middle, beaten, most = (
+        record("least", "t1", joules_per_inference=0.1, accuracy=0.5),
+        record(
+            "middle",
+            "t1",
+            joules_per_inference=0.2,
+            accuracy=0.8,
+            greenup={"value": 9.0, "low": 8.0, "high": 10.0},
+        ),
+        record(
+            "beaten",
+            "t1",
+            joules_per_inference=0.3,
+            accuracy=0.7,
+            greenup={"value": 8.5, "low": 7.5, "high": 9.5},
+        ),
+        record("most", "t2", joules_per_inference=0.4, accuracy=0.9, greenup=None),
+    )
+    (place,) = places(
+        [
+            least,
+            middle,
+            beaten,
+            most,
+            record("still", "t2", joules_per_inference=None, accuracy=1.0),
+        ],
+        "folder",
+    )
+    assert [(line.variant, line.on_front) for line in place.lines] == [
+        ("least", True),
+        ("middle", True),
+        ("beaten", False),
+        ("most", True),
+        ("still", False),
+    ]
+    assert place.winners == (
+        "least energy: t1 least, 100 mJ per inference",
+        "most accurate: t2 still, 1.000",
+        "greenest of t1: middle, 9.00 [8.00, 10.00] times; not told apart from beaten",
+        "greenest of t2: still, 2.00 [1.50, 2.50] times",
+    )
+
+
+def test_a_folder_with_nothing_measured_is_one_line(tmp_path, capsys):
+    assert main(["table", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "a.json").write_text("{")
+    assert main(["table", str(tmp_path)]) == 2
+    assert "a.json: not JSON" in capsys.readouterr().err
+
+
+def test_results_go_to_any_url_that_fsspec_knows():
+    pytest.importorskip(
+        "fsspec", reason="fsspec is not installed: pip install 'pytest-energy[ray]'"
+    )
+    results = Results("memory://sweep/results")
+    training = Task("train", "a", "0", "t1", 0, 1)
+    assert training not in results and list(results.records()) == []
+    results.keep(Done(training, {"task": {"kind": "train"}}, b"model"))
+    assert training in results and results.weights(training) == b"model"
+    assert list(results.records()) == [{"task": {"kind": "train"}}]
+    with pytest.raises(TsbenchError, match="nonesuch"):
+        Results("nonesuch://sweep")
+
+
+def test_one_that_fails_does_not_end_the_others_and_has_no_measurement():
+    tasks = [Task("train", "a", "0", "t1", seed, 1) for seed in range(3)]
+    tasks += [replace(task, kind="measure", device="any") for task in tasks]
+    done = {each.task: each for each in run_local.run(tasks, unlucky, lambda training: b"model", 2)}
+    assert set(done) == set(tasks)
+    reasons = {task: each.reason for task, each in done.items() if isinstance(each, Failed)}
+    assert reasons == {tasks[1]: "ValueError: no luck", tasks[4]: "its training failed"}
+
+
+def unlucky(task, weights):
+    if task.seed == 1:
+        raise ValueError("no luck\nat all")
+    return Done(task, {})
+
+
+def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_path):
+    trainings = [Task("train", dataset, "0", "t1", 7, 1) for dataset in "abcd"]
+    results = Results(str(tmp_path))
+    for dataset, joules, provenance in (
+        ("a", 10.0, "measured"),
+        ("b", 5.0, "estimated"),
+        ("b", 7.0, "estimated"),
+        (
+            "b",
+            None,
+            "estimated",
+        ),  # it went on from a state of which the joules were counted otherwise
+        ("c", None, ""),
+    ):
+        seed = {7.0: 1, 5.0: 2}.get(joules, 0)
+        task = Task("train", dataset, "0", "t1", seed, 1)
+        results.keep(
+            Done(
+                task,
+                {
+                    "task": asdict(task),
+                    "cpu_seconds": 2.0,
+                    "joules": joules,
+                    "provenance": provenance,
+                },
+                b"model",
+            )
+        )
+    assert list(forecast(trainings, trainings, results))[1:] == [
+        "training, at a guess by the finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
+        "training: of 1 the time and joules are not known before one like it has finished",
+    ]
+    assert list(forecast(trainings, trainings[2:3], results))[1] == (
+        "training, at a guess by the finished ones: 2 s of CPU, joules not counted"
+    )

@@ -1,0 +1,73 @@
+"""Several seeds: the arithmetic against SciPy, and the command."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_ind
+
+from tsbench import cli, seeds
+from tsbench.training.train import Recipe
+
+accuracies = st.lists(st.integers(0, 100).map(lambda n: n / 100), min_size=2, max_size=6)
+
+
+@given(first=accuracies, second=accuracies)
+def test_the_interval_is_welchs(first, second):
+    a, b = (seeds.Seeds("made", tuple(values), (), 0) for values in (first, second))
+    if 0 in (a.std, b.std):  # SciPy warns that it cannot tell, and warnings are errors here
+        return
+    value, low, high = seeds.difference(a, b)
+    oracle = ttest_ind(second, first, equal_var=False).confidence_interval(seeds.CONFIDENCE)
+    assert (low, high) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+    assert value == pytest.approx(b.mean - a.mean)
+
+
+def test_one_seed_has_no_interval():
+    one = seeds.Seeds("made", (0.5,), (), 0)
+    with pytest.raises(ValueError, match="needs two of each"):
+        seeds.difference(one, one)
+
+
+def test_the_command_prints_a_markdown_table_and_the_difference(capsys, monkeypatch):
+    arguments = ["seeds", "synthetic:timepoints=64,cases=6", "student", "student", "--seeds", "2"]
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("| config | accuracy | std (each seed) | parameters |")
+    assert printed.count("| student | 0.") == 2
+    assert "student less student: +0.0000 [" in printed
+
+
+def test_variants_are_of_each_seeds_own_model(capsys, monkeypatch):
+    arguments = [
+        "seeds",
+        "synthetic:timepoints=64,cases=6",
+        "student",
+        "--seeds",
+        "2",
+        "--variant",
+        "fp32",
+    ]
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    assert cli.main(arguments) == 0
+    table, variants_table = capsys.readouterr().out.split("Variants of student:")
+    assert "| fp32 | 0." in variants_table and "| +0.0000 (+0.0000, +0.0000) |" in variants_table
+    # The same models: the accuracies of the first table are those of the second.
+    assert table.split("(")[2].split(")")[0] in variants_table
+
+
+def test_a_variant_that_there_is_not_ends_it_in_a_line(capsys, monkeypatch):
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    arguments = [
+        "seeds",
+        "synthetic:timepoints=64,cases=6",
+        "student",
+        "--seeds",
+        "1",
+        "--variant",
+        "int1",
+    ]
+    assert cli.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,214 @@
+"""Every variant: new, close to what it came from, and what it says it is."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from tsbench import variants
+from tsbench.errors import BadSetting, UnknownName, VariantUnavailable
+from tsbench.model import Classifier, parameter_count
+from tsbench.training.evaluate import agreement, batched_logits
+from tsbench.variants import int8_dynamic, int8_static, l1_structured
+
+# Building what needs a compiler means compiling C++ for half a minute; the benchmarks do that. Here their graphs
+# are checked before compiling, and int8_static's compiled form once, on the tiny model. Engines have test_engines.py.
+EAGER = [name for name in variants.names() if variants.get(name).needs == ("torch",)]
+COMPILED = [
+    name for name in variants.names() if "g++" in variants.get(name).needs and name != "compiled"
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data):
+    from tests.tsbench.conftest import TINY
+    from tsbench.training.train import Recipe, train
+
+    return train(tiny_data, TINY, Recipe(epochs=12, batch_cases=8)).model
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_a_variant_leaves_the_model_alone(name, trained, tiny_data):
+    before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
+    built = variants.get(name).build(trained, tiny_data, 4)
+    logits = batched_logits(built, tiny_data.test_x, 4)
+    assert logits.shape == (30, 3)
+    assert not trained.training
+    assert all(torch.equal(before[key], tensor) for key, tensor in trained.state_dict().items())
+    ours = {tensor.data_ptr() for tensor in trained.state_dict().values()}
+    assert not ours & {tensor.data_ptr() for tensor in built.parameters()}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_a_variant_predicts_mostly_what_the_model_does(name, trained, tiny_data):
+    built = variants.get(name).build(trained, tiny_data, 4)
+    expected = batched_logits(trained, tiny_data.test_x)
+    assert agreement(batched_logits(built, tiny_data.test_x, 4), expected) >= 0.9
+
+
+def test_fp32_is_the_stock_model(trained, tiny_data):
+    built = variants.get("fp32").build(trained, tiny_data, 1)
+    assert isinstance(built.encoder, nn.TransformerEncoder)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_int8_dynamic_holds_int8_weights(trained, tiny_data):
+    built = variants.get("int8_dynamic").build(trained, tiny_data, 1)
+    quantized = torch.ao.nn.quantized.dynamic.Linear
+    linears = [module for module in built.modules() if isinstance(module, quantized)]
+    assert len(linears) == 4 * 2 + 1  # four a layer, and the head
+    assert {linear.weight().dtype for linear in linears} == {torch.qint8}
+    assert not any(type(module) is nn.Linear for module in built.modules())
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
+def test_l1_structured_equals_the_masked_model(trained, tiny_data, share):
+    slim = l1_structured.prune(trained, share)
+    masked = l1_structured.masked(trained, share)
+    torch.testing.assert_close(
+        batched_logits(slim, tiny_data.test_x),
+        batched_logits(masked, tiny_data.test_x),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_l1_structured_is_really_smaller(trained):
+    c = trained.config
+    slim = l1_structured.prune(trained, 0.5)
+    # Each layer loses half of: q, k, v rows with biases; output columns; both feed-forward halves.
+    per_layer = 3 * c.d_model * (c.d_model + 1) + c.d_model**2 + c.ff_dim * (2 * c.d_model + 1)
+    expected = parameter_count(trained) - c.n_layers * per_layer // 2
+    assert parameter_count(slim) == expected
+    assert [layer.n_heads for layer in slim.encoder] == [c.n_heads // 2] * c.n_layers
+    assert all(layer.ff1.weight.shape == (c.ff_dim // 2, c.d_model) for layer in slim.encoder)
+
+
+def test_l1_structured_removes_the_weakest_head_and_channel(trained):
+    from tsbench.model import to_plain
+
+    plain = to_plain(trained)
+    layer = plain.encoder[0]
+    with torch.no_grad():
+        layer.qkv.weight.view(3, layer.n_heads, layer.head_dim, -1)[:, 2] *= 1e-3
+        layer.out.weight.view(-1, layer.n_heads, layer.head_dim)[:, 2] *= 1e-3
+        layer.ff1.weight[5] *= 1e-3
+        layer.ff2.weight[:, 5] *= 1e-3
+    heads, channels = l1_structured.importances(layer)
+    assert heads.argmin() == 2
+    assert channels.argmin() == 5
+
+
+def test_l1_structured_is_trained_again_once(trained, tiny_data, monkeypatch):
+    from tsbench.training import train
+
+    first = variants.get("l1_structured").build(trained, tiny_data, 1)
+
+    def never(*arguments):
+        raise AssertionError("trained once more")
+
+    monkeypatch.setattr(train, "fit", never)
+    second = variants.get("l1_structured").build(trained, tiny_data, 32)
+    logits = batched_logits(first, tiny_data.test_x)
+    assert torch.equal(logits, batched_logits(second, tiny_data.test_x))
+    untuned = l1_structured.prune(trained, l1_structured.REMOVED_SHARE)
+    assert not torch.equal(logits, batched_logits(untuned, tiny_data.test_x))
+
+
+@pytest.mark.slow
+def test_int8_static_compiled(trained, tiny_data, monkeypatch):
+    before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
+    variant = variants.get("int8_static")
+    try:
+        built = variant.build(trained, tiny_data, 4)
+    except VariantUnavailable as error:
+        pytest.skip(str(error))
+    expected = batched_logits(trained, tiny_data.test_x)
+    logits = batched_logits(built, tiny_data.test_x, 4)
+    assert agreement(logits, expected) >= 0.9
+    assert not torch.equal(logits, expected)
+    assert all(torch.equal(before[key], tensor) for key, tensor in trained.state_dict().items())
+    monkeypatch.setattr(int8_static, "quantize", None)  # not called a second time
+    again = variant.build(trained, tiny_data, 4)
+    assert torch.equal(batched_logits(again, tiny_data.test_x, 4), logits)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_variants_without_a_compiler(name, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(
+        VariantUnavailable, match=rf"variant {name} .*C\+\+ compiler.*apt-get install g\+\+"
+    ):
+        variants.get(name).check()
+
+
+def test_int8_static_without_torchao(monkeypatch):
+    monkeypatch.setattr(int8_static, "find_spec", lambda name: None)
+    with pytest.raises(VariantUnavailable, match=r"torchao is not installed; pip install"):
+        variants.get("int8_static").check()
+
+
+def test_int8_static_on_another_cpu(monkeypatch):
+    monkeypatch.setattr(int8_static.platform, "machine", lambda: "aarch64")
+    with pytest.raises(VariantUnavailable, match="aarch64"):
+        variants.get("int8_static").check()
+
+
+def test_int8_dynamic_without_engines(monkeypatch):
+    monkeypatch.setattr(int8_dynamic, "ENGINES", ())
+    with pytest.raises(VariantUnavailable, match="quantized engines"):
+        variants.get("int8_dynamic").check()
+
+
+def test_bf16_computes_in_bf16_and_answers_in_fp32(trained, tiny_data):
+    built = variants.get("bf16").build(trained, tiny_data, 4)
+    assert {parameter.dtype for parameter in built.parameters()} == {torch.bfloat16}
+    logits, expected = (
+        batched_logits(built, tiny_data.test_x, 4),
+        batched_logits(trained, tiny_data.test_x),
+    )
+    assert logits.dtype == torch.float32
+    # 8 bits of mantissa: one part in 256 lost in each rounding.
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.05)
+    assert not torch.equal(logits, expected)
+
+
+def test_settings_follow_the_at_sign():
+    asked = variants.get("global_magnitude@sparsity=0.7,tuned=yes")
+    assert asked.name == "global_magnitude@sparsity=0.7,tuned=yes"
+    assert asked.settings == {"sparsity": 0.7, "tuned": True}
+    assert variants.get("global_magnitude").settings == {"sparsity": 0.3, "tuned": False}
+    assert variants.get("depth_int8@removed=0.25").settings == {"removed": 0.25, "tuned": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("fp32@sparsity=0.5", "no setting 'sparsity'; it has: none"),
+        ("depth@", "no setting ''; it has: removed, tuned"),
+        ("depth@tuned", "tuned must be yes or no, got ''"),
+        ("depth@removed=half", "removed must be a share from 0 to 1, got 'half'"),
+        ("l1_unstructured@sparsity=1.5", "got '1.5'"),
+        ("l1_unstructured@sparsity=nan", "got 'nan'"),
+    ],
+)
+def test_bad_settings_are_named(name, problem):
+    with pytest.raises(BadSetting, match=problem):
+        variants.get(name)
+
+
+def test_an_unknown_variant_names_the_known_ones():
+    with pytest.raises(UnknownName, match="int8_dynamic"):
+        variants.get("int4")
+
+
+def test_training_mode_of_a_model_does_not_leak(tiny_data):
+    from tests.tsbench.conftest import TINY
+
+    model = Classifier(TINY)  # in training mode, as made
+    for name in ("fp32", "int8_dynamic", "l1_unstructured"):
+        assert not variants.get(name).build(model, tiny_data, 1).training
+    assert model.training

@@ -1,0 +1,57 @@
+"""One case a line, the class label first: `.tsv` (UCR 2018), `.txt`, and UCR 2015's files.
+
+Tabs, commas or spaces between the values. Every line has equally many columns; cases of
+unequal length end in NaN, which is cut off again.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tsbench.data.formats.table import MISSING_WORDS, Case, Table, parse_values, without_padding
+from tsbench.errors import DataFormatError
+
+# A tab or a comma is one separator, so that two in a row are an empty value and an error; any
+# number of spaces is one, as in the archive's aligned `.txt` files.
+_SEPARATOR = re.compile(r"\t|\s*,\s*| +")
+
+
+def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
+    """The table that these lines make. Raises DataFormatError."""
+    table, n_columns = Table(path), None
+    for number, line in lines:
+        if line.startswith(("#", "%")):
+            continue
+        label, *words = _SEPARATOR.split(line)
+        try:
+            if n_columns is None:
+                n_columns = len(words) + 1
+            if not words:
+                raise ValueError("one column: expected a class label and values")
+            if len(words) + 1 != n_columns:
+                raise ValueError(
+                    f"{len(words) + 1} columns where the first case has {n_columns}: cut short?"
+                )
+            values = np.array([parse_values(words)])
+            table.cases.append(Case(number, without_padding(values), class_name(label)))
+        except ValueError as error:
+            raise DataFormatError(path, number, str(error)) from None
+    return table
+
+
+def class_name(label: str) -> str:
+    """The label as a name: whole numbers without the decimals that `.txt` files give them.
+
+    >>> class_name("1.0000000e+00"), class_name("-1"), class_name("fridge")
+    ('1', '-1', 'fridge')
+    """
+    if not label or label.lower() in MISSING_WORDS:
+        raise ValueError("no class label in the first column")
+    try:
+        number = float(label)
+    except ValueError:
+        return label
+    return str(int(number)) if number.is_integer() else label

@@ -1,0 +1,119 @@
+"""The `.ts` format of aeon and sktime.
+
+`#` comments, `@` declarations, `@data`, then one case a line: the values of a channel
+separated by commas, channels by colons, the class label last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsbench.data.formats.table import Case, Table, parse_values, short, stack
+from tsbench.errors import DataFormatError
+
+_DECLARATIONS = {  # lower case -> may hold several words
+    "@problemname": True,
+    "@timestamps": False,
+    "@missing": False,
+    "@univariate": False,
+    "@dimension": False,
+    "@dimensions": False,
+    "@equallength": False,
+    "@serieslength": False,
+    "@classlabel": True,
+}
+
+
+@dataclass
+class _Header:
+    """What the `@` lines of a `.ts` file declare; None where they do not say."""
+
+    classes: tuple[str, ...] = ()
+    channels: int | None = None
+    timepoints: int | None = None
+    equal_length: bool = False
+
+
+def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
+    """The table that these lines make. Raises DataFormatError."""
+    header, table, in_data = _Header(), Table(path), False
+    for number, line in lines:
+        if line.startswith("#"):
+            continue
+        try:
+            if in_data:
+                table.cases.append(_parse_case(number, line, header))
+            elif line.lower() == "@data":
+                if not header.classes:
+                    raise ValueError("@data comes before a @classLabel that names the classes")
+                in_data = True
+            elif line.startswith("@"):
+                _declare(line, header)
+            else:
+                raise ValueError(f"expected a comment, a declaration or @data, got {short(line)}")
+        except ValueError as error:
+            raise DataFormatError(path, number, str(error)) from None
+    if not in_data:
+        raise DataFormatError(path, None, "has no @data line: not a .ts file, or cut short")
+    table.classes = header.classes
+    return table
+
+
+def _declare(line: str, header: _Header) -> None:
+    key, *words = line.split()
+    lowered = key.lower()
+    if lowered not in _DECLARATIONS:
+        raise ValueError(
+            f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
+        )
+    if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
+        raise ValueError(f"{key} should have one value, got {len(words)}")
+    if lowered == "@timestamps" and _truth(key, words[0]):
+        raise ValueError("@timeStamps true is not supported: values only, equally spaced")
+    elif lowered == "@univariate" and _truth(key, words[0]):
+        header.channels = 1
+    elif lowered in ("@dimension", "@dimensions"):
+        header.channels = _count(key, words[0])
+    elif lowered == "@equallength":
+        header.equal_length = _truth(key, words[0])
+    elif lowered == "@serieslength":
+        header.timepoints = _count(key, words[0])
+    elif lowered == "@classlabel":
+        if not _truth(key, words[0]) or len(words) < 3:
+            raise ValueError(f"@classLabel must be true and name two classes or more, got {words}")
+        if len(set(words[1:])) < len(words[1:]):
+            raise ValueError("@classLabel names a class twice")
+        header.classes = tuple(words[1:])
+
+
+def _parse_case(number: int, line: str, header: _Header) -> Case:
+    *channels, label = (part.strip() for part in line.split(":"))
+    if not channels:
+        raise ValueError("no colon, so no class label: is the line cut short?")
+    if label not in header.classes:
+        raise ValueError(f"class {short(label)} is not one of {', '.join(header.classes)}")
+    if header.channels is not None and len(channels) != header.channels:
+        raise ValueError(f"{len(channels)} channels, but the header declares {header.channels}")
+    values = stack([parse_values(channel.split(",")) for channel in channels])
+    if header.equal_length:
+        timepoints = values.shape[1]
+        if header.timepoints is None:
+            header.timepoints = timepoints  # the first case sets what the others must have
+        if timepoints != header.timepoints:
+            raise ValueError(f"{timepoints} timepoints where every case has {header.timepoints}")
+    if header.channels is None:
+        header.channels = len(values)
+    return Case(number, values, label)
+
+
+def _truth(key: str, word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise ValueError(f"{key} must be true or false, got {short(word)}")
+    return word.lower() == "true"
+
+
+def _count(key: str, word: str) -> int:
+    if not (word.isascii() and word.isdigit()) or int(word) == 0:
+        raise ValueError(f"{key} must be a positive whole number, got {short(word)}")
+    return int(word)

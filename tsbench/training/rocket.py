@@ -1,0 +1,127 @@
+"""A teacher from outside: aeon's MultiRocket and Hydra, with ridge regression on both.
+
+The best of what is published on these datasets and quick to train; far too slow to be run in the place of a compact model, but a
+transformer can learn from what it answers:
+
+    tsbench train PLAID student --teacher multirocket_hydra
+
+It answers for each training case by a model that has not seen that case. One that has is sure of every label, and says nothing
+of which classes are alike, which is what there is to learn from a teacher.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsbench import requirements
+from tsbench.data import preprocess
+from tsbench.errors import TeacherUnavailable
+from tsbench.threads import one_thread
+from tsbench.training.train import kept_and_held_out
+
+if TYPE_CHECKING:
+    from tsbench.training.train import Prepared, Recipe
+
+NAME = "multirocket_hydra"
+LIBRARIES = ("aeon", "sklearn")
+FOLDS = 5
+COPIES = 3  # each training case as it is, and circularly shifted: half of what augmentation is for a network
+# Ridge's own choice among these, by leave-one-out, as in MultiRocket's paper (arXiv:2102.00457).
+PENALTIES = np.logspace(-1, 4, 6)
+TEMPERATURES = np.geomspace(
+    0.02, 2.0, 41
+)  # a margin of ridge regression is about 1 where it is sure
+
+
+def answers(data: Prepared, recipe: Recipe) -> np.ndarray:
+    """What it thinks of each training case: probabilities, float32 (cases, classes), each row by a model without that case.
+
+    What the recipe holds out for choosing, the teacher never sees either: its rows are nan. Raises TeacherUnavailable without aeon.
+    """
+    require()
+    kept, _ = kept_and_held_out(data.train_y, recipe, np.random.default_rng(recipe.seed))
+    found = np.full((len(data.train_y), len(data.classes)), np.nan, dtype=np.float32)
+    found[kept] = _cross_fitted(data.train_x[kept], data.train_y[kept], len(data.classes), recipe)
+    return found
+
+
+def _cross_fitted(x: np.ndarray, labels: np.ndarray, n_classes: int, recipe: Recipe) -> np.ndarray:
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(recipe.seed)
+    copies = [x, *(preprocess.circular_shift(x, rng) for _ in range(COPIES - 1))]
+    # No labels in this: the kernels' biases are quantiles of what they give.
+    by_copy = np.split(
+        StandardScaler().fit_transform(_features(np.concatenate(copies), recipe.seed)), COPIES
+    )
+    margins = np.zeros((len(labels), n_classes))
+    for rest, left_out in folds(labels, recipe.validation_block, rng):
+        model = RidgeClassifierCV(PENALTIES).fit(
+            np.concatenate([copy[rest] for copy in by_copy]), np.tile(labels[rest], COPIES)
+        )
+        margins[left_out] = np.mean(
+            [_margins(model, copy[left_out], n_classes) for copy in by_copy], axis=0
+        )
+    return calibrated(margins, labels)
+
+
+def folds(
+    labels: np.ndarray, block_cases: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices (rest, held out), so that each case is held out once: classes in equal parts, blocks of a class whole."""
+    fold = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        blocks = np.arange(len(members)) // block_cases
+        fold[members] = rng.permutation(blocks.max() + 1)[blocks] % FOLDS
+    for number in range(FOLDS):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def calibrated(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Margins (cases, classes) as probabilities, by the temperature under which the labels are likeliest (arXiv:1706.04599)."""
+    from scipy.special import log_softmax
+
+    scaled = [log_softmax(margins / temperature, axis=1) for temperature in TEMPERATURES]
+    likeliest = max(scaled, key=lambda logs: logs[np.arange(len(labels)), labels].mean())
+    return np.exp(likeliest).astype(np.float32)
+
+
+def require() -> None:
+    """Raises TeacherUnavailable, with the line that installs it, without aeon."""
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise TeacherUnavailable(
+            NAME, f"{', '.join(missing)} not installed", requirements.remedy("aeon")
+        )
+
+
+def _features(x: np.ndarray, seed: int) -> np.ndarray:
+    """(cases, features): both transforms of the z-normed signal, and each channel's log_std, of x (cases, 2 * channels, timepoints)."""
+    signal, level = np.split(x, 2, axis=1)
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # read when numba is first imported
+    with one_thread():
+        from aeon.transformations.collection.convolution_based import HydraTransformer, MultiRocket
+
+        rocket = MultiRocket(random_state=seed, n_jobs=1).fit_transform(signal.astype(np.float64))
+        hydra: Any = HydraTransformer(random_state=seed, n_jobs=1).fit_transform(
+            signal.astype(np.float64)
+        )
+    # Counts of kernels that win: their roots are closer to normal, as in Hydra's own scaler.
+    return np.hstack([rocket, np.sqrt(np.maximum(np.asarray(hydra), 0)), level[:, :, 0]])
+
+
+def _margins(model: Any, features: np.ndarray, n_classes: int) -> np.ndarray:
+    """(cases, n_classes), 0 for both sides' middle; classes that the model never saw are as unlikely as can be."""
+    decided = model.decision_function(features)
+    if decided.ndim == 1:  # two classes have one margin
+        decided = np.stack([-decided, decided], axis=1)
+    margins = np.full((len(features), n_classes), decided.min())
+    margins[:, model.classes_] = decided
+    return margins
