@@ -1,7 +1,7 @@
 """Links of README, of the other pages at the root and of docs/: ``python -m scripts.links``.
 
-zensical checks links and anchors between the pages of docs/ (--strict). What it does not see are the pages at the
-root; these are checked here. Links to elsewhere are listed, and not opened: a build needs no network.
+zensical checks links and anchors between the pages of docs/ (--strict). This checks the pages at
+the root. Links to other sites are listed and not opened: a build needs no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def links(page: Path) -> list[str]:
 
 
 def broken() -> list[str]:
-    """What links of ours lead nowhere, as PAGE: TARGET."""
+    """Our broken links, as PAGE: TARGET."""
     found = []
     for page in PAGES:
         for target in links(page):
@@ -45,7 +45,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def elsewhere() -> list[str]:
-    """Links to elsewhere, each once."""
+    """Links to other sites, each once."""
     return sorted({target for page in PAGES for target in links(page) if "://" in target})
 
 

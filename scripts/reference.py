@@ -1,7 +1,8 @@
-"""docs/reference.md, made from the code: ``python -m scripts.reference`` writes it, and a test sees that it is up to date.
+"""Write docs/reference.md from the code: ``python -m scripts.reference``. A test keeps it current.
 
-What is named there comes from the parsers, the settings, the docstrings and the schema, so that no option can be missing. Only
-what has no text of its own in the code (exit codes, environment variables) is said here, and is checked against the code.
+Its entries come from the parsers, the option table, the docstrings and the schema, so that no
+option can be missing. Exit codes and environment variables have no text in the code: it stands
+here, and a test checks the names against the code.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ PAGE = ROOT / "docs" / "reference.md"
 PACKAGES = (Path(pytest_energy.__file__).parent, Path(tsbench.__file__).parent)
 
 VARIABLES = {
-    "PYTEST_ENERGY_CALIBRATION": "the file with this machine's calibrated watts, which `pytest-energy calibrate` writes",
-    "PYTEST_ENERGY_LOCK": "the lock file by which measuring runs take turns; all runs of a machine need the same",
+    "PYTEST_ENERGY_CALIBRATION": "the file with this machine's calibrated watts, which "
+    "`pytest-energy calibrate` writes",
+    "PYTEST_ENERGY_LOCK": "the lock file by which measuring runs take turns; all runs of a "
+    "machine need the same",
     "PYTEST_ENERGY_POWERCAP_ROOT": "as `--energy-powercap-root`, where that is not given",
     "TSBENCH_ARCHIVE_URL": "a mirror of the datasets' archive",
     "TSBENCH_CACHE": "where downloads and trained models are kept",
@@ -44,22 +47,36 @@ EXIT_CODES = (
     (
         "`pytest`",
         pytest.ExitCode.TESTS_FAILED,
-        "a test failed: a threshold missed, a budget not kept, a floor not met, a regression; with `--energy-strict` also an inconclusive verdict",
+        (
+            "a test failed: a threshold missed, a budget not kept, a floor not met, a regression; "
+            "with `--energy-strict` also an inconclusive verdict"
+        ),
     ),
     ("`pytest`", pytest.ExitCode.USAGE_ERROR, "an option, a meter or a marker that cannot be had"),
     ("`pytest-energy`", ExitCode.OK, "done; of `compare` and `pull-request`: nothing regressed"),
     ("`pytest-energy compare`", ExitCode.REGRESSED, "something regressed"),
     ("`pytest-energy pull-request`", ExitCode.REGRESSED, "something regressed, or a test failed"),
-    ("`pytest-energy`", ExitCode.UNUSABLE, "could not be done, and one line says why: wrong options, no such meter, files that cannot be compared"),
+    (
+        "`pytest-energy`",
+        ExitCode.UNUSABLE,
+        (
+            "could not be done, and one line says why: wrong options, no such meter, files that "
+            "cannot be compared"
+        ),
+    ),
     ("`pytest-energy compare --strict`", ExitCode.INCONCLUSIVE, "something stayed inconclusive"),
     ("`tsbench`", 0, "done"),
     ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done, and one line says why"),
-    ("`tsbench`", tsbench_cli.INTERRUPTED, "stopped by Ctrl-C; the same command goes on from there"),
-)  # fmt: skip
+    (
+        "`tsbench`",
+        tsbench_cli.INTERRUPTED,
+        "stopped by Ctrl-C; the same command goes on from there",
+    ),
+)
 
 
 class OptionRecorder:
-    """Takes the place of pytest's parser and of its groups, and keeps what they are told."""
+    """Stands in for pytest's parser and its groups, and records what they get."""
 
     def __init__(self) -> None:
         self.options: list[tuple[str, dict[str, Any]]] = []
@@ -213,9 +230,15 @@ def page() -> str:
         "# Reference",
         "Made from the code by `python -m scripts.reference`; a test sees that nothing is missing.",
         "## Options of pytest",
-        "On the command line, or in the ini file where a key stands beside it; the command line comes first.",
+        (
+            "On the command line, or in the ini file where a key stands beside it; the command line "
+            "comes first."
+        ),
         table(("option", "ini key", ""), option_rows(options)),
-        "Shares are written `3%` or `0.03`. pytest-benchmark's own options (`--benchmark-autosave`, `--benchmark-json`, `--benchmark-disable`) work as always.",
+        (
+            "Shares are written `3%` or `0.03`. pytest-benchmark's own options "
+            "(`--benchmark-autosave`, `--benchmark-json`, `--benchmark-disable`) work as always."
+        ),
         "The suite in `benchmarks/` adds:",
         table(("option", "ini key", ""), option_rows(suite_options())),
         "## Markers",
@@ -259,7 +282,10 @@ def page() -> str:
         "## Environment variables",
         table(("variable", ""), [(f"`{name}`", text) for name, text in sorted(VARIABLES.items())]),
         "## JSON keys of a saved run",
-        "pytest-benchmark's file, with ours under `energy`. The schema is `pytest_energy/runs/run.schema.json` in the package.",
+        (
+            "pytest-benchmark's file, with ours under `energy`. The schema is "
+            "`pytest_energy/runs/run.schema.json` in the package."
+        ),
         table(
             ("key", "type", ""),
             [(f"`{path}`", kind, about) for path, kind, about in json_keys(schema)],

@@ -1,6 +1,6 @@
-"""How often ``--energy-against`` errs: a repo with a torch model, an unchanged commit and one with 5 % more work.
+"""How often ``--energy-against`` errs: a torch model, an unchanged commit, and 5 % more work.
 
-    python studies/against_study.py [--runs 20] [--max-time 5]
+    python -m studies.against_study [--runs 20] [--max-time 5]
 
 Prints a table of verdicts on time, with the time each run took. Needs torch and git.
 """
@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-# 20 layers against 21: 5 % more of the same work, and nothing else.
+# 20 layers against 21: 5 % more of the same work.
 MODEL = """
 import torch
 
@@ -81,10 +81,25 @@ def verdict_of_run(folder: Path, max_time_s: float) -> tuple[str, float, int]:
     saved = folder.parent / "run.json"
     saved.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--energy", "--energy-against", "HEAD", f"--energy-max-time={max_time_s}",
-         f"--benchmark-json={saved}", "-p", "no:cacheprovider"],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--energy",
+            "--energy-against",
+            "HEAD",
+            f"--energy-max-time={max_time_s}",
+            f"--benchmark-json={saved}",
+            "-p",
+            "no:cacheprovider",
+        ],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode not in (0, 1) or not saved.exists():
         raise SystemExit(done.stdout + done.stderr)
     ours = json.loads(saved.read_text())["benchmarks"][0]["energy"]
@@ -109,14 +124,19 @@ def main() -> None:
                 seen[change].append(
                     (*verdict_of_run(repo, options.max_time_s), time.perf_counter() - began)
                 )
-    print(f"{'change':14} {'runs':>4} {'regressed':>9} {'unchanged':>9} {'improved':>8} {'inconclusive':>12} "
-          f"{'median speedup':>14} {'blocks':>6} {'median s a run':>14}")  # fmt: skip
+    print(
+        f"{'change':14} {'runs':>4} {'regressed':>9} {'unchanged':>9} {'improved':>8} "
+        f"{'inconclusive':>12} "
+        f"{'median speedup':>14} {'blocks':>6} {'median s a run':>14}"
+    )
     for change, rows in seen.items():
         counts = Counter(verdict for verdict, *_ in rows)
         print(
-            f"{change:14} {len(rows):4} {counts['regressed']:9} {counts['unchanged']:9} {counts['improved']:8} "
+            f"{change:14} {len(rows):4} {counts['regressed']:9} {counts['unchanged']:9} "
+            f"{counts['improved']:8} "
             f"{counts['inconclusive']:12} {statistics.median(r[1] for r in rows):14.4f} "
-            f"{statistics.median(r[2] for r in rows):6.0f} {statistics.median(r[3] for r in rows):14.1f}"
+            f"{statistics.median(r[2] for r in rows):6.0f} "
+            f"{statistics.median(r[3] for r in rows):14.1f}"
         )
 
 

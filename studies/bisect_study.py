@@ -1,6 +1,6 @@
-"""How often ``pytest-energy bisect`` finds it: 16 commits, one of them with 8 % more work, planted at random.
+"""How often ``pytest-energy bisect`` finds one commit of 16 with 8 % more work, planted at random::
 
-python studies/bisect_study.py [--tries 10] [--max-time 5] [--seed 1]
+python -m studies.bisect_study [--tries 10] [--max-time 5] [--seed 1]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def commit(folder: Path, number: int, steps: int) -> str:
 
 
 def attempt(folder: Path, culprit: int, max_time_s: float) -> tuple[str, int, float]:
-    """What came of one try, how many commits were named, and the seconds it took."""
+    """The outcome of one try, how many commits it named, and its seconds."""
     git(folder, "init", "-q")
     (folder / "test_work.py").write_text(TEST)
     good = commit(folder, -1, STEPS)
@@ -54,9 +54,21 @@ def attempt(folder: Path, culprit: int, max_time_s: float) -> tuple[str, int, fl
     ]
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_energy", "bisect", good, hashes[-1], f"--max-time={max_time_s}"],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest_energy",
+            "bisect",
+            good,
+            hashes[-1],
+            f"--max-time={max_time_s}",
+        ],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     seconds = time.perf_counter() - began
     named = [commit for commit in hashes if commit in done.stdout]
     if not named:
@@ -79,7 +91,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(attempt(Path(folder), culprit, options.max_time_s))
         print(
-            f"try {number + 1}: planted in commit {culprit + 1}: {rows[-1][0]}, {rows[-1][1]} named, {rows[-1][2]:.0f} s",
+            f"try {number + 1}: planted in commit {culprit + 1}: {rows[-1][0]}, {rows[-1][1]} "
+            f"named, {rows[-1][2]:.0f} s",
             flush=True,
         )
     found = sum(row[0] == "found" for row in rows)

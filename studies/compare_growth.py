@@ -1,9 +1,9 @@
 """Seconds and memory of `pytest-energy compare` on large runs, and how they grow. Run by hand::
 
-    python studies/compare_growth.py
+    python -m studies.compare_growth
 
-Writes two files of N benchmarks each into a temporary folder, 10 windows of 3 domains a benchmark, and compares them in a
-process of its own, so that its peak memory is its own. Needs a Unix (os.wait4).
+Writes two files of N benchmarks each into a temporary folder, 10 windows of 3 domains a benchmark,
+and compares them in a process of its own, to read its peak memory. Needs a Unix (os.wait4).
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def compared(old: Path, new: Path) -> tuple[float, float]:
 
 def main() -> None:
     print(
-        f"{'benchmarks':>10s} {'a file':>9s} {'seconds':>8s} {'ms each':>8s} {'MiB':>6s} {'KiB each':>9s}"
+        f"{'benchmarks':>10s} {'a file':>9s} {'seconds':>8s} {'ms each':>8s} {'MiB':>6s} "
+        f"{'KiB each':>9s}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:

@@ -1,14 +1,14 @@
 """How far off the estimated meter's power model is, on machines with a sensor. Run by hand::
 
-    python studies/estimate_study.py ../shared/data/estimate
+    python -m studies.estimate_study FOLDER
 
-The folder holds one folder a machine, with CSV files of load sweeps: every row about 30 s at one CPU load,
-with the package's energy from RAPL and, on one machine, the watts of a wall plug. Column ``rapl_power`` lags
-a row behind, so the watts are ``rapl_energy`` (kWh) over ``duration``. "some_cores" keeps some CPUs fully busy,
-as a test does; "all_cores" keeps every CPU busy for a part of the time.
+FOLDER holds one folder per machine, with CSV files of load sweeps: each row is about 30 s at one
+CPU load, with the package's energy from RAPL and, on one machine, the watts of a wall plug.
+Column ``rapl_power`` lags a row behind, so watts are ``rapl_energy`` (kWh) over ``duration``.
+"some_cores" keeps some CPUs fully busy, as a test does; "all_cores" keeps every CPU partly busy.
 
-The loads are the whole machine's, 2 to 5 % with nothing started. Our meter sees the load of one process
-tree, and what the system does besides belongs to idle: so the lowest row's load is taken off.
+The loads are the whole machine's, 2 to 5 % with nothing started. Our meter sees the load of one
+process tree and counts the rest as idle: so the lowest row's load is subtracted.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_sweeps(folder: Path) -> list[Sweep]:
 
 
 def ratios(model: PowerModel, points) -> list[float]:
-    """Truth over estimate."""
+    """Measured watts over estimated watts."""
     return [watts / model.watts(load) for load, watts in points]
 
 
@@ -85,7 +85,8 @@ def row(label: str, found: list[float], band: tuple[float, float]) -> None:
     errors = [abs(1 / ratio - 1) for ratio in found]
     inside = sum(band[0] <= ratio <= band[1] for ratio in found)
     print(
-        f"  {label:<68} n={len(found):2}  median {statistics.median(errors):5.1%}  mean {statistics.mean(errors):5.1%}  "
+        f"  {label:<68} n={len(found):2}  median {statistics.median(errors):5.1%}  mean "
+        f"{statistics.mean(errors):5.1%}  "
         f"worst {max(errors):6.1%}  truth/estimate {min(found):4.2f} to {max(found):4.2f}  "
         f"in band {band[0]}-{band[1]}: {inside}/{len(found)} = {inside / len(found):.0%}"
     )
@@ -116,7 +117,8 @@ def uncalibrated(sweeps: list[Sweep]) -> None:
 
 def two_points(sweeps: list[Sweep]) -> None:
     print(
-        "\nCalibrated by two points, lowest and highest load of the sweep; the points in between judged"
+        "\nCalibrated by two points, lowest and highest load of the sweep; the points in between "
+        "judged"
     )
     total, by_sensor = [], {}
     for sweep in sweeps:
@@ -132,7 +134,8 @@ def two_points(sweeps: list[Sweep]) -> None:
 
 def several_points(sweeps: list[Sweep]) -> None:
     print(
-        "\nCalibrated by five points of some_cores (none, fewest, about 1/4, about 1/2, all CPUs); all others judged"
+        "\nCalibrated by five points of some_cores (none, fewest, about 1/4, about 1/2, all "
+        "CPUs); all others judged"
     )
     total = []
     for some in (
@@ -142,7 +145,8 @@ def several_points(sweeps: list[Sweep]) -> None:
         idle_watts, full_watts, exponent = fit_watts([some.points[i] for i in sorted(chosen)])
         model = PowerModel(idle_watts, full_watts, "fit", exponent)
         print(
-            f"  {some.machine.name}: {idle_watts:.1f} W idle, {full_watts:.1f} W full, exponent {exponent}"
+            f"  {some.machine.name}: {idle_watts:.1f} W idle, {full_watts:.1f} W full, exponent "
+            f"{exponent}"
         )
         for sweep in sweeps:
             if sweep.machine == some.machine and sweep.sensor == "RAPL":
@@ -173,12 +177,14 @@ def exponents(sweeps: list[Sweep]) -> None:
 
     for exponent in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
         each = [
-            f"{machine.name} {median_error(exponent, [sweep for sweep in sweeps if sweep.machine == machine]):.1%}"
+            f"{machine.name} "
+            f"{median_error(exponent, [sweep for sweep in sweeps if sweep.machine == machine]):.1%}"
             for machine in MACHINES.values()
         ]
         print(f"  {exponent:.1f}  {'  '.join(each)}  all {median_error(exponent, sweeps):.1%}")
     print(
-        "  One machine left out: the exponent and the band that are best on the other, judged on the one (2 machines only)"
+        "  One machine left out: the exponent and the band that are best on the other, judged on "
+        "the one (2 machines only)"
     )
     for machine in MACHINES.values():
         others = [sweep for sweep in sweeps if sweep.machine != machine]

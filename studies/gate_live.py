@@ -1,13 +1,13 @@
-"""The gate on this machine, beside a busy neighbour: a numpy function of about 1 ms against itself, and against 5 % more of it.
+"""The gate on this machine beside a busy neighbour: a numpy function of 1 ms against 5 % more.
 
 Run by hand, with nothing else running::
 
-    python studies/gate_live.py             # 40 pairs of each kind; some 7 minutes
-    python studies/gate_live.py 10          # fewer
-    python studies/gate_live.py windows     # how long should a window be?
+    python -m studies.gate_live             # 40 pairs of each kind; about 7 minutes
+    python -m studies.gate_live 10          # fewer
+    python -m studies.gate_live windows     # how long should a window be?
 
-Ours goes through the `energy` fixture's own classes with default options. pytest-benchmark measures the same functions, one
-batch after the other, with its own defaults, and its rule mean:5% is applied to the two means.
+Ours uses the classes of the `energy` fixture with default options. pytest-benchmark measures the
+same functions one batch after the other with its defaults; its rule mean:5% compares the means.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def through_ours(pairs: int) -> None:
         counts = {
             v: verdicts.count(v) for v in ("regressed", "unchanged", "improved", "inconclusive")
         }
-        took = f"{median(times[kind]):.2f} s median, {quantiles(times[kind], n=10)[-1]:.2f} s the 90th of 100"
+        slowest = quantiles(times[kind], n=10)[-1]
+        took = f"{median(times[kind]):.2f} s median, {slowest:.2f} s the 90th of 100"
         print(
             f"  {kind:14s} {pairs} pairs: "
             + ", ".join(f"{n} {v}" for v, n in counts.items())
@@ -114,7 +115,8 @@ sys.path.insert(0, {folder!r})
 from gate_live import baseline, slower
 
 # The two batches of a pair, one right after the other.
-ORDERED = [(pair, kind, side) for pair in range({pairs}) for kind in ("unchanged", "slower") for side in ("old", "new")]
+KINDS, SIDES = ("unchanged", "slower"), ("old", "new")
+ORDERED = [(pair, kind, side) for pair in range({pairs}) for kind in KINDS for side in SIDES]
 
 @pytest.mark.parametrize("pair, kind, side", ORDERED)
 def test_it(benchmark, pair, kind, side):
@@ -131,29 +133,47 @@ def through_pytest_benchmark(pairs: int) -> None:
         )
         began = perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:energy", "-p", "no:cacheprovider", "--rootdir", folder,
-             f"--benchmark-json={run}", str(test)],
-            check=True, capture_output=True, cwd=folder,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:energy",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                folder,
+                f"--benchmark-json={run}",
+                str(test),
+            ],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )
         took_s = perf_counter() - began
         means = {
             entry["name"]: entry["stats"]["mean"]
             for entry in json.loads(run.read_text(encoding="utf8"))["benchmarks"]
         }
     print(
-        f"pytest-benchmark, default options, mean:5% on two batches one after the other ({took_s / (2 * pairs):.1f} s a pair):"
+        "pytest-benchmark, default options, mean:5% on two batches one after the other "
+        f"({took_s / (2 * pairs):.1f} s a pair):"
     )
     for kind in ("unchanged", "slower"):
         ratios = [
             means[f"test_it[{pair}-{kind}-new]"] / means[f"test_it[{pair}-{kind}-old]"]
             for pair in range(pairs)
         ]
-        print(f"  {kind:14s} {pairs} pairs: {sum(ratio > 1.05 for ratio in ratios)} alarms; ratio of the means "
-              f"{min(ratios):.3f} to {max(ratios):.3f}")  # fmt: skip
+        print(
+            f"  {kind:14s} {pairs} pairs: {sum(ratio > 1.05 for ratio in ratios)} alarms; ratio "
+            "of the means "
+            f"{min(ratios):.3f} to {max(ratios):.3f}"
+        )
 
 
 def windows_study(seconds: float) -> None:
-    """Blocks of several lengths, one at a time in random order: how far off is one, and how long would a verdict take?"""
+    """For several window lengths in random order: the spread of a block, the time to a verdict."""
     calls, call_s = (1, 2, 3, 5, 10, 20), seconds_of(slower)
     blocks: dict[int, list[Block]] = {count: [] for count in calls}
     spent: dict[int, list[float]] = {count: [] for count in calls}
@@ -165,7 +185,7 @@ def windows_study(seconds: float) -> None:
             order, windows, began = coin.choice(ORDERS), [], perf_counter()
             for letter in order:
                 if count * call_s <= TURN_S:
-                    os.sched_yield()  # as versus.py does
+                    os.sched_yield()  # as measuring/paired.py does
                 windows.append(
                     take_window(meter, slower if letter == "B" else baseline, count, plan)
                 )
@@ -174,7 +194,8 @@ def windows_study(seconds: float) -> None:
     gate, known = Gate(tolerance=plan.tolerance), info(meter)
     meter.close()
     print(
-        "calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), seconds to verdict (half, 9 in 10), inconclusive"
+        "calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), "
+        "seconds to verdict (half, 9 in 10), inconclusive"
     )
     for count, made in blocks.items():
         lengths = spent[count]
@@ -194,15 +215,20 @@ def windows_study(seconds: float) -> None:
             times.append(min(spent_s, plan.max_time_s))
         tenths = quantiles(times, n=10) if len(times) > 1 else [math.nan] * 9
         late = sum(t >= plan.max_time_s for t in times) / max(1, len(times))
-        print(f"  {count:2d}  {1e3 * median(lengths):6.1f}   {off[len(off) // 2]:6.2%} {off[len(off) * 9 // 10]:7.2%}"
-              f"   {tenths[4]:5.2f} {tenths[8]:5.2f}   {late:4.0%} of {len(times)}", flush=True)  # fmt: skip
+        print(
+            f"  {count:2d}  {1e3 * median(lengths):6.1f}   {off[len(off) // 2]:6.2%} "
+            f"{off[len(off) * 9 // 10]:7.2%}"
+            f"   {tenths[4]:5.2f} {tenths[8]:5.2f}   {late:4.0%} of {len(times)}",
+            flush=True,
+        )
 
 
 def main() -> None:
     argument = sys.argv[1] if len(sys.argv) > 1 else str(PAIRS)
     with busy_neighbour():
         print(
-            f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} repeats; one busy neighbour process"
+            f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} "
+            "repeats; one busy neighbour process"
         )
         if argument == "windows":
             windows_study(90.0)

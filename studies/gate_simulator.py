@@ -1,19 +1,23 @@
-"""What the gate gets wrong and finds, on simulated windows, beside other rules on the same windows. Run by hand::
+"""How often the gate errs on simulated windows, beside other tools' rules on the same windows.
 
-    python studies/gate_simulator.py            # some 5 minutes on one core; seeded
-    python studies/gate_simulator.py 200        # as many comparisons a row: quicker, coarser
+Run by hand::
 
-A comparison is 5 seconds of a machine's life, cut into slots that each hold one window. What the machine does to a slot:
+    python -m studies.gate_simulator            # about 5 minutes on one core; seeded
+    python -m studies.gate_simulator 200        # 200 comparisons a row: quicker, coarser
 
-- an AR(1) drift: 5 % SD, forgotten in 3 s;
+A comparison is 5 seconds of a machine's life, cut into slots that each hold one window.
+The machine changes a slot's time by:
+
+- an AR(1) drift: 5 % SD, with a time constant of 3 s;
 - steps of +10 % or -10 %, one in 5 s on average, that stay;
 - spikes: 2 % of the slots take 10 to 100 % more;
-- the second of a pair pays 3 %, or, in half the comparisons, the first;
-- the window's own noise, which is what the rows vary.
+- order: the second window of a pair takes 3 % more, or, in half the comparisons, the first;
+- the window's own noise, which differs from row to row.
 
-Ours is the package's own code: `take_blocks` on a clock that the windows move, the coin, `gps_up`, `Gate.decided`, `Gate.judge`.
-The other rules get the same 5 seconds as two batches, the baseline's and then the candidate's, with no time between
-them: kinder than a stored baseline. Paired benchmatrix gets pairs of runs, taken in turns as its own collector takes them.
+Ours is the package's own code: the coin, the blocks, `gps_up` and the gate, on a clock that the
+windows advance. The other rules get the same 5 seconds as two batches, baseline first, with no
+time between them: a kinder case than a stored baseline. Paired benchmatrix gets runs in turns,
+as its own collector takes them.
 """
 
 from __future__ import annotations
@@ -38,8 +42,8 @@ COMPARISONS = 400
 SUITE = 20
 PLAN = Plan()
 WATTS = 20.0
-# The sensor's windows are as long as RAPL's 1 ms lag makes them (measure.calibrate); with the estimate only the speedup is
-# gated, and windows are as short as versus.py lets them be.
+# RAPL's lag of 1 ms makes the sensor's windows long. With the estimate only the speedup is gated,
+# and windows are as short as measuring/paired.py allows.
 ESTIMATE = MeterInfo("made-up estimate", "estimated", (Domain("package"),), 1e-6, 5e-6)
 SENSOR = MeterInfo("made-up RAPL", "measured", (Domain("package"),), 1e-3, 6.1e-5)
 
@@ -66,7 +70,7 @@ class Machine:
         return f"{1e3 * self.window_s:g} ms, noise {100 * self.noise:g} %, {what}{time}"
 
     def slots(self, comparisons: int, rng: np.random.Generator) -> np.ndarray:
-        """Factors on the windows' seconds: (comparisons, slots), as many as there is time where the factor is 1."""
+        """Factors on the windows' seconds, (comparisons, slots): the slots of a factor of 1."""
         count = int(self.max_time_s / self.window_s)
         shape = comparisons, count
         keep = np.exp(-self.window_s / DRIFT_S)
@@ -139,7 +143,8 @@ def of_ours(
     return np.array([verdict for verdict, _ in judged]), np.array([took_s for _, took_s in judged])
 
 
-# The other rules: (comparisons, slots) of the baseline's and of the candidate's windows, to whether it alarms.
+# The other rules: from the baseline's and the candidate's windows, each (comparisons, slots), to
+# whether the rule alarms.
 Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -158,9 +163,10 @@ def mann_whitney(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     )
 
 
-# criterion.rs, src/analysis/compare.rs, with its defaults: 100 samples a side, p < 0.05 by a bootstrapped t (both sides
-# pooled), and the 95 % bootstrap interval of the means' ratio beyond the noise threshold of 1 %. It draws 100 000
-# resamples; these many move its shares here by less than their own error.
+# criterion.rs, src/analysis/compare.rs, with its defaults: 100 samples a side, p < 0.05 by a
+# bootstrapped t (both sides pooled), and the 95 % bootstrap interval of the means' ratio beyond the
+# noise threshold of 1 %. It draws 100 000 resamples; fewer change the shares by less than their
+# own error.
 CRITERION_SAMPLES, CRITERION_RESAMPLES, CRITERION_NOISE = 100, 4000, 0.01
 
 
@@ -189,8 +195,9 @@ def criterion(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return (p < 0.05) & (low > CRITERION_NOISE)
 
 
-# benchmatrix 1.2.1: the ratio of the medians of whole runs' medians, 95 % BCa bootstrap over pairs of runs (50 000 resamples
-# there), regressed where the interval lies beyond 5 %. It asks for 5 runs a side; it gets 10.
+# benchmatrix 1.2.1: the ratio of the medians of whole runs' medians, with a 95 % BCa bootstrap over
+# pairs of runs (50 000 resamples there); regressed if the interval lies beyond 5 %. It asks for 5
+# runs a side and gets 10 here.
 BENCHMATRIX_PAIRS, BENCHMATRIX_RESAMPLES = 10, 2000
 
 
@@ -262,13 +269,18 @@ BESIDE = (Machine(ESTIMATE, 0.002, 0.03), Machine(ESTIMATE, 0.01, 0.03))
 
 def table_of_ours(comparisons: int) -> None:
     print(
-        f"Ours, tolerance {PLAN.tolerance:.0%}, alpha {PLAN.alpha:.0%}, {PLAN.max_time_s:g} s at most; {comparisons} comparisons a cell"
+        f"Ours, tolerance {PLAN.tolerance:.0%}, alpha {PLAN.alpha:.0%}, {PLAN.max_time_s:g} s at "
+        f"most; {comparisons} comparisons a cell"
     )
     print(
-        "  alarms: regressed or improved where nothing changed; at the tolerance: any verdict but inconclusive"
+        "  alarms: regressed or improved where nothing changed; at the tolerance: any verdict "
+        "but inconclusive"
     )
-    print(f"  {'window':44s} {'alarms':>7s} {'(95 % below)':>12s} {'a suite':>8s} {'+5 % found':>10s} {'wrong':>6s} {'at tol.':>8s}"
-          f" {'seconds to verdict, +0 %':>25s} {'+5 %':>13s}")  # fmt: skip
+    print(
+        f"  {'window':44s} {'alarms':>7s} {'(95 % below)':>12s} {'a suite':>8s} "
+        f"{'+5 % found':>10s} {'wrong':>6s} {'at tol.':>8s}"
+        f" {'seconds to verdict, +0 %':>25s} {'+5 %':>13s}"
+    )
     all_alarms = all_at_edge = 0
     for number, machine in enumerate(MACHINES):
         slots = machine.slots(comparisons, np.random.default_rng([SEED, number]))
@@ -280,22 +292,28 @@ def table_of_ours(comparisons: int) -> None:
         all_at_edge += int((edge != "inconclusive").sum())
         times = [f"{np.median(t):.2f} ({np.quantile(t, 0.9):.2f})" for t in (same_s, slower_s)]
         print(
-            f"  {machine.label:44s} {alarms / comparisons:7.2%} {upper_bound(alarms, comparisons):12.2%}"
+            f"  {machine.label:44s} {alarms / comparisons:7.2%} "
+            f"{upper_bound(alarms, comparisons):12.2%}"
             f" {suite_share(alarms / comparisons):8.2%} {(slower == 'regressed').mean():10.1%}"
-            f" {np.isin(slower, ['unchanged', 'improved']).mean():6.2%} {(edge != 'inconclusive').mean():8.2%}"
+            f" {np.isin(slower, ['unchanged', 'improved']).mean():6.2%} "
+            f"{(edge != 'inconclusive').mean():8.2%}"
             f" {times[0]:>25s} {times[1]:>13s}",
             flush=True,
-        )  # fmt: skip
+        )
     every = len(MACHINES) * comparisons
     bound = upper_bound(all_alarms, every)
-    print(f"  all rows: {all_alarms} alarms in {every}, so under {bound:.3%} a comparison and {suite_share(bound):.2%} a suite of {SUITE} (95 %);"
-          f" at the tolerance itself {all_at_edge} verdicts, {all_at_edge / every:.2%}")  # fmt: skip
+    print(
+        f"  all rows: {all_alarms} alarms in {every}, so under {bound:.3%} a comparison and "
+        f"{suite_share(bound):.2%} a suite of {SUITE} (95 %);"
+        f" at the tolerance itself {all_at_edge} verdicts, {all_at_edge / every:.2%}"
+    )
     print("  seconds: median (and the 90th of 100)")
 
 
 def table_beside(comparisons: int) -> None:
     print(
-        f"\nOther rules on the same windows; {comparisons} comparisons a cell: alarms at +0 %, in a suite of {SUITE}, alarms at +3 %, +5 % found"
+        f"\nOther rules on the same windows; {comparisons} comparisons a cell: alarms at +0 %, "
+        f"in a suite of {SUITE}, alarms at +3 %, +5 % found"
     )
     rules: dict[str, Rule] = {
         "pytest-benchmark, mean:5%": mean_rule,
@@ -308,7 +326,8 @@ def table_beside(comparisons: int) -> None:
 
         def row(name: str, shares: list[float]) -> None:
             print(
-                f"    {name:44s} {shares[0]:7.1%} {suite_share(shares[0]):7.1%} {shares[1]:7.1%} {shares[2]:7.1%}",
+                f"    {name:44s} {shares[0]:7.1%} {suite_share(shares[0]):7.1%} {shares[1]:7.1%} "
+                f"{shares[2]:7.1%}",
                 flush=True,
             )
 

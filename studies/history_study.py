@@ -1,4 +1,4 @@
-"""What `pytest-energy history` finds, what it finds by mistake, and what it costs. Run by hand::
+"""What `pytest-energy history` finds, its false findings, and its cost. Run by hand::
 
     python -m studies.history_study            # the tables of docs/history.md
     python -m studies.history_study --quick    # without the 3 000 runs, which take 1.5 GB of disk
@@ -52,7 +52,7 @@ def command(folder: Path) -> tuple[dict, float, float]:
 
 
 def folders(n_runs: int, seed: int) -> None:
-    """One folder of runs with the planted changes: what is found of them, and the cost."""
+    """A folder of runs with the planted changes: which ones are found, and the cost."""
     with tempfile.TemporaryDirectory() as folder:
         scale = n_runs / SERIES_RUNS
         steps = {(which, round(at * scale)): factor for (which, at), factor in PLANTED.items()}
@@ -70,13 +70,14 @@ def folders(n_runs: int, seed: int) -> None:
             found |= {(step, change["metric"]) for step in near}
             false += not near
     print(
-        f"| {n_runs} × 60 | {seed} | {len(found)} of {2 * len(steps)} | {false} | {seconds:.1f} | {mib:.0f} |",
+        f"| {n_runs} × 60 | {seed} | {len(found)} of {2 * len(steps)} | {false} | {seconds:.1f} "
+        f"| {mib:.0f} |",
         flush=True,
     )
 
 
 def chances(p_value: float, n: int = 600) -> None:
-    """Series of one spread: how many false changes in n without a step, how many of n found with one of 5 %."""
+    """In n series of one spread: false changes without a step, and steps of 5 % that are found."""
     history.MAX_P_VALUE = p_value
     find, dice = _Finder(), random.Random(1)
     false = found = 0
@@ -95,7 +96,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     print(
-        "| runs × benchmarks | seed | planted found within 2 runs, joules and seconds | false | s | MiB |\n|---|---|---|---|---|---|"
+        "| runs × benchmarks | seed | planted found within 2 runs, joules and seconds | false | "
+        "s | MiB |\n|---|---|---|---|---|---|"
     )
     for seed in range(3):
         folders(SERIES_RUNS, seed)
@@ -103,7 +105,8 @@ def main() -> None:
         folders(1000, 0)
         folders(3000, 0)
     print(
-        "\n| p-value | false changes | steps of 5 % found within 2 runs, spread 2 % |\n|---|---|---|"
+        "\n| p-value | false changes | steps of 5 % found within 2 runs, spread 2 % "
+        "|\n|---|---|---|"
     )
     for p_value in P_VALUES:
         chances(p_value)

@@ -1,13 +1,13 @@
-"""What a gate on saved runs does live: short real runs of unchanged code, spread out, each second one beside a busy neighbour.
+"""What a gate on saved runs does live: short runs of unchanged code, every second one disturbed.
 
-Run by hand, with nothing else running (some 10 minutes)::
+Run by hand, with nothing else running (about 10 minutes)::
 
     python -m studies.live_runs_study [--runs 12] [--pause 25] [--seconds 4] [--keep FOLDER]
 
-Each run is a pytest process with a handful of benchmarks. Nothing changes between the runs, so each "regressed" is a false
-alarm. They are compared in pairs, in the order of time and the other way round, and each against all the others, by
-`compare_runs` with its default rules; beside it pytest-benchmark's mean:5% on the same seconds. Verdicts are on seconds,
-since without a sensor joules are an estimate, which is not gated.
+Each run is a pytest process with a handful of benchmarks; every second one runs beside a busy
+neighbour. Nothing changes between the runs, so each "regressed" is a false alarm. `compare_runs`
+compares them with its default rules, in pairs in both directions, and each against all others.
+pytest-benchmark's mean:5% judges the same seconds. Without a sensor only seconds are judged.
 """
 
 from __future__ import annotations
@@ -54,10 +54,23 @@ def take_run(folder: Path, number: int, seconds: float, busy: bool) -> SavedRun:
     file = folder / f"{number:04}_run.json"
     with busy_neighbour() if busy else nullcontext():
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "test_live.py", "--energy", f"--energy-max-time={seconds}",
-             f"--benchmark-json={file}", "-p", "no:cacheprovider"],
-            cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "test_live.py",
+                "--energy",
+                f"--energy-max-time={seconds}",
+                f"--benchmark-json={file}",
+                "-p",
+                "no:cacheprovider",
+            ],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     return load_runs(file)[0]
 
 
@@ -74,7 +87,7 @@ def verdicts(
 
 
 def mean_rule(sides: Iterable[tuple[Sequence[SavedRun], Sequence[SavedRun]]]) -> Counter[str]:
-    """pytest-benchmark's rule, on the mean of a side's runs where there are several."""
+    """pytest-benchmark's rule, on the mean of a side's runs if there are several."""
     seen: Counter[str] = Counter()
     for old, new in sides:
         for name in old[0].points:
@@ -104,7 +117,8 @@ def show(runs: Sequence[SavedRun], which: str) -> None:
         ):
             total = sum(seen.values())
             print(
-                f"  {name:12} {rule:20} {seen['regressed']:4} false alarms of {total:4} ({seen['regressed'] / total:.1%}); "
+                f"  {name:12} {rule:20} {seen['regressed']:4} false alarms of {total:4} "
+                f"({seen['regressed'] / total:.1%}); "
                 + ", ".join(
                     f"{count} {verdict}"
                     for verdict, count in seen.items()

@@ -1,9 +1,12 @@
-"""What thousands of benchmarks in one run cost, and a day of drift. Run by hand, with nothing else running::
+"""What thousands of benchmarks in one run cost, and a simulated day of drift.
+
+Run by hand, with nothing else running::
 
     python -m studies.load_study [--benchmarks 250 500 1000 2000]
 
-The first table runs pytest on so many benchmarks with and without ``--energy``: what is left of the time after the measuring itself
-is the plugin's own. The second simulates 24 hours, in which the machine's power and speed swing, on a clock that only work moves.
+The first table runs pytest on that many benchmarks with and without ``--energy``: the time beyond
+the measuring itself is the plugin's. The second simulates 24 hours in which the machine's power
+and speed swing, on a clock that only work advances.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ import pytest
 def test_it(energy, number):
     energy(sum, range(10))
 """
-# What the measurements themselves took: warm-up, calibration and windows.
+# The measurements' own time: warm-up, calibration and windows.
 CONFTEST = """
 from pathlib import Path
 from pytest_energy.plugin import SESSION
@@ -99,8 +102,10 @@ def load_row(count: int) -> str:
         (saved,) = folder.glob(".benchmarks/*/*.json")
         own_ms = (measured.seconds - plain.seconds - measuring_s) / count * 1000
         return (
-            f"| {count} | {plain.seconds:.1f} | {measured.seconds:.1f} | {measuring_s:.1f} | {own_ms:.2f} "
-            f"| {plain.peak_mib:.0f} | {measured.peak_mib:.0f} | {saved.stat().st_size / count / 1000:.2f} |"
+            f"| {count} | {plain.seconds:.1f} | {measured.seconds:.1f} | {measuring_s:.1f} | "
+            f"{own_ms:.2f} "
+            f"| {plain.peak_mib:.0f} | {measured.peak_mib:.0f} | "
+            f"{saved.stat().st_size / count / 1000:.2f} |"
         )
 
 
@@ -140,7 +145,7 @@ def drift_rows(seed: int) -> list[str]:
     gate = Gate(tolerance=plan.tolerance)
 
     def call_s(factor: float) -> float:
-        """1 ms, a fifth more or less in the course of two hours, with 2 % of noise."""
+        """1 ms, 20 % more or less in the course of two hours, with 2 % of noise."""
         return (
             0.001
             * factor
@@ -164,11 +169,14 @@ def drift_rows(seed: int) -> list[str]:
             verdict = against_tolerance("greenup", comparison.greenup, plan.tolerance, "").verdict
             seen[verdict] = seen.get(verdict, 0) + 1
         found = figures(measure(lambda: clock.work(0.001), meter=meter, plan=plan))
-        # The clock's own looks are part of no call.
+        # Reading the clock takes no time of a call.
         worst = max(worst, abs(found.joules.value / (power_w(clock.now_s) * 0.001) - 1))
         clock.work(STEP_S)
-    rows = [f"| {factor:g} | {sum(seen.values())} | {', '.join(f'{count} {name}' for name, count in sorted(seen.items()))} |"
-            for factor, seen in verdicts.items()]  # fmt: skip
+    rows = [
+        f"| {factor:g} | {sum(seen.values())} | "
+        f"{', '.join(f'{count} {name}' for name, count in sorted(seen.items()))} |"
+        for factor, seen in verdicts.items()
+    ]
     return [*rows, f"joules per call: at most {worst:.2%} from the truth"]
 
 
@@ -178,7 +186,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     print(
-        "| benchmarks | s without | s with | of that measuring | own ms per test | MiB without | MiB with | kB of JSON per test |"
+        "| benchmarks | s without | s with | of that measuring | own ms per test | MiB without | "
+        "MiB with | kB of JSON per test |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for count in asked.benchmarks:

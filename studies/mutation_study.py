@@ -1,16 +1,17 @@
-"""Would the tests notice? Mutation testing of the modules that a verdict hangs on, with cosmic-ray's mutants, in copies of the tree::
+"""Would the tests notice? Mutants of the modules that a verdict depends on, by cosmic-ray::
 
     python -m studies.mutation_study [MODULE ...] [--jobs 2] [--sample N] [--keep FOLDER]
 
-Each mutant runs the tests of its module alone, so what is killed is killed by them: first the quick ones with 20 examples of
-hypothesis, always the same, and what survives those then all of them, with as many examples as ever. Tests of how long a reading
-takes are left out of both: on a busy machine they would kill what they do not see.
+Each mutant runs only its module's tests, in a copy of the tree: first the quick ones with 20
+fixed examples of hypothesis, then, if it survives, all of them with the usual number of examples.
+Tests of how long a reading takes are left out: a busy machine would fail them without a reason.
 
-``--keep`` leaves the outcomes in a folder. The next run with the same folder goes on where that one was ended, and takes up again
-what survived: after new tests that is all there is to run, since what is killed stays killed.
+``--keep`` saves the outcomes in a folder. The next run with the same folder resumes there, and
+runs the survivors again: after new tests nothing else is needed, since a killed mutant stays
+killed.
 
-Left out are the operators on `|`: it stands in annotations alone, which are not evaluated.
-Needs cosmic-ray (`pip install cosmic-ray`). Not on Windows: each mutant runs in a fork of a process that has imported all but our own.
+Operators on `|` are left out: it occurs only in annotations, which are not evaluated. Needs
+cosmic-ray (`pip install cosmic-ray`) and fork, so not Windows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from cosmic_ray.mutating import MutationVisitor
 
 @dataclass(frozen=True)
 class Suite:
-    """A module's own tests: files, and words in the names of those that never run here, or not among the quick ones."""
+    """A module's tests: files, and words in the names of tests that never run, or run last."""
 
     files: tuple[str, ...]
     never: tuple[str, ...] = ()
@@ -47,22 +48,24 @@ class Suite:
 
 
 SUITES = {
-    "stats": Suite(("test_stats.py",)),
-    "gpsup": Suite(("test_gpsup.py", "test_gate.py")),
+    "stats/order_statistics": Suite(("stats/test_order_statistics.py",)),
+    "stats/gps_up": Suite(("stats/test_gps_up.py", "test_gate.py")),
     "gate": Suite(("test_gate.py",)),
-    "store": Suite(("test_store.py",)),
-    # Slow are those that wait for the real clock. The layouts on a driven tree are about powercap_zones.py, and take 8 s.
+    "runs/json_format": Suite(("runs/test_json_format.py",)),
+    # These wait for the real clock. The layouts on a driven tree test powercap_zones.py, 8 s.
     "meters/powercap": Suite(
-        ("test_powercap.py",), ("microseconds", "layout_is_true"), ("true", "driven")
+        ("meters/test_powercap.py",), ("microseconds", "layout_is_true"), ("true", "driven")
     ),
 }
 FEW_EXAMPLES = """
 from hypothesis import Phase, settings
-generate = (Phase.explicit, Phase.generate)  # one that fails is enough: making it small takes ten seconds
-settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None, phases=generate)
+# One failing example is enough: shrinking it takes ten seconds.
+generate = (Phase.explicit, Phase.generate)
+few = dict(max_examples=20, derandomize=True, database=None, deadline=None, phases=generate)
+settings.register_profile("few", **few)
 settings.load_profile("few")
 """
-# What the tests import and we do not change.
+# Imported by the tests and never changed here.
 BEFOREHAND = (
     "pytest",
     "hypothesis.strategies",
@@ -72,7 +75,7 @@ BEFOREHAND = (
     "rich.console",
     "rich.table",
 )
-# A mutant that waits for ever has to be told from a busy machine, which once took 20 s for 2: that killed one that changes nothing.
+# An endless mutant has to be told apart from a busy machine, which once took 20 s instead of 2.
 TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 10, 60
 
 

@@ -1,10 +1,12 @@
-"""How wrong windows are on a GPU's counter of 100 ms, ours and unaligned ones. Run by hand, in the repository's root::
+"""The error of windows on a GPU counter that updates every 100 ms: ours, and unaligned ones.
+
+Run by hand, in the repository's root::
 
     python -m studies.nvml_windows
 
-A fake libnvidia-ml, loaded by the real nvidia-ml-py, gives the counter and the truth: 60 and 300 W in turns of 35 ms.
-Unaligned windows start and end at once, as zeus, pyJoules and others take them. Ours go on until the counter's next tick,
-so that the truth is asked for the span that each window says it has.
+A fake libnvidia-ml, loaded by the real nvidia-ml-py, gives the counter and the truth: 60 and 300 W
+in turns of 35 ms. Unaligned windows start and end at once, as those of zeus and pyJoules do. Ours
+last until the counter's next tick, so the truth is taken over the span that each window states.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ LENGTHS = (
     (2.0, 8),
     (5.0, 4),
 )
-LOG_S = 60.0  # the fake GPU's log of steps is as long as that
+LOG_S = 60.0  # how long the fake GPU's log of steps is
 
 
 def busy(seconds: float) -> None:
@@ -47,7 +49,7 @@ def busy(seconds: float) -> None:
 def errors(
     folder: str, library: Path, wanted_s: float, number: int, ours: bool
 ) -> list[float | None]:
-    """The relative errors of so many windows, None for one of 0 joules."""
+    """The relative errors of that many windows; None for a window of 0 joules."""
     call_s = min(CALL_S, wanted_s)
     found: list[float | None] = []
     with FakeNvml(library, Path(folder), watts=60.0, update_interval_s=UPDATE_S) as nvml:
@@ -84,7 +86,8 @@ def main() -> None:
     )
     share = parser.parse_args().share
     print(
-        f"counter refreshed every {UPDATE_S * 1e3:g} ms, calls of {CALL_S * 1e3:g} ms or one window's length; |error| against the truth"
+        f"counter refreshed every {UPDATE_S * 1e3:g} ms, calls of {CALL_S * 1e3:g} ms or one "
+        "window's length; |error| against the truth"
     )
     print(f"{'':>8} {'':>8}   {'ours':^28}   {'unaligned':^28}")
     columns = f"{'zeros':>7}{'median':>8}{'worst':>10}   "

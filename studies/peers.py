@@ -1,11 +1,13 @@
-"""What one window costs, ours beside zeus, pyRAPL, pyJoules and codecarbon, in one run on one driven tree. By hand::
+"""What one window costs: ours beside zeus, pyRAPL, pyJoules and codecarbon, on one driven tree.
 
-    make peers          # or, in the repository's root: python -m studies.peers
+Run by hand, in the repository's root::
 
-Each peer lives in a virtual environment of its own under .peers/, made on the first run. All have
-/sys/class/powercap written into them, so everything runs in a mount namespace where the driven tree lies in that
-place: that needs Linux, and root or a user namespace. The tools take turns in short
-rounds, so that a busy minute hits all alike, and each is used by its defaults, GPUs left out.
+    make peers          # or: python -m studies.peers
+
+Each peer has a virtual environment of its own under .peers/, made on the first run. All of them
+read /sys/class/powercap, so everything runs in a mount namespace where the driven tree has that
+place: that needs Linux, and root or a user namespace. The tools take turns in short rounds, so
+that a busy minute affects all of them, and each uses its defaults, without GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from tests.energy.rigs.powercap_tree import LAYOUTS, WAVEFORMS, DrivenTree
 
-LIMIT_S = 8e-6  # issue 3, must show 4: on one zone
+LIMIT_S = 8e-6  # promised in docs/meters.md for one zone
 ROUNDS = 20
 PAIRS = 200
 SYSFS = Path("/sys/class/powercap")
@@ -33,7 +35,7 @@ REQUIREMENTS = {
     "codecarbon": "codecarbon==3.3.2",
 }
 
-# begin() and end() of each: what its users write around their code, less the printing and saving.
+# begin() and end() of each: what its users write around their code, without printing or saving.
 SETUPS = {
     "pytest-energy": """
 from pytest_energy.meters.powercap import PowercapMeter
@@ -82,7 +84,8 @@ def end():
 """,
     "codecarbon": """
 from codecarbon import OfflineEmissionsTracker
-tracker = OfflineEmissionsTracker(country_iso_code="FRA", output_methods=[], log_level="critical", allow_multiple_runs=True)
+settings = dict(output_methods=[], log_level="critical", allow_multiple_runs=True)
+tracker = OfflineEmissionsTracker(country_iso_code="FRA", **settings)
 def begin():
     tracker.start_task()
 def end():
@@ -90,7 +93,7 @@ def end():
 """,
 }
 
-# A tool at work: after each line of stdin a round of so many windows, and the median seconds of begin and end together.
+# For each line on stdin: a round of that many windows, then the median seconds of begin and end.
 LOOP = """
 import os, statistics, sys, time
 answers = os.fdopen(os.dup(1), "w")
@@ -110,7 +113,7 @@ os._exit(0)
 
 
 class Tool:
-    """One of the tools, in a process of its own, waiting to be told to take windows."""
+    """One of the tools in a process of its own, which takes windows on request."""
 
     def __init__(self, name: str, python: Path, errors: Path):
         code = LOOP.format(setup=SETUPS[name])
@@ -142,7 +145,7 @@ class Tool:
 
 
 def measure(layout: str, pythons: dict[str, Path], rounds: int) -> dict[str, float]:
-    """The median seconds of one window of each tool on a layout, which is bind-mounted to where the kernel has it."""
+    """The median seconds of a window of each tool on one layout, bind-mounted at SYSFS."""
     with tempfile.TemporaryDirectory() as folder:
         with DrivenTree(
             Path(folder, "tree"), LAYOUTS[layout], WAVEFORMS["square"], seconds=600
@@ -165,7 +168,7 @@ def measure(layout: str, pythons: dict[str, Path], rounds: int) -> dict[str, flo
 
 
 def environments(folder: Path) -> dict[str, Path]:
-    """The interpreter of each tool; what is missing is installed."""
+    """The interpreter of each tool; missing tools are installed first."""
     pythons = {"pytest-energy": Path(sys.executable)}
     for name, requirement in REQUIREMENTS.items():
         pythons[name] = folder / name / "bin" / "python"
@@ -190,7 +193,7 @@ def environments(folder: Path) -> dict[str, Path]:
 
 
 def into_namespace(arguments: list[str]) -> None:
-    """Start anew in a mount namespace of our own."""
+    """Restart this process in a mount namespace of its own."""
     if shutil.which("unshare") is None:
         sys.exit("unshare (util-linux) is needed, to lay the tree where the peers look for it")
     kind = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
@@ -214,20 +217,24 @@ def main() -> None:
         layout: measure(layout, pythons, options.rounds) for layout in ("package only", "client")
     }
     print(
-        f"begin + end of one window, median of {options.rounds} rounds' medians of {PAIRS} windows, in turns; us"
+        f"begin + end of one window, median of {options.rounds} rounds' medians of {PAIRS} "
+        "windows, in turns; us"
     )
     print(f"  {'':<14}{'one zone':>10}{'client tree':>14}")
     for name in pythons:
-        print(
-            f"  {name:<14}{found['package only'][name] * 1e6:>10.1f}{found['client'][name] * 1e6:>14.1f}"
+        one_zone_us, client_us = (
+            found[layout][name] * 1e6 for layout in ("package only", "client")
         )
+        print(f"  {name:<14}{one_zone_us:>10.1f}{client_us:>14.1f}")
     ours_s = found["package only"].pop("pytest-energy")
     print(
-        f"ours on one zone at most {LIMIT_S * 1e6:g} us: {'kept' if ours_s <= LIMIT_S else 'NOT KEPT'}"
+        f"ours on one zone at most {LIMIT_S * 1e6:g} us: "
+        f"{'kept' if ours_s <= LIMIT_S else 'NOT KEPT'}"
     )
     ours_s = found["client"].pop("pytest-energy")
     print(
-        f"ours below every peer on the client tree: {'kept' if ours_s < min(found['client'].values()) else 'NOT KEPT'}"
+        "ours below every peer on the client tree: "
+        f"{'kept' if ours_s < min(found['client'].values()) else 'NOT KEPT'}"
     )
 
 

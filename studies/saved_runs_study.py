@@ -1,10 +1,11 @@
-"""What a gate on saved runs can find, on recorded RAPL runs of unchanged programs. Run by hand::
+"""What a gate on saved runs finds, on recorded RAPL runs of unchanged programs. Run by hand::
 
-    python studies/saved_runs_study.py ../shared/data/rapl/repeated_runs.json
+    python -m studies.saved_runs_study FILE
 
-The file holds 94 programs, each run 21 times on one idle machine, in recorded order: each recorded run is a run,
-its joules package and DRAM together. The first 10 are OLD, the others NEW, and the other way round. Changes
-are planted by multiplying NEW's joules. Nothing is random but the simulation at the end, which is seeded.
+FILE holds 94 programs, each run 21 times on one idle machine, in recorded order. A run's joules
+are package and DRAM together. The first 10 runs are OLD, the others NEW, and the reverse. Changes
+are planted by multiplying NEW's joules. Only the simulation at the end is random, and it is
+seeded.
 """
 
 from __future__ import annotations
@@ -57,11 +58,18 @@ def as_runs(sides: list[list[float]], name: str, shift: float = 0.0) -> list[Sav
     """Runs that each hold one benchmark a program."""
     return [
         SavedRun(
-            f"{name} {number}", {"cpu": "one"}, METER, "", "",
-            {f"program {i:03}": Point(0.0, side[number] + shift, 0.0, {}) for i, side in enumerate(sides)},
+            f"{name} {number}",
+            {"cpu": "one"},
+            METER,
+            "",
+            "",
+            {
+                f"program {i:03}": Point(0.0, side[number] + shift, 0.0, {})
+                for i, side in enumerate(sides)
+            },
         )
         for number in range(min(map(len, sides)))
-    ]  # fmt: skip
+    ]
 
 
 def ours(old: list[float], new: list[float], tolerance: float) -> str:
@@ -97,7 +105,7 @@ def mean_rule(old: list[float], new: list[float], tolerance: float) -> str:
 
 
 def limit(pairs: list[tuple[list[float], list[float]]], change: float, tolerance: float) -> float:
-    """How much could be found by who knew each program's spread, and if nothing drifted: a z bound at 99 %."""
+    """What an oracle finds that knows each program's spread, without drift: a z bound at 99 %."""
     normal, found = statistics.NormalDist(), 0.0
     gap = math.log1p(change) - math.log1p(tolerance)
     for old, new in pairs:
@@ -109,7 +117,8 @@ def limit(pairs: list[tuple[list[float], list[float]]], change: float, tolerance
 def one_by_one(logs: Logs) -> None:
     pairs = halves(logs)
     print(
-        f"Each program by itself, 10 runs against 11 and 11 against 10: {len(pairs)} comparisons; share called regressed"
+        f"Each program by itself, 10 runs against 11 and 11 against 10: {len(pairs)} "
+        "comparisons; share called regressed"
     )
     print(f"  {'':44s}" + "".join(f"{f'+{change:.0%}':>9s}" for change in CHANGES))
 
@@ -139,7 +148,8 @@ def one_by_one(logs: Logs) -> None:
 
 def as_suite(logs: Logs) -> None:
     print(
-        f"\nAll {len(logs)} programs as one suite, gated together (Holm at {SUITE_ALPHA:.0%}), tolerance 3 %: verdicts on greenup"
+        f"\nAll {len(logs)} programs as one suite, gated together (Holm at {SUITE_ALPHA:.0%}), "
+        "tolerance 3 %: verdicts on greenup"
     )
     early, late = ([side[i] for side in halves(logs)[: len(logs)]] for i in (0, 1))
     for change in CHANGES:
@@ -161,7 +171,8 @@ def as_suite(logs: Logs) -> None:
 
 def fewer_runs(logs: Logs) -> None:
     print(
-        "\nFewer runs, tolerance 3 %: neighbouring stretches of a program's runs, OLD then NEW; share called regressed"
+        "\nFewer runs, tolerance 3 %: neighbouring stretches of a program's runs, OLD then NEW; "
+        "share called regressed"
     )
     measured = Noise(
         *(statistics.median(statistics.stdev(side) for side in logs),) * 2,
@@ -185,20 +196,23 @@ def fewer_runs(logs: Logs) -> None:
         )
         print(f"  {old_runs:2} against {new_runs:2} ({len(verdicts):3}): {text}")
     print(
-        f"  each first with the default noise, then with {measured.seconds_sd:.1%}, {measured.source}"
+        f"  each first with the default noise, then with {measured.seconds_sd:.1%}, "
+        f"{measured.source}"
     )
     alarms = sum(
         b > math.log(MEAN_RULE) + a for side in logs for a, b in zip(side[::2], side[1::2])
     )
     print(
-        f"  1 against 1 by pytest-benchmark's mean:5%, unchanged: {alarms / sum(len(side) // 2 for side in logs):.1%}"
+        "  1 against 1 by pytest-benchmark's mean:5%, unchanged: "
+        f"{alarms / sum(len(side) // 2 for side in logs):.1%}"
     )
 
 
 def simulated() -> None:
     """How often a bound at 99 % fails: alike runs, the change at the tolerance itself."""
     print(
-        f"\nSimulated, {SIMULATIONS} comparisons each, no change: how often a bound at 99 % fails, in the direction of alarm"
+        f"\nSimulated, {SIMULATIONS} comparisons each, no change: how often a bound at 99 % "
+        "fails, in the direction of alarm"
     )
     dice = random.Random(SEED)
     gauss = dice.gauss

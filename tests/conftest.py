@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures of all tests."""
 
 import pytest
 
@@ -7,9 +7,9 @@ from pytest_energy.measuring.machine_lock import LOCK_VARIABLE
 try:
     from hypothesis import HealthCheck, settings
 except ImportError:
-    pass  # nox's environments have none, and run no test that needs it
+    pass  # nox's environments lack it, and run no test that needs it
 else:
-    # How fast examples are made says how busy the machine is, and whether coverage traces them.
+    # The time to make examples depends on how busy the machine is, and on coverage.
     settings.register_profile(
         "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
@@ -18,7 +18,7 @@ else:
 
 @pytest.fixture(autouse=True)
 def on_its_own(tmp_path_factory, monkeypatch):
-    """Tests run side by side: those that measure, with made-up meters, need not wait for each other, nor for a real run."""
+    """Give each test process a machine lock of its own: tests use fake meters and need no turns."""
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path_factory.getbasetemp() / "machine.lock"))
     monkeypatch.delenv(
         "PYTEST_XDIST_WORKER", raising=False

@@ -1,4 +1,4 @@
-"""docs/reference.md says what the code says, and all of it."""
+"""docs/reference.md is what the code says."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def test_every_environment_variable_is_explained():
 
 
 def test_every_marker_is_in_the_page():
-    """The page names two markers by hand; here is whether there are more."""
+    """The page names the two markers by hand."""
     assert [marker.split("(")[0] for marker in reference.plugin.MARKERS] == ["energy", "gps_up"]

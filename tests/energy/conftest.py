@@ -1,4 +1,4 @@
-"""What the tests of pytest_energy share."""
+"""Fixtures of the tests of pytest_energy."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.energy.rigs import clock_meter
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch):
-    """A pytester folder with the clock meter installed there, as a package of somebody else's."""
+    """A pytester folder with the clock meter installed as another project's package."""
     source = Path(clock_meter.__file__).read_text(encoding="utf8")
     pytester.path.joinpath("clock_meter.py").write_text(source, encoding="utf8")
     installed = pytester.path / "clock_meter-1.0.dist-info"
@@ -19,6 +19,6 @@ def suite(pytester: pytest.Pytester, monkeypatch):
     )
     installed.joinpath("entry_points.txt").write_text(clock_meter.ENTRY_POINT, encoding="utf8")
     pytester.syspathinsert()
-    # hypothesis's plugin costs each inner run a second; and tests run in the order in which they are written.
+    # hypothesis's plugin costs each inner run a second; tests run in the order of the file.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:randomly")
     return pytester

@@ -1,4 +1,4 @@
-"""Importing the package loads nothing heavy. Which room may import which: import-linter, `make lint`."""
+"""Importing the package loads nothing heavy. import-linter checks who imports whom."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_library_alone_loads_no_pytest():
 
 
 def test_plugin_loads_no_report_until_it_is_needed():
-    """pytest imports the plugin in each run of anybody who has it installed, with --energy or without."""
+    """pytest imports the plugin in every run of everybody who has it installed."""
     assert "rich" not in loaded_by("import pytest_energy.plugin") - loaded_by("import pytest")
 
 

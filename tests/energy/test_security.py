@@ -1,4 +1,4 @@
-"""What comes from elsewhere runs nothing, and what we leave behind tells of nobody. The threats are in docs/security.md."""
+"""Foreign input runs nothing, and saved files name nobody. Threats: docs/security.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = sorted(
     for package in (pytest_energy, tsbench)
     for path in Path(package.__file__).parent.rglob("*.py")
 )
-# Modules that unpickle, and calls that run text or let it reach a shell.
+# Modules that unpickle, and calls that run text or pass it to a shell.
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
 FORBIDDEN_CALLS = {
     "eval",

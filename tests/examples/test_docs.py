@@ -1,6 +1,7 @@
-"""What README and docs/ show: Python is run, commands are parsed by the parsers that would get them, ini and toml are read.
+"""The examples of README and docs/: Python is run, commands are parsed, ini and toml are read.
 
-Each block has its place in RUN or in NOT_RUN, and a block that is in neither fails: so a new example cannot go unseen.
+Each block is listed in RUN or in NOT_RUN. A block that is in neither fails, so that a new example
+is always tested.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf8") for path in links.PAGES}
 FAST = ("--energy-max-time", "0.5")
 
-# Which test runs a block of Python, by words of the block.
+# The test that runs a block of Python, by words of the block.
 RUN = {
     ("README.md", "def test_pruned"): "test_the_tests_of_an_example_pass",
     ("docs/start.md", "def test_infer"): "test_the_tests_of_an_example_pass",
@@ -48,7 +49,7 @@ RUN = {
     ("docs/write-a-meter.md", "class FixedMeter"): "test_write_your_own.py",
     ("docs/write-a-variant.md", 'Variant("rounded"'): "test_write_your_own.py",
 }
-# Blocks that are not commands nor code that could be run, and why.
+# Blocks that are neither commands nor runnable code, and why.
 NOT_RUN = {
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
     (
@@ -60,11 +61,11 @@ NOT_RUN = {
         "yaml",
     ): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
 }
-# Programs that are not ours; and ours whose options are given by hand. What they are given is not looked at.
+# Programs that are not ours. Their arguments are not checked.
 NOT_OURS = {"ray", "curl", "pre-commit", "git"}
 
-# Commands that are run as they stand, one after the other, in a repository with the tests of docs/start.md in it. Where two runs
-# of the same code are compared, a regression by chance is a right answer, too.
+# Commands that are run as shown, in this order, in a repository with the tests of docs/start.md.
+# Where two runs of the same code are compared, a chance regression is a right answer too.
 FINE, BY_CHANCE = {0}, {0, 1}
 WALK: dict[str, set[int]] = {
     "pytest-energy doctor": FINE,
@@ -86,9 +87,9 @@ WALK: dict[str, set[int]] = {
     "pytest-energy export run.json --prometheus -": FINE,
     "tsbench variants": FINE,
 }
-# The extra without which a command can only say that it is missing.
+# The package without which a command only reports that it is missing.
 NEEDS = {"history": "otava", "report": "vl_convert", "--parquet": "pyarrow", "tsbench": "torch"}
-# All others, by how they begin: what runs the same elsewhere, or why nothing does.
+# All others, by their beginning: which test runs the same, or why none does.
 NOT_WALKED = {
     "make test": "runs these tests",
     "make check": "runs these tests",
@@ -110,7 +111,8 @@ NOT_WALKED = {
     "pytest-energy pull-request": "tests/energy/test_workflow.py",
     "pytest-energy bisect": "tests/energy/test_bisection.py",
     "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
-    "pytest benchmarks": "minutes; tests/tsbench/test_benchmarks.py runs the suite, tests/energy/test_page.py makes a page",
+    "pytest benchmarks": "minutes; tests/tsbench/test_benchmarks.py runs the suite, "
+    "tests/energy/test_page.py makes a page",
     "pytest -q tests/energy/test_powercap.py": "these are tests",
     "python -m studies.limits": "tests/tsbench/studies/test_limits.py",
     "python -m studies.paper": "tests/tsbench/studies/test_paper.py",
@@ -131,7 +133,7 @@ def example(page: str, words: str) -> str:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page and text of each command that is shown, without its prompt, comment and output."""
+    """Page and text of each command shown, without its prompt, comment and output."""
     shown = []
     for page, text in blocks("console"):
         lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
@@ -206,7 +208,7 @@ def test_toml_is_toml(page, text, tmp_path):
 
 @cache
 def options_of_pytest() -> set[str]:
-    """Every option of pytest with our plugin, and of the suite, which needs torch."""
+    """Every option of pytest with our plugin and of the suite, which needs torch."""
     helped = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"],
         cwd=ROOT,
@@ -295,7 +297,7 @@ def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
 
 
 def test_every_option_that_is_named_is_there():
-    """Of ours, wherever it stands in a page, not only in blocks."""
+    """Anywhere in a page, not only in blocks."""
     known = {flag for flag, _ in reference.pytest_options().options}
     for page, text in PAGES.items():
         named = set(re.findall(r"(?<![\w-])(--energy(?:-[a-z]+)*)", text))

@@ -1,4 +1,4 @@
-"""docs/write-a-meter.md and docs/write-a-variant.md: copied as they stand into a package of its own, installed, and used."""
+"""docs/write-a-meter.md and write-a-variant.md: their files become a package, which is used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FAST = ("--energy-max-time", "0.5")
 
 
 def install(page: str, folder: Path) -> dict[str, str]:
-    """Install the package whose files a page names; gives the environment in which it is found, and nothing else changes."""
+    """Install the package whose files a page shows; return the environment that finds it."""
     package = folder / "package"
     package.mkdir()
     files = dict(NAMED_FILE.findall((DOCS / page).read_text(encoding="utf8")))
     for name, text in files.items():
         (package / name).write_text(text, encoding="utf8")
-    # Of what is installed here already, so that no index is asked.
+    # Everything it needs is installed here already: no index is asked.
     pip = (
         sys.executable,
         "-m",
@@ -39,7 +39,7 @@ def install(page: str, folder: Path) -> dict[str, str]:
     subprocess.run(
         [*pip, "--disable-pip-version-check", "--target", site, package], check=True, timeout=120
     )
-    # Wide, so that no table breaks a line that is looked for.
+    # Wide, so that no table breaks a line that the test looks for.
     return {
         **os.environ,
         "PYTHONPATH": str(site),

@@ -1,4 +1,4 @@
-"""docs/your-model.md: each block of Python runs as it stands there."""
+"""docs/your-model.md: each block of Python runs as it stands."""
 
 from __future__ import annotations
 
