@@ -89,15 +89,15 @@ gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md
 
 setup: $(INSTALLED)  ## install into .venv
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml tsbench/pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@echo "+ pip install -e .[tsbench,nvml,onnx,history,report,ray] --group test   (into $(VENV); the first time this downloads torch)"
+	@echo "+ pip install -e .[nvml,history,report] -e ./tsbench[onnx,ray] --group test   (into $(VENV); the first time this downloads torch)"
 	@$(RUN) pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(RUN) pip install $(PIP) --editable '.[tsbench,nvml,onnx,history,report,ray]' --group test
+	@$(RUN) pip install $(PIP) --editable '.[nvml,history,report]' --editable './tsbench[onnx,ray]' --group test
 	@touch $@
 
 # OpenVINO and NNCF: 12 s and 190 MB that neither the tests nor the core set need.
 $(FULL): $(INSTALLED)
-	@echo "+ pip install -e .[openvino]"
-	@$(RUN) pip install $(PIP) --editable '.[tsbench,openvino]'
+	@echo "+ pip install -e ./tsbench[openvino]"
+	@$(RUN) pip install $(PIP) --editable . --editable './tsbench[openvino]'
 	@touch $@

@@ -1,7 +1,7 @@
 """The paper's claims beside what a saved run of the suite measured, and accuracy against energy as a picture.
 
     python -m studies.paper RUN.json                      # the tables of docs/paper.md
-    python -m studies.paper RUN.json --plot FOLDER        # and docs/pareto-*.svg (needs matplotlib: the extra `plot`)
+    python -m studies.paper RUN.json --plot FOLDER        # and docs/pareto-*.svg (needs matplotlib: pip install --group plot)
 
 RUN.json is what `make bench` or `make bench-full` leaves in `.benchmarks/`. The claims are those of arXiv:2502.16627's abstract.
 """

@@ -17,7 +17,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tsbench import variants
-from tsbench.errors import TsbenchError
 from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
@@ -200,11 +199,3 @@ def _interval_json(ratio: Interval | None) -> dict[str, float | None] | None:
     if ratio is None:
         return None
     return {name: value if math.isfinite(value) else None for name, value in vars(ratio).items()}
-
-
-def require_energy() -> None:
-    """Raises TsbenchError without pytest_energy, which tsbench works without otherwise."""
-    from importlib.util import find_spec
-
-    if find_spec("pytest_energy") is None:
-        raise TsbenchError("measuring needs pytest_energy: pip install pytest-energy")

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from tsbench.errors import VariantUnavailable
 
-DISTRIBUTION = "pytest-energy"
+DISTRIBUTION = "tsbench"
 PROGRAMS = {"g++": "apt-get install g++, or set CXX"}
 
 

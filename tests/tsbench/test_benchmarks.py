@@ -112,7 +112,7 @@ def test_without_an_engine_its_benchmarks_skip_and_the_rest_run(unseen, tmp_path
     )
     assert done.returncode == 0, done.stdout
     assert "1 passed, 1 skipped" in done.stdout
-    assert 'onnxruntime not installed; pip install "pytest-energy[onnx]"' in done.stdout
+    assert 'onnxruntime not installed; pip install "tsbench[onnx]"' in done.stdout
 
 
 def test_every_threshold_is_of_a_variant_that_there_is():

@@ -319,15 +319,13 @@ def _variants(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    from pytest_energy import EnergyError, open_meter
     from tsbench import measure
 
-    measure.require_energy()
     for name in options.variant:  # before seconds go by
         variants.get(name).check()
     if options.json is not None and not options.json.parent.is_dir():
         raise TsbenchError(f"--json {options.json}: there is no folder {options.json.parent}")
-    from pytest_energy import EnergyError, open_meter
-
     console = Console()
     model, data = measure.find_model(options.dataset, options.config, options.data)
     try:

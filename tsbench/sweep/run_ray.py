@@ -53,7 +53,7 @@ def connect(address: str) -> None:
     try:
         import ray
     except ModuleNotFoundError:
-        raise TsbenchError("--ray needs Ray: pip install 'pytest-energy[ray]'") from None
+        raise TsbenchError("--ray needs Ray: pip install 'tsbench[ray]'") from None
     if ray.is_initialized():
         return
     host, separator, port = address.removeprefix("ray://").rpartition(":")

@@ -94,7 +94,6 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
     from tsbench import variants
     from tsbench.data import datasets
     from tsbench.errors import UnknownName
-    from tsbench.measure import require_energy
     from tsbench.model import CONFIGS
     from tsbench.training.recipes import recipe_for
 
@@ -103,8 +102,6 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
             raise UnknownName("config", config, CONFIGS)
     for name in spec.variants:
         variants.get(name)
-    if spec.variants:
-        require_energy()
     loaded = [datasets.load(name, folder) for name in spec.datasets]
     trainings = [
         Task(

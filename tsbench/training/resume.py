@@ -1,15 +1,18 @@
-"""Training that was killed goes on where it was, to the very same weights.
+"""An interrupted training resumes after its last epoch, and ends with the same weights.
 
-After an epoch everything that the next one depends on goes into one safetensors file, written
-whole or not at all, which is deleted when training ends.
+After an epoch, everything that the next one depends on is written to one safetensors file. It is
+written atomically, and deleted when training ends.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -17,25 +20,42 @@ from torch import Tensor
 from tsbench import checkpoints
 from tsbench.data import cache
 from tsbench.errors import CheckpointError
-from tsbench.training.state import TrainingState
-from tsbench.training.training_cost import Count
+from tsbench.model import Classifier
+from tsbench.training.training_cost import TrainingCost
 
 FORMAT = "tsbench-training-1"
-# Saving may take this share of the time: with short epochs not each is worth its fsync.
+# The share of the time that saving may take: after a short epoch, an fsync would dominate.
 SAVING_SHARE = 0.05
 
 
-class Keeper:
-    """Keeps the state of one training in the file `path`, and what it has cost so far."""
+@dataclass
+class TrainingState:
+    """Everything that the next epoch of a training depends on."""
 
-    def __init__(self, path: Path, count: Count):
-        self.path, self.count = path, count
+    model: Classifier
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
+    torch_rng: Tensor  # the generator state that dropout draws from
+    step: int = 0
+    epoch: int = 0
+    validation_accuracy: float | None = None  # after `epoch`; None without held-out cases
+    # For early stopping: the epoch with the best validation accuracy, and its weights.
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ResumeFile:
+    """The file that holds the state of one training between two epochs, and its cost so far."""
+
+    def __init__(self, path: Path, cost: TrainingCost):
+        self.path, self.cost = path, cost
         self._next_save_at_s = 0.0  # monotonic: the first epoch is always saved
 
     def restore(self, state: TrainingState) -> float:
-        """Fills `state` from the file, if there is one; the CPU-seconds spent before.
+        """Fills `state` from the file, if it exists. Returns the CPU-seconds already spent.
 
-        Raises CheckpointError, which names the file, if it holds something else.
+        Raises CheckpointError, which names the file, if the file holds something else.
         """
         if not self.path.is_file():
             return 0.0
@@ -43,21 +63,21 @@ class Keeper:
         try:
             if metadata.get("format") != FORMAT:
                 raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
-            said = json.loads(metadata["state"])
-            _fill(state, tensors, said)
-            self.count.go_on_from(said["joules"], said["provenance"])
-            return float(said["cpu_seconds"])
+            saved = json.loads(metadata["state"])
+            _fill(state, tensors, saved)
+            self.cost.add_earlier(saved["joules"], saved["provenance"])
+            return float(saved["cpu_seconds"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                self.path, f"cannot go on from it ({error}): delete it to start over"
+                self.path, f"training cannot resume from it ({error}); delete it to start over"
             ) from None
 
     def save(self, state: TrainingState, cpu_seconds: float) -> None:
-        """Writes the state, unless it was written too short a time ago."""
+        """Writes the state, unless the last write was too recent (see SAVING_SHARE)."""
         started_s = time.monotonic()
         if started_s < self._next_save_at_s:
             return
-        said = {
+        saved = {
             "step": state.step,
             "epoch": state.epoch,
             "numpy_rng": state.rng.bit_generator.state,
@@ -65,16 +85,16 @@ class Keeper:
             "best_accuracy": state.best_accuracy,
             "best_epoch": state.best_epoch,
             "cpu_seconds": cpu_seconds,
-            "joules": self.count.joules,
-            "provenance": self.count.provenance,
+            "joules": self.cost.joules,
+            "provenance": self.cost.provenance,
         }
-        content = to_bytes(_tensors(state), {"format": FORMAT, "state": json.dumps(said)})
+        content = to_bytes(_tensors(state), {"format": FORMAT, "state": json.dumps(saved)})
         cache.write_atomically(self.path, content)
         ended_s = time.monotonic()
         self._next_save_at_s = ended_s + (ended_s - started_s) / SAVING_SHARE
 
-    def forget(self) -> None:
-        """Deletes the file: training has ended."""
+    def delete(self) -> None:
+        """Deletes the file. Call it when training has ended."""
         self.path.unlink(missing_ok=True)
 
 
@@ -88,7 +108,7 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in named.items()}
 
 
-def _fill(state: TrainingState, tensors: dict[str, Tensor], said: dict) -> None:
+def _fill(state: TrainingState, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -101,9 +121,9 @@ def _fill(state: TrainingState, tensors: dict[str, Tensor], said: dict) -> None:
         slots.setdefault(int(index), {})[key] = tensor
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    state.rng.bit_generator.state = said["numpy_rng"]
+    state.rng.bit_generator.state = saved["numpy_rng"]
     state.torch_rng = tensors["torch_rng"].to(torch.uint8)
-    state.step, state.epoch = said["step"], said["epoch"]
-    state.validation_accuracy = said["validation_accuracy"]
+    state.step, state.epoch = saved["step"], saved["epoch"]
+    state.validation_accuracy = saved["validation_accuracy"]
     state.best_weights = parts["best"]
-    state.best_accuracy, state.best_epoch = said["best_accuracy"], said["best_epoch"]
+    state.best_accuracy, state.best_epoch = saved["best_accuracy"], saved["best_epoch"]

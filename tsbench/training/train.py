@@ -28,10 +28,9 @@ from tsbench.data import cache, preprocess
 from tsbench.data.datasets import Dataset, Split
 from tsbench.model import Classifier, ModelConfig
 from tsbench.threads import one_thread
-from tsbench.training import training_cost
 from tsbench.training.evaluate import accuracy, batched_logits
-from tsbench.training.resume import Keeper
-from tsbench.training.state import TrainingState
+from tsbench.training.resume import ResumeFile, TrainingState
+from tsbench.training.training_cost import training_cost
 
 # Counts up whenever preprocessing, model or training change what a recipe leads to; old cache
 # entries are then no longer found.
@@ -132,16 +131,16 @@ def train(
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
     teacher: Teacher | None = None,
-    keeper: Keeper | None = None,
+    resume_file: ResumeFile | None = None,
 ) -> TrainResult:
     """A model trained from scratch by `recipe`; the same arguments give the same weights.
 
-    `on_epoch` is called after each epoch; `keeper` is where an earlier, killed call is gone on
-    from. Never looks at the test split.
+    `on_epoch` is called after each epoch. If `resume_file` holds an interrupted run, training
+    resumes from it. Training never uses the test split.
     """
     with _one_thread_seeded(recipe.seed):
         model = Classifier(config)
-        return fit(model, data, recipe, on_epoch, teacher, keeper)
+        return fit(model, data, recipe, on_epoch, teacher, resume_file)
 
 
 def fit(
@@ -150,7 +149,7 @@ def fit(
     recipe: Recipe,
     on_epoch: Callable[[EpochReport], None] | None = None,
     teacher: Teacher | None = None,
-    keeper: Keeper | None = None,
+    resume_file: ResumeFile | None = None,
 ) -> TrainResult:
     """Trains `model` itself, from the weights it has: train's second half, and fine-tuning."""
     started = time.process_time()
@@ -158,8 +157,8 @@ def fit(
     kept, held_out = kept_and_held_out(data.train_y, recipe, rng)
     with _one_thread_seeded(recipe.seed):
         state = TrainingState(model, _optimizer(model, recipe), rng, torch.get_rng_state())
-        if keeper is not None:
-            started -= keeper.restore(state)
+        if resume_file is not None:
+            started -= resume_file.restore(state)
         labels = _shared(data.train_y, teacher) if isinstance(teacher, np.ndarray) else data.train_y
         asked = teacher if isinstance(teacher, nn.Module) else None
         while state.epoch < recipe.epochs and not _stale(state, recipe):
@@ -172,8 +171,8 @@ def fit(
                 if recipe.patience and reached > state.best_accuracy:
                     state.best_accuracy, state.best_epoch = reached, state.epoch
                     state.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
-            if keeper is not None:
-                keeper.save(state, time.process_time() - started)
+            if resume_file is not None:
+                resume_file.save(state, time.process_time() - started)
             if on_epoch is not None:
                 on_epoch(EpochReport(state.epoch, loss, state.validation_accuracy))
         if recipe.patience:
@@ -290,12 +289,12 @@ def train_cached(
             for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")
         }
         return TrainResult(saved.model, recipe, cached=True, **costs)
-    with training_cost.counted() as count:
-        keeper = Keeper(cache.folder() / "partial" / path.name, count)
-        result = train(data, config, recipe, on_epoch, teacher, keeper)
-        result = replace(result, joules=count.joules, provenance=count.provenance)
+    with training_cost() as cost:
+        resume_file = ResumeFile(cache.folder() / "partial" / path.name, cost)
+        result = train(data, config, recipe, on_epoch, teacher, resume_file)
+        result = replace(result, joules=cost.joules, provenance=cost.provenance)
     checkpoints.save(path, result.model, about_training(data, result))
-    keeper.forget()
+    resume_file.delete()
     return result
 
 

@@ -1,51 +1,51 @@
-"""The joules that training costs, where pytest_energy is installed; tsbench works without."""
+"""The joules that a training costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_energy import Meter
 
 
-class Count:
-    """Gross joules of the machine since the count began, None where nothing counts them."""
+class TrainingCost:
+    """Gross joules of the machine since the training began; None where two meters would mix."""
 
-    def __init__(self, meter: Meter | None):
+    def __init__(self, meter: Meter):
         self._meter = meter
-        self._start = self._now()
-        self._before = 0.0
-        self.provenance = "" if meter is None else str(meter.provenance)  # measured or estimated
+        self._joules_at_start = self._cumulative_joules()
+        self._earlier_joules: float | None = 0.0
+        self.provenance = str(meter.provenance)  # measured, attributed or estimated
 
-    def go_on_from(self, joules: float | None, provenance: str) -> None:
-        """Adds what an earlier process counted, and counts no more if it counted otherwise."""
-        if joules is None or provenance != self.provenance:
-            self._meter = None  # measured and estimated joules never make one number
+    def add_earlier(self, joules: float | None, provenance: str) -> None:
+        """Adds what an interrupted run of the same training cost.
+
+        Measured and estimated joules never make one number: with another provenance, the
+        training's joules are unknown.
+        """
+        if joules is None or provenance != self.provenance or self._earlier_joules is None:
+            self._earlier_joules = None
         else:
-            self._before += joules
+            self._earlier_joules += joules
 
     @property
     def joules(self) -> float | None:
-        return None if self._meter is None else self._before + self._now() - self._start
+        if self._earlier_joules is None:
+            return None
+        return self._earlier_joules + self._cumulative_joules() - self._joules_at_start
 
-    def _now(self) -> float:
-        if self._meter is None:
-            return 0.0
-        # A domain with a parent is inside it already: counting both would count twice.
+    def _cumulative_joules(self) -> float:
+        # A domain with a parent is already inside it.
         reading = self._meter.read().joules
         return sum(reading[domain.name] for domain in self._meter.domains if domain.parent is None)
 
 
 @contextmanager
-def counted() -> Iterator[Count]:
-    """A Count that can be asked for its joules inside the block."""
-    if find_spec("pytest_energy") is None:
-        yield Count(None)
-        return
+def training_cost() -> Iterator[TrainingCost]:
+    """A TrainingCost whose meter is open inside the block."""
     from pytest_energy import open_meter
 
     with open_meter() as meter:
-        yield Count(meter)
+        yield TrainingCost(meter)

@@ -52,9 +52,7 @@ BUILD_VERSION = 3  # counts up when the steps below change: older cached builds 
 def check(variant: str = "int8_static") -> None:
     """Raises VariantUnavailable, in the variant's name, without torchao, a C++ compiler or an x86 CPU."""
     if find_spec("torchao") is None:
-        raise VariantUnavailable(
-            variant, "torchao is not installed", "pip install 'pytest-energy[tsbench]'"
-        )
+        raise VariantUnavailable(variant, "torchao is not installed", "pip install torchao")
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise VariantUnavailable(
             variant,

@@ -60,7 +60,9 @@ def test_what_another_beats_in_both_is_not_on_the_front(run_file):
 
 
 def test_the_picture_is_the_same_each_time(run_file, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    pytest.importorskip(
+        "matplotlib", reason="matplotlib is not installed: pip install --group plot"
+    )
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         assert paper.main([str(run_file), "--plot", str(tmp_path / folder)]) == 0

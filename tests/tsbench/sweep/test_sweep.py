@@ -211,9 +211,7 @@ def test_a_folder_with_nothing_measured_is_one_line(tmp_path, capsys):
 
 
 def test_results_go_to_any_url_that_fsspec_knows():
-    pytest.importorskip(
-        "fsspec", reason="fsspec is not installed: pip install 'pytest-energy[ray]'"
-    )
+    pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'tsbench[ray]'")
     results = Results("memory://sweep/results")
     training = Task("train", "a", "0", "t1", 0, 1)
     assert training not in results and list(results.records()) == []

@@ -54,7 +54,7 @@ def test_a_device_is_measured_on_a_node_that_has_it():
 
 
 def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'pytest-energy[ray]'")
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     spec = tmp_path / "spec.toml"
     spec.write_text(
         'datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nepochs = 1\n'
@@ -71,9 +71,7 @@ def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
 )
 @pytest.mark.slow
 def test_a_node_is_lost_half_way_and_everything_is_done_once():
-    ray = pytest.importorskip(
-        "ray", reason="ray is not installed: pip install 'pytest-energy[ray]'"
-    )
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     from ray.cluster_utils import Cluster
 
     def execute(task, weights):

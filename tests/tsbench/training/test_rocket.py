@@ -19,7 +19,7 @@ from tsbench.training.train import Recipe
 
 RECIPE = Recipe(epochs=20, batch_cases=8)
 needs_aeon = pytest.mark.skipif(
-    find_spec("aeon") is None, reason='aeon is not installed: pip install "pytest-energy[teacher]"'
+    find_spec("aeon") is None, reason='aeon is not installed: pip install "tsbench[teacher]"'
 )
 
 
@@ -76,7 +76,7 @@ def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert (
         "teacher multirocket_hydra is not available" in said
-        and 'pip install "pytest-energy[teacher]"' in said
+        and 'pip install "tsbench[teacher]"' in said
     )
 
 

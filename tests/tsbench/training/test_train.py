@@ -151,7 +151,9 @@ def test_a_state_of_something_else_is_named_and_not_gone_on_with(tiny_data, tiny
     path = train.cached_path(tiny_data, TINY, RECIPE)
     partial = cache.folder() / "partial" / path.name
     checkpoints.save(partial, tiny_model, {})
-    with pytest.raises(CheckpointError, match=rf"{path.name}: cannot go on from it .*delete it"):
+    with pytest.raises(
+        CheckpointError, match=rf"{path.name}: training cannot resume from it .*delete it"
+    ):
         train.train_cached(tiny_data, TINY, RECIPE)
     partial.write_bytes(partial.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=rf"{path.name}: corrupt"):
