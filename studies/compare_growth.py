@@ -46,7 +46,9 @@ def write_run(path: Path, size: int, seed: int) -> None:
     for number in range(size):
         name = f"benchmarks/test_suite_{number % 100}.py::test_model[{number}]"
         measured = Measurement(name, METER, tuple(window() for _ in range(WINDOWS)))
-        entry = json_format.entry(Result(name, measured, None, (Quality("accuracy", 0.9),)))
+        entry = json_format.result_to_json(
+            Result(name, measured, None, (Quality("accuracy", 0.9),))
+        )
         benchmarks.append(
             {"name": name, "fullname": name, "group": None, "stats": {}, "energy": entry}
         )
@@ -54,7 +56,7 @@ def write_run(path: Path, size: int, seed: int) -> None:
         "benchmarks": benchmarks,
         "commit_info": {},
         "datetime": "",
-        "energy": json_format.top_level(METER, ()),
+        "energy": json_format.run_to_json(METER, ()),
     }
     path.write_text(
         json.dumps(document, indent=4), encoding="utf8"

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from pytest_energy.runs import history
-from pytest_energy.runs.history import _Finder
+from pytest_energy.runs.history import _ChangeFinder
 from tests.energy.rigs.saved_runs import Runs, name_of, write_runs
 
 # (benchmark, run from 0): factor
@@ -79,7 +79,7 @@ def folders(n_runs: int, seed: int) -> None:
 def chances(p_value: float, n: int = 600) -> None:
     """In n series of one spread: false changes without a step, and steps of 5 % that are found."""
     history.MAX_P_VALUE = p_value
-    find, dice = _Finder(), random.Random(1)
+    find, dice = _ChangeFinder(), random.Random(1)
     false = found = 0
     for _ in range(n):
         false += len(find([math.exp(dice.gauss(0, 0.02)) for _ in range(SERIES_RUNS)]))

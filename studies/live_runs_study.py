@@ -26,9 +26,11 @@ from contextlib import nullcontext
 from itertools import permutations
 from pathlib import Path
 
-from pytest_energy.runs.compare import Rules, compare_runs
-from pytest_energy.runs.load import SavedRun, load_runs
+from pytest_energy.runs.compare import compare_runs
+from pytest_energy.runs.comparison import CompareOptions
+from pytest_energy.runs.load import load_runs
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise
+from pytest_energy.runs.summary import RunSummary
 from studies.gate_live import busy_neighbour
 from studies.saved_runs_study import MEAN_RULE
 
@@ -50,7 +52,7 @@ def test_json(energy): energy(lambda: json.loads(json.dumps(RECORDS)))
 """
 
 
-def take_run(folder: Path, number: int, seconds: float, busy: bool) -> SavedRun:
+def take_run(folder: Path, number: int, seconds: float, busy: bool) -> RunSummary:
     file = folder / f"{number:04}_run.json"
     with busy_neighbour() if busy else nullcontext():
         subprocess.run(
@@ -75,35 +77,36 @@ def take_run(folder: Path, number: int, seconds: float, busy: bool) -> SavedRun:
 
 
 def verdicts(
-    sides: Iterable[tuple[Sequence[SavedRun], Sequence[SavedRun]]], noise: Noise
+    sides: Iterable[tuple[Sequence[RunSummary], Sequence[RunSummary]]], noise: Noise
 ) -> Counter[str]:
     seen: Counter[str] = Counter()
     for old, new in sides:
-        for row in compare_runs(old, new, Rules(), noise).rows:
+        for row in compare_runs(old, new, CompareOptions(), noise).rows:
             seen.update(
                 change.verdict.verdict for change in row.changes if change.metric == "speedup"
             )
     return seen
 
 
-def mean_rule(sides: Iterable[tuple[Sequence[SavedRun], Sequence[SavedRun]]]) -> Counter[str]:
+def mean_rule(sides: Iterable[tuple[Sequence[RunSummary], Sequence[RunSummary]]]) -> Counter[str]:
     """pytest-benchmark's rule, on the mean of a side's runs if there are several."""
     seen: Counter[str] = Counter()
     for old, new in sides:
-        for name in old[0].points:
+        for name in old[0].benchmarks:
             was, now = (
-                statistics.fmean(math.exp(run.points[name].log_seconds) for run in side)
+                statistics.fmean(math.exp(run.benchmarks[name].log_seconds) for run in side)
                 for side in (old, new)
             )
             seen["regressed" if now > MEAN_RULE * was else "passed"] += 1
     return seen
 
 
-def show(runs: Sequence[SavedRun], which: str) -> None:
+def show(runs: Sequence[RunSummary], which: str) -> None:
     pairs = [((old,), (new,)) for old, new in permutations(runs, 2)]
     others = [([run for run in runs if run is not new], (new,)) for new in runs]
     spread = statistics.median(
-        statistics.stdev(run.points[name].log_seconds for run in runs) for name in runs[0].points
+        statistics.stdev(run.benchmarks[name].log_seconds for run in runs)
+        for name in runs[0].benchmarks
     )
     print(
         f"{which}: {len(runs)} runs; spread (SD) between runs of a benchmark, median: {spread:.1%}"
@@ -138,7 +141,7 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "test_live.py").write_text(BENCHMARKS)
-        runs: list[SavedRun] = []
+        runs: list[RunSummary] = []
         for number in range(options.runs):
             if number:
                 time.sleep(options.pause)

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_energy.model import Domain, MeterInfo
-from pytest_energy.runs.compare import SUITE_ALPHA, Rules, RunComparison, compare_runs
-from pytest_energy.runs.load import Point, SavedRun
+from pytest_energy.runs.compare import compare_runs
+from pytest_energy.runs.comparison import SUITE_ALPHA, CompareOptions, RunComparison
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise
+from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from pytest_energy.stats.unpaired import (
     few_chance,
     pooled_sd,
@@ -54,17 +55,17 @@ def halves(logs: Logs) -> list[tuple[list[float], list[float]]]:
     return early_first + [(late, early) for early, late in early_first]
 
 
-def as_runs(sides: list[list[float]], name: str, shift: float = 0.0) -> list[SavedRun]:
+def as_runs(sides: list[list[float]], name: str, shift: float = 0.0) -> list[RunSummary]:
     """Runs that each hold one benchmark a program."""
     return [
-        SavedRun(
+        RunSummary(
             f"{name} {number}",
             {"cpu": "one"},
             METER,
             "",
             "",
             {
-                f"program {i:03}": Point(0.0, side[number] + shift, 0.0, {})
+                f"program {i:03}": BenchmarkSummary(0.0, side[number] + shift, 0.0, {})
                 for i, side in enumerate(sides)
             },
         )
@@ -74,7 +75,7 @@ def as_runs(sides: list[list[float]], name: str, shift: float = 0.0) -> list[Sav
 
 def ours(old: list[float], new: list[float], tolerance: float) -> str:
     """The verdict on one program by itself, by the whole of compare_runs."""
-    rules = Rules(tolerance=tolerance)
+    rules = CompareOptions(tolerance=tolerance)
     return greenup_verdicts(
         compare_runs(as_runs([old], "old"), as_runs([new], "new"), rules, DEFAULT_NOISE)
     )[0]
@@ -158,7 +159,7 @@ def as_suite(logs: Logs) -> None:
             ("second half, first half", late, early),
         ):
             runs = as_runs(old, "old"), as_runs(new, "new", math.log1p(change))
-            verdicts = greenup_verdicts(compare_runs(*runs, Rules(), DEFAULT_NOISE))
+            verdicts = greenup_verdicts(compare_runs(*runs, CompareOptions(), DEFAULT_NOISE))
             counts = {
                 verdict: verdicts.count(verdict)
                 for verdict in ("regressed", "inconclusive", "unchanged", "improved")
@@ -189,7 +190,9 @@ def fewer_runs(logs: Logs) -> None:
                         middle = start + old_runs
                         old = as_runs([side[start:middle]], "old")
                         new = as_runs([side[middle : middle + new_runs]], "new", math.log1p(change))
-                        verdicts += greenup_verdicts(compare_runs(old, new, Rules(), noise))
+                        verdicts += greenup_verdicts(
+                            compare_runs(old, new, CompareOptions(), noise)
+                        )
                 shares.append(verdicts.count("regressed") / len(verdicts))
         text = "  ".join(
             f"+{c:.0%} {a:.1%}, {b:.1%}" for c, a, b in zip(CHANGES, shares[::2], shares[1::2])

@@ -24,7 +24,8 @@ from pytest_energy.report.compare_table import as_json, terminal_table
 from pytest_energy.report.doctor import doctor_report, noise_report
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.markdown import markdown
-from pytest_energy.runs.compare import Rules, compare_saved
+from pytest_energy.runs.compare import compare_saved
+from pytest_energy.runs.comparison import CompareOptions
 from pytest_energy.runs.load import DEFAULT_LAST
 from pytest_energy.runs.noise import save_noise
 from pytest_energy.stats.carbon import carbon_intensity
@@ -183,13 +184,13 @@ def _bisect(options: argparse.Namespace) -> int:
 
 
 def _noise(options: argparse.Namespace, settings: MeterSettings) -> int:
-    from pytest_energy.runs.noise_kernels import find_noise
+    from pytest_energy.runs.noise_kernels import measure_noise
 
     def progress(line: str) -> None:
         print(line, file=sys.stderr)
 
     with machine_lock(DEFAULT_LOCK_TIMEOUT_S, progress):
-        noise, meter_name = find_noise(options.meter, settings, options.noise_minutes, progress)
+        noise, meter_name = measure_noise(options.meter, settings, options.noise_minutes, progress)
     path = save_noise(noise, fingerprint(), meter_name)
     if options.json:
         print(json.dumps({"path": str(path), "meter": meter_name, **asdict(noise)}, indent=2))
@@ -207,7 +208,7 @@ def _compare(options: argparse.Namespace) -> int:
         "quality_tolerance": options.quality_tolerance,
     }
     wanted = Options.of(True, given)
-    rules = Rules(
+    rules = CompareOptions(
         wanted.plan.tolerance, wanted.plan.alpha, options.gate_estimates, wanted.quality_tolerance
     )
     grams_per_kwh = carbon_intensity(options.carbon_intensity)

@@ -17,7 +17,8 @@ from pytest_energy.report.html import page
 from pytest_energy.runs.export import as_csv, as_prometheus, newest, rows, write_parquet
 from pytest_energy.runs.history import load_history
 from pytest_energy.runs.json_format import Run, read_run
-from pytest_energy.runs.load import SavedRun, boil_down, run_files
+from pytest_energy.runs.load import run_files
+from pytest_energy.runs.summary import RunSummary, summarize_run
 
 STANDARD_OUTPUT = "-"
 LOG_COLUMNS = 120  # of what is not a terminal, and has no width
@@ -134,9 +135,9 @@ def _report(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _whole_and_boiled_down(file: Path) -> tuple[Run, SavedRun]:
+def _whole_and_boiled_down(file: Path) -> tuple[Run, RunSummary]:
     run = read_run(file)
-    return run, boil_down(run)
+    return run, summarize_run(run)
 
 
 def _read_each(paths: list[str], read: Callable[[Path], T]) -> Iterator[T]:

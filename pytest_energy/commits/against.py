@@ -27,7 +27,7 @@ from pytest_energy.errors import EnergyError, OptionError
 from pytest_energy.measuring.paired import Decided, comparison_of, match_calls, take_blocks
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.plan import Plan, Step
-from pytest_energy.runs.json_format import window_in
+from pytest_energy.runs.json_format import window_from_json
 
 # What a worker imports: this package, as it is here.
 PACKAGE = Path(__file__).parents[1]
@@ -186,7 +186,7 @@ class Replicate:
         answer = self.worker.ask({"window"}, WINDOW_LIMIT_S, do="window", calls=calls)
         for reason in answer.get("void", ()):  # an older commit of ours does not tell
             plan.void(reason)
-        return window_in(answer["window"], meter, 1)
+        return window_from_json(answer["window"], meter, 1)
 
 
 @dataclass(frozen=True)

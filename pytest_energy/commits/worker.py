@@ -27,7 +27,7 @@ from pytest_energy.meters import open_meter
 from pytest_energy.model import Quality
 from pytest_energy.options import Options
 from pytest_energy.plan import noting_void
-from pytest_energy.runs.json_format import window_out
+from pytest_energy.runs.json_format import window_to_json
 
 # Code is one thread's where that thread had nearly all of the CPU time, and was not just waiting for
 # another's: beside two busy neighbours on each CPU a computing thread still has a third of the time.
@@ -121,7 +121,7 @@ def serve(
                 taken = take_window(meter, call, message["calls"], plan)
             else:
                 taken = take_prepared(meter, prepared, plan)
-            channel.send(window=window_out(taken), void=void)
+            channel.send(window=window_to_json(taken), void=void)
 
 
 class _OneThread:

@@ -343,11 +343,11 @@ def pytest_benchmark_update_json(
         return
     from pytest_energy.runs import json_format
 
-    output_json["energy"] = json_format.top_level(session.meter_info, session.idle)
+    output_json["energy"] = json_format.run_to_json(session.meter_info, session.idle)
     results = {result.name: result for result in session.results}
     for saved in output_json["benchmarks"]:
         if saved["fullname"] in results:
-            saved["energy"] = json_format.entry(results[saved["fullname"]])
+            saved["energy"] = json_format.result_to_json(results[saved["fullname"]])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

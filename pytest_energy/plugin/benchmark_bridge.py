@@ -9,7 +9,7 @@ import pytest
 
 from pytest_energy.plugin.stash import benchmark_session
 from pytest_energy.runs import json_format
-from pytest_energy.runs.journal import Journal, left_behind
+from pytest_energy.runs.journal import Journal, unfinished_runs
 
 if TYPE_CHECKING:
     from pytest_energy.model import Result
@@ -50,7 +50,7 @@ def keep_result(config: pytest.Config, session: Session, result: Result) -> None
                     "max": max(seconds),
                     "rounds": len(seconds),
                 },
-                "energy": json_format.entry(result),
+                "energy": json_format.result_to_json(result),
             }
         )
     except OSError as error:
@@ -69,7 +69,7 @@ def guard(session: pytest.Session) -> None:
         problem = _attempt(save)
         if problem is None:
             if journal is not None:
-                journal.forget()
+                journal.delete()
             return
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if journal is None or TROUBLE in session.config.stash:
@@ -84,7 +84,7 @@ def guard(session: pytest.Session) -> None:
 
 def unfinished_lines(config: pytest.Config) -> list[str]:
     """Runs that were ended before they were saved, so that nobody takes them for lost."""
-    found = list(left_behind(_folder(config)))
+    found = list(unfinished_runs(_folder(config)))
     lines = [
         f"energy: an earlier run was ended before it was saved; what it had finished: {path}"
         for path in found[:MOST_LINES]
@@ -114,7 +114,7 @@ def _header(config: pytest.Config, session: Session) -> dict[str, Any]:
     return {
         "machine_info": {},
         "commit_info": get_commit_info(),
-        "energy": json_format.top_level(session.meter_info, session.idle),
+        "energy": json_format.run_to_json(session.meter_info, session.idle),
     }
 
 

@@ -11,7 +11,8 @@ from pytest_energy.errors import RunError
 from pytest_energy.plugin.recorder import Session
 from pytest_energy.plugin.stash import BASELINE, COMPARED, benchmark_session
 from pytest_energy.report.terminal import Look, against_lines, summary
-from pytest_energy.runs.compare import Rules, compare_results
+from pytest_energy.runs.compare import compare_results
+from pytest_energy.runs.comparison import CompareOptions
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -31,7 +32,7 @@ def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
     if baseline is None:
         return
     options = ours.options
-    rules = Rules(
+    rules = CompareOptions(
         options.plan.tolerance,
         options.plan.alpha,
         options.gate_estimates,

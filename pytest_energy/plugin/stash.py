@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pytest_energy.options import Options
     from pytest_energy.plugin.recorder import Recorder, Session
     from pytest_energy.plugin.worker import Worker
-    from pytest_energy.runs.compare import RunComparison
-    from pytest_energy.runs.load import SavedRun
+    from pytest_energy.runs.comparison import RunComparison
+    from pytest_energy.runs.summary import RunSummary
 
 # On the config
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
@@ -22,7 +22,7 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 """There where this run measures."""
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 """There where this process is one of ``--energy-against``."""
-BASELINE: pytest.StashKey[tuple[SavedRun, ...]] = pytest.StashKey()
+BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
 """With `BASELINE`; a text where it could not be compared."""
 CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()

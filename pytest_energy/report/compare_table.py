@@ -11,8 +11,8 @@ from typing import Any
 
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for, with_bounds
-from pytest_energy.runs.compare import SEVERITY, SUITE_ALPHA, Change, RunComparison
-from pytest_energy.runs.load import SavedRun
+from pytest_energy.runs.comparison import SEVERITY, SUITE_ALPHA, Change, RunComparison
+from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.carbon import grams_per_million_calls
 from pytest_energy.stats.unpaired import rank_can_tell
 
@@ -52,7 +52,7 @@ def terminal_table(
 
 def closing_lines(comparison: RunComparison) -> Iterator[str]:
     """What was compared with what, how sure that is, what came of it, what was not gated."""
-    meter, rules = comparison.new[0].meter, comparison.rules
+    meter, rules = comparison.new[0].meter, comparison.options
     yield f"OLD: {_runs(comparison.old)}"
     yield f"NEW: {_runs(comparison.new)}"
     yield (
@@ -91,13 +91,13 @@ def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | No
             "name": comparison.new[0].meter.name,
             "provenance": comparison.new[0].meter.provenance,
         },
-        "rules": asdict(comparison.rules),
+        "rules": asdict(comparison.options),
         "suite_alpha": SUITE_ALPHA,
         "carbon_intensity_g_per_kwh": grams_per_kwh,
         "noise": {
             **asdict(comparison.noise),
             "floor": {
-                quantity: comparison.noise.floor(quantity, comparison.rules.alpha)
+                quantity: comparison.noise.floor(quantity, comparison.options.alpha)
                 for quantity in ("joules", "seconds")
             },
         },
@@ -146,7 +146,7 @@ def _has_floor(change: Change, comparison: RunComparison) -> bool:
     return (
         change.verdict.verdict == "inconclusive"
         and bool(change.advice)
-        and not rank_can_tell(change.old_runs, change.new_runs, comparison.rules.alpha)
+        and not rank_can_tell(change.old_runs, change.new_runs, comparison.options.alpha)
     )
 
 
@@ -160,7 +160,7 @@ def _quality(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4g}"
 
 
-def _runs(runs: Sequence[SavedRun]) -> str:
+def _runs(runs: Sequence[RunSummary]) -> str:
     commits = ", ".join(dict.fromkeys(run.commit[:12] for run in runs if run.commit))
     paths = (
         runs[0].path if len(runs) == 1 else f"{len(runs)} runs, {runs[0].path} to {runs[-1].path}"
@@ -174,7 +174,7 @@ def counts_of(comparison: RunComparison) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
 
 
-def _run_out(run: SavedRun) -> dict[str, Any]:
+def _run_out(run: RunSummary) -> dict[str, Any]:
     return {"path": run.path, "commit": run.commit, "at": run.at}
 
 

@@ -9,7 +9,7 @@ from pytest_energy.meters import Finding
 from pytest_energy.model import Domain, MeterInfo
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
-from pytest_energy.runs.compare import Rules
+from pytest_energy.runs.comparison import CompareOptions
 from pytest_energy.runs.noise import Noise
 
 WIDTH = 80
@@ -39,7 +39,7 @@ def doctor_report(
 
 def noise_report(noise: Noise, meter_name: str, path: str) -> str:
     """What `pytest-energy doctor --noise` found, and what it means."""
-    alpha = Rules().alpha
+    alpha = CompareOptions().alpha
     floors = [
         f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}"
         for quantity in ("joules", "seconds")

@@ -18,8 +18,9 @@ from pytest_energy.model import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import bounds, digits, scale_for, with_bounds
+from pytest_energy.runs.comparable import by_machine_and_meter
 from pytest_energy.runs.json_format import Run
-from pytest_energy.runs.load import SavedRun, by_machine_and_meter
+from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.gps_up import CATEGORIES
 from pytest_energy.stats.per_call import figures, idle_watts
 
@@ -41,7 +42,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def page(run: Run, earlier: Sequence[SavedRun] = ()) -> str:
+def page(run: Run, earlier: Sequence[RunSummary] = ()) -> str:
     """The page of a run; ``earlier`` are other runs, for the trend. Raises `OptionError` without the charts' code."""
     meter = run.results[0].measurement.meter if run.results else None
     document = _document(run, earlier)
@@ -72,7 +73,7 @@ def _charts_code() -> str:
     return str(bundle()).replace("</script", r"<\/script")
 
 
-def _document(run: Run, earlier: Sequence[SavedRun]) -> dict[str, Any]:
+def _document(run: Run, earlier: Sequence[RunSummary]) -> dict[str, Any]:
     """What the charts draw. Lists of plain values; null: not known."""
     rows = [_values(result) for result in run.results]
     common = _common_prefix([result.name for result in run.results])
@@ -170,7 +171,7 @@ def _windows(results: Sequence[Result]) -> list[list[list[float]]]:
     ]  # fmt: skip
 
 
-def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
+def _trend(run: Run, earlier: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Each machine and meter with its runs, oldest first, and each benchmark's joules in them (null: not known)."""
     if not earlier:
         return []
@@ -187,15 +188,15 @@ def _trend(run: Run, earlier: Sequence[SavedRun]) -> list[dict[str, Any]]:
             "joules": {
                 plain(name): [_joules_of(other, name) for other in same[-budget:]]
                 for name in names
-                if any(name in other.points for other in same[-budget:])
+                if any(name in other.benchmarks for other in same[-budget:])
             },
         }
         for same in by_machine_and_meter(earlier)
     ]
 
 
-def _joules_of(run: SavedRun, name: str) -> float | None:
-    point = run.points.get(name)
+def _joules_of(run: RunSummary, name: str) -> float | None:
+    point = run.benchmarks.get(name)
     return None if point is None or point.log_joules is None else _short(math.exp(point.log_joules))
 
 

@@ -13,7 +13,7 @@ from pytest_energy.model import Interval, MeterInfo, Result, Verdict
 from pytest_energy.report.compare_table import carbon_of, cells, closing_lines, counts_of
 from pytest_energy.report.escape import in_markdown
 from pytest_energy.report.units import digits, scale_for, with_bounds
-from pytest_energy.runs.compare import SEVERITY, Row, RunComparison
+from pytest_energy.runs.comparison import SEVERITY, BenchmarkChanges, RunComparison
 from pytest_energy.stats.carbon import grams_per_million_calls
 from pytest_energy.stats.per_call import figures
 
@@ -178,7 +178,9 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _entry_of_row(row: Row, comparison: RunComparison, grams_per_kwh: float | None) -> Entry:
+def _entry_of_row(
+    row: BenchmarkChanges, comparison: RunComparison, grams_per_kwh: float | None
+) -> Entry:
     lines = []
     for change in row.changes:
         values, ratio = (*(" ".join(cell.split()) for cell in cells(change, comparison)), "")[:2]

@@ -1,6 +1,7 @@
-"""Saved runs as flat rows and as Prometheus text, for other people's tools.
+"""Saved runs as flat rows: CSV, Parquet and Prometheus text.
 
-A row is one benchmark of one run. Columns and units: `COLUMNS`. What is not known is None (an empty cell in CSV, null in Parquet).
+A row is one benchmark of one run; `COLUMNS` has its columns and units. An unknown value is None: an
+empty cell in CSV, null in Parquet.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pytest_energy.model import Interval, Result
 from pytest_energy.runs.json_format import Run
 from pytest_energy.stats.per_call import figures
 
-# Name, type and meaning. All quantities are per call; joules and watts are gross where they are not called net.
+# Name, type and meaning. All quantities are per call. Joules and watts are gross unless named net.
 COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("run", str, "the file"),
     ("at", str, "when it was saved, ISO 8601"),
@@ -25,20 +26,20 @@ COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("cpu", str, "the machine's CPU"),
     ("cores", int, "its CPUs"),
     ("memory_gib", int, "its memory, GiB"),
-    ("meter", str, "what counted"),
+    ("meter", str, "the meter's name"),
     ("provenance", str, "measured or estimated"),
     ("benchmark", str, "the test's id"),
     ("seconds", float, "median over the windows, s"),
     ("seconds_low", float, "its 95 % interval"),
     ("seconds_high", float, ""),
     ("joules", float, "median over the windows, J"),
-    ("joules_low", float, "its 95 % interval; of an estimate widened by its band"),
+    ("joules_low", float, "its 95 % interval; an estimate's is widened by its band"),
     ("joules_high", float, ""),
-    ("net_joules", float, "less idle power x seconds, J"),
+    ("net_joules", float, "joules less idle power x seconds, J"),
     ("watts", float, "median over the windows, W"),
     ("windows", int, "how many windows"),
     ("calls", int, "how many calls in all windows"),
-    ("baseline", str, "what it was compared with, where it was"),
+    ("baseline", str, "the baseline of its comparison, if any"),
     ("speedup", float, "baseline's seconds over its own"),
     ("speedup_low", float, "its interval, valid at any stopping time"),
     ("speedup_high", float, ""),
@@ -60,12 +61,12 @@ METRICS = (
 
 
 def rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """One dict a benchmark and run, with the keys of `COLUMNS` in that order."""
+    """One dict per benchmark and run, with the keys of `COLUMNS` in that order."""
     return [_row(run, result) for run in runs for result in run.results]
 
 
 def as_csv(table: Sequence[dict[str, Any]]) -> str:
-    """RFC 4180 with a heading; numbers in full precision."""
+    """RFC 4180 with a header; numbers in full precision."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [name for name, _, _ in COLUMNS])
     writer.writeheader()
@@ -74,13 +75,16 @@ def as_csv(table: Sequence[dict[str, Any]]) -> str:
 
 
 def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
-    """The rows as Parquet, each column typed whether or not it has values. Raises `OptionError` without pyarrow."""
+    """Write the rows as Parquet. Raises `OptionError` without pyarrow.
+
+    Each column has its type even if it has no values.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise OptionError(
-            'Parquet needs pyarrow: pip install "pytest-energy[parquet]"; or use --csv'
+            'Parquet requires pyarrow; pip install "pytest-energy[parquet]", or use --csv'
         ) from None
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema(
@@ -93,9 +97,9 @@ def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def as_prometheus(table: Sequence[dict[str, Any]]) -> str:
-    """Prometheus' text format, version 0.0.4, without timestamps, as a pushgateway takes it.
+    """Prometheus' text format, version 0.0.4, without timestamps, as a pushgateway accepts it.
 
-    A benchmark may be in it once: give it one run, or the newest of several.
+    A benchmark may occur only once: pass the rows of one run.
     """
     lines = []
     for name, meaning in METRICS:
@@ -123,7 +127,7 @@ def _escaped(value: str) -> str:
 
 def _row(run: Run, result: Result) -> dict[str, Any]:
     measurement, comparison = result.measurement, result.comparison
-    seen = figures(measurement)
+    per_call = figures(measurement)
     speedup, greenup, powerup = (
         (None, None, None)
         if comparison is None
@@ -139,10 +143,10 @@ def _row(run: Run, result: Result) -> dict[str, Any]:
         measurement.meter.name,
         measurement.meter.provenance,
         result.name,
-        *_spread(seen.seconds),
-        *_spread(seen.joules),
-        _spread(seen.net_joules)[0],
-        _spread(seen.watts)[0],
+        *_spread(per_call.seconds),
+        *_spread(per_call.joules),
+        _spread(per_call.net_joules)[0],
+        _spread(per_call.watts)[0],
         len(measurement.windows),
         sum(window.calls for window in measurement.windows),
         None if comparison is None else comparison.baseline_name,
@@ -172,5 +176,5 @@ def _finite(value: float) -> float | None:
 
 
 def _as(kind: type, value: object) -> Any:
-    """What a fingerprint says, or None where another program wrote something else there."""
+    """The value, or None if another program wrote a value of another type."""
     return value if isinstance(value, kind) and not isinstance(value, bool) else None

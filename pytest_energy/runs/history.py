@@ -1,7 +1,7 @@
-"""Many saved runs over time: a series for each benchmark, and where it changed for good.
+"""Saved runs over time: a series per benchmark, and the points where it changed for good.
 
-Runs of another machine, meter or provenance are never put into one series. Change points are found by
-Apache Otava (Fleming et al., "Hunter", ICPE 2023), which the extra ``history`` installs.
+A series holds runs of one machine and one meter. Apache Otava finds the change points (Fleming et
+al., "Hunter", ICPE 2023); the extra ``history`` installs it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from pathlib import Path
 
 from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
 from pytest_energy.model import MeterInfo
+from pytest_energy.runs.comparable import by_machine_and_meter
 from pytest_energy.runs.json_format import read_run
-from pytest_energy.runs.load import SavedRun, boil_down, by_machine_and_meter, run_files
+from pytest_energy.runs.load import run_files
+from pytest_energy.runs.summary import BenchmarkSummary, RunSummary, summarize_run
 
-# Otava's own default of 0.001 found 136 changes in 600 series of 300 runs with none in them, 1e-5 none; a step of 5 % at a spread
-# of 2 % was found within two runs 581 and 585 times in 600 (studies/history_study.py).
+# Otava's default of 0.001 finds 136 changes in 600 series without one; 1e-5 finds none, and
+# no fewer of the real steps: docs/history.md, from studies/history_study.py.
 MAX_P_VALUE = 1e-5
-# Smaller steps are not reported, however certain: two builds of the same code differ by so much.
+# Two builds of the same code differ by up to this share, so smaller steps are not reported.
 MIN_CHANGE = 0.02
-WINDOW_RUNS = 50  # Otava's default: it looks at so many runs at a time, so its time grows linearly
-FEWEST_RUNS = 8  # fewer cannot reach MAX_P_VALUE against a step of MIN_CHANGE
+# Otava's default. It looks at this many runs at a time, so its time grows linearly.
+WINDOW_RUNS = 50
+# Fewer runs cannot reach MAX_P_VALUE for a step of MIN_CHANGE.
+FEWEST_RUNS = 8
 METRICS = ("joules", "seconds")
 
 
@@ -40,18 +44,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """From the sample of this index on, a metric is another one than before."""
+    """A metric changes at the sample with this index."""
 
     metric: str
     index: int
     before: float
-    """Mean of the samples since the change before it, per call."""
+    """Mean of the samples since the previous change, per call."""
     after: float
+    """Mean of the samples up to the next change, per call."""
     p_value: float
 
     @property
     def ratio(self) -> float:
-        """After over before: above 1 is worse."""
+        """``after`` divided by ``before``: above 1 is worse."""
         return self.after / self.before
 
 
@@ -66,7 +71,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Group:
-    """The series that may be put side by side: of one machine and one meter."""
+    """The series of one machine and one meter."""
 
     machine: dict[str, object]
     meter: MeterInfo
@@ -76,69 +81,81 @@ class Group:
 
 @dataclass(frozen=True)
 class History:
-    """All groups, the one with the most runs first, and what could not be read."""
+    """All groups, the one with the most runs first, and the files that were skipped."""
 
     groups: tuple[Group, ...]
     broken: tuple[str, ...]
-    """One line for each file that was passed over because it is not a run, or not whole."""
+    """One line for each file that is not a run, or not a whole one."""
     without_joules: int
-    """Runs of pytest-benchmark's that were saved without ``--energy``."""
+    """How many runs were saved without ``--energy``."""
 
 
-def load_history(paths: Iterable[str | Path], last: int | None = None, wanted: str = "") -> History:
-    """The history in these files and folders (searched two levels deep, as pytest-benchmark lays them out).
+def load_history(
+    paths: Iterable[str | Path], last: int | None = None, name_contains: str = ""
+) -> History:
+    """The history in these files and folders; a folder has the layout of pytest-benchmark.
 
-    ``last``: only the newest so many runs of each machine and meter; ``wanted``: only benchmarks with this text in their
-    names. Raises `RunUnreadable` where there is not one run, `OptionError` without Otava.
+    ``last`` keeps only the newest runs of each machine and meter; ``name_contains`` only the
+    benchmarks with this text in their names. Raises `RunUnreadable` if there is no run, and
+    `OptionError` without Otava.
     """
     paths = list(paths)
-    runs, broken, without = _read(file for file, _ in run_files(paths))
+    runs, broken, without_joules = _read(file for file, _ in run_files(paths))
     if not runs:
-        where = ", ".join(map(str, paths))
-        why = [*broken, *([f"{without} saved without --energy"] if without else [])]
-        raise RunUnreadable(
-            f"no saved runs with joules in {where}{': ' if why else ''}{'; '.join(why)}; save one with pytest --energy --benchmark-autosave"
-        )
+        raise RunUnreadable(_no_runs(paths, broken, without_joules))
     find = _change_finder()
     groups = [
-        _group(same[-last:] if last else same, wanted, find) for same in by_machine_and_meter(runs)
+        _group(same[-last:] if last else same, name_contains, find)
+        for same in by_machine_and_meter(runs)
     ]
-    return History(tuple(sorted(groups, key=lambda group: -group.n_runs)), tuple(broken), without)
+    groups.sort(key=lambda group: -group.n_runs)
+    return History(tuple(groups), tuple(broken), without_joules)
 
 
-def _read(files: Iterable[Path]) -> tuple[list[SavedRun], list[str], int]:
-    runs, broken, without = [], [], 0
+def _no_runs(paths: Sequence[str | Path], broken: Sequence[str], without_joules: int) -> str:
+    reasons = [*broken, *([f"{without_joules} saved without --energy"] if without_joules else [])]
+    return (
+        f"no saved runs with joules in {', '.join(map(str, paths))}"
+        f"{': ' if reasons else ''}{'; '.join(reasons)}; "
+        "save one with pytest --energy --benchmark-autosave"
+    )
+
+
+def _read(files: Iterable[Path]) -> tuple[list[RunSummary], list[str], int]:
+    runs, broken, without_joules = [], [], 0
     for file in files:
         try:
-            runs.append(boil_down(read_run(file)))
+            runs.append(summarize_run(read_run(file)))
         except RunWithoutJoules:
-            without += 1
+            without_joules += 1
         except RunError as error:
             broken.append(str(error))
-    return runs, broken, without
+    return runs, broken, without_joules
 
 
-def _group(runs: Sequence[SavedRun], wanted: str, find: _Finder) -> Group:
+def _group(runs: Sequence[RunSummary], name_contains: str, find: _ChangeFinder) -> Group:
     samples: dict[str, list[Sample]] = {}
     for run in runs:
-        for name, point in run.points.items():
-            if wanted in name:
-                seconds, joules = (
-                    None if log is None else math.exp(log)
-                    for log in (point.log_seconds, point.log_joules)
-                )
-                samples.setdefault(name, []).append(
-                    Sample(run.at, run.commit, run.path, seconds, joules)
-                )
+        for name, benchmark in run.benchmarks.items():
+            if name_contains in name:
+                samples.setdefault(name, []).append(_sample(run, benchmark))
     series = tuple(
         Series(name, tuple(found), tuple(_changes(found, find))) for name, found in samples.items()
     )
     return Group(dict(runs[0].machine), runs[0].meter, len(runs), series)
 
 
-def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[ChangePoint]:
+def _sample(run: RunSummary, benchmark: BenchmarkSummary) -> Sample:
+    seconds, joules = (
+        None if log is None else math.exp(log)
+        for log in (benchmark.log_seconds, benchmark.log_joules)
+    )
+    return Sample(run.at, run.commit, run.path, seconds, joules)
+
+
+def _changes(samples: Sequence[Sample], find: _ChangeFinder) -> Iterable[ChangePoint]:
     for metric in METRICS:
-        # A run in which the counter could not tell is left out of this metric's series, not guessed.
+        # A run without a figure for this metric is not part of its series.
         known = [
             (index, value)
             for index, sample in enumerate(samples)
@@ -150,12 +167,12 @@ def _changes(samples: Sequence[Sample], find: _Finder) -> Iterable[ChangePoint]:
             yield ChangePoint(metric, known[at][0], before, after, p_value)
 
 
-class _Finder:
-    """Otava's, given the numbers alone."""
+class _ChangeFinder:
+    """Otava's analysis of one series of numbers."""
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
-            # Its dependencies warn of one another when they are imported; nothing of that is the user's to mend.
+            # Importing its dependencies prints warnings about each other.
             warnings.simplefilter("ignore")
             from otava.analysis import compute_change_points
 
@@ -163,9 +180,8 @@ class _Finder:
 
     def __call__(self, values: Sequence[float]) -> list[tuple[int, float, float, float]]:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # a t-test of samples that are all equal divides by zero
+            # A t-test of equal samples divides by zero.
+            warnings.simplefilter("ignore", RuntimeWarning)
             found, _ = self._compute(
                 list(values),
                 window_len=WINDOW_RUNS,
@@ -183,10 +199,11 @@ class _Finder:
         ]
 
 
-def _change_finder() -> _Finder:
+def _change_finder() -> _ChangeFinder:
     try:
-        return _Finder()
+        return _ChangeFinder()
     except ImportError as error:
         raise OptionError(
-            f'history needs Apache Otava ({error.name} is missing): pip install "pytest-energy[history]"'
+            f"history requires Apache Otava ({error.name} is missing); install it with "
+            'pip install "pytest-energy[history]"'
         ) from None

@@ -1,8 +1,8 @@
-"""A run kept as it goes: what is finished is on disk, whatever ends the run.
+"""The journal of a run: every finished benchmark is on disk, whatever interrupts the run.
 
-pytest-benchmark saves when all is over. Until then each finished benchmark is a line of JSON in a file beside the saved runs, which is
-removed once they are saved. What a kill -9, a power cut or a full disk leaves of it is read like any run
-(`store.read_run`): a last line that was cut short is left out.
+pytest-benchmark saves at the end of a run. Until then each finished benchmark is a line of JSON in
+a file beside the saved runs; saving the run deletes that file. After a kill, a power cut or a full
+disk, `json_format.read_run` reads it like a saved run, without an incomplete last line.
 """
 
 from __future__ import annotations
@@ -20,55 +20,53 @@ PREFIX = "unfinished_"
 
 
 class Journal:
-    """One run's lines. A line is one write, so that lines are whole but for the last."""
+    """The journal of one run. Each line is one write, so only the last one can be incomplete."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]):
-        """Begins the file in ``folder``. Raises `OSError` where that cannot be."""
+        """Create the file in ``folder``. Raises `OSError` if that fails."""
         folder.mkdir(parents=True, exist_ok=True)
         began = datetime.now(timezone.utc)
         self.path = folder / f"{PREFIX}{began:%Y%m%d_%H%M%S_%f}_{os.getpid()}{SUFFIX}"
-        # O_EXCL: never somebody else's; the mode is the user's umask's.
+        # O_EXCL never opens another run's file; the user's umask decides the mode.
         self._descriptor = os.open(
             self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666
         )
         self._write({**header, "datetime": began.isoformat()})
 
     def add(self, benchmark: Mapping[str, Any]) -> None:
-        """One finished benchmark, as it stands in a saved run. Raises `OSError` where it cannot be written."""
+        """Append a finished benchmark, as a saved run has it. Raises `OSError` if that fails."""
         self._write(benchmark)
 
-    def forget(self) -> None:
-        """The run has been saved."""
+    def delete(self) -> None:
+        """Delete the file: the run is saved."""
         self.close()
         with suppress(OSError):
             self.path.unlink()
 
     def close(self) -> None:
-        """Leave the file as it is."""
+        """Close the file and leave it on disk."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        line = (
-            json.dumps(value, allow_nan=False, separators=(",", ":"), default=str).encode() + b"\n"
-        )
+        line = json.dumps(value, allow_nan=False, separators=(",", ":"), default=str).encode()
+        line += b"\n"
         written = 0
         while written < len(line):
             written += os.write(self._descriptor, line[written:])
 
 
-def document(text: str) -> dict[str, Any]:
-    """What a journal says, in the shape of a saved run.
+def to_document(text: str) -> dict[str, Any]:
+    """The content of a journal in the layout of a saved run, without an incomplete last line.
 
-    Raises `ValueError` for what is no journal. A last line without its end is what the run was writing when it was ended.
+    Raises `ValueError` for other texts.
     """
-    whole, _, _ = text.rpartition("\n")
-    lines = whole.split("\n") if whole else []
-    if not lines:
+    complete, _, _ = text.rpartition("\n")
+    if not complete:
         raise ValueError("a journal without its first line")
-    header, *benchmarks = (_object(line) for line in lines)
-    # A test that was run again counts once; what has no name is for others to refuse.
+    header, *benchmarks = (_object(line) for line in complete.split("\n"))
+    # The last attempt at a test counts. `json_format` refuses a benchmark without a name.
     last = {
         str(benchmark.get("fullname", number)): benchmark
         for number, benchmark in enumerate(benchmarks)
@@ -76,11 +74,11 @@ def document(text: str) -> dict[str, Any]:
     return {**header, "benchmarks": list(last.values())}
 
 
-def left_behind(folder: Path) -> Iterator[Path]:
-    """Journals of runs that were ended before they were saved, oldest first; not those of processes that still run."""
+def unfinished_runs(folder: Path) -> Iterator[Path]:
+    """The journals of interrupted runs, oldest first, without those of processes that still run."""
     for path in sorted(folder.glob(f"**/{PREFIX}*{SUFFIX}")):
         pid = path.stem.rpartition("_")[2]
-        if pid.isdecimal() and not _runs(int(pid)):
+        if pid.isdecimal() and not _is_alive(int(pid)):
             yield path
 
 
@@ -91,11 +89,11 @@ def _object(line: str) -> dict[str, Any]:
     return value
 
 
-def _runs(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True  # somebody else's
+        return True  # another user's process
     return True

@@ -1,7 +1,7 @@
-"""A run to and from JSON: pytest-benchmark's file, with what is ours under the key ``energy``.
+"""Write and read a run as JSON: pytest-benchmark's file with this plugin's keys under ``energy``.
 
-The keys are described by ``run.schema.json`` beside this file. Raw windows are saved; the figures beside
-them are for people and other tools, and are worked out again from the windows when a run is read.
+``run.schema.json`` beside this file describes the keys. The raw windows are the data. The figures
+beside them are for people and other tools; the reader computes them again from the windows.
 """
 
 from __future__ import annotations
@@ -52,32 +52,32 @@ class Run:
     """ISO 8601, as pytest-benchmark writes it."""
 
 
-def top_level(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
-    """What stands under ``energy`` at the top of the file."""
+def run_to_json(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
+    """The value of ``energy`` at the top of the file."""
     return {
         "schema": SCHEMA,
-        "meters": [_meter_out(meter)],
+        "meters": [_meter_to_json(meter)],
         "machine": fingerprint(),
-        "idle": [window_out(window) for window in idle],
+        "idle": [window_to_json(window) for window in idle],
     }
 
 
-def entry(result: Result) -> dict[str, Any]:
-    """What stands under ``energy`` in one benchmark's entry."""
+def result_to_json(result: Result) -> dict[str, Any]:
+    """The value of ``energy`` in the entry of one benchmark."""
     measurement, meter = result.measurement, result.measurement.meter
-    seen = figures(measurement)
+    per_call = figures(measurement)
     return {
         "provenance": meter.provenance,
         "meter": meter.name,
-        "joules": _interval_out(seen.joules),
-        "net_joules": _interval_out(seen.net_joules),
-        "watts": _interval_out(seen.watts),
-        "seconds": _interval_out(seen.seconds),
-        "domains": seen.domains,
+        "joules": _interval_to_json(per_call.joules),
+        "net_joules": _interval_to_json(per_call.net_joules),
+        "watts": _interval_to_json(per_call.watts),
+        "seconds": _interval_to_json(per_call.seconds),
+        "domains": per_call.domains,
         "resolution_joules": meter.resolution_joules,
         "update_interval_s": meter.update_interval_s,
-        "windows": [window_out(window) for window in measurement.windows],
-        "versus": _comparison_out(result.comparison),
+        "windows": [window_to_json(window) for window in measurement.windows],
+        "versus": _comparison_to_json(result.comparison),
         "quality": {
             quality.name: {"value": _finite(quality.value), "floor": quality.floor}
             for quality in result.qualities
@@ -90,77 +90,85 @@ def entry(result: Result) -> dict[str, Any]:
 
 
 def read_run(path: str | Path) -> Run:
-    """The run in a file, also one that was ended half-way (journal.py). Raises `RunUnreadable`, naming the file and what is wrong with it."""
+    """The run in a file, or in the journal of an interrupted run (`journal.py`).
+
+    Raises `RunUnreadable`, which names the file and the problem.
+    """
     try:
         text = Path(path).read_text(encoding="utf8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise RunUnreadable(f"{path}: cannot be read: {error}") from None
     try:
         document = (
-            journal.document(text) if Path(path).suffix == journal.SUFFIX else json.loads(text)
+            journal.to_document(text) if Path(path).suffix == journal.SUFFIX else json.loads(text)
         )
     except (ValueError, RecursionError) as error:
         raise RunUnreadable(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict) or "benchmarks" not in document:
-        raise RunUnreadable(f"{path}: not a run of pytest-benchmark: it has no key 'benchmarks'")
+        raise RunUnreadable(f"{path}: not a run of pytest-benchmark: no key 'benchmarks'")
     if "energy" not in document:
-        raise RunWithoutJoules(f"{path}: a run without joules: it was saved without --energy")
+        raise RunWithoutJoules(f"{path}: no joules: the run was saved without --energy")
     try:
         ours = document["energy"]
         if ours["schema"] != SCHEMA:
             raise RunUnreadable(
-                f"{path}: schema {ours['schema']!r}, and this version reads {SCHEMA}"
+                f"{path}: schema {ours['schema']!r}; this version of pytest-energy reads {SCHEMA}"
             )
-        meters = {meter.name: meter for meter in map(_meter_in, ours["meters"])}
+        meters = {meter.name: meter for meter in map(_meter_from_json, ours["meters"])}
         saved_idle = ours.get("idle", [])
         results = tuple(
-            _result_in(benchmark, meters, saved_idle)
+            _result_from_json(benchmark, meters, saved_idle)
             for benchmark in document["benchmarks"]
             if benchmark.get("energy") is not None
         )
         return Run(
             str(path),
-            _as(dict, ours["machine"]),
+            _of_type(dict, ours["machine"]),
             results,
-            _as(dict, document.get("commit_info") or {}),
-            _as(str, document.get("datetime") or ""),
+            _of_type(dict, document.get("commit_info") or {}),
+            _of_type(str, document.get("datetime") or ""),
         )
     except KeyError as error:
-        raise RunUnreadable(f"{path}: broken: no key {error} where there must be one") from None
+        raise RunUnreadable(f"{path}: broken: the key {error} is missing") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunUnreadable(f"{path}: broken: {error}") from None
 
 
-def _result_in(
+def _result_from_json(
     benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: list[Any]
 ) -> Result:
-    ours, name = benchmark["energy"], _as(str, benchmark["fullname"])
+    ours, name = benchmark["energy"], _of_type(str, benchmark["fullname"])
     if ours["meter"] not in meters:
         raise ValueError(
-            f"{name} was measured by {ours['meter']!r}, which is not among the meters {sorted(meters)}"
+            f"{name} was measured by {ours['meter']!r}, "
+            f"which is not one of the meters {sorted(meters)}"
         )
     meter = meters[ours["meter"]]
     if ours["provenance"] != meter.provenance:
         raise ValueError(
-            f"{name} is {ours['provenance']!r}, and its meter {meter.name} {meter.provenance!r}"
+            f"{name} is {ours['provenance']!r}, but its meter {meter.name} is {meter.provenance!r}"
         )
-    windows = tuple(window_in(window, meter, fewest_calls=1) for window in ours["windows"])
+    windows = tuple(window_from_json(window, meter, fewest_calls=1) for window in ours["windows"])
     if not windows:
         raise ValueError(f"{name} has no windows")
-    idle = tuple(window_in(window, meter, fewest_calls=0) for window in saved_idle)
+    idle = tuple(window_from_json(window, meter, fewest_calls=0) for window in saved_idle)
     return Result(
         name,
         Measurement(
-            name, meter, windows, idle, tuple(_as(str, warning) for warning in ours["warnings"])
+            name,
+            meter,
+            windows,
+            idle,
+            tuple(_of_type(str, warning) for warning in ours["warnings"]),
         ),
-        _comparison_in(ours["versus"], meter),
-        tuple(_quality_in(name, saved) for name, saved in ours["quality"].items()),
-        tuple(_verdict_in(saved) for saved in ours["verdicts"]),
-        _as((str, type(None)), benchmark.get("group")),
+        _comparison_from_json(ours["versus"], meter),
+        tuple(_quality_from_json(name, saved) for name, saved in ours["quality"].items()),
+        tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
+        _of_type((str, type(None)), benchmark.get("group")),
     )
 
 
-def _meter_out(meter: MeterInfo) -> dict[str, Any]:
+def _meter_to_json(meter: MeterInfo) -> dict[str, Any]:
     return {
         "name": meter.name,
         "provenance": meter.provenance,
@@ -173,58 +181,60 @@ def _meter_out(meter: MeterInfo) -> dict[str, Any]:
     }
 
 
-def _meter_in(saved: Mapping[str, Any]) -> MeterInfo:
+def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
     low, high = saved["band"]
     domains = tuple(
-        Domain(_as(str, domain["name"]), _as((str, type(None)), domain["parent"]))
+        Domain(_of_type(str, domain["name"]), _of_type((str, type(None)), domain["parent"]))
         for domain in saved["domains"]
     )
     if all(domain.parent is not None for domain in domains):
-        raise ValueError(f"no domain of the meter {saved['name']!r} stands for itself")
+        raise ValueError(f"every domain of the meter {saved['name']!r} is inside another")
     return MeterInfo(
-        _as(str, saved["name"]),
+        _of_type(str, saved["name"]),
         _one_of(get_args(Provenance), saved["provenance"]),
         domains,
         _number(saved["update_interval_s"], 0),
         _number(saved["resolution_joules"], 0),
         (_number(low, 0), _number(high, 0)),
-        tuple(_as(str, note) for note in saved["notes"]),
-        _as(bool, saved["ticks"]),
+        tuple(_of_type(str, note) for note in saved["notes"]),
+        _of_type(bool, saved["ticks"]),
     )
 
 
-def window_out(window: Window) -> list[Any]:
+def window_to_json(window: Window) -> list[Any]:
     return [window.seconds, window.joules, window.calls]
 
 
-def window_in(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
+def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     seconds, joules, calls = saved
     if joules.keys() != {domain.name for domain in meter.domains}:
         raise ValueError(
-            f"a window with joules of {sorted(joules)}, and the meter counts {[d.name for d in meter.domains]}"
+            f"a window has joules of {sorted(joules)}, "
+            f"but the meter counts {[domain.name for domain in meter.domains]}"
         )
     if not _number(seconds, 0) > 0 or _number(calls, fewest_calls) != int(calls):
         raise ValueError(f"a window of {seconds!r} s and {calls!r} calls")
-    # Not below 0: counters only go up.
+    # Counters only go up.
     return Window(
         float(seconds), {name: _number(value, 0) for name, value in joules.items()}, int(calls)
     )
 
 
-def _as(kind: type | tuple[type, ...], value: Any) -> Any:
+def _of_type(kind: type | tuple[type, ...], value: Any) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"{value!r} where a {getattr(kind, '__name__', 'text or null')} must be")
+        expected = getattr(kind, "__name__", "str or null")
+        raise TypeError(f"{value!r} is not a value of type {expected}")
     return value
 
 
 def _one_of(allowed: Sequence[str], value: Any) -> Any:
     if value not in allowed:
-        raise ValueError(f"{value!r} where one of {', '.join(allowed)} must be")
+        raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
     return value
 
 
 def _number(value: Any, lowest: float = -math.inf) -> float:
-    """Python's json reads NaN, Infinity and 1e999, and True is an int: none of them is a quantity."""
+    """A finite number. Python's json also reads NaN, Infinity and 1e999, and True is an int."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -232,24 +242,24 @@ def _number(value: Any, lowest: float = -math.inf) -> float:
         or not abs(value) <= MAX_FLOAT
     ):
         raise ValueError(
-            f"{value!r} where a finite number must be"
-            + (f", {lowest} or more" if math.isfinite(lowest) else "")
+            f"{value!r} is not a finite number"
+            + (f" of {lowest} or more" if math.isfinite(lowest) else "")
         )
     return float(value)
 
 
-def _interval_out(interval: Interval | None) -> dict[str, float | None] | None:
+def _interval_to_json(interval: Interval | None) -> dict[str, float | None] | None:
     if interval is None:
         return None
     return {"value": interval.value, "low": _finite(interval.low), "high": _finite(interval.high)}
 
 
 def _finite(value: float) -> float | None:
-    """JSON has neither infinity nor NaN: null stands for "not known"."""
+    """JSON has neither infinity nor NaN: null means unknown."""
     return value if math.isfinite(value) else None
 
 
-def _quality_in(name: str, saved: Mapping[str, Any]) -> Quality:
+def _quality_from_json(name: str, saved: Mapping[str, Any]) -> Quality:
     value, floor = saved["value"], saved["floor"]
     return Quality(
         name,
@@ -258,39 +268,39 @@ def _quality_in(name: str, saved: Mapping[str, Any]) -> Quality:
     )
 
 
-def _verdict_in(saved: Mapping[str, Any]) -> Verdict:
+def _verdict_from_json(saved: Mapping[str, Any]) -> Verdict:
     return Verdict(
-        _as(str, saved["metric"]),
+        _of_type(str, saved["metric"]),
         _one_of(get_args(VerdictName), saved["verdict"]),
-        _as(str, saved["reason"]),
+        _of_type(str, saved["reason"]),
     )
 
 
-def _comparison_out(comparison: Comparison | None) -> dict[str, Any] | None:
+def _comparison_to_json(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
     return {
         "baseline": comparison.baseline_name,
-        "speedup": _interval_out(comparison.speedup),
-        "greenup": _interval_out(comparison.greenup),
-        "powerup": _interval_out(comparison.powerup),
+        "speedup": _interval_to_json(comparison.speedup),
+        "greenup": _interval_to_json(comparison.greenup),
+        "powerup": _interval_to_json(comparison.powerup),
         "category": comparison.category,
         "confidence": comparison.confidence,
-        "blocks": [_block_out(block) for block in comparison.blocks],
+        "blocks": [_block_to_json(block) for block in comparison.blocks],
     }
 
 
-def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
+def _comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
     if saved is None:
         return None
-    blocks = tuple(_block_in(meter, *block) for block in saved["blocks"])
+    blocks = tuple(_block_from_json(meter, *block) for block in saved["blocks"])
     confidence = _number(saved["confidence"])
     if not blocks or not 0 < confidence < 1:
         raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
     # 1 - 0.99 is 0.010000000000000009.
     ratios = gps_up(blocks, meter, round(1 - confidence, 12))
     return Comparison(
-        _as(str, saved["baseline"]),
+        _of_type(str, saved["baseline"]),
         ratios.speedup,
         ratios.greenup,
         ratios.powerup,
@@ -300,16 +310,18 @@ def _comparison_in(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Compari
     )
 
 
-def _block_out(block: Block) -> list[Any]:
-    saved = [block.order, [window_out(window) for window in block.windows]]
+def _block_to_json(block: Block) -> list[Any]:
+    saved = [block.order, [window_to_json(window) for window in block.windows]]
     return saved if block.replicate is None else [*saved, block.replicate]
 
 
-def _block_in(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
-    if _as(str, order) not in ORDERS or len(windows) != len(order):
+def _block_from_json(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
+    if _of_type(str, order) not in ORDERS or len(windows) != len(order):
         raise ValueError(f"a block {order!r} of {len(windows)} windows")
     if replicate is not None:
-        _as(int, replicate)
+        _of_type(int, replicate)
     return Block(
-        order, tuple(window_in(window, meter, fewest_calls=1) for window in windows), replicate
+        order,
+        tuple(window_from_json(window, meter, fewest_calls=1) for window in windows),
+        replicate,
     )

@@ -1,7 +1,7 @@
-"""How much a single run on this machine may differ from the next of the same code: the floor under saved runs.
+"""The noise of a machine: how far two single runs of the same code differ.
 
-Found by ``pytest-energy doctor --noise`` (see noise_runs.py), kept in the user's configuration, one file for
-each machine and meter. Where it was never found, `DEFAULT_NOISE` stands in.
+``pytest-energy doctor --noise`` measures it (noise_kernels.py). It is saved in the user's
+configuration, one file per machine and meter. `DEFAULT_NOISE` is used where no file exists.
 """
 
 from __future__ import annotations
@@ -25,41 +25,42 @@ Quantity = Literal["joules", "seconds"]
 
 @dataclass(frozen=True)
 class Noise:
-    """The spread between single runs of unchanged code: standard deviations of log medians."""
+    """Standard deviations of log medians between single runs of unchanged code."""
 
     seconds_sd: float
     joules_sd: float
     runs: int | None
-    """How many runs it was found from; None: taken as known."""
+    """The number of runs that it was measured from. None: assumed."""
     source: str
+    """A sentence on where these figures come from."""
 
     def sd(self, quantity: Quantity) -> float:
         return self.seconds_sd if quantity == "seconds" else self.joules_sd
 
     def floor(self, quantity: Quantity, alpha: float) -> float:
-        """The change between two single runs that is still inside the noise, as a share: 0.93 means +93 %."""
+        """The largest change of two single runs that noise explains, as a share: 0.93 is +93 %."""
         logs = few_shift([0.0], [0.0], self.sd(quantity), self.runs, alpha)
         return math.expm1(min(logs.high, 700.0))
 
 
-# Medians over two seconds of one unchanged kernel moved by 7 to 20 % (SD) within four minutes on a shared virtual
-# machine with two cores. The upper end, because a machine of which nothing is known may be as bad.
+# On a shared virtual machine, medians of an unchanged kernel moved by 7 to 20 % (SD) within four
+# minutes. An unknown machine may be as noisy.
 DEFAULT_NOISE = Noise(
     0.20,
     0.20,
     None,
-    "never measured for this machine and meter, so taken as 20 % (SD); `pytest-energy doctor --noise` finds it",
+    "assumed to be 20 % (SD); measure it with `pytest-energy doctor --noise`",
 )
 
 
 def noise_path(machine: Mapping[str, object], meter_name: str) -> Path:
-    """Where the noise of this machine with this meter is kept."""
+    """The file for the noise of this machine with this meter."""
     key = json.dumps({"machine": machine, "meter": meter_name}, sort_keys=True)
     return config_folder() / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def save_noise(noise: Noise, machine: Mapping[str, object], meter_name: str) -> Path:
-    """Write it, whole or not at all; gives the file."""
+    """Save the noise in a file, atomically, and return the file's path."""
     path = noise_path(machine, meter_name)
     content = {
         "schema": NOISE_SCHEMA,
@@ -75,7 +76,10 @@ def save_noise(noise: Noise, machine: Mapping[str, object], meter_name: str) -> 
 
 
 def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
-    """What is known of this machine's noise, else `DEFAULT_NOISE`. Raises `RunUnreadable` where the file is broken."""
+    """The saved noise of this machine, or `DEFAULT_NOISE`.
+
+    Raises `RunUnreadable` for a broken file.
+    """
     path = noise_path(machine, meter_name)
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -95,5 +99,6 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
 
 def _broken(path: Path, what: str) -> RunUnreadable:
     return RunUnreadable(
-        f"{path}: not a noise file: {what}; find it anew with `pytest-energy doctor --noise`, or delete it"
+        f"{path}: not a noise file: {what}; "
+        "delete it, or measure again with `pytest-energy doctor --noise`"
     )

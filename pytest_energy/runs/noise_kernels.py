@@ -1,7 +1,7 @@
-"""Finding a machine's noise: the same kernels in fresh processes, spread over a stated time.
+"""Measure a machine's noise: the same kernels in fresh processes, spread over a given time.
 
-Fresh processes, because memory layout and hash seeds are drawn once per process, and are a part of what
-separates two saved runs. What this cannot see is what changes over longer than it lasted.
+Memory layout and hash seeds differ between processes, as they do between two saved runs. Drift that
+is slower than the given time stays unper_call.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pytest_energy.plan import MEASURE_SHARE, Plan
 from pytest_energy.runs.noise import Noise
 from pytest_energy.stats.per_call import figures
 
-# 12 runs tell a standard deviation to within -30 and +70 % (95 %).
+# 12 runs give a standard deviation to within -30 and +70 % (95 %).
 NOISE_RUNS = 12
-# As long as the plugin measures a benchmark by default: the spread of longer ones would flatter it.
+# The plugin's default for a benchmark. Longer runs would spread less.
 KERNEL_S = 1.0
-# No more of the time than this is spent measuring, so that the runs are spread over it.
+# The share of the time that is spent measuring; the rest spreads the runs out.
 BUSY_SHARE = 0.5
 LONGEST_MINUTES = 24 * 60.0
 
 NUMBERS = [(i * 7919) % 10007 for i in range(10_000)]
 BYTES = bytearray(8 * 2**20)
 TEXT = json.dumps({f"key {i}": [i, i / 7, str(i)] for i in range(1000)})
-# Different bottlenecks: the interpreter, branches and cache, memory, allocation.
+# One kernel per bottleneck: interpreter, branches and cache, memory, allocation.
 KERNELS: Mapping[str, Callable[[], object]] = {
     "arithmetic": lambda: sum(i * i for i in range(20_000)),
     "sorting": lambda: sorted(NUMBERS),
@@ -42,19 +42,20 @@ KERNELS: Mapping[str, Callable[[], object]] = {
 }
 
 
-def find_noise(
+def measure_noise(
     spec: str,
     settings: MeterSettings,
     minutes: float,
-    progress: Callable[[str], None] = lambda line: None,
+    on_run: Callable[[str], None] = lambda line: None,
 ) -> tuple[Noise, str]:
-    """The noise between `NOISE_RUNS` runs over so many minutes, and the name of the meter. Takes those minutes.
+    """The noise between `NOISE_RUNS` runs over this many minutes, and the name of the meter.
 
-    Raises `OptionError` for impossible minutes, `EnergyError` where a run fails.
+    Raises `OptionError` for invalid minutes and `EnergyError` if a run fails.
     """
     if not 0 < minutes <= LONGEST_MINUTES:
         raise OptionError(
-            f"--noise-minutes takes more than 0 and at most {LONGEST_MINUTES:g} minutes, not {minutes:g}"
+            f"--noise-minutes takes more than 0 and at most {LONGEST_MINUTES:g} minutes, "
+            f"not {minutes:g}"
         )
     every_s = minutes * 60 / NOISE_RUNS
     kernel_s = min(KERNEL_S, every_s * BUSY_SHARE / len(KERNELS))
@@ -62,25 +63,30 @@ def find_noise(
     for number in range(NOISE_RUNS):
         time.sleep(max(0.0, began_s + number * every_s - time.monotonic()))
         runs.append(_run(spec, settings, kernel_s))
-        progress(f"run {number + 1} of {NOISE_RUNS}")
+        on_run(f"run {number + 1} of {NOISE_RUNS}")
     meters = {run["meter"] for run in runs}
     if len(meters) != 1:
         raise MeterFailed(f"the meter changed between the runs: {', '.join(sorted(meters))}")
     worst = {quantity: _worst(runs, quantity) for quantity in ("seconds", "joules")}
-    told = ", ".join(f"{quantity} {sd:.1%} ({kernel})" for quantity, (sd, kernel) in worst.items())
-    source = f"{NOISE_RUNS} fresh processes over {(time.monotonic() - began_s) / 60:.2g} min, worst of {len(KERNELS)} kernels: {told}"
+    figures = ", ".join(
+        f"{quantity} {sd:.1%} ({kernel})" for quantity, (sd, kernel) in worst.items()
+    )
+    source = (
+        f"{NOISE_RUNS} fresh processes over {(time.monotonic() - began_s) / 60:.2g} min, "
+        f"worst of {len(KERNELS)} kernels: {figures}"
+    )
     return Noise(worst["seconds"][0], worst["joules"][0], NOISE_RUNS, source), meters.pop()
 
 
 def _worst(runs: list[dict[str, Any]], quantity: str) -> tuple[float, str]:
-    """The greatest standard deviation of any kernel, and which one's."""
+    """The largest standard deviation of any kernel, and the name of that kernel."""
     found = []
     for kernel in KERNELS:
         logs = [run["kernels"][kernel][quantity] for run in runs]
         if None in logs:
             raise MeterFailed(
-                f"the counter of {runs[0]['meter']} did not move in some window of the kernel {kernel}: "
-                "give it more time with --noise-minutes"
+                f"the counter of {runs[0]['meter']} did not move in some window of the kernel "
+                f"{kernel}; give it more time with --noise-minutes"
             )
         mean = math.fsum(logs) / len(logs)
         found.append(
@@ -90,22 +96,22 @@ def _worst(runs: list[dict[str, Any]], quantity: str) -> tuple[float, str]:
 
 
 def _run(spec: str, settings: MeterSettings, kernel_s: float) -> dict[str, Any]:
-    asked = json.dumps({"spec": spec, "settings": asdict(settings), "kernel_s": kernel_s})
+    request = json.dumps({"spec": spec, "settings": asdict(settings), "kernel_s": kernel_s})
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest_energy.runs.noise_kernels", asked],
+        [sys.executable, "-m", "pytest_energy.runs.noise_kernels", request],
         capture_output=True,
         text=True,
         check=False,
     )
     if ended.returncode:
         raise EnergyError(f"a run of the noise kernels failed: {ended.stderr.strip()[-500:]}")
-    ran: dict[str, Any] = json.loads(ended.stdout)
-    return ran
+    run: dict[str, Any] = json.loads(ended.stdout)
+    return run
 
 
-def main(asked: str) -> dict[str, Any]:
-    """One run, in this process: the log of the median seconds and joules per call of each kernel."""
-    request = json.loads(asked)
+def main(arguments: str) -> dict[str, Any]:
+    """One run in this process: per kernel, the logs of its median seconds and joules per call."""
+    request = json.loads(arguments)
     watts = request["settings"].pop("watts")
     settings = replace(
         MeterSettings(**request["settings"]), watts=None if watts is None else tuple(watts)
@@ -114,10 +120,10 @@ def main(asked: str) -> dict[str, Any]:
     with open_meter(request["spec"], settings) as meter:
         kernels = {}
         for name, kernel in KERNELS.items():
-            seen = figures(measure(kernel, meter=meter, plan=plan, name=name))
+            per_call = figures(measure(kernel, meter=meter, plan=plan, name=name))
             kernels[name] = {
-                "seconds": math.log(seen.seconds.value),
-                "joules": None if seen.joules is None else math.log(seen.joules.value),
+                "seconds": math.log(per_call.seconds.value),
+                "joules": None if per_call.joules is None else math.log(per_call.joules.value),
             }
         return {"meter": meter.name, "kernels": kernels}
 

@@ -194,7 +194,7 @@ def test_cut_anywhere_it_is_a_run_or_an_error_and_never_a_wrong_one(cut):
     lines = [{"energy": {"schema": 1}, "commit_info": {}}, {"name": "a"}, {"name": "b\n\u2028"}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     try:
-        document = journal.document(text[:cut])
+        document = journal.to_document(text[:cut])
     except ValueError:
         assert cut <= len(json.dumps(lines[0]))
         return
@@ -213,7 +213,7 @@ def test_what_is_no_journal_is_refused_in_a_line(tmp_path_factory, content):
 def test_journals_of_running_processes_are_nobodys_business(tmp_path):
     for pid in (os.getpid(), 2**22 + 1):  # the second is above any pid of Linux
         (tmp_path / f"unfinished_x_{pid}.jsonl").touch()
-    assert [path.name for path in journal.left_behind(tmp_path)] == [
+    assert [path.name for path in journal.unfinished_runs(tmp_path)] == [
         f"unfinished_x_{2**22 + 1}.jsonl"
     ]
 
@@ -225,7 +225,7 @@ def test_files_have_the_mode_of_the_users_umask(tmp_path):
     finally:
         os.umask(before)
     assert kept.path.stat().st_mode & 0o777 == 0o640
-    kept.forget()
+    kept.delete()
     assert not kept.path.exists()
 
 
@@ -296,4 +296,4 @@ def test_where_the_journal_cannot_be_written_either_that_is_said(suite, monkeypa
 
 def test_a_journals_line_that_is_no_object_is_refused():
     with pytest.raises(ValueError, match="a line that is not an object"):
-        journal.document('{"energy": {}}\n[1]\n')
+        journal.to_document('{"energy": {}}\n[1]\n')

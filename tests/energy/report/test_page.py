@@ -128,11 +128,11 @@ def save(path, made, at="2026-01-01T00:00:00"):
             "fullname": each.name,
             "group": each.group,
             "stats": {},
-            "energy": json_format.entry(each),
+            "energy": json_format.result_to_json(each),
         }
         for each in made
     ]
-    top = json_format.top_level(made[0].measurement.meter, ())
+    top = json_format.run_to_json(made[0].measurement.meter, ())
     path.write_text(
         json.dumps(
             {"benchmarks": entries, "commit_info": {"id": "c0ffee"}, "datetime": at, "energy": top}

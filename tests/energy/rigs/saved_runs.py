@@ -68,7 +68,7 @@ def write_runs(folder: Path, runs: Runs) -> None:
                 for _ in range(runs.windows)
             )
             name = name_of(which)
-            entry = json_format.entry(
+            entry = json_format.result_to_json(
                 Result(name, Measurement(name, runs.meter, windows), None, ())
             )
             stats = {
@@ -95,7 +95,7 @@ def write_runs(folder: Path, runs: Runs) -> None:
             "machine_info": {},
             "datetime": at,
             "version": "5.1.0",
-            "energy": {**json_format.top_level(runs.meter, ()), "machine": dict(runs.machine)},
+            "energy": {**json_format.run_to_json(runs.meter, ()), "machine": dict(runs.machine)},
         }
         (folder / f"{number + 1:04d}_{commit_of(number)}.json").write_text(
             json.dumps(document), encoding="utf8"

@@ -26,9 +26,12 @@ from pytest_energy.report.compare_table import as_json, terminal_table
 from pytest_energy.report.escape import in_markdown, plain
 from pytest_energy.report.markdown import MARKER, markdown
 from pytest_energy.runs import json_format
-from pytest_energy.runs.compare import MOST_RUNS, Rules, compare_runs
-from pytest_energy.runs.load import Point, SavedRun, load_runs
+from pytest_energy.runs.compare import compare_runs
+from pytest_energy.runs.comparison import CompareOptions
+from pytest_energy.runs.load import load_runs
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise, load_noise, noise_path, save_noise
+from pytest_energy.runs.ratios import MOST_RUNS
+from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from pytest_energy.stats.unpaired import (
     few_chance,
     few_shift,
@@ -78,10 +81,10 @@ def write_run(
                 "fullname": name,
                 "group": None,
                 "stats": {},
-                "energy": json_format.entry(result(of, None, *kept)),
+                "energy": json_format.result_to_json(result(of, None, *kept)),
             }
         )
-    top = {**json_format.top_level(meter, ()), "machine": machine}
+    top = {**json_format.run_to_json(meter, ()), "machine": machine}
     path.write_text(
         json.dumps(
             {"benchmarks": benchmarks, "commit_info": {"id": commit}, "datetime": at, "energy": top}
@@ -113,13 +116,13 @@ def runs(values, quantity="joules", meter=SENSOR, **points):
     for number, value in enumerate(values):
         taken = {"log_seconds": 0.0, "log_joules": 0.0, f"log_{quantity}": value}
         made.append(
-            SavedRun(
+            RunSummary(
                 f"run {number}",
                 MACHINE,
                 meter,
                 "",
                 "",
-                {"t": Point(**taken, quantisation=0.0, qualities=points)},
+                {"t": BenchmarkSummary(**taken, quantisation=0.0, qualities=points)},
             )
         )
     return made
@@ -234,7 +237,7 @@ def test_the_bound_fails_as_seldom_as_it_says():
 def test_ten_runs_against_ten(factor, verdict, quantity, metric):
     old = runs([math.log(value) for value in TEN], quantity)
     new = runs([math.log(value * factor) for value in TEN], quantity)
-    assert verdicts(compare_runs(old, new, Rules(), DEFAULT_NOISE))[metric] == verdict
+    assert verdicts(compare_runs(old, new, CompareOptions(), DEFAULT_NOISE))[metric] == verdict
 
 
 @given(st.floats(0, 0.6), st.integers(1, 12))
@@ -243,28 +246,28 @@ def test_one_run_says_nothing_under_the_floor(change, others):
     old, new = runs([0.0] * others), runs([change])
     for noise in (DEFAULT_NOISE, Noise(0.2, 0.2, 12, "")):
         assert noise.floor("joules", 0.01) > math.expm1(0.6)
-        assert verdicts(compare_runs(old, new, Rules(), noise))["greenup"] in (
+        assert verdicts(compare_runs(old, new, CompareOptions(), noise))["greenup"] in (
             "inconclusive",
             "unchanged",
         )
-        assert verdicts(compare_runs(new, old, Rules(), noise))["greenup"] in (
+        assert verdicts(compare_runs(new, old, CompareOptions(), noise))["greenup"] in (
             "inconclusive",
             "unchanged",
         )
 
 
 def test_one_run_may_regress_beyond_floor_and_tolerance():
-    comparison = compare_runs(runs([0.0]), runs([0.1]), Rules(), QUIET)
+    comparison = compare_runs(runs([0.0]), runs([0.1]), CompareOptions(), QUIET)
     assert verdicts(comparison) == {"greenup": "regressed", "speedup": "inconclusive"}
     assert (
-        verdicts(compare_runs(runs([0.0]), runs([0.05]), Rules(), QUIET))["greenup"]
+        verdicts(compare_runs(runs([0.0]), runs([0.05]), CompareOptions(), QUIET))["greenup"]
         == "inconclusive"
     )
 
 
 def test_two_runs_that_happen_to_agree_do_not_undercut_the_noise():
     assert (
-        verdicts(compare_runs(runs([0.0, 0.0]), runs([0.3, 0.3]), Rules(), DEFAULT_NOISE))[
+        verdicts(compare_runs(runs([0.0, 0.0]), runs([0.3, 0.3]), CompareOptions(), DEFAULT_NOISE))[
             "greenup"
         ]
         == "inconclusive"
@@ -278,13 +281,19 @@ def test_among_many_a_finding_has_to_be_surer():
     def many(values, count):
         made = []
         for run, value in zip(runs(values), values):
-            points = {f"t{i}": Point(0.0, value if i == 0 else 0.0, 0.0, {}) for i in range(count)}
-            made.append(replace(run, points=points))
+            points = {
+                f"t{i}": BenchmarkSummary(0.0, value if i == 0 else 0.0, 0.0, {})
+                for i in range(count)
+            }
+            made.append(replace(run, benchmarks=points))
         return made
 
     for count, verdict in ((1, "regressed"), (40, "inconclusive")):
         comparison = compare_runs(
-            many(side, count), many([log + 0.2 for log in side], count), Rules(), DEFAULT_NOISE
+            many(side, count),
+            many([log + 0.2 for log in side], count),
+            CompareOptions(),
+            DEFAULT_NOISE,
         )
         assert verdicts(comparison, "t0")["greenup"] == verdict
     (change, *_) = next(row for row in comparison.rows if row.name == "t0").changes
@@ -297,7 +306,7 @@ def test_among_many_a_finding_has_to_be_surer():
 
 def test_what_no_number_of_runs_settles_is_left_to_a_live_comparison():
     old = replace(runs([0.0])[0], commit="c0ffee" * 7)
-    comparison = compare_runs([old], runs([0.03]), Rules(), DEFAULT_NOISE)
+    comparison = compare_runs([old], runs([0.03]), CompareOptions(), DEFAULT_NOISE)
     advice = comparison.rows[0].changes[0].advice
     assert (
         advice.startswith(f"more than {MOST_RUNS} runs a side")
@@ -309,28 +318,29 @@ def test_a_coarse_counter_is_inconclusive():
     def coarse(change):
         made = runs([math.log(value) + change for value in TEN])
         return [
-            replace(run, points={"t": replace(run.points["t"], quantisation=0.011)}) for run in made
+            replace(run, benchmarks={"t": replace(run.benchmarks["t"], quantisation=0.011)})
+            for run in made
         ]
 
-    comparison = compare_runs(coarse(0), coarse(0.5), Rules(), DEFAULT_NOISE)
+    comparison = compare_runs(coarse(0), coarse(0.5), CompareOptions(), DEFAULT_NOISE)
     assert verdicts(comparison)["greenup"] == "inconclusive"
     assert comparison.rows[0].changes[0].verdict.reason.startswith("counter: its own error is 1.1%")
 
 
 def test_a_counter_that_stood_still_is_inconclusive_and_time_is_gated():
-    comparison = compare_runs(runs([None]), runs([0.0]), Rules(), QUIET)
+    comparison = compare_runs(runs([None]), runs([0.0]), CompareOptions(), QUIET)
     assert verdicts(comparison)["greenup"] == "inconclusive"
     assert comparison.gated == 1
 
 
 def test_estimated_joules_are_not_gated_and_time_is():
-    old, new = ([replace(run, points={"t": Point(log, log, 0.0, {})}) for run, log in zip(runs(side, meter=ESTIMATE), side)]
+    old, new = ([replace(run, benchmarks={"t": BenchmarkSummary(log, log, 0.0, {})}) for run, log in zip(runs(side, meter=ESTIMATE), side)]
                 for side in ([math.log(v) for v in TEN], [math.log(v * 1.2) for v in TEN]))  # fmt: skip
-    assert verdicts(compare_runs(old, new, Rules(), DEFAULT_NOISE)) == {
+    assert verdicts(compare_runs(old, new, CompareOptions(), DEFAULT_NOISE)) == {
         "greenup": "not gated",
         "speedup": "regressed",
     }
-    asked = Rules(gate_estimates=True)
+    asked = CompareOptions(gate_estimates=True)
     assert verdicts(compare_runs(old, new, asked, DEFAULT_NOISE))["greenup"] == "regressed"
     elsewhere = [replace(run, meter=replace(ESTIMATE, notes=("other watts",))) for run in new]
     comparison = compare_runs(old, elsewhere, asked, DEFAULT_NOISE)
@@ -357,24 +367,29 @@ def test_estimated_joules_are_not_gated_and_time_is():
 )
 def test_qualities(old, new, tolerance, verdict):
     comparison = compare_runs(
-        runs([0.0], q=old), runs([0.0], q=new), Rules(quality_tolerance=tolerance), QUIET
+        runs([0.0], q=old), runs([0.0], q=new), CompareOptions(quality_tolerance=tolerance), QUIET
     )
     assert verdicts(comparison)["q"] == verdict
 
 
 def test_a_quality_on_one_side_is_not_gated():
     for sides in ((runs([0.0], q=0.5), runs([0.0])), (runs([0.0]), runs([0.0], q=0.5))):
-        assert verdicts(compare_runs(*sides, Rules(), QUIET))["q"] == "not gated"
+        assert verdicts(compare_runs(*sides, CompareOptions(), QUIET))["q"] == "not gated"
 
 
 def test_a_quality_that_varies_between_the_baselines_own_runs_is_inconclusive():
     old = [*runs([0.0], q=0.9), *runs([0.0], q=0.9), *runs([0.0], q=0.8)]
-    assert verdicts(compare_runs(old, runs([0.0], q=0.85), Rules(), QUIET))["q"] == "inconclusive"
-    assert verdicts(compare_runs(old, runs([0.0], q=0.7), Rules(), QUIET))["q"] == "regressed"
+    assert (
+        verdicts(compare_runs(old, runs([0.0], q=0.85), CompareOptions(), QUIET))["q"]
+        == "inconclusive"
+    )
+    assert (
+        verdicts(compare_runs(old, runs([0.0], q=0.7), CompareOptions(), QUIET))["q"] == "regressed"
+    )
 
 
 points = st.builds(
-    Point,
+    BenchmarkSummary,
     st.one_of(st.none(), st.floats(-700, 700)),
     st.one_of(st.none(), st.floats(-700, 700)),
     st.floats(0, math.inf),
@@ -390,13 +405,13 @@ sides = st.lists(
 @given(sides, sides)
 def test_whatever_is_compared_can_be_shown(old, new):
     made = [
-        [SavedRun("r", MACHINE, SENSOR, "", "", points) for points in side] for side in (old, new)
+        [RunSummary("r", MACHINE, SENSOR, "", "", points) for points in side] for side in (old, new)
     ]
     if not {name for run in old for name in run} & {name for run in new for name in run}:
         with pytest.raises(RunsIncomparable):
-            compare_runs(*made, Rules(), DEFAULT_NOISE)
+            compare_runs(*made, CompareOptions(), DEFAULT_NOISE)
         return
-    comparison = compare_runs(*made, Rules(), DEFAULT_NOISE)
+    comparison = compare_runs(*made, CompareOptions(), DEFAULT_NOISE)
     document = json.loads(as_json(comparison, ExitCode.of(comparison.failure(strict=True))))
     assert sum(document["counts"].values()) == sum(
         len(row["changes"]) for row in document["benchmarks"]
@@ -473,7 +488,7 @@ def test_regressed_is_1_even_when_strict(tmp_path, capsys):
             "another meter",
         ),
         ({"names": ("b.py::test_b",)}, "nothing to compare: none of the 1 benchmarks"),
-        ({"names": ()}, "an empty run"),
+        ({"names": ()}, "no benchmark of this run has joules"),
     ],
 )
 def test_exit_2_where_nothing_can_be_compared(tmp_path, capsys, other, words):
@@ -747,5 +762,5 @@ def test_nothing_measured_is_not_gated(suite):
     write_run(suite.path / "old.json", machine=fingerprint())
     suite.makepyfile("def test_it(): pass")
     suite.runpytest(*MEASURED, "--energy-compare=old.json").stdout.fnmatch_lines(
-        ["NOT GATED against old.json: this run: an empty run*"]
+        ["NOT GATED against old.json: this run: no benchmark of this run has joules*"]
     )

@@ -1,0 +1,83 @@
+"""The types of a comparison of saved runs. `compare.py` fills them, `report` prints them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_energy.model import Interval, Verdict
+from pytest_energy.runs.noise import Noise
+from pytest_energy.runs.summary import RunSummary
+
+# The chance of at least one false alarm in a suite without changes.
+# `CompareOptions.alpha` is the chance for a single comparison.
+SUITE_ALPHA = 0.05
+# The worst verdict comes first, as in a table.
+SEVERITY = ("regressed", "inconclusive", "not gated", "improved", "unchanged")
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What counts as a change."""
+
+    tolerance: float = 0.03
+    alpha: float = 0.01
+    gate_estimates: bool = False
+    quality_tolerance: float | None = None
+    """How far a quality may drop, in its own unit. None: what chance explains, see `quality.py`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one metric of one benchmark changed."""
+
+    metric: str
+    unit: str
+    """Of ``old`` and ``new``; "" for a quality."""
+    old: float | None
+    new: float | None
+    """Median over the runs, per call."""
+    ratio: Interval | None
+    old_runs: int
+    new_runs: int
+    verdict: Verdict
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class BenchmarkChanges:
+    """The changes of one benchmark."""
+
+    name: str
+    changes: tuple[Change, ...]
+
+    @property
+    def severity(self) -> int:
+        """The place of the worst verdict in `SEVERITY`."""
+        return min(SEVERITY.index(change.verdict.verdict) for change in self.changes)
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Two sets of runs, compared."""
+
+    old: tuple[RunSummary, ...]
+    new: tuple[RunSummary, ...]
+    rows: tuple[BenchmarkChanges, ...]
+    """The worst first, then by name."""
+    options: CompareOptions
+    noise: Noise
+    gated: int
+    """The number of ratios that were gated together."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each verdict occurs."""
+        return Counter(change.verdict.verdict for row in self.rows for change in row.changes)
+
+    def failure(self, strict: bool) -> Literal["regressed", "inconclusive"] | None:
+        """The worst verdict that fails a build. Inconclusive fails it only with ``strict``."""
+        if self.counts["regressed"]:
+            return "regressed"
+        return "inconclusive" if strict and self.counts["inconclusive"] else None

@@ -1,0 +1,89 @@
+"""What a comparison needs of a saved run: one summary per benchmark, without the windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_energy.errors import RunsIncomparable, RunUnreadable
+from pytest_energy.model import MeterInfo, Result
+from pytest_energy.runs.comparable import meter_identity
+from pytest_energy.runs.json_format import Run
+from pytest_energy.stats.order_statistics import median
+
+# pytest-benchmark writes this as the commit of a project without a repository.
+UNVERSIONED = "unversioned"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSummary:
+    """One benchmark in one run: medians over its windows, per call."""
+
+    log_seconds: float | None
+    log_joules: float | None
+    """None where the counter did not move in some window."""
+    quantisation: float
+    """The counter's error as a share of the middle window's joules."""
+    qualities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run without its windows."""
+
+    path: str
+    machine: Mapping[str, object]
+    meter: MeterInfo
+    commit: str
+    """The commit's id, or "" where the run has none."""
+    at: str
+    """When the run was saved, ISO 8601."""
+    benchmarks: Mapping[str, BenchmarkSummary]
+
+
+def summarize_run(run: Run) -> RunSummary:
+    """Summarize every benchmark of the run.
+
+    Raises `RunUnreadable` for a run without benchmarks and for a benchmark that occurs twice.
+    Raises `RunsIncomparable` for a run of several meters.
+    """
+    if not run.results:
+        raise RunUnreadable(f"{run.path}: no benchmark of this run has joules")
+    first = run.results[0]
+    benchmarks: dict[str, BenchmarkSummary] = {}
+    for result in run.results:
+        if meter_identity(result.measurement.meter) != meter_identity(first.measurement.meter):
+            raise RunsIncomparable(
+                f"{run.path}: {result.name} and {first.name} were measured by different meters"
+            )
+        if result.name in benchmarks:
+            raise RunUnreadable(f"{run.path}: {result.name} occurs twice")
+        benchmarks[result.name] = summarize_result(result)
+    return RunSummary(
+        run.path, run.machine, first.measurement.meter, _commit_id(run), run.at, benchmarks
+    )
+
+
+def summarize_result(result: Result) -> BenchmarkSummary:
+    """The medians of one result."""
+    meter, windows = result.measurement.meter, result.measurement.windows
+    joules = [meter.total_joules(window.joules) for window in windows]
+    by_joules = sorted(range(len(windows)), key=joules.__getitem__)
+    middle = windows[by_joules[len(windows) // 2]]
+    joules_per_call = [j / window.calls for j, window in zip(joules, windows, strict=True)]
+    return BenchmarkSummary(
+        _log(median([window.seconds_per_call for window in windows])),
+        _log(median(joules_per_call)) if min(joules) > 0 else None,
+        meter.quantisation(middle),
+        {quality.name: quality.value for quality in result.qualities},
+    )
+
+
+def _commit_id(run: Run) -> str:
+    commit = run.commit.get("id")
+    return commit if isinstance(commit, str) and commit != UNVERSIONED else ""
+
+
+def _log(value: float) -> float | None:
+    return math.log(value) if 0 < value < math.inf else None
