@@ -7,6 +7,7 @@
     ├── MeterError
     │   ├── MeterUnavailable   this meter is not to be had here: a reason and a remedy
     │   └── MeterFailed        it was there, and a reading went wrong: the window is void
+    ├── CountingUnavailable    work cannot be counted here: a reason and a remedy
     ├── MachineBusy            another process measures on this machine, and has not finished in time
     ├── FixtureMisuse          the energy fixture used in a way that has no meaning
     └── RunError               a saved run
@@ -48,6 +49,15 @@ class MeterUnavailable(MeterError):
 
 class MeterFailed(MeterError):
     """A reading failed half-way: what was being measured is void, and no joules are made up for it."""
+
+
+class CountingUnavailable(EnergyError):
+    """Work cannot be counted here. ``remedy`` is what the user can do about it; it may be empty."""
+
+    def __init__(self, reason: str, remedy: str = ""):
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
+        self.remedy = remedy
 
 
 class MachineBusy(EnergyError):

@@ -179,6 +179,26 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class CountedWork:
+    """What one call executes, counted by simulation or by the CPU. Not joules."""
+
+    tool: str
+    """Name and version; only counts of the same tool are comparable."""
+    events: Mapping[str, int]
+    """Per call: instructions, data_reads, data_writes, first_level_misses, last_level_misses."""
+    spread: float
+    """How far the two least counts are apart, as a share of the instructions."""
+    counts: int
+    """How often the call was counted; ``events`` are those of the least."""
+    functions: Mapping[str, int]
+    """Instructions of each C function itself, where the tool tells them apart."""
+
+    @property
+    def instructions(self) -> int:
+        return self.events["instructions"]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the gate says of one metric, and why."""
 

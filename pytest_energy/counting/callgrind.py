@@ -1,0 +1,134 @@
+"""Callgrind: how a process is started under it, and what its dumps hold.
+
+Format of a dump: https://valgrind.org/docs/manual/cl-format.html. Only what Valgrind 3.19 writes
+with `OPTIONS` is read: positions are line numbers, names are compressed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_energy.errors import CountingUnavailable
+
+INSTALL = "install it: apt-get install valgrind (Debian, Ubuntu), dnf install valgrind (Fedora)"
+# Fixed sizes, so that machines agree: size in bytes, associativity, bytes of a line. A common
+# desktop core's first level, and a last level that holds a small model's weights in part.
+CACHES = {"I1": "32768,8,64", "D1": "32768,8,64", "LL": "8388608,16,64"}
+OPTIONS = (
+    "--tool=callgrind",
+    "--quiet",
+    "--instr-atstart=no",
+    "--cache-sim=yes",
+    *(f"--{cache}={size}" for cache, size in CACHES.items()),
+    "--trace-children=no",
+)
+DUMP_NAME = "callgrind.out"
+# Callgrind's own event names, and ours.
+EVENTS: Mapping[str, tuple[str, ...]] = {
+    "instructions": ("Ir",),
+    "data_reads": ("Dr",),
+    "data_writes": ("Dw",),
+    "first_level_misses": ("I1mr", "D1mr", "D1mw"),
+    "last_level_misses": ("ILmr", "DLmr", "DLmw"),
+}
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What was counted between two requests."""
+
+    events: dict[str, int]
+    """By our names, see `EVENTS`."""
+    functions: dict[str, int]
+    """Instructions of each C function itself, without the functions that it calls."""
+
+
+def version() -> str:
+    """Valgrind's version, such as "3.19.0". Raises `CountingUnavailable` if it does not run."""
+    program = shutil.which("valgrind")
+    if program is None:
+        raise CountingUnavailable("valgrind is not installed", INSTALL)
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CountingUnavailable(f"valgrind does not run: {error}", INSTALL) from None
+    return done.stdout.strip().removeprefix("valgrind-")
+
+
+def command_line(folder: Path) -> list[str]:
+    """What stands before a command to run it under Callgrind, with its dumps in ``folder``."""
+    return ["valgrind", *OPTIONS, f"--callgrind-out-file={folder / DUMP_NAME}.%p"]
+
+
+def dump_file(folder: Path, process: int, number: int) -> Path:
+    """The file of a process's dump; numbers start at 1."""
+    return folder / f"{DUMP_NAME}.{process}.{number}"
+
+
+def read_dump(path: Path) -> Dump:
+    """Read one dump. Raises `CountingUnavailable` for a file that is not one."""
+    try:
+        lines = path.read_text(encoding="utf8", errors="replace").splitlines()
+        names = next(line for line in lines if line.startswith("events:")).split()[1:]
+        summary = next(line for line in lines if line.startswith("summary:")).split()[1:]
+        counts = dict(zip(names, map(int, summary)))
+        events = {
+            ours: sum(counts.get(name, 0) for name in theirs) for ours, theirs in EVENTS.items()
+        }
+        return Dump(events, _own_instructions(lines, names.index("Ir") + 1))
+    except (OSError, StopIteration, ValueError) as error:
+        raise CountingUnavailable(
+            f"{path}: not a dump of Callgrind: {error or 'no events'}"
+        ) from None
+
+
+def _own_instructions(lines: list[str], column: int) -> dict[str, int]:
+    """Each function's own instructions. The line after ``calls=`` is the callee's, not its own."""
+    own: dict[str, int] = {}
+    function = ""
+    for line in _cost_lines(lines):
+        if line.startswith("fn="):
+            function = line
+        else:
+            fields = line.split()
+            own[function] = own.get(function, 0) + (
+                int(fields[column]) if len(fields) > column else 0
+            )
+    return _by_name(own, lines)
+
+
+def _cost_lines(lines: list[str]) -> Iterator[str]:
+    """The lines ``fn=...`` and the cost lines of the functions themselves."""
+    of_a_call = False
+    for line in lines:
+        if line.startswith("fn="):
+            yield line
+        elif line.startswith("calls="):
+            of_a_call = True
+        elif line[:1].isdigit() or line[:1] in ("+", "-", "*"):
+            if not of_a_call:
+                yield line
+            of_a_call = False
+
+
+def _by_name(own: Mapping[str, int], lines: list[str]) -> dict[str, int]:
+    """Resolve ``fn=(12)``: the name stands at the number's first mention, in fn= or in cfn=."""
+    names = {}
+    for line in lines:
+        named = re.match(r"c?fn=\((\d+)\) (.+)", line)
+        if named:
+            names[named[1]] = named[2]
+    found: dict[str, int] = {}
+    for line, instructions in own.items():
+        number = re.match(r"fn=\((\d+)\)", line)
+        name = names.get(number[1], "?") if number else line.removeprefix("fn=") or "?"
+        name = re.sub(r"'\d+$", "", name)  # of a recursion, by depth
+        found[name] = found.get(name, 0) + instructions
+    return found

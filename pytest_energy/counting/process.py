@@ -1,0 +1,202 @@
+"""A worker process under Callgrind that counts a run's tests, one after the other.
+
+The worker is ours (`plugin.count_worker`); here it is started, read, limited and, whatever happens,
+ended. It writes a JSON object a line: ``{"begin": test}``, then ``{"end": test, ...}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_energy.counting.callgrind import DUMP_NAME, command_line
+from pytest_energy.errors import CountingUnavailable
+
+PACKAGE = Path(__file__).parents[1]
+# The same work in every process: one thread, one order of sets and dicts.
+FIXED_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+# Collecting imports the code under test, ten times slower than usual: torch alone takes 11 s.
+COLLECT_LIMIT_S = 600.0
+END_LIMIT_S = 10.0
+OUTPUT_TAIL = 2000
+# Loads this package and nothing else of its folder, as commits.against does.
+BOOTSTRAP = """
+import importlib.util, sys
+folder, descriptor, order = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+spec = importlib.util.spec_from_file_location("pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
+module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from pytest_energy.plugin.count_worker import main
+main(descriptor, order)
+"""
+SIGNALS = {
+    signal.SIGILL: "an instruction that valgrind does not know (AVX-512 and AMX are among them)",
+    signal.SIGSEGV: "a segmentation fault",
+    signal.SIGKILL: "a kill, perhaps for lack of memory",
+}
+
+
+@dataclass(frozen=True)
+class CountOrder:
+    """What a worker counts, and where."""
+
+    python: str
+    folder: Path
+    """Where pytest is started."""
+    arguments: tuple[str, ...]
+    """pytest's."""
+    paths: tuple[str, ...]
+    """For the front of sys.path."""
+    tests: tuple[str, ...]
+    limit_s: float
+    """Seconds for one test."""
+    keep: Path | None = None
+    """Where dumps are kept for KCachegrind; None: nowhere."""
+
+
+def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each test with what became of it: the worker's own message, or ``{"failed": reason}``.
+
+    A test that ends the worker or takes too long fails alone: a new worker goes on with the rest.
+    Raises `CountingUnavailable` if the worker cannot collect the tests.
+    """
+    pending = list(order.tests)
+    while pending:
+        with _worker(order, pending) as worker:
+            current = None
+            while pending:
+                limit_s = COLLECT_LIMIT_S if current is None else order.limit_s
+                message = worker.receive(limit_s)
+                if "begin" in message:
+                    current = str(message["begin"])
+                    continue
+                if "end" in message:
+                    name = str(message["end"])
+                elif current is None:
+                    raise CountingUnavailable(
+                        f"the counting worker ended before its first test: {message['failed']}"
+                    )
+                else:
+                    name = current
+                if name in pending:
+                    pending.remove(name)
+                    yield name, message
+                if "end" not in message:
+                    break  # the worker is gone or hangs
+                current = name
+
+
+class _Worker:
+    """The process, and the pipe that it writes to."""
+
+    def __init__(self, order: CountOrder, tests: Sequence[str], folder: Path):
+        self._rest = b""
+        self._read, write = os.pipe()
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the worker
+        dumps = order.keep or folder
+        request = folder / "order.json"
+        request.write_text(
+            json.dumps(
+                {
+                    "arguments": order.arguments,
+                    "paths": order.paths,
+                    "tests": list(tests),
+                    "dumps": str(dumps),
+                    "keep": order.keep is not None,
+                }
+            ),
+            encoding="utf8",
+        )
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *command_line(dumps),
+                    *(order.python, "-c", BOOTSTRAP, str(PACKAGE), str(write), str(request)),
+                ],
+                cwd=order.folder,
+                env=os.environ | FIXED_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write],
+                start_new_session=True,  # Ctrl-C is for the main process, which ends this one
+            )
+        except OSError as error:
+            raise CountingUnavailable(f"valgrind cannot be started: {error.strerror}") from None
+        finally:
+            os.close(write)
+
+    def receive(self, limit_s: float) -> Mapping[str, Any]:
+        """The next message; ``{"failed": reason}`` when the worker ends or takes too long."""
+        ends_s = time.monotonic() + limit_s
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, ends_s - time.monotonic()))
+            if not ready:
+                return {
+                    "failed": f"not counted within {limit_s:g} s; allow more with "
+                    "--energy-count-timeout"
+                }
+            more = os.read(self._read, 65536)
+            if not more:
+                return {"failed": self._how_it_ended()}
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        message: Mapping[str, Any] = json.loads(line)
+        return message
+
+    def _how_it_ended(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_LIMIT_S)
+        code = self._process.returncode
+        if code is not None and code < 0:
+            name = SIGNALS.get(signal.Signals(-code), signal.Signals(-code).name)
+            return f"{name} ended the worker: {self._output_tail()}"
+        return f"the worker ended with exit code {code}: {self._output_tail()}"
+
+    def _output_tail(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-OUTPUT_TAIL:].strip() or "it printed nothing"
+
+    def end(self) -> None:
+        """End the process and all that it started."""
+        os.close(self._read)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_LIMIT_S)
+        self._log.close()
+
+
+@contextmanager
+def _worker(order: CountOrder, tests: Sequence[str]) -> Iterator[_Worker]:
+    folder = Path(tempfile.mkdtemp(prefix="pytest-energy-count-"))
+    try:
+        worker = _Worker(order, tests, folder)
+        try:
+            yield worker
+        finally:
+            worker.end()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if order.keep is not None:
+            for empty in order.keep.glob(f"{DUMP_NAME}.*"):
+                if not empty.stat().st_size:
+                    empty.unlink()
