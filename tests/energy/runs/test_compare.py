@@ -1,19 +1,16 @@
-"""Saved runs against each other: what may be called regressed, what may not, and that nothing passes in silence."""
+"""Comparisons of saved runs: verdicts, exit codes, and what is not gated."""
 
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import math
 import re
-import statistics
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,22 +29,10 @@ from pytest_energy.runs.load import load_runs
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise, load_noise, noise_path, save_noise
 from pytest_energy.runs.ratios import MOST_RUNS
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
-from pytest_energy.stats.unpaired import (
-    few_chance,
-    few_shift,
-    holm,
-    pooled_sd,
-    rank_can_tell,
-    rank_chance,
-    rank_shift,
-    runs_for_rank,
-    student_t_cdf,
-    student_t_quantile,
-)
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, measurement, result, window
 
 MACHINE = {"cpu": "one", "cores": 2, "memory_gib": 8, "architecture": "x86_64", "system": "Linux"}
-# Ten runs that differ a little, and less than any change that is planted.
+# Ten runs that differ less than any change that a test makes.
 TEN = [math.exp(0.002 * offset) for offset in (-4, 3, 0, 5, -2, 1, -5, 4, -1, 2)]
 QUIET = Noise(0.01, 0.01, None, "quiet, says the test")
 logs = st.floats(-50, 50)
@@ -69,7 +54,7 @@ def write_run(
     at="",
     commit="c0ffee",
 ):
-    """A saved run in which every benchmark takes so much a call."""
+    """A saved run in which every benchmark takes these seconds and joules per call."""
     path.parent.mkdir(parents=True, exist_ok=True)
     benchmarks = []
     for name in names:
@@ -111,7 +96,7 @@ def compare(capsys, *arguments):
 
 
 def runs(values, quantity="joules", meter=SENSOR, **points):
-    """Saved runs of one benchmark of which one quantity varies."""
+    """Summaries of one benchmark in which one quantity varies."""
     made = []
     for number, value in enumerate(values):
         taken = {"log_seconds": 0.0, "log_joules": 0.0, f"log_{quantity}": value}
@@ -133,99 +118,6 @@ def verdicts(comparison, name="t"):
     return {change.metric: change.verdict.verdict for change in row.changes}
 
 
-# The statistics, with SciPy as the oracle.
-
-
-@given(st.floats(-40, 40), st.integers(1, 200))
-def test_student_t_is_scipys(t, freedom):
-    assert student_t_cdf(t, freedom) == pytest.approx(scipy.stats.t.cdf(t, freedom), abs=1e-10)
-
-
-@given(st.floats(0.5, 0.9999), st.one_of(st.none(), st.integers(1, 200)))
-def test_student_t_quantile_is_scipys(share, freedom):
-    expected = scipy.stats.norm.ppf(share) if freedom is None else scipy.stats.t.ppf(share, freedom)
-    assert student_t_quantile(share, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
-
-
-@given(
-    st.lists(logs, min_size=1, max_size=9, unique=True),
-    st.lists(logs, min_size=1, max_size=9, unique=True),
-)
-def test_rank_chance_is_scipys_exact_mann_whitney(old, new):
-    if set(old) & set(new):
-        return
-    expected = scipy.stats.mannwhitneyu(old, new, alternative="less", method="exact").pvalue
-    assert rank_chance(old, new, 0.0) == pytest.approx(expected)
-
-
-@given(
-    st.lists(st.integers(-3, 3), min_size=5, max_size=9),
-    st.lists(st.integers(-3, 3), min_size=5, max_size=9),
-    st.integers(-3, 3),
-)
-def test_chance_and_bounds_agree_and_ties_count_against_the_finding(old, new, limit):
-    """The upper bound lies below the limit just where the chance is small enough: one rule, told twice."""
-    high = rank_shift(old, new, 0.01).high
-    assert (high < limit) == (rank_chance(old, new, limit) <= 0.01)
-
-
-@given(
-    st.lists(logs, min_size=1, max_size=4),
-    st.lists(logs, min_size=1, max_size=4),
-    st.floats(0, 1),
-    st.floats(-5, 5),
-)
-def test_chance_and_bounds_of_few_runs_agree(old, new, noise_sd, limit):
-    high = few_shift(old, new, noise_sd, 12, 0.01).high
-    chance = few_chance(old, new, noise_sd, 12, limit)
-    if abs(high - limit) > 1e-6:
-        assert (high < limit) == (chance <= 0.01)
-
-
-@pytest.mark.parametrize(("old", "new"), [(2, 2), (3, 3), (4, 2), (10, 2)])
-def test_few_runs_without_noise_are_scipys_pooled_t(old, new):
-    sides = [0.1, 0.5, -0.3, 0.2, 0.9, 0.35, 0.6, -0.1, 0.0, 0.4][:old], [0.7, 0.45, 0.8][:new]
-    expected = scipy.stats.ttest_ind(*sides).confidence_interval(0.98)
-    found = few_shift(*sides, 0.0, None, 0.01)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-
-
-def test_the_pooled_spread_is_that_of_one_side():
-    assert pooled_sd([1.0, 2.0, 4.0], [9.0]) == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
-    assert pooled_sd([1.0], [2.0]) is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_stops_where_its_adjusted_chances_pass_the_level(chances):
-    ordered = sorted(chances)
-    adjusted, highest = {}, 0.0
-    for rank, chance in enumerate(ordered):
-        highest = max(highest, min(1.0, chance * (len(ordered) - rank)))
-        adjusted.setdefault(chance, highest)
-    for chance, stands in zip(chances, holm(chances, 0.05)):
-        if abs(adjusted[chance] - 0.05) > 1e-9 and chances.count(chance) == 1:
-            assert stands == (adjusted[chance] <= 0.05)
-
-
-def test_how_many_runs_ranks_need():
-    assert runs_for_rank(0.01) == 5
-    assert (
-        rank_can_tell(10, 3, 0.01)
-        and not rank_can_tell(10, 2, 0.01)
-        and not rank_can_tell(4, 4, 0.01)
-    )
-
-
-def test_the_bound_fails_as_seldom_as_it_says():
-    """Exact: of all ways to deal ten unchanged runs to two sides of five, at most 1 % alarm."""
-    alarms = deals = 0
-    for chosen in itertools.combinations(range(10), 5):
-        old, new = [TEN[i] for i in chosen], [TEN[i] for i in range(10) if i not in chosen]
-        alarms += rank_shift(old, new, 0.01).high < 0
-        deals += 1
-    assert 0 < alarms / deals <= 0.01
-
-
 # Verdicts.
 
 
@@ -241,8 +133,8 @@ def test_ten_runs_against_ten(factor, verdict, quantity, metric):
 
 
 @given(st.floats(0, 0.6), st.integers(1, 12))
-def test_one_run_says_nothing_under_the_floor(change, others):
-    """However many runs the other side has, and however well they agree."""
+def test_one_run_never_regresses_below_the_noise_floor(change, others):
+    """The other side may have any number of runs that agree."""
     old, new = runs([0.0] * others), runs([change])
     for noise in (DEFAULT_NOISE, Noise(0.2, 0.2, 12, "")):
         assert noise.floor("joules", 0.01) > math.expm1(0.6)
@@ -256,7 +148,7 @@ def test_one_run_says_nothing_under_the_floor(change, others):
         )
 
 
-def test_one_run_may_regress_beyond_floor_and_tolerance():
+def test_one_run_regresses_beyond_floor_and_tolerance():
     comparison = compare_runs(runs([0.0]), runs([0.1]), CompareOptions(), QUIET)
     assert verdicts(comparison) == {"greenup": "regressed", "speedup": "inconclusive"}
     assert (
@@ -265,7 +157,7 @@ def test_one_run_may_regress_beyond_floor_and_tolerance():
     )
 
 
-def test_two_runs_that_happen_to_agree_do_not_undercut_the_noise():
+def test_two_runs_that_agree_do_not_narrow_the_noise():
     assert (
         verdicts(compare_runs(runs([0.0, 0.0]), runs([0.3, 0.3]), CompareOptions(), DEFAULT_NOISE))[
             "greenup"
@@ -274,8 +166,8 @@ def test_two_runs_that_happen_to_agree_do_not_undercut_the_noise():
     )
 
 
-def test_among_many_a_finding_has_to_be_surer():
-    """5 runs a side can be sure at 1 in 252, which is enough for one benchmark and not for forty."""
+def test_more_comparisons_require_more_certainty():
+    """5 runs a side reach 1 in 252: enough for one benchmark, not for forty."""
     side = [math.log(value) for value in TEN[:5]]
 
     def many(values, count):
@@ -304,7 +196,7 @@ def test_among_many_a_finding_has_to_be_surer():
     )
 
 
-def test_what_no_number_of_runs_settles_is_left_to_a_live_comparison():
+def test_advice_is_a_live_comparison_if_no_number_of_runs_suffices():
     old = replace(runs([0.0])[0], commit="c0ffee" * 7)
     comparison = compare_runs([old], runs([0.03]), CompareOptions(), DEFAULT_NOISE)
     advice = comparison.rows[0].changes[0].advice
@@ -327,15 +219,20 @@ def test_a_coarse_counter_is_inconclusive():
     assert comparison.rows[0].changes[0].verdict.reason.startswith("counter: its own error is 1.1%")
 
 
-def test_a_counter_that_stood_still_is_inconclusive_and_time_is_gated():
+def test_a_counter_that_did_not_move_is_inconclusive_and_time_is_gated():
     comparison = compare_runs(runs([None]), runs([0.0]), CompareOptions(), QUIET)
     assert verdicts(comparison)["greenup"] == "inconclusive"
     assert comparison.gated == 1
 
 
 def test_estimated_joules_are_not_gated_and_time_is():
-    old, new = ([replace(run, benchmarks={"t": BenchmarkSummary(log, log, 0.0, {})}) for run, log in zip(runs(side, meter=ESTIMATE), side)]
-                for side in ([math.log(v) for v in TEN], [math.log(v * 1.2) for v in TEN]))  # fmt: skip
+    old, new = (
+        [
+            replace(run, benchmarks={"t": BenchmarkSummary(log, log, 0.0, {})})
+            for run, log in zip(runs(side, meter=ESTIMATE), side)
+        ]
+        for side in ([math.log(v) for v in TEN], [math.log(v * 1.2) for v in TEN])
+    )
     assert verdicts(compare_runs(old, new, CompareOptions(), DEFAULT_NOISE)) == {
         "greenup": "not gated",
         "speedup": "regressed",
@@ -403,7 +300,7 @@ sides = st.lists(
 
 
 @given(sides, sides)
-def test_whatever_is_compared_can_be_shown(old, new):
+def test_every_comparison_can_be_printed(old, new):
     made = [
         [RunSummary("r", MACHINE, SENSOR, "", "", points) for points in side] for side in (old, new)
     ]
@@ -420,10 +317,10 @@ def test_whatever_is_compared_can_be_shown(old, new):
     assert markdown(comparison)
 
 
-# What the user sees.
+# What the commands print.
 
 
-def test_exit_0_where_nothing_regressed(tmp_path, capsys):
+def test_exit_0_if_nothing_regressed(tmp_path, capsys):
     code, out = compare(
         capsys, write_folder(tmp_path / "old", TEN), write_folder(tmp_path / "new", TEN)
     )
@@ -435,7 +332,7 @@ def test_exit_0_where_nothing_regressed(tmp_path, capsys):
     )
 
 
-def test_exit_1_where_something_regressed(tmp_path, capsys):
+def test_exit_1_if_something_regressed(tmp_path, capsys):
     code, out = compare(
         capsys,
         write_folder(tmp_path / "old", TEN),
@@ -447,7 +344,7 @@ def test_exit_1_where_something_regressed(tmp_path, capsys):
     )
 
 
-def test_exit_3_only_when_strict(tmp_path, capsys):
+def test_exit_3_only_with_strict(tmp_path, capsys):
     sides = write_run(tmp_path / "old.json"), write_run(tmp_path / "new.json", joules=11.0)
     assert compare(capsys, *sides)[0] == 0
     code, out = compare(capsys, *sides, "--strict")
@@ -459,7 +356,7 @@ def test_exit_3_only_when_strict(tmp_path, capsys):
     )
 
 
-def test_regressed_is_1_even_when_strict(tmp_path, capsys):
+def test_regressed_is_1_even_with_strict(tmp_path, capsys):
     sides = write_run(tmp_path / "old.json"), write_run(tmp_path / "new.json", joules=30.0)
     assert compare(capsys, *sides, "--strict")[0] == 1
 
@@ -491,7 +388,7 @@ def test_regressed_is_1_even_when_strict(tmp_path, capsys):
         ({"names": ()}, "no benchmark of this run has joules"),
     ],
 )
-def test_exit_2_where_nothing_can_be_compared(tmp_path, capsys, other, words):
+def test_exit_2_if_runs_are_not_comparable(tmp_path, capsys, other, words):
     code, out = compare(
         capsys, write_run(tmp_path / "old.json"), write_run(tmp_path / "new.json", **other)
     )
@@ -510,7 +407,7 @@ def test_exit_2_where_nothing_can_be_compared(tmp_path, capsys, other, words):
     ],
 )
 @pytest.mark.parametrize("side", [0, 1])
-def test_exit_2_for_what_is_not_a_run(tmp_path, capsys, content, words, side):
+def test_exit_2_for_files_that_are_not_runs(tmp_path, capsys, content, words, side):
     good, bad = write_run(tmp_path / "good.json"), tmp_path / "bad.json"
     if content is not None:
         bad.write_text(content)
@@ -518,7 +415,7 @@ def test_exit_2_for_what_is_not_a_run(tmp_path, capsys, content, words, side):
     assert code == 2 and words in out.err and str(bad) in out.err
 
 
-def test_exit_2_for_an_empty_folder_and_impossible_options(tmp_path, capsys):
+def test_exit_2_for_an_empty_folder_and_invalid_options(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     run = write_run(tmp_path / "run.json")
     assert compare(capsys, run, tmp_path / "empty")[0] == 2
@@ -548,7 +445,7 @@ def test_null_quality_regresses(tmp_path, capsys):
     assert code == 1 and "accuracy 0.9 → not a number  regressed" in out.out
 
 
-def test_of_a_folder_the_newest_runs_are_taken(tmp_path, capsys):
+def test_a_folder_gives_its_newest_runs(tmp_path, capsys):
     folder = write_folder(tmp_path / "runs", [9.0, 8.0, *TEN])
     assert [run.path[-13:-9] for run in load_runs(folder, 3)] == ["0010", "0011", "0012"]
     assert compare(capsys, folder, write_folder(tmp_path / "new", TEN))[0] == 0
@@ -556,13 +453,13 @@ def test_of_a_folder_the_newest_runs_are_taken(tmp_path, capsys):
     assert len(told["old"]) == 12
 
 
-def test_without_numbers_the_newest_are_those_saved_last(tmp_path):
+def test_runs_without_numbers_are_sorted_by_date(tmp_path):
     for name, at in (("b", "2026-01-01"), ("a", "2026-03-01"), ("c", "2026-02-01")):
         write_run(tmp_path / f"{name}.json", at=at)
     assert [run.path[-6:] for run in load_runs(tmp_path, 2)] == ["c.json", "a.json"]
 
 
-def test_in_a_folder_runs_without_joules_are_passed_over_and_broken_ones_are_not(tmp_path):
+def test_a_folder_skips_runs_without_joules_and_refuses_broken_ones(tmp_path):
     write_run(tmp_path / "0001_ours.json")
     (tmp_path / "0002_plain.json").write_text('{"benchmarks": []}')
     assert len(load_runs(tmp_path)) == 1
@@ -571,17 +468,20 @@ def test_in_a_folder_runs_without_joules_are_passed_over_and_broken_ones_are_not
         load_runs(tmp_path)
 
 
-def test_a_folder_of_two_machines_is_not_one_baseline(tmp_path, capsys):
+def test_a_folder_of_two_machines_is_refused(tmp_path, capsys):
     write_run(tmp_path / "runs" / "one" / "0001_a.json")
     write_run(tmp_path / "runs" / "two" / "0001_b.json", machine={**MACHINE, "cores": 64})
     code, out = compare(capsys, tmp_path / "runs", write_run(tmp_path / "new.json"))
     assert code == 2 and "cores: 2 / 64" in out.err
 
 
-EVIL = 'a.py::test["<img src=x onerror=alert(1)>|`*_@someone_*`](http://evil.example)#1 www.evil.example\x1b[31m\n## boo"]'
+EVIL = (
+    'a.py::test["<img src=x onerror=alert(1)>|`*_@someone_*`](http://evil.example)#1 '
+    'www.evil.example\x1b[31m\n## boo"]'
+)
 
 
-def test_names_are_text_everywhere(tmp_path, capsys):
+def test_names_are_escaped_in_every_output(tmp_path, capsys):
     sides = [
         write_folder(tmp_path / side, TEN, names=(EVIL,), joules=joules)
         for side, joules in (("old", 10.0), ("new", 12.0))
@@ -601,12 +501,12 @@ def test_names_are_text_everywhere(tmp_path, capsys):
 
 
 @given(st.text())
-def test_markdown_says_what_was_meant(text):
+def test_markdown_renders_as_the_original_text(text):
     assert html.unescape(in_markdown(text)) == plain(text)
     assert not set(in_markdown(text)) & set("<>`*_[]|\\~!@:\"'\n")
 
 
-def test_markdown_folds_what_did_not_regress(tmp_path, capsys):
+def test_markdown_folds_rows_that_did_not_regress(tmp_path, capsys):
     old = write_folder(tmp_path / "old", TEN)
     text = compare(capsys, old, write_folder(tmp_path / "worse", TEN, joules=12.0), "--markdown")[
         1
@@ -618,7 +518,7 @@ def test_markdown_folds_what_did_not_regress(tmp_path, capsys):
     ) < text.index("| benchmark")
 
 
-def test_carbon_is_shown_at_the_users_figure_and_never_without_one(tmp_path, capsys):
+def test_carbon_is_printed_only_with_the_users_intensity(tmp_path, capsys):
     sides = [write_run(tmp_path / f"{joules}.json", joules=joules) for joules in (9.0, 18.0)]
     said = "1.00 → 2.00 kg CO2e per million calls measured, at 400 g per kWh"
     assert said in compare(capsys, *sides, "--carbon-intensity", "400")[1].out
@@ -638,7 +538,7 @@ def test_carbon_is_shown_at_the_users_figure_and_never_without_one(tmp_path, cap
     )
 
 
-def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):
+def test_the_noise_of_a_machine_is_saved_and_used(tmp_path, capsys):
     save_noise(Noise(0.01, 0.02, 12, "measured by the test"), MACHINE, SENSOR.name)
     assert load_noise({**MACHINE, "cores": 4}, SENSOR.name) == DEFAULT_NOISE
     assert load_noise(MACHINE, "another") == DEFAULT_NOISE
@@ -656,7 +556,7 @@ def test_the_noise_of_a_machine_is_kept_and_used(tmp_path, capsys):
         assert code == 2 and "doctor --noise" in out.err
 
 
-def test_doctor_finds_the_noise(capsys):
+def test_doctor_measures_the_noise(capsys):
     command = [
         sys.executable,
         "-m",
@@ -678,7 +578,7 @@ def test_doctor_finds_the_noise(capsys):
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
-def test_impossible_minutes_are_refused(capsys, minutes):
+def test_invalid_minutes_are_refused(capsys, minutes):
     assert cli.main(["doctor", "--noise", f"--noise-minutes={minutes}"]) == 2
     assert "--noise-minutes" in capsys.readouterr().err
 
@@ -702,8 +602,8 @@ def test_it(energy):
 
 
 def test_against_the_newest_saved_run(suite):
-    # Beside nine other programs the same code took 2.2 times as long in a later run, and was called regressed. At this tolerance
-    # it would have to take 3.7 times as long, and what is planted here takes 100 times.
+    # On a busy machine the same code took 2.2 times as long in a later run. With this tolerance it
+    # would have to take 3.7 times as long; the slower code below takes 100 times.
     measured = (*MEASURED, "--energy-tolerance=90%")
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.9))
     assert suite.runpytest(*measured, "--benchmark-autosave").ret == 0
@@ -718,7 +618,7 @@ def test_against_the_newest_saved_run(suite):
         ]
     )
     strict = suite.runpytest(*measured, "--energy-compare", "--energy-strict")
-    # Two runs of the same code are nearly always too few to tell; on a busy machine they may look improved.
+    # Two runs of the same code are usually inconclusive; on a busy machine they may look improved.
     assert strict.ret == ("inconclusive" in strict.stdout.str())
     suite.makepyfile(SUITE.format(steps=1_000_000, accuracy=0.9))
     slower = suite.runpytest(*measured, "--energy-compare", "--benchmark-autosave")
@@ -744,13 +644,13 @@ def test_no_saved_run_is_a_usage_error(suite, option):
     result.stderr.fnmatch_lines(["ERROR: --energy-compare: *"])
 
 
-def test_comparing_needs_measuring(suite):
+def test_energy_compare_requires_energy(suite):
     result = suite.runpytest("--energy-compare")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --energy-compare needs --energy*"])
 
 
-def test_another_machine_is_said_loudly(suite):
+def test_another_machine_is_printed_as_not_gated(suite):
     write_run(suite.path / "old.json")
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.9))
     result = suite.runpytest(*MEASURED, "--energy-compare=old.json")

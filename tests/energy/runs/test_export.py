@@ -1,4 +1,4 @@
-"""Saved runs for other people's tools: rows, Parquet, Prometheus, and the file itself as other tools read it."""
+"""Saved runs for other tools: CSV, Parquet, Prometheus, and the file as other tools read it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def export(capfdbinary, *arguments):
     return code, out.decode(), err.decode()
 
 
-def test_csv_has_a_row_for_each_benchmark_and_run_and_the_figures_of_the_windows(
-    two_runs, capfdbinary
-):
+def test_csv_has_a_row_per_benchmark_and_run(two_runs, capfdbinary):
     code, out, err = export(capfdbinary, two_runs, "--csv", "-")
     table = list(csv.DictReader(io.StringIO(out, newline="")))
     assert code == 0 and not err
@@ -72,7 +70,7 @@ def test_prometheus_is_the_newest_run_and_parses(two_runs, capfdbinary):
 
 
 @given(st.text())
-def test_a_label_is_one_line_and_reads_back(text):
+def test_a_label_is_one_line_and_parses_back(text):
     escaped = _escaped(text)
     assert "\n" not in escaped
     assert SAMPLE.fullmatch(f'm{{benchmark="{escaped}"}} 1.0')
@@ -84,7 +82,7 @@ def test_a_label_is_one_line_and_reads_back(text):
     )
 
 
-def test_what_is_not_known_is_left_out_and_never_zero(two_runs):
+def test_unknown_values_are_empty_and_never_zero(two_runs):
     table = rows([json_format.read_run(min(two_runs.glob("*.json")))])
     table[0]["joules"] = None
     assert (
@@ -115,14 +113,16 @@ def test_parquet_keeps_types_and_nulls(two_runs, tmp_path, capfdbinary):
     assert table.column("speedup").null_count == 6
 
 
-def test_without_pyarrow_the_line_that_installs_it(two_runs, tmp_path, capfdbinary, monkeypatch):
+def test_without_pyarrow_the_error_names_the_install_command(
+    two_runs, tmp_path, capfdbinary, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, err = export(capfdbinary, two_runs, "--parquet", tmp_path / "x")
     assert code == 2
     assert 'pip install "pytest-energy[parquet]"' in err
 
 
-def test_a_broken_file_of_a_folder_is_passed_over_and_one_named_is_an_error(two_runs, capfdbinary):
+def test_a_broken_file_is_skipped_in_a_folder_and_an_error_if_named(two_runs, capfdbinary):
     torn = two_runs / "0003_torn.json"
     torn.write_text("{")
     code, out, err = export(capfdbinary, two_runs, "--csv", "-")
@@ -171,7 +171,7 @@ def strictly(text):
     return json.loads(text, parse_constant=refuse)
 
 
-def test_github_action_benchmark_and_bencher_find_what_they_read(saved):
+def test_saved_runs_have_the_keys_of_github_action_benchmark_and_bencher(saved):
     """What `tool: pytest` of github-action-benchmark reads, and bencher's python_pytest adapter."""
     document = strictly(saved.read_text(encoding="utf8"))
     assert isinstance(document["machine_info"], dict) and isinstance(document["commit_info"], dict)

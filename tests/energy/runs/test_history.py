@@ -1,4 +1,4 @@
-"""Saved runs over time: changes found where they are, nothing mixed, nothing lost in silence."""
+"""Saved runs over time: change points, separate series, and files that are skipped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytest.importorskip(
 
 @pytest.fixture(scope="module")
 def sixty(tmp_path_factory):
-    """60 runs of 4 benchmarks: the second gets 8 % worse at run 40 (from 0), the third 10 % better at run 20."""
+    """60 runs of 4 benchmarks. At run 40 the second gets 8 % worse, at 20 the third 10 % better."""
     folder = tmp_path_factory.mktemp("sixty")
     write_runs(folder / "Linux", Runs(60, 4, {(1, 40): 1.08, (2, 20): 0.9}))
     return folder
@@ -32,7 +32,7 @@ def history(capsys, *arguments):
     return (code, *capsys.readouterr())
 
 
-def test_changes_are_found_where_they_are(sixty):
+def test_changes_are_found_at_their_runs(sixty):
     (group,) = load_history([sixty]).groups
     found = {series.name: series.changes for series in group.series}
     assert not found[name_of(0)] and not found[name_of(3)]
@@ -70,13 +70,13 @@ def test_json_has_the_series_and_the_changes(sixty, capsys):
     assert document["groups"][0]["meter"] == {"name": "powercap", "provenance": "measured"}
 
 
-def test_only_the_newest(sixty):
+def test_last_keeps_the_newest_runs(sixty):
     (group,) = load_history([sixty], last=10).groups
     assert group.n_runs == 10
     assert group.series[0].samples[-1].commit == commit_of(59)
 
 
-def test_machines_meters_and_provenances_are_kept_apart(tmp_path):
+def test_machines_meters_and_provenances_have_separate_series(tmp_path):
     estimate = replace(METER, name="estimate", provenance="estimated", band=(0.5, 2.0))
     write_runs(tmp_path / "a", Runs(3, 1))
     write_runs(tmp_path / "b", Runs(2, 1, machine={"cpu": "another"}))
@@ -86,7 +86,7 @@ def test_machines_meters_and_provenances_are_kept_apart(tmp_path):
     assert [group.meter.provenance for group in groups] == ["measured", "measured", "estimated"]
 
 
-def test_a_broken_file_is_named_and_passed_over(sixty, tmp_path, capsys):
+def test_a_broken_file_is_named_and_skipped(sixty, tmp_path, capsys):
     write_runs(tmp_path, Runs(3, 1))
     torn = tmp_path / "0004_torn.json"
     torn.write_text((tmp_path / "0001_").with_name(f"0001_{commit_of(0)}.json").read_text()[:500])
@@ -100,7 +100,7 @@ def test_a_broken_file_is_named_and_passed_over(sixty, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("make", ["empty", "missing", "broken"])
-def test_without_one_run_it_is_an_error(make, tmp_path, capsys):
+def test_no_runs_is_an_error(make, tmp_path, capsys):
     folder = tmp_path / "runs"
     if make != "missing":
         folder.mkdir()
@@ -115,14 +115,14 @@ def test_bad_arguments(sixty, capsys):
     assert history(capsys, "--last", "0", sixty)[0] == 2
 
 
-def test_without_otava_the_line_that_installs_it(sixty, capsys, monkeypatch):
+def test_without_otava_the_error_names_the_install_command(sixty, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "otava.analysis", None)
     code, _, err = history(capsys, sixty)
     assert code == 2
     assert 'pip install "pytest-energy[history]"' in err
 
 
-def test_names_are_text(tmp_path, capsys, monkeypatch):
+def test_names_are_escaped(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     write_runs(tmp_path, Runs(1, 1))
     (file,) = tmp_path.glob("*.json")
@@ -133,13 +133,13 @@ def test_names_are_text(tmp_path, capsys, monkeypatch):
     assert "\x1b" not in out
 
 
-def test_a_counter_that_could_not_tell_leaves_a_gap_and_no_zero():
+def test_a_counter_that_did_not_move_leaves_a_gap():
     assert sparkline([Sample("", "", "", 1.0, None), Sample("", "", "", 2.0, None)]) == "▁█"
     assert sparkline([]) == ""
     assert sparkline([Sample("", "", "", 1.0, 3.0)] * 3) == "▁▁▁"
 
 
-def test_of_several_machines_the_closing_line_says_that_they_are_apart(tmp_path, capsys):
+def test_several_machines_add_a_closing_line(tmp_path, capsys):
     write_runs(tmp_path / "a", Runs(2, 1))
     write_runs(tmp_path / "b", Runs(2, 1, machine={"cpu": "another"}))
     code, out, _ = history(capsys, tmp_path)

@@ -1,4 +1,4 @@
-"""A run to JSON and back, its schema, and files that are no runs."""
+"""Write and read runs as JSON, their schema, and files that are not runs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.energy.rigs.made_up import (
 SCHEMA = json.loads(json_format.SCHEMA_FILE.read_text(encoding="utf8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
-# tmp_path lasts for all examples, and each writes its file anew.
+# All examples share one tmp_path, and each of them writes its own file.
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def saved(*made: Result, meter: MeterInfo = SENSOR) -> dict:
-    """A document as pytest-benchmark saves it, with our keys."""
+    """A document as pytest-benchmark saves it, with the keys of this plugin."""
     idle = made[0].measurement.idle if made else ()
     document = {
         "machine_info": {"python_version": "3.11"},
@@ -69,7 +69,7 @@ def read(tmp_path, document: object) -> json_format.Run:
 
 
 def unreadable(tmp_path, document: object) -> str:
-    """The error's text, less the file's name, which it must begin with."""
+    """The error's text after the file's name, which comes first."""
     with pytest.raises(RunUnreadable) as raised:
         read(tmp_path, document)
     named = f"{tmp_path / 'run.json'}: "
@@ -99,7 +99,7 @@ def test_round_trip(tmp_path, made):
     assert run.path == str(tmp_path / "run.json")
 
 
-def test_blocks_come_back_with_the_start_that_they_are_of(tmp_path):
+def test_blocks_keep_their_replicate(tmp_path):
     alike = block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10))
     made = result(
         measurement(*(window(0.1, 2.0, calls=10),) * 6),
@@ -113,11 +113,11 @@ def test_blocks_come_back_with_the_start_that_they_are_of(tmp_path):
 
 
 @given(results())
-def test_schema_holds_what_is_saved(made):
+def test_schema_accepts_every_saved_run(made):
     VALIDATOR.validate(saved(made, meter=made.measurement.meter))
 
 
-def test_quality_that_is_no_number_comes_back_as_none(tmp_path):
+def test_a_quality_of_nan_is_saved_as_null(tmp_path):
     document = saved(
         result(measurement(window(1.0, 1.0)), None, Quality("accuracy", math.nan, 0.84))
     )
@@ -127,7 +127,7 @@ def test_quality_that_is_no_number_comes_back_as_none(tmp_path):
     assert quality.floor == 0.84
 
 
-def test_figures_and_ratios_are_worked_out_from_the_windows_and_not_believed(tmp_path, document):
+def test_figures_and_ratios_are_computed_from_the_windows(tmp_path, document):
     honest = read(tmp_path, document).results
     entry = document["benchmarks"][0]["energy"]
     entry["joules"] = entry["seconds"] = {"value": 1e-9, "low": 1e-9, "high": 1e-9}
@@ -137,7 +137,7 @@ def test_figures_and_ratios_are_worked_out_from_the_windows_and_not_believed(tmp
     assert honest[0].comparison.speedup.value == pytest.approx(2.0)
 
 
-def test_entry_without_joules_is_left_out(tmp_path, document):
+def test_an_entry_without_joules_is_skipped(tmp_path, document):
     document["benchmarks"].append(
         {"name": "test_plain", "fullname": "test_it.py::test_plain", "stats": {}}
     )
@@ -150,19 +150,19 @@ def test_run_outside_of_a_repository(tmp_path, document):
     assert read(tmp_path, document).commit == {}
 
 
-def test_what_is_not_ours_may_hold_anything(tmp_path, document):
+def test_other_plugins_keys_may_have_any_value(tmp_path, document):
     """Python writes NaN and Infinity into JSON, as into somebody's extra_info."""
     document["benchmarks"][0]["extra_info"] = {"loss": math.nan, "best": math.inf}
     VALIDATOR.validate(document)
     assert len(read(tmp_path, document).results) == 1
 
 
-def test_schema_is_one():
+def test_schema_has_the_number_of_the_writer():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$defs"]["run"]["properties"]["schema"]["const"] == json_format.SCHEMA
 
 
-def test_schema_has_the_verdicts_that_there_are():
+def test_schema_has_every_verdict():
     verdicts = SCHEMA["$defs"]["entry"]["properties"]["verdicts"]["items"]["properties"]["verdict"][
         "enum"
     ]
@@ -177,7 +177,7 @@ def objects_of_ours(schema: dict, where: str = "") -> dict[str, dict]:
     return found
 
 
-def test_schema_is_strict_about_all_that_is_ours():
+def test_schema_allows_no_other_keys_under_energy():
     ours = objects_of_ours(SCHEMA)
     assert len(ours) >= 9
     for where, schema in ours.items():
@@ -189,7 +189,7 @@ def test_schema_is_strict_about_all_that_is_ours():
 
 
 def change(document: dict, path: str, value: object) -> dict:
-    """The document with something else at ``a.b.0.c``; a value of ... takes the key away."""
+    """The document with another value at ``a.b.0.c``; ... deletes the key."""
     *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
     changed = inner = copy.deepcopy(document)
     for step in way:
@@ -204,7 +204,7 @@ def change(document: dict, path: str, value: object) -> dict:
 ENTRY = "benchmarks.0.energy"
 WINDOW = f"{ENTRY}.windows.0"
 BLOCK = f"{ENTRY}.versus.blocks.0"
-# Where, what, and what the error has to say.
+# The path, the new value, and a part of the error.
 BROKEN = [
     ("energy.schema", 2, "schema 2; this version of pytest-energy reads 1"),
     ("energy.schema", ..., "the key 'schema' is missing"),
@@ -262,7 +262,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("path", "value", "says"), BROKEN, ids=lambda value: repr(value)[:40])
-def test_broken_run_is_named_with_what_is_wrong(tmp_path, document, path, value, says):
+def test_the_error_of_a_broken_run_names_the_problem(tmp_path, document, path, value, says):
     broken = change(document, path, value)
     if says is None:
         read(tmp_path, broken)  # of a later version, perhaps: it takes nothing away
@@ -270,7 +270,7 @@ def test_broken_run_is_named_with_what_is_wrong(tmp_path, document, path, value,
         assert says in unreadable(tmp_path, broken)
 
 
-# A schema cannot say that a name is among others, nor that a number is finite, which JSON's own always are.
+# A schema cannot require that a name is one of a list elsewhere, or that a number is finite.
 BEYOND_SCHEMA = [
     ("meters", []),
     ("name", "other"),
@@ -293,12 +293,12 @@ def within_schema(path: str, value: object) -> bool:
     [(path, value) for path, value, _ in BROKEN if within_schema(path, value)],
     ids=lambda value: repr(value)[:40],
 )
-def test_schema_refuses_what_is_broken(document, path, value):
+def test_schema_refuses_broken_runs(document, path, value):
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(change(document, path, value))
 
 
-# What only the schema refuses: figures are not read back.
+# Only the schema refuses these: the reader ignores figures.
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -342,7 +342,7 @@ def test_schema_refuses_wrong_figures(document, path, value):
     ],
     ids=lambda text: text[:40],
 )
-def test_text_that_is_no_run(tmp_path, text, says):
+def test_text_that_is_not_a_run(tmp_path, text, says):
     assert says in unreadable(tmp_path, text)
 
 
@@ -356,7 +356,7 @@ def test_file_that_cannot_be_read(tmp_path):
 
 
 def places(value: object, way: tuple = ()) -> list[tuple]:
-    """The way to each value inside a JSON value."""
+    """The path to each value inside a JSON value."""
     inner = (
         value.items()
         if isinstance(value, dict)
@@ -395,7 +395,7 @@ oddities = st.one_of(
 
 @one_folder
 @given(made=results(), data=st.data())
-def test_any_mutation_is_read_or_refused_by_name(tmp_path, made, data):
+def test_any_mutation_is_read_or_refused_with_the_files_name(tmp_path, made, data):
     document = saved(made, meter=made.measurement.meter)
     for _ in range(data.draw(st.integers(1, 3))):
         *way, last = data.draw(st.sampled_from(places(document)))
@@ -421,14 +421,14 @@ json_texts = st.recursive(st.none() | st.booleans() | st.floats() | texts, st.li
 
 @one_folder
 @given(st.binary(max_size=100) | json_texts.map(str.encode))
-def test_any_bytes_are_refused_by_name(tmp_path, content):
+def test_any_bytes_are_refused_with_the_files_name(tmp_path, content):
     file = tmp_path / "run.json"
     file.write_bytes(content)
     with pytest.raises(RunUnreadable, match="run.json: "):
         json_format.read_run(file)
 
 
-def test_domain_inside_an_unknown_one_is_still_not_counted(tmp_path):
+def test_a_domain_inside_an_unknown_one_is_not_counted(tmp_path):
     meter = MeterInfo(
         "made-up",
         "measured",
@@ -452,7 +452,7 @@ def test_fingerprint(tmp_path):
     assert "device" not in seen
 
 
-def test_fingerprint_of_a_board_holds_which_board_it_is(tmp_path):
+def test_fingerprint_has_the_boards_model(tmp_path):
     (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano\0")
     seen = fingerprint(board_model=str(tmp_path / "model"))
     assert seen["device"] == "NVIDIA Jetson Orin Nano"
@@ -469,12 +469,12 @@ def test_fingerprint_without_proc(tmp_path):
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, 95])
-def test_confidence_is_a_chance(tmp_path, document, confidence):
+def test_confidence_is_a_probability(tmp_path, document, confidence):
     document["benchmarks"][0]["energy"]["versus"]["confidence"] = confidence
     assert "confidence" in unreadable(tmp_path, document)
 
 
-def test_any_confidence_is_that_of_the_intervals(tmp_path, document):
+def test_intervals_use_the_saved_confidence(tmp_path, document):
     versus = document["benchmarks"][0]["energy"]["versus"]
     versus["confidence"] = 0.4
     for number, (_, windows) in enumerate(
@@ -499,12 +499,12 @@ def test_a_block_has_four_windows(tmp_path, document, change):
 
 
 @pytest.mark.parametrize("schema", [json_format.SCHEMA - 1, json_format.SCHEMA + 1, None, "1"])
-def test_another_schema_is_refused_and_never_guessed_at(tmp_path, document, schema):
+def test_another_schema_is_refused(tmp_path, document, schema):
     document["energy"]["schema"] = schema
     unreadable(tmp_path, document)
 
 
-def test_a_schema_written_with_a_point_is_the_same_number(tmp_path, document):
+def test_a_schema_of_1_0_is_1(tmp_path, document):
     document["energy"]["schema"] = float(json_format.SCHEMA)
     assert len(read(tmp_path, document).results) == 1
 
@@ -512,7 +512,9 @@ def test_a_schema_written_with_a_point_is_the_same_number(tmp_path, document):
 @pytest.mark.parametrize(
     ("of_meter", "of_entry"), [("measured", "estimated"), ("estimated", "measured")]
 )
-def test_an_entry_is_of_its_meters_provenance(tmp_path, document, of_meter, of_entry):
+def test_an_entry_with_another_provenance_than_its_meter_is_refused(
+    tmp_path, document, of_meter, of_entry
+):
     document["energy"]["meters"][0]["provenance"] = of_meter
     document["benchmarks"][0]["energy"]["provenance"] = of_entry
     unreadable(tmp_path, document)
@@ -527,17 +529,17 @@ def test_an_entry_is_of_its_meters_provenance(tmp_path, document, of_meter, of_e
         ("band", [0.0, -0.5]),
     ],
 )
-def test_a_meter_has_no_quantity_below_zero(tmp_path, document, key, value):
+def test_negative_quantities_of_a_meter_are_refused(tmp_path, document, key, value):
     document["energy"]["meters"][0][key] = value
     assert "-0.5" in unreadable(tmp_path, document)
 
 
-def test_a_small_band_is_read_as_it_is(tmp_path, document):
+def test_a_small_band_is_read_unchanged(tmp_path, document):
     document["energy"]["meters"][0]["band"] = [0.25, 0.5]
     assert read(tmp_path, document).results[0].measurement.meter.band == (0.25, 0.5)
 
 
-def test_a_journal_is_known_by_its_suffix(tmp_path, document):
+def test_a_journal_is_recognised_by_its_suffix(tmp_path, document):
     lines = [
         {key: value for key, value in document.items() if key != "benchmarks"},
         *document["benchmarks"],
@@ -548,6 +550,6 @@ def test_a_journal_is_known_by_its_suffix(tmp_path, document):
 
 
 @pytest.mark.parametrize("name", ["run.txt", "run.zzz", "run"])
-def test_only_the_journals_suffix_makes_a_journal(tmp_path, document, name):
+def test_other_suffixes_are_read_as_json(tmp_path, document, name):
     (tmp_path / name).write_text(json.dumps(document), encoding="utf8")
     assert len(json_format.read_run(tmp_path / name).results) == 1

@@ -1,0 +1,119 @@
+"""Statistics of saved runs, with SciPy as the oracle."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_energy.stats.unpaired import (
+    few_chance,
+    few_shift,
+    holm,
+    pooled_sd,
+    rank_can_tell,
+    rank_chance,
+    rank_shift,
+    runs_for_rank,
+    student_t_cdf,
+    student_t_quantile,
+)
+
+# Ten runs that differ less than any change that a test makes.
+TEN = [math.exp(0.002 * offset) for offset in (-4, 3, 0, 5, -2, 1, -5, 4, -1, 2)]
+logs = st.floats(-50, 50)
+
+
+@given(st.floats(-40, 40), st.integers(1, 200))
+def test_student_t_is_scipys(t, freedom):
+    assert student_t_cdf(t, freedom) == pytest.approx(scipy.stats.t.cdf(t, freedom), abs=1e-10)
+
+
+@given(st.floats(0.5, 0.9999), st.one_of(st.none(), st.integers(1, 200)))
+def test_student_t_quantile_is_scipys(share, freedom):
+    expected = scipy.stats.norm.ppf(share) if freedom is None else scipy.stats.t.ppf(share, freedom)
+    assert student_t_quantile(share, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@given(
+    st.lists(logs, min_size=1, max_size=9, unique=True),
+    st.lists(logs, min_size=1, max_size=9, unique=True),
+)
+def test_rank_chance_is_scipys_exact_mann_whitney(old, new):
+    if set(old) & set(new):
+        return
+    expected = scipy.stats.mannwhitneyu(old, new, alternative="less", method="exact").pvalue
+    assert rank_chance(old, new, 0.0) == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=5, max_size=9),
+    st.lists(st.integers(-3, 3), min_size=5, max_size=9),
+    st.integers(-3, 3),
+)
+def test_chance_and_bounds_agree_with_ties(old, new, limit):
+    """The upper bound is below the limit if and only if the chance is below alpha."""
+    high = rank_shift(old, new, 0.01).high
+    assert (high < limit) == (rank_chance(old, new, limit) <= 0.01)
+
+
+@given(
+    st.lists(logs, min_size=1, max_size=4),
+    st.lists(logs, min_size=1, max_size=4),
+    st.floats(0, 1),
+    st.floats(-5, 5),
+)
+def test_chance_and_bounds_of_few_runs_agree(old, new, noise_sd, limit):
+    high = few_shift(old, new, noise_sd, 12, 0.01).high
+    chance = few_chance(old, new, noise_sd, 12, limit)
+    if abs(high - limit) > 1e-6:
+        assert (high < limit) == (chance <= 0.01)
+
+
+@pytest.mark.parametrize(("old", "new"), [(2, 2), (3, 3), (4, 2), (10, 2)])
+def test_few_runs_without_noise_are_scipys_pooled_t(old, new):
+    sides = [0.1, 0.5, -0.3, 0.2, 0.9, 0.35, 0.6, -0.1, 0.0, 0.4][:old], [0.7, 0.45, 0.8][:new]
+    expected = scipy.stats.ttest_ind(*sides).confidence_interval(0.98)
+    found = few_shift(*sides, 0.0, None, 0.01)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_pooled_spread_is_that_of_one_side():
+    assert pooled_sd([1.0, 2.0, 4.0], [9.0]) == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
+    assert pooled_sd([1.0], [2.0]) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_stops_where_its_adjusted_chances_pass_the_level(chances):
+    ordered = sorted(chances)
+    adjusted, highest = {}, 0.0
+    for rank, chance in enumerate(ordered):
+        highest = max(highest, min(1.0, chance * (len(ordered) - rank)))
+        adjusted.setdefault(chance, highest)
+    for chance, stands in zip(chances, holm(chances, 0.05)):
+        if abs(adjusted[chance] - 0.05) > 1e-9 and chances.count(chance) == 1:
+            assert stands == (adjusted[chance] <= 0.05)
+
+
+def test_how_many_runs_ranks_need():
+    assert runs_for_rank(0.01) == 5
+    assert (
+        rank_can_tell(10, 3, 0.01)
+        and not rank_can_tell(10, 2, 0.01)
+        and not rank_can_tell(4, 4, 0.01)
+    )
+
+
+def test_the_bound_fails_as_seldom_as_it_says():
+    """Exact: of all ways to deal ten unchanged runs to two sides of five, at most 1 % alarm."""
+    alarms = deals = 0
+    for chosen in itertools.combinations(range(10), 5):
+        old, new = [TEN[i] for i in chosen], [TEN[i] for i in range(10) if i not in chosen]
+        alarms += rank_shift(old, new, 0.01).high < 0
+        deals += 1
+    assert 0 < alarms / deals <= 0.01
