@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_energy.cli.exit_codes import ExitCode
-from pytest_energy.commits.worktree import find_repo, git, resolve
+from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.errors import OptionError
 from pytest_energy.report.markdown import trouble_markdown
 

@@ -1,17 +1,19 @@
-"""Messages between two processes of ours: one JSON object a line, over a socket pair."""
+"""One end of a socket pair between the main process and a worker: one JSON object a line."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
-from collections.abc import Mapping
-from typing import Any
+import weakref
 
+from pytest_energy.commits.protocol import Message, from_json, to_json
 from pytest_energy.errors import EnergyError
 
 
 class ChannelClosed(EnergyError):
-    """The other process is gone."""
+    """The other process has ended, or sent something that is not a message."""
 
 
 class ChannelTimeout(EnergyError):
@@ -19,35 +21,51 @@ class ChannelTimeout(EnergyError):
 
 
 class Channel:
-    """One end."""
+    """One end. Processes that the code under test forks do not keep it open."""
 
     def __init__(self, end: socket.socket):
         self._end = end
-        self._rest = b""
+        self._unread = b""
+        self.kept_by_next_fork = False
+        end.set_inheritable(False)
+        reference = weakref.ref(self)
 
-    def send(self, **message: Any) -> None:
+        def after_fork() -> None:
+            channel = reference()
+            if channel is not None and not channel.kept_by_next_fork:
+                channel._end.close()
+
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=after_fork)
+
+    def send(self, message: Message) -> None:
         """Raises `ChannelClosed`."""
         try:
-            self._end.sendall(json.dumps(message).encode() + b"\n")
+            self._end.sendall(json.dumps(to_json(message)).encode() + b"\n")
         except OSError as error:
-            raise ChannelClosed(f"a worker is gone: {error}") from None
+            raise ChannelClosed(f"the worker has ended: {error}") from None
 
-    def receive(self, limit_s: float | None = None) -> Mapping[str, Any]:
-        """The next message. Raises `ChannelClosed` and, where ``limit_s`` is given, `ChannelTimeout`."""
-        self._end.settimeout(limit_s)
-        while b"\n" not in self._rest:
-            try:
+    def receive(self, limit_s: float | None = None) -> Message:
+        """The next message. Raises `ChannelClosed`, and with ``limit_s`` `ChannelTimeout`."""
+        try:
+            self._end.settimeout(limit_s)
+            while b"\n" not in self._unread:
                 more = self._end.recv(65536)
-            except TimeoutError:
-                raise ChannelTimeout(f"a worker did not answer within {limit_s:g} s") from None
-            except OSError as error:
-                raise ChannelClosed(f"a worker is gone: {error}") from None
-            if not more:
-                raise ChannelClosed("a worker is gone")
-            self._rest += more
-        line, _, self._rest = self._rest.partition(b"\n")
-        message: Mapping[str, Any] = json.loads(line)
-        return message
+                if not more:
+                    raise ChannelClosed("the worker has ended")
+                self._unread += more
+        except TimeoutError:
+            raise ChannelTimeout(f"the worker did not answer within {limit_s:g} s") from None
+        except OSError as error:
+            raise ChannelClosed(f"the worker has ended: {error}") from None
+        line, _, self._unread = self._unread.partition(b"\n")
+        try:
+            return from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            raise ChannelClosed(f"the worker sent no message but {line[:80]!r}") from None
 
     def close(self) -> None:
+        """The other end then reads the end of the stream, even if a forked process has a copy."""
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)
         self._end.close()

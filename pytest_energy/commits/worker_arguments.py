@@ -1,115 +1,219 @@
-"""Where each side of ``--energy-against`` runs its tests, and with which arguments: what was asked of this tree, asked of another."""
+"""Where each side of ``--energy-against`` runs its tests, and with which arguments of pytest.
+
+Workers never get the user's command line as text. `split_command_line` takes it apart, and only
+options that select tests or change how they run are passed on: an option that writes a file would
+write the user's own from a worker (docs/security.md).
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from pytest_energy.commits.worktree import Worktree
+from pytest_energy.commits.checkout import Checkout
+from pytest_energy.commits.git import printable
+from pytest_energy.commits.protocol import Collect
 from pytest_energy.errors import OptionError
 
-# Options that must not reach a worker: they would recurse, save, stop or ask.
-OPTIONS_WITH_VALUE = (
-    "--energy-against", "--energy-against-python", "--energy-compare", "--benchmark-save", "--benchmark-json", "--benchmark-compare",
-    "--benchmark-compare-fail", "--benchmark-histogram", "--junitxml", "--junit-xml", "--maxfail", "--pdbcls", "--durations",
-    "--energy-markdown", "--energy-report",
-)  # fmt: skip
-SWITCHES = (
-    "--benchmark-autosave",
-    "--benchmark-only",
-    "-x",
-    "--exitfirst",
-    "--pdb",
-    "--trace",
-    "--lf",
-    "--ff",
-    "--last-failed",
-)
-OPTIONAL_VALUE = ("--energy-compare", "--benchmark-compare", "--benchmark-histogram")
+# How many values an option takes: argparse's nargs, and 0 for a switch.
+Values = int | str | None
+# Options of pytest that select tests or change how they are imported and run.
+SELECTING: dict[str, Values] = dict.fromkeys((
+    "-k", "-m", "-p", "-W", "--pythonwarnings", "-o", "--override-ini", "-c", "--config-file",
+    "--rootdir", "--confcutdir", "--import-mode", "--assert", "--deselect", "--ignore",
+    "--ignore-glob", "--doctest-glob",
+)) | dict.fromkeys((
+    "--pyargs", "--noconftest", "--keep-duplicates", "--collect-in-virtualenv",
+    "--doctest-modules", "--doctest-ignore-import-errors", "--runxfail",
+    "--strict", "--strict-markers", "--strict-config",
+), 0)  # fmt: skip
+# Options of other plugins without which a project's tests do not run, or run otherwise.
+OF_PLUGINS: dict[str, Values] = dict.fromkeys((
+    "--asyncio-mode", "--ds", "--dc", "--hypothesis-profile", "--hypothesis-seed",
+)) | dict.fromkeys(("--nomigrations", "--no-migrations"), 0)  # fmt: skip
+# Options of ours that change how windows are taken.
+OF_ENERGY: dict[str, Values] = dict.fromkeys((
+    "--energy-meter", "--energy-watts", "--energy-quantisation",
+    "--energy-powercap-root", "--energy-hwmon-root",
+))  # fmt: skip
+PASSED_ON = SELECTING | OF_PLUGINS | OF_ENERGY
+# A path in the user's tree stands for the same path in the commit's.
+PATH_OPTIONS = frozenset({
+    "-c", "--config-file", "--rootdir", "--confcutdir", "--ignore", "--ignore-glob",
+})  # fmt: skip
+# These ini settings write, or bring back the options that were left out.
+REFUSED_INI = ("addopts", "log_file")
 WORKER_ARGUMENTS = (
-    "--energy", "--benchmark-disable", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-)  # fmt: skip
+    *("--energy", "-p", "no:cacheprovider", "-p", "no:pastebin"),
+    *(part for name in REFUSED_INI for part in ("-o", f"{name}=")),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a side's tests are run, and with what."""
+class CommandLine:
+    """A command line of pytest, taken apart."""
+
+    options: tuple[tuple[str, tuple[str, ...]], ...]
+    """(name, values) in order."""
+    paths: tuple[str, ...]
+    """Files, folders and node ids."""
+    without_project_options: bool = False
+    """The ini file's ``addopts`` are not among the options: each worker reads them itself."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where a side's tests run, and with what."""
 
     label: str
     python: str
     folder: Path
-    arguments: tuple[str, ...]
+    options: tuple[str, ...]
     paths: tuple[str, ...]
+    import_paths: tuple[str, ...]
     """For the front of sys.path."""
-    outside: str = ""
+    reads_project_options: bool
+    forbidden_folder: str = ""
     """A folder that no module may come from: the user's tree, for the other commit's worker."""
 
+    def collect(self) -> Collect:
+        """The first message to a worker of this side."""
+        return Collect(
+            str(self.folder),
+            self.options,
+            self.paths,
+            self.import_paths,
+            self.reads_project_options,
+            self.forbidden_folder,
+        )
 
-def place_here(repo: Path, folder: Path, arguments: Sequence[str]) -> Place:
-    """The user's own tree, as it is, with what is not committed."""
-    return Place(
+
+def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
+    """The user's own tree as it is, with what is not committed."""
+    options, paths = worker_arguments(command_line, repo, folder)
+    return Side(
         "this tree",
         sys.executable,
         folder,
-        (*worker_arguments(arguments), *WORKER_ARGUMENTS),
-        tuple(_paths(repo, repo)),
+        options,
+        paths,
+        _import_paths(repo, repo),
+        command_line.without_project_options,
     )
 
 
-def place_there(
-    worktree: Worktree, label: str, folder: Path, arguments: Sequence[str], python: str | None
-) -> Place:
-    """The same folder and arguments in the worktree. Raises `OptionError` where the commit has no such folder."""
-    inside = worktree.path / folder.relative_to(worktree.repo)
-    if not inside.is_dir():
-        raise OptionError(
-            f"{label} has no folder {folder.relative_to(worktree.repo)}: run from one that it has"
-        )
-    moved = [_moved(argument, worktree, folder, inside) for argument in worker_arguments(arguments)]
-    return Place(
+def commit_side(
+    checkout: Checkout, label: str, folder: Path, command_line: CommandLine, python: str | None
+) -> Side:
+    """The same folder and arguments in the checkout. Raises `OptionError` where it lacks the
+    folder."""
+    relative = folder.relative_to(checkout.repo)
+    if not (checkout.path / relative).is_dir():
+        raise OptionError(f"{label} has no folder {printable(relative)}: run from one that it has")
+    options, paths = worker_arguments(command_line, checkout.repo, folder)
+    return Side(
         label,
         python or sys.executable,
-        inside,
-        (*(argument for argument in moved if argument is not None), *WORKER_ARGUMENTS),
-        tuple(_paths(worktree.repo, worktree.path)),
-        str(worktree.repo) if python is None else "",
+        checkout.path / relative,
+        options,
+        paths,
+        _import_paths(checkout.repo, checkout.path),
+        command_line.without_project_options,
+        str(checkout.repo) if python is None else "",
     )
 
 
-def worker_arguments(arguments: Sequence[str]) -> list[str]:
-    """The command line less the options that must not reach a worker.
+def split_command_line(arguments: Iterable[str], values_of: Mapping[str, Values]) -> CommandLine:
+    """Take a command line apart, by how many values each option takes.
 
-    >>> worker_arguments(["tests", "--energy-against", "main", "-k", "x", "--pdb", "--benchmark-json=o.json"])
-    ['tests', '-k', 'x']
+    >>> split_command_line(["tests", "-xk", "a or b", "--html=o"], {"-x": 0, "-k": None})
+    CommandLine(options=(('-x', ()), ('-k', ('a or b',)), ('--html', ('o',))), paths=('tests',))
     """
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in SWITCHES or argument.split("=")[0] in OPTIONS_WITH_VALUE:
-            if argument in OPTIONS_WITH_VALUE and argument not in OPTIONAL_VALUE:
-                next(rest, None)
+    options: list[tuple[str, tuple[str, ...]]] = []
+    paths: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            paths += rest
+            break
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            taken = (value,) if equals else _take_values(values_of.get(name, 0), rest)
+            options.append((name, taken))
+        elif argument.startswith("-") and len(argument) > 1:
+            options += _short_options(argument[1:], values_of, rest)
+        else:
+            paths.append(argument)
+    return CommandLine(tuple(options), tuple(paths))
+
+
+def _short_options(
+    letters: str, values_of: Mapping[str, Values], rest: list[str]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The options of one argument such as ``-xvk``. The last may have its value in it."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    while letters:
+        name, letters = "-" + letters[0], letters[1:]
+        if values_of.get(name, 0) == 0:
+            found.append((name, ()))
             continue
-        kept.append(argument)
-    return kept
+        inside = letters.removeprefix("=")
+        found.append((name, (inside,) if letters else _take_values(values_of[name], rest)))
+        break
+    return found
 
 
-def _moved(argument: str, worktree: Worktree, folder: Path, inside: Path) -> str | None:
-    """An argument that names a place in the user's tree, as one in the worktree; None where that has no such place."""
+def _take_values(values: Values, rest: list[str]) -> tuple[str, ...]:
+    """Take an option's values off the front of ``rest``, as argparse does."""
+    if isinstance(values, int) or values is None:
+        number = 1 if values is None else values
+        return tuple(rest.pop(0) for _ in range(min(number, len(rest))))
+    taken: list[str] = []
+    while rest and not rest[0].startswith("-") and not (values == "?" and taken):
+        taken.append(rest.pop(0))
+    return tuple(taken)
+
+
+def worker_arguments(
+    command_line: CommandLine, repo: Path, folder: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The options and the paths for a worker, which are the same for both sides.
+
+    ``command_line`` holds only options that may be passed on. Paths inside ``repo`` become
+    relative, since each worker runs in its own side's ``folder``.
+    """
+    options: list[str] = []
+    for name, values in command_line.options:
+        if name in ("-o", "--override-ini") and values[0].partition("=")[0] in REFUSED_INI:
+            continue
+        moved = [_relative(v, repo, folder) if name in PATH_OPTIONS else v for v in values]
+        options += [f"{name}={moved[0]}"] if name[:2] == "--" and moved else [name, *moved]
+    disabled = ("-p", "no:benchmark") in pairwise(options)
+    paths = tuple(_relative(path, repo, folder) for path in command_line.paths)
+    benchmark = () if disabled else ("--benchmark-disable",)
+    return (*options, *WORKER_ARGUMENTS, *benchmark), paths
+
+
+def _relative(argument: str, repo: Path, folder: Path) -> str:
+    """An absolute path or node id inside the repository, relative to ``folder``."""
     path, separator, test = argument.partition("::")
-    if argument.startswith("-") or not (folder / path).exists():
+    if not os.path.isabs(path):
         return argument
-    absolute = (folder / path).resolve()
-    if not absolute.is_relative_to(worktree.repo):
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(repo):
         return argument
-    there = worktree.path / absolute.relative_to(worktree.repo)
-    return f"{there}{separator}{test}" if there.exists() else None
+    return f"{os.path.relpath(resolved, folder)}{separator}{test}"
 
 
-def _paths(repo: Path, root: Path) -> list[str]:
-    """Our sys.path as far as it lies in the repo, from ``root`` instead; a project's usual two places first."""
+def _import_paths(repo: Path, root: Path) -> tuple[str, ...]:
+    """This process's sys.path inside the repository, from ``root`` instead; ``src`` and the top
+    come first."""
     inside = [Path(entry or os.curdir).resolve() for entry in sys.path]
     wanted = [repo / "src", repo, *inside]
     relative = [
@@ -117,4 +221,4 @@ def _paths(repo: Path, root: Path) -> list[str]:
         for path in wanted
         if path.is_relative_to(repo) and "site-packages" not in path.parts
     ]
-    return list(dict.fromkeys(str(root / path) for path in relative))
+    return tuple(dict.fromkeys(str(root / path) for path in relative))

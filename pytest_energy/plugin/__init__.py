@@ -263,14 +263,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ):
         return
     from pytest_energy.commits.against import start
+    from pytest_energy.plugin.worker_options import worker_command_line
 
     config.stash[CLEANUP] = ExitStack()
     try:
         config.stash[SESSION].against = config.stash[CLEANUP].enter_context(
             start(
                 revision,
-                config.invocation_params.dir,
-                config.invocation_params.args,
+                config.invocation_params.dir.resolve(),
+                worker_command_line(config),
                 config.getoption("--energy-against-python"),
             )
         )

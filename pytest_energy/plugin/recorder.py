@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_energy.commits.against import Against, ReplicateFailed
+from pytest_energy.commits.against import Against
+from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import FixtureMisuse, MeterFailed
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus

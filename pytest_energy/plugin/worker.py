@@ -1,22 +1,34 @@
-"""The pytest side of a worker of ``--energy-against``: collect the tests, and run each up to its measurement."""
+"""The pytest side of a worker: collect the tests, and run each up to its measurement."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pytest
 
 from pytest_energy.commits.channel import Channel, ChannelClosed
+from pytest_energy.commits.protocol import (
+    Collect,
+    Collected,
+    Failed,
+    PytestEnded,
+    ReplicateEnded,
+    SetUpDone,
+    StartReplicate,
+)
 from pytest_energy.commits.worker import ServingRecorder, fork_replicate
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.plugin.stash import WORKER
+from pytest_energy.plugin.worker_options import project_options
 
 MEASURING_FIXTURES = {"energy", "benchmark"}
 # Modules of these may come from anywhere: they are the tool, not the code under test.
@@ -26,9 +38,10 @@ OWN_PACKAGE = "pytest_energy"
 class Worker:
     """A pytest plugin that takes the place of pytest's loop over the tests."""
 
-    def __init__(self, channel: Channel, outside: str):
+    def __init__(self, channel: Channel, order: Collect, paths: Sequence[str]):
         self._channel = channel
-        self._outside = outside
+        self._forbidden_folder = order.forbidden_folder
+        self._wanted = [_file_and_test(path, Path(order.folder)) for path in paths]
         self._items: dict[str, pytest.Item] = {}
         self._set_up: pytest.Item | None = None
         self._collect_errors: list[str] = []
@@ -36,50 +49,61 @@ class Worker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Before our plugin's: it then opens no meter, since each fork opens its own, and calls `configure`."""
+        """Before our plugin's: it then opens no meter and calls `configure`."""
         config.stash[WORKER] = self
 
     def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:
         self.recorder.options = replace(
             options, plan=replace(options.plan, synchronize=synchronize)
         )
-        open_meter(
-            options.meter, options.meter_settings
-        ).close()  # imported here once, and not in each fork
+        # Imported here once, and not in each fork, which opens a meter of its own.
+        open_meter(options.meter, options.meter_settings).close()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._collect_errors.append(f"{report.nodeid}: {report.longreprtext}")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+    def pytest_runtestloop(self, session: pytest.Session) -> NoReturn:
+        """Serve replicates until the main process closes its end; then tear down and end here.
+
+        The process ends without pytest's last hooks: in them, plugins write the reports of a run.
+        """
         self._items = {item.nodeid: item for item in session.items}
-        measuring = [
-            id
-            for id, item in self._items.items()
-            if MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))
-        ]
+        measuring = tuple(name for name, item in self._items.items() if self._measures(item))
         self._channel.send(
-            collected=measuring, errors=self._collect_errors, foreign=self._foreign_modules()
+            Collected(measuring, tuple(self._collect_errors), tuple(self._foreign_modules()))
         )
         try:
             while True:
-                message = self._channel.receive()
-                self.recorder.budget_s = message["budget_s"]
-                self._replicate(self._items[message["id"]])
+                request = self._channel.receive()
+                if isinstance(request, StartReplicate):
+                    self.recorder.warm_up_s = request.warm_up_s
+                    self._replicate(self._items[request.test])
         except ChannelClosed:
             self._tear_down(None)
-            return True
+        except BaseException:  # noqa: BLE001 - the main process shows the output's end
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+    def _measures(self, item: pytest.Item) -> bool:
+        """Whether the test measures, and was asked for."""
+        if not MEASURING_FIXTURES & set(getattr(item, "fixturenames", ())):
+            return False
+        return not self._wanted or any(_matches(item, *wanted) for wanted in self._wanted)
 
     def _foreign_modules(self) -> list[str]:
         """Modules that came from the user's own tree although this worker is another commit's."""
-        if not self._outside:
+        if not self._forbidden_folder:
             return []
         found = []
         for name, module in sorted(sys.modules.items()):
             path = getattr(module, "__file__", None) or ""
-            inside = path.startswith(self._outside + os.sep) and "site-packages" not in path
-            if inside and name.split(".")[0] != OWN_PACKAGE:
+            inside = path.startswith(self._forbidden_folder + os.sep)
+            if inside and "site-packages" not in path and name.split(".")[0] != OWN_PACKAGE:
                 found.append(f"{name} ({path})")
         return found
 
@@ -87,11 +111,12 @@ class Worker:
         """Set the test up, once; then fork, and the child runs the test's body."""
         try:
             self._ensure_set_up(item)
-        except BaseException as error:  # noqa: BLE001 - pytest.skip and fail are no Exceptions; all are reported
-            self._channel.send(failed=f"setup of {item.nodeid}: {type(error).__name__}: {error}")
-            self._channel.send(gone=1)
+        except BaseException as error:  # noqa: BLE001 - pytest.skip and fail are no Exceptions
+            reason = f"setup of {item.nodeid}: {type(error).__name__}: {error}"
+            self._channel.send(Failed(reason))
+            self._channel.send(ReplicateEnded(1))
             return
-        self._channel.send(set_up=item.nodeid)
+        self._channel.send(SetUpDone())
         fork_replicate(
             self._channel, item.nodeid, lambda: item.ihook.pytest_runtest_call(item=item)
         )
@@ -109,19 +134,54 @@ class Worker:
             item.ihook.pytest_runtest_teardown(item=item, nextitem=next_item)
 
 
+def _file_and_test(path: str, folder: Path) -> tuple[Path, str]:
+    """The file or folder that an argument names, and the test in it."""
+    file, _, test = path.partition("::")
+    return Path(os.path.abspath(folder / file)), test
+
+
+def _matches(item: pytest.Item, file: Path, test: str) -> bool:
+    """Whether a test is the one that an argument names, or in it."""
+    if file.exists() and file != item.path and file not in item.path.parents:
+        return False  # an argument of --pyargs is no path
+    name = item.nodeid.partition("::")[2]
+    return not test or name == test or name.startswith((f"{test}::", f"{test}["))
+
+
+def _present(path: str, pyargs: bool) -> bool:
+    """Whether an argument names something that this side has."""
+    file = path.partition("::")[0]
+    if os.path.exists(file):
+        return True
+    try:
+        return pyargs and importlib.util.find_spec(file) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def main(descriptor: int) -> None:
     """Serve over the socket with this file descriptor; the first message says what to collect."""
     channel = Channel(socket.socket(fileno=descriptor))
-    order: Any = channel.receive()
-    os.chdir(order["folder"])
-    sys.path[:0] = [path for path in order["paths"] if Path(path).is_dir()]
-    arguments = list(order["arguments"])
+    order = channel.receive()
+    assert isinstance(order, Collect)  # for the type checker: the protocol has no other
+    os.chdir(order.folder)
+    sys.path[:0] = [path for path in order.import_paths if Path(path).is_dir()]
+    paths = [path for path in order.paths if _present(path, "--pyargs" in order.options)]
+    if order.paths and not paths:
+        # Without an argument pytest would collect something else.
+        channel.send(Collected((), (), ()))
+        return
+    files = dict.fromkeys(path.partition("::")[0] for path in paths)
+    added = project_options(list(files)) if order.reads_project_options else []
+    arguments = [*added, *order.options, *_own_plugin(), *files]
+    status = pytest.main(arguments, plugins=[Worker(channel, order, paths)])
+    channel.send(PytestEnded(int(status)))
+
+
+def _own_plugin() -> list[str]:
+    """Loads our plugin in an environment where it is not installed."""
     from importlib.metadata import entry_points
 
-    if not any(point.value == "pytest_energy.plugin" for point in entry_points(group="pytest11")):
-        arguments += [
-            "-p",
-            "pytest_energy.plugin",
-        ]  # another environment, where only the code under test is installed
-    status = pytest.main(arguments, plugins=[Worker(channel, order["outside"])])
-    channel.send(ended=int(status))
+    if any(point.value == "pytest_energy.plugin" for point in entry_points(group="pytest11")):
+        return []
+    return ["-p", "pytest_energy.plugin"]

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_energy.commits.against import pair_names
 from pytest_energy.commits.channel import Channel, ChannelClosed, ChannelTimeout
-from pytest_energy.commits.worker_arguments import worker_arguments
-from pytest_energy.commits.worktree import checked_out, find_repo, resolve
+from pytest_energy.commits.checkout import check_out
+from pytest_energy.commits.git import find_repo, resolve
 from pytest_energy.errors import OptionError
 
 # A second's verdict on a busy machine, where two processes of the same code can differ by more than the default 3 %. What is
@@ -198,13 +198,13 @@ def test_without_the_energy_option_it_is_a_usage_error(pytester, repo):
     result.stderr.fnmatch_lines(["ERROR: --energy-against needs --energy*"])
 
 
-def test_hooks_of_the_users_repo_do_not_run(pytester, repo):
+def test_hooks_of_the_users_repo_do_not_run(repo, tmp_path):
     hook = repo / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {repo.parent / 'hook-ran'}\n")
     hook.chmod(0o755)
-    with checked_out(find_repo(repo), "then") as worktree:
-        assert (worktree.path / "library.py").read_text() == LIBRARY
+    checkout = check_out(find_repo(repo), "then", tmp_path / "tree")
+    assert (checkout.path / "library.py").read_text() == LIBRARY
     assert not (repo.parent / "hook-ran").exists()
     nothing_left(repo)
 
@@ -232,7 +232,7 @@ def test_the_worktree_goes_away_however_the_run_ends(pytester, repo, how):
         env={**os.environ},
     )
     deadline = time.monotonic() + 60
-    while not list((repo.parent / "temporary").glob("pytest-energy-*/tree/test_it.py")):
+    while not list((repo.parent / "temporary").glob("pytest-energy-*/A/test_it.py")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     time.sleep(2)  # into the measuring
@@ -267,28 +267,6 @@ def test_names_are_paired():
     assert names.new == ("c", "t[one1]")
     assert names.vanished == ("a", "t[one]")
     assert names.renamed == (("t[one]", "t[one1]"),)
-
-
-def test_options_that_would_save_stop_or_recurse_do_not_reach_a_worker():
-    given = [
-        "t.py",
-        "--energy",
-        "--energy-against",
-        "x",
-        "--energy-against=x",
-        "--benchmark-autosave",
-        "-x",
-        "--junitxml",
-        "o.xml",
-    ]
-    assert worker_arguments([*given, "--energy-meter", "clock", "-k", "a or b"]) == [
-        "t.py",
-        "--energy",
-        "--energy-meter",
-        "clock",
-        "-k",
-        "a or b",
-    ]
 
 
 def test_a_tag_and_a_short_hash_resolve_to_the_same_commit(repo):
@@ -386,6 +364,9 @@ def test_a_process_that_does_not_answer_is_given_up():
         channel = Channel(ours)
         with pytest.raises(ChannelTimeout, match="did not answer within 0.01 s"):
             channel.receive(0.01)
+        with pytest.raises(ChannelClosed, match="sent no message but"):
+            theirs.sendall(b'{"type": "Nothing"}\n')
+            channel.receive(1)
         Channel(theirs).close()
         with pytest.raises(ChannelClosed):
             channel.receive(0.01)

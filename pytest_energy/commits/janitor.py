@@ -1,0 +1,176 @@
+"""A process that waits for ours to end, and then removes what ours left: on success, failure,
+Ctrl-C and ``kill -9`` alike.
+
+It kills the worker processes that are left and deletes the temporary folder. It runs this file as
+a script, so this file imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from pathlib import Path
+
+# A process that a test forked in C may hold our end of the pipe open: the janitor also looks this
+# often whether its parent is still there.
+PARENT_CHECK_S = 5.0
+# How long workers may tear down their fixtures after the main process was killed.
+TEAR_DOWN_LIMIT_S = 10.0
+POLL_S = 0.05
+# How long the main process waits for the janitor at its own end.
+CLOSE_LIMIT_S = 30.0
+
+
+class Janitor:
+    """A temporary folder and the processes that must not outlive this one. A context manager."""
+
+    def __init__(self) -> None:
+        self.folder = (
+            Path(tempfile.gettempdir()).resolve() / f"pytest-energy-{secrets.token_hex(6)}"
+        )
+        # The janitor starts first: a kill between the two would leave the folder.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the main process only
+        )
+        self.folder.mkdir(mode=0o700)
+        (self.folder / "tmp").mkdir()
+        close_in_children(self)
+
+    @property
+    def temporary(self) -> Path:
+        """Where the workers put their temporary files."""
+        return self.folder / "tmp"
+
+    def __enter__(self) -> Janitor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._send("done")
+        self.close_in_child()
+        try:
+            self._process.wait(CLOSE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def watch(self, session: int) -> None:
+        """Kill the processes of this session when the main process ends."""
+        self._send(f"+{session}")
+
+    def unwatch(self, session: int) -> None:
+        """The session has ended."""
+        self._send(f"-{session}")
+
+    def close_in_child(self) -> None:
+        """Close this process's end of the pipe."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def _send(self, line: str) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
+
+
+def close_in_children(holder: Janitor) -> None:
+    """Close the pipe in processes that the code under test forks: they may live on after us."""
+    reference = weakref.ref(holder)
+
+    def close() -> None:
+        holder = reference()
+        if holder is not None:
+            holder.close_in_child()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=close)
+
+
+def kill_session(session: int) -> None:
+    """Kill all processes of a session, whichever process group each is in."""
+    for _ in range(3):  # a process may fork while the others are killed
+        members = _members(session)
+        for process in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        if not members:
+            return
+        time.sleep(POLL_S)
+
+
+def _members(session: int) -> list[int]:
+    """The living processes of a session; on systems without /proc, its leader."""
+    if not os.path.isdir("/proc/self"):
+        return [session] if _alive(session) else []
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path("/proc", name, "stat").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        # proc(5): the program's name may hold spaces and ends with a bracket; then the state, the
+        # parent, the process group and the session.
+        state, _, _, its_session = stat.rpartition(b")")[2].split()[:4]
+        if int(its_session) == session and state != b"Z":
+            found.append(int(name))
+    return found
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for_end(parent: int) -> set[int]:
+    """Read what the main process sends until it is done or gone. Gives the sessions left."""
+    sessions: set[int] = set()
+    unread = b""
+    while True:
+        readable, _, _ = select.select([0], [], [], PARENT_CHECK_S)
+        if not readable:
+            if os.getppid() != parent:
+                return sessions
+            continue
+        more = os.read(0, 4096)
+        if not more:
+            return sessions
+        *lines, unread = (unread + more).split(b"\n")
+        for line in lines:
+            if line == b"done":
+                return sessions
+            (sessions.add if line.startswith(b"+") else sessions.discard)(int(line[1:]))
+
+
+def main(folder: str) -> None:
+    """Wait for the parent process, end the sessions that it left, and delete the folder."""
+    sessions = _wait_for_end(os.getppid())
+    until_s = time.monotonic() + TEAR_DOWN_LIMIT_S
+    while any(map(_members, sessions)) and time.monotonic() < until_s:
+        time.sleep(POLL_S)
+    for session in sessions:
+        kill_session(session)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,223 @@
+"""A worker process as the main process sees it: start, collect, and take windows of one test."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_energy.commits.channel import Channel, ChannelClosed, ChannelTimeout
+from pytest_energy.commits.git import environment
+from pytest_energy.commits.janitor import Janitor, kill_session
+from pytest_energy.commits.protocol import (
+    CallsPerWindow,
+    Collected,
+    CountCalls,
+    Dismiss,
+    Failed,
+    Message,
+    Pinned,
+    PinToCpu,
+    PytestEnded,
+    Ready,
+    ReplicateEnded,
+    SetUpDone,
+    StartReplicate,
+    TakeWindow,
+    WindowTaken,
+)
+from pytest_energy.commits.worker_arguments import Side
+from pytest_energy.errors import EnergyError, OptionError
+from pytest_energy.model import MeterInfo, Window
+from pytest_energy.plan import Plan
+
+# Workers import this copy of the package, whichever one their environment has.
+PACKAGE = Path(__file__).parents[1]
+WARM_UP_S = 0.03
+# Collecting imports the code; setting up may train or compile; a window lasts tens of
+# milliseconds, or one call.
+COLLECT_LIMIT_S = 300.0
+SET_UP_LIMIT_S = 1800.0
+READY_LIMIT_S = 120.0
+WINDOW_LIMIT_S = 600.0
+CLOSE_LIMIT_S = 10.0
+OUTPUT_SHOWN = 2000
+# pytest's exit codes that mean "nothing to collect here": passed, usage error, no tests.
+NOTHING_COLLECTED = (0, 4, 5)
+
+# Loads our package and nothing else of its folder: the worker may belong to another environment,
+# and the code under test may be another version of this very package.
+BOOTSTRAP = """
+import importlib.util, sys
+folder, descriptor = sys.argv[1], int(sys.argv[2])
+spec = importlib.util.spec_from_file_location(
+    "pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
+module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from pytest_energy.plugin.worker import main
+main(descriptor)
+"""
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class ReplicateFailed(EnergyError):
+    """A worker cannot run a test. The message names the side and the reason."""
+
+
+class WorkerProcess:
+    """One side's long-lived process, which forks for each replicate."""
+
+    def __init__(self, side: Side, janitor: Janitor):
+        self.side = side
+        self.collected: tuple[str, ...] = ()
+        self._janitor = janitor
+        self._forked = False
+        self._killed_because = ""
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(ours)
+        self._output = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
+        with theirs:
+            self._process = subprocess.Popen(
+                [side.python, "-c", BOOTSTRAP, str(PACKAGE), str(theirs.fileno())],
+                cwd=side.folder,
+                env=_worker_environment(janitor.temporary),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C reaches the main process only
+            )
+        janitor.watch(self._process.pid)
+        self._channel.send(side.collect())
+
+    def wait_until_collected(self) -> None:
+        """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
+        label = self.side.label
+        try:
+            message = self._channel.receive(COLLECT_LIMIT_S)
+        except (ChannelClosed, ChannelTimeout) as error:
+            raise OptionError(f"{label}: {error}; its output ends with:\n{self.output()}") from None
+        if isinstance(message, PytestEnded):
+            if message.exit_code not in NOTHING_COLLECTED:
+                raise OptionError(
+                    f"{label}: pytest ended with {message.exit_code}:\n{self.output()}"
+                )
+            return
+        assert isinstance(message, Collected)  # for the type checker: the protocol has no other
+        if message.errors:
+            raise OptionError(f"{label}: tests cannot be collected: " + "\n".join(message.errors))
+        if message.foreign_modules:
+            raise OptionError(
+                f"{label}: code came from your own tree instead: "
+                f"{', '.join(message.foreign_modules[:3])}; its installation points there: "
+                "install it in another environment, and name that with --energy-against-python"
+            )
+        self.collected = message.tests
+
+    @contextmanager
+    def replicate(self, test: str) -> Iterator[Replicate]:
+        """A fresh fork that stands at the test's measurement. Raises `ReplicateFailed`."""
+        self.ask(StartReplicate(test, WARM_UP_S), SetUpDone, SET_UP_LIMIT_S)
+        ready = self._answer(Ready, READY_LIMIT_S)
+        self._forked = True
+        try:
+            yield Replicate(self, ready.seconds_per_call, ready.cpu)
+        finally:
+            # Also where the other side failed: this fork would answer for the next test's.
+            if self._forked:
+                self.ask(Dismiss(), ReplicateEnded, WINDOW_LIMIT_S)
+                self._forked = False
+
+    def ask(self, request: Message, answer: type[Answer], limit_s: float) -> Answer:
+        """Send the request and wait for its answer. Raises `ReplicateFailed`; the fork is gone."""
+        if self._killed_because:
+            raise ReplicateFailed(f"{self.side.label}: {self._killed_because}")
+        try:
+            self._channel.send(request)
+        except ChannelClosed as error:
+            raise self._killed(str(error)) from None
+        return self._answer(answer, limit_s)
+
+    def _answer(self, wanted: type[Answer], limit_s: float) -> Answer:
+        try:
+            answer = self._channel.receive(limit_s)
+            if isinstance(answer, wanted):
+                return answer
+            self._forked = False
+            if isinstance(answer, Failed):
+                self._channel.receive(WINDOW_LIMIT_S)  # ReplicateEnded
+                raise ReplicateFailed(f"{self.side.label}: {answer.reason}")
+        except (ChannelClosed, ChannelTimeout) as error:
+            raise self._killed(str(error)) from None
+        status = getattr(answer, "status", None)
+        raise ReplicateFailed(
+            f"{self.side.label}: the worker died with status {status}: {self.output()}"
+        )
+
+    def _killed(self, reason: str) -> ReplicateFailed:
+        """Kill the worker: an answer that comes late would be taken for the next one's."""
+        self._forked = False
+        self._killed_because = f"{reason}; its output ends with: {self.output()}"
+        kill_session(self._process.pid)
+        return ReplicateFailed(f"{self.side.label}: {self._killed_because}")
+
+    def output(self) -> str:
+        """The end of what the worker printed."""
+        self._output.seek(0)
+        return self._output.read()[-OUTPUT_SHOWN:].strip() or "nothing"
+
+    def close(self) -> None:
+        """End the worker and every process that its tests left."""
+        self._channel.close()
+        try:
+            self._process.wait(CLOSE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            pass
+        kill_session(self._process.pid)
+        self._process.wait()
+        self._janitor.unwatch(self._process.pid)
+        self._output.close()
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """A forked worker, at the measurement."""
+
+    worker: WorkerProcess
+    seconds_per_call: float
+    cpu: int | None
+    """Where it runs; None where it is more than one thread's work, or the system does not tell."""
+
+    def pin_to_cpu(self, cpu: int) -> None:
+        self.worker.ask(PinToCpu(cpu), Pinned, WINDOW_LIMIT_S)
+
+    def calls_per_window(self) -> int:
+        return self.worker.ask(CountCalls(), CallsPerWindow, WINDOW_LIMIT_S).calls
+
+    def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
+        """A window of so many calls. Raises `ReplicateFailed`."""
+        taken = self.worker.ask(TakeWindow(calls), WindowTaken, WINDOW_LIMIT_S)
+        for reason in taken.void_reasons:
+            plan.void(reason)
+        domains = {domain.name for domain in meter.domains}
+        if taken.joules.keys() != domains:
+            raise ReplicateFailed(
+                f"{self.worker.side.label}: its meter counts {sorted(taken.joules)}, and "
+                f"{meter.name} counts {sorted(domains)}: name one meter with --energy-meter"
+            )
+        return Window(taken.seconds, taken.joules, taken.calls)
+
+
+def _worker_environment(temporary: Path) -> dict[str, str]:
+    return environment() | {
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": str(temporary),
+        "PYTEST_DEBUG_TEMPROOT": str(temporary),
+    }

@@ -1,0 +1,100 @@
+"""This run's command line for the workers of ``--energy-against``, from pytest's own parser."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_energy.commits.worker_arguments import (
+    PASSED_ON,
+    CommandLine,
+    Values,
+    split_command_line,
+)
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def worker_command_line(config: pytest.Config) -> CommandLine:
+    """What workers are to select: of the ini file's ``addopts``, PYTEST_ADDOPTS and the command
+    line, the options that `PASSED_ON` names and those that the project's own conftest defines."""
+    values_of = option_values(config)
+    allowed = PASSED_ON.keys() | conftest_options(config)
+    options: list[tuple[str, tuple[str, ...]]] = []
+    # In pytest's order: a later option overrides an earlier one.
+    for arguments in (
+        config.getini("addopts"),
+        shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        config.invocation_params.args,
+    ):
+        given = split_command_line(map(os.fspath, arguments), values_of)
+        options += [option for option in given.options if option[0] in allowed]
+    return CommandLine(tuple(options), given.paths)
+
+
+def option_values(config: pytest.Config) -> dict[str, Values]:
+    """How many values each option of this run takes. pytest has no public way to ask for it."""
+    return {
+        name: action.nargs for action in config._parser.optparser._actions
+        for name in action.option_strings
+    }  # fmt: skip
+
+
+def conftest_options(config: pytest.Config) -> set[str]:
+    """The options that the project's conftest files define: its tests depend on them."""
+    recorder = _OptionRecorder()
+    for plugin in config.pluginmanager.get_plugins():
+        hook = getattr(plugin, "pytest_addoption", None)
+        if hook is not None and os.path.basename(getattr(plugin, "__file__", None) or "") == (
+            "conftest.py"
+        ):
+            _call_with(hook, {"parser": recorder, "pluginmanager": config.pluginmanager})
+    return recorder.names
+
+
+def _call_with(hook: Any, known: Mapping[str, object]) -> None:
+    """Call a hook with the arguments that it declares."""
+    count = hook.__code__.co_argcount
+    hook(*(known[name] for name in hook.__code__.co_varnames[:count]))
+
+
+def project_options(paths: Sequence[str]) -> list[str]:
+    """The ini file's ``addopts`` that workers take, in a process where pytest has not begun."""
+    from _pytest.config.findpaths import determine_setup
+
+    known: dict[str, Any] = {
+        "inifile": None,
+        "override_ini": None,
+        "args": paths,
+        "rootdir_cmd_arg": None,
+        "invocation_dir": Path.cwd(),
+    }
+    taken = signature(determine_setup).parameters  # not the same in each version of pytest
+    found = determine_setup(**{name: value for name, value in known.items() if name in taken})
+    addopts: Any = found[2].get("addopts", [])
+    addopts = getattr(addopts, "value", addopts)
+    given = split_command_line(
+        shlex.split(addopts) if isinstance(addopts, str) else addopts, PASSED_ON
+    )
+    return [part for name, values in given.options if name in PASSED_ON for part in (name, *values)]
+
+
+class _OptionRecorder:
+    """Takes the place of `pytest.Parser` and keeps the names of options."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def addoption(self, *names: str, **attributes: object) -> None:
+        self.names |= {name for name in names if name.startswith("-")}
+
+    def getgroup(self, *given: object, **named: object) -> _OptionRecorder:
+        return self
+
+    def addini(self, *given: object, **named: object) -> None:
+        """Ini settings are read by the worker itself."""
