@@ -41,7 +41,9 @@ OUTPUT_TAIL = 2000
 BOOTSTRAP = """
 import importlib.util, sys
 folder, descriptor, order = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-spec = importlib.util.spec_from_file_location("pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
+spec = importlib.util.spec_from_file_location(
+    "pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder]
+)
 module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 from pytest_energy.plugin.count_worker import main

@@ -18,7 +18,7 @@ MOST_BYTECODES = 20_000_000
 
 
 class _TooMany(BaseException):
-    """Ends a trace that takes too long. No Exception, so that the code under test cannot catch it."""
+    """Ends a trace that takes too long; no Exception, so that no code under test catches it."""
 
 
 def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
