@@ -13,12 +13,12 @@ import torch
 
 from tsbench import threads, variants
 from tsbench.data import datasets
+from tsbench.data.prepared import Prepared, prepare
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
 from tsbench.model import CONFIGS, Classifier
 from tsbench.training.evaluate import accuracy, agreement, batched_logits
 from tsbench.training.load_or_train import trained_model
 from tsbench.training.recipes import plan_for
-from tsbench.training.train import Prepared, prepare
 
 if TYPE_CHECKING:
     from tsbench.variants import Classify

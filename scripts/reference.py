@@ -70,7 +70,7 @@ EXIT_CODES = (
     (
         "`tsbench`",
         tsbench_cli.INTERRUPTED,
-        "stopped by Ctrl-C; the same command goes on from there",
+        "interrupted by Ctrl-C; the same command resumes",
     ),
 )
 
@@ -110,7 +110,7 @@ def suite_options() -> OptionRecorder:
 
 def programs() -> dict[str, argparse.ArgumentParser]:
     """The parser of each program."""
-    return {parser.prog: parser for parser in (cli._parser(), tsbench_cli._parser())}
+    return {parser.prog: parser for parser in (cli._parser(), tsbench_cli.parser())}
 
 
 def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:

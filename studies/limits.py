@@ -29,8 +29,8 @@ from tsbench.threads import one_thread
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
@@ -281,8 +281,8 @@ def _figures(
     from studies import peak
     from tsbench import checkpoints
     from tsbench.data import datasets
+    from tsbench.data.prepared import prepare
     from tsbench.training.recipes import plan_for
-    from tsbench.training.train import prepare
 
     path = checkpoints.shipped(dataset, config)
     if path is None:

@@ -22,8 +22,8 @@ from tsbench.threads import one_thread
 if TYPE_CHECKING:
     from pytest_energy import Comparison, Meter
     from pytest_energy.model import Interval, MeterInfo
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 BASELINE = "fp32"
 # To be raised with whatever changes what is measured: a sweep then measures again.
@@ -67,9 +67,9 @@ def find_model(
 ) -> tuple[Classifier, Prepared]:
     """The shipped model where it was trained on this very data, else one trained now or cached."""
     from tsbench.data import datasets
+    from tsbench.data.prepared import prepare
     from tsbench.training.load_or_train import trained_model
     from tsbench.training.recipes import plan_for
-    from tsbench.training.train import prepare
 
     loaded = datasets.load(dataset, folder)
     data = prepare(loaded, plan_for(loaded).timepoints)

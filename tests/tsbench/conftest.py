@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tsbench.data import cache, datasets, download
+from tsbench.data.prepared import prepare
 from tsbench.model import Classifier, ModelConfig
-from tsbench.training import train
 
 TINY = ModelConfig(
     in_channels=2,
@@ -61,7 +61,7 @@ def tiny_data():
         return datasets.Split(tuple(noisy), labels)
 
     made = datasets.Dataset("Waves", ("a", "b", "c"), split(48), split(30), source=None)
-    return train.prepare(made, 64)
+    return prepare(made, 64)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tsbench.errors import TsbenchError
 from tsbench.sweep.spec import Spec
 
 if TYPE_CHECKING:
-    from tsbench.training.train import Prepared
+    from tsbench.data.prepared import Prepared
 
 LOCK_TIMEOUT_S = (
     3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
@@ -160,8 +160,8 @@ def _node() -> str:
 
 def _prepared(task: Task) -> Prepared:
     from tsbench.data import datasets
+    from tsbench.data.prepared import prepare
     from tsbench.training.recipes import plan_for
-    from tsbench.training.train import prepare
 
     loaded = datasets.load(task.dataset)
     if loaded.fingerprint != task.data_sha256:
@@ -174,14 +174,14 @@ def _prepared(task: Task) -> Prepared:
 def _train(task: Task) -> Done:
     from tsbench.model import config_for
     from tsbench.training.evaluate import accuracy, batched_logits
+    from tsbench.training.load_or_train import cached_path, load_or_train, weights_sha256
     from tsbench.training.recipes import recipe_for
-    from tsbench.training.train import cached_path, train_cached, weights_sha256
 
     data = _prepared(task)
     _, channels, timepoints = data.train_x.shape
     config = config_for(task.config, channels, timepoints, len(data.classes))
     recipe = replace(recipe_for(task.dataset, task.config), seed=task.seed, epochs=task.epochs)
-    result = train_cached(data, config, recipe)
+    result = load_or_train(data, config, recipe)
     record: dict[str, object] = {
         "accuracy": accuracy(batched_logits(result.model, data.test_x), data.test_y),
         "weights_sha256": weights_sha256(result.model),

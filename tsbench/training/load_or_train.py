@@ -1,23 +1,114 @@
-"""A trained model for data that is prepared: the one that is shipped, one from the cache, or one trained now."""
+"""Trained models: shipped with tsbench, loaded from the cache, or trained now and cached."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
 from tsbench import checkpoints
-from tsbench.model import Classifier, config_for
-from tsbench.training.recipes import recipe_for
-from tsbench.training.train import Prepared, train_cached
+from tsbench.data import cache
+from tsbench.data.prepared import Prepared
+from tsbench.model import Classifier, ModelConfig, config_for
+from tsbench.training.recipes import Recipe, recipe_for
+from tsbench.training.resume import ResumeFile
+from tsbench.training.train import TRAINING_VERSION, EpochReport, Teacher, TrainResult, train
+from tsbench.training.training_cost import training_cost
 
 
 def trained_model(data: Prepared, config: str) -> Classifier:
-    """The shipped model where it was trained on this very data, else one by the dataset's recipe, trained once.
+    """The shipped model if it was trained on this very data, else `load_or_train`'s.
 
-    Raises UnknownName for a config that there is not.
+    Training uses the dataset's recipe. Raises UnknownName for an unknown config.
     """
     path = checkpoints.shipped(data.name, config)
     if path is not None:
-        found = checkpoints.load(path)
-        if found.about["data_sha256"] == data.fingerprint:
-            return found.model
+        shipped = checkpoints.load(path)
+        if shipped.about["data_sha256"] == data.fingerprint:
+            return shipped.model
     _, in_channels, timepoints = data.train_x.shape
     shape = config_for(config, in_channels, timepoints, len(data.classes))
-    return train_cached(data, shape, recipe_for(data.name, config)).model
+    return load_or_train(data, shape, recipe_for(data.name, config)).model
+
+
+def load_or_train(
+    data: Prepared,
+    config: ModelConfig,
+    recipe: Recipe,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    teacher: Teacher | None = None,
+) -> TrainResult:
+    """The cached model of this data, config and recipe, else one trained now and cached.
+
+    An interrupted training resumes. The result holds the joules that training cost.
+    """
+    path = cached_path(data, config, recipe)
+    if path.is_file():
+        saved = checkpoints.load(path)
+        costs = {
+            key: saved.about[key]
+            for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")
+        }
+        return TrainResult(saved.model, recipe, cached=True, **costs)
+    with training_cost() as cost:
+        resume_file = ResumeFile(cache.folder() / "partial" / path.name, cost)
+        result = train(data, config, recipe, on_epoch, teacher, resume_file)
+        result = replace(result, joules=cost.joules, provenance=cost.provenance)
+    checkpoints.save(path, result.model, about_training(data, result))
+    resume_file.delete()
+    return result
+
+
+def cached_path(data: Prepared, config: ModelConfig, recipe: Recipe) -> Path:
+    """The file of `load_or_train`, named by a hash of data, config and recipe."""
+    key = cache_key(data, config=asdict(config), recipe=asdict(recipe))
+    return cache.folder() / "models" / f"{data.name}-{key}.safetensors"
+
+
+def cache_key(data: Prepared, **inputs: object) -> str:
+    """A hash that changes with the data, with the training code and with `inputs`."""
+    named = {
+        "version": TRAINING_VERSION,
+        "data": data.fingerprint,
+        "x": data.train_x.shape,
+        **inputs,
+    }
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """A hash of every weight and buffer of the model, for cache keys."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def teacher_sha256(teacher: Teacher) -> str:
+    """A hash of a teacher's weights or answers, for cache keys."""
+    if isinstance(teacher, nn.Module):
+        return weights_sha256(teacher)
+    return hashlib.sha256(repr(teacher.shape).encode() + teacher.tobytes()).hexdigest()
+
+
+def about_training(data: Prepared, result: TrainResult) -> dict[str, object]:
+    """What a checkpoint records of its origin."""
+    return {
+        "dataset": data.name,
+        "classes": list(data.classes),
+        "data_sha256": data.fingerprint,
+        "recipe": asdict(result.recipe),
+        "training_version": TRAINING_VERSION,
+        "torch_version": str(torch.__version__),
+        "cpu_seconds": result.cpu_seconds,
+        "epochs": result.epochs,
+        "joules": result.joules,
+        "provenance": result.provenance,
+        "validation_accuracy": result.validation_accuracy,
+    }

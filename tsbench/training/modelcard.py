@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tsbench import checkpoints
 from tsbench.data import cache
-from tsbench.training.train import Prepared
+from tsbench.data.prepared import Prepared
 
 
 def write_card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> None:

@@ -9,12 +9,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tsbench.data.datasets import Dataset
-from tsbench.training.train import Recipe
 
 # Timepoints of a dataset without an entry of its own are those of its longest training case,
 # rounded up to whole patches of this many, at most MAX_TIMEPOINTS.
 PATCH_TIMEPOINTS = 16
 MAX_TIMEPOINTS = 1024  # attention costs grow with the square; longer cases are cut
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults serve datasets without a plan of their own."""
+
+    epochs: int = 60
+    batch_cases: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_share: float = 0.1  # of all steps: a linear rise, then half a cosine down to 0
+    label_smoothing: float = 0.1
+    shift: bool = True  # augment with preprocess.circular_shift
+    splice: float = 0.0  # augment with preprocess.splice of this concentration; 0 for none
+    validation_share: float = 0.0  # of the training split, held out to choose a recipe
+    validation_block: int = 1  # cases held out together, see preprocess.stratified_split
+    patience: int = 0  # epochs without improvement before early stopping; 0 for never
+    teacher_sha256: str = ""  # see load_or_train.teacher_sha256; empty without a teacher
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patience and not self.validation_share:
+            raise ValueError("early stopping (patience) needs held-out cases (validation_share)")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from tsbench.threads import one_thread
 from tsbench.training.train import kept_and_held_out
 
 if TYPE_CHECKING:
-    from tsbench.training.train import Prepared, Recipe
+    from tsbench.data.prepared import Prepared
+    from tsbench.training.recipes import Recipe
 
 NAME = "multirocket_hydra"
 LIBRARIES = ("aeon", "sklearn")

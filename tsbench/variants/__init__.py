@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # so that listing the variants loads no torch
 
     from torch import Tensor
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
     Classify = Callable[[Tensor], Tensor]
 

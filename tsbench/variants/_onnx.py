@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -66,7 +66,7 @@ def cached(
     from importlib.metadata import version
 
     from tsbench.data import cache
-    from tsbench.training.train import cache_key, weights_sha256
+    from tsbench.training.load_or_train import cache_key, weights_sha256
 
     key = cache_key(
         data,

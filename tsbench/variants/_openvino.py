@@ -20,8 +20,8 @@ from tsbench.requirements import require
 if TYPE_CHECKING:
     import openvino
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 BUILD_VERSION = 1  # counts up when the steps change: older cached files are left alone

@@ -16,8 +16,8 @@ from tsbench.variants import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 
 def check() -> None:

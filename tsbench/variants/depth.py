@@ -19,8 +19,8 @@ from tsbench.variants.tuning import retrained
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 REMOVED_SHARE = 0.5  # of the layers
 SETTINGS = {"removed": REMOVED_SHARE, "tuned": True}

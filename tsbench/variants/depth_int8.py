@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tsbench.variants import Variant, depth, int8_static
 
 if TYPE_CHECKING:
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 

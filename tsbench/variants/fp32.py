@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from tsbench.variants import Variant, needs_nothing
 
 if TYPE_CHECKING:
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 
 def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:

@@ -17,8 +17,8 @@ from tsbench.variants import Variant
 if TYPE_CHECKING:
     from torch import nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # best first; torch names them so
 

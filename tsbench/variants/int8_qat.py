@@ -18,8 +18,9 @@ from tsbench.variants import Variant, int8_static
 if TYPE_CHECKING:
     from torch import nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared, Recipe
+    from tsbench.training.recipes import Recipe
     from tsbench.variants import Classify
 
 EPOCHS = 6  # a tenth of PLAID's training: the weights have only to settle on the int8 grid
@@ -35,7 +36,7 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
 
 def recipe() -> Recipe:
     """How it is fine-tuned."""
-    from tsbench.training.train import Recipe
+    from tsbench.training.recipes import Recipe
 
     return Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE)
 
@@ -55,7 +56,8 @@ def fine_tuned(model: Classifier, data: Prepared) -> nn.Module:
     """The graph with fake quantization, trained; the training is cached, and serves every batch size."""
     from tsbench import checkpoints
     from tsbench.data import cache
-    from tsbench.training.train import cache_key, fit, weights_sha256
+    from tsbench.training.load_or_train import cache_key, weights_sha256
+    from tsbench.training.train import fit
 
     key = cache_key(
         data,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 # What inductor compiles with. freezing folds the weights' quantization into constants, which is what lets it choose int8 kernels
@@ -168,7 +168,7 @@ def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object)
     import torch
 
     from tsbench import requirements
-    from tsbench.training.train import cache_key, weights_sha256
+    from tsbench.training.load_or_train import cache_key, weights_sha256
 
     return cache_key(
         data,

@@ -15,8 +15,8 @@ from tsbench.variants.tuning import retrained
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier, PlainEncoderLayer
-    from tsbench.training.train import Prepared
 
 # Of the heads, and of the feed-forward channels, of every layer. In one run half of them was 1.54 times as fast at batch 1 on both datasets,
 # three quarters 1.75 and 1.85; in the quieter one of docs/paper.md three quarters were 1.58 and 1.72. What is left is mostly the

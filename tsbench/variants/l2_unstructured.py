@@ -12,8 +12,8 @@ from tsbench.variants import Variant, masks, needs_nothing
 from tsbench.variants.tuning import fine_tuned
 
 if TYPE_CHECKING:
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
 
 
 def prune(model: Classifier, sparsity: float) -> Classifier:

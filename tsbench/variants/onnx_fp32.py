@@ -9,8 +9,8 @@ from tsbench.requirements import require
 from tsbench.variants import Variant, _onnx
 
 if TYPE_CHECKING:
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "onnx_fp32"

@@ -18,8 +18,8 @@ from tsbench.variants import Variant, _onnx
 if TYPE_CHECKING:
     import numpy as np
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME = "onnx_int8_static"

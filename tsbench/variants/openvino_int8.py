@@ -16,8 +16,8 @@ from tsbench.variants import Variant, _openvino
 if TYPE_CHECKING:
     import openvino
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME, NEEDS = "openvino_int8", ("torch", "openvino", "nncf")
@@ -28,7 +28,7 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     from importlib.metadata import version
 
     from tsbench.data import cache
-    from tsbench.training.train import cache_key, weights_sha256
+    from tsbench.training.load_or_train import cache_key, weights_sha256
     from tsbench.variants.int8_static import CALIBRATION_CASES
 
     key = cache_key(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tsbench.variants import Variant, _openvino
 
 if TYPE_CHECKING:
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared
     from tsbench.variants import Classify
 
 NAME, NEEDS = "student_openvino_bf16", ("torch", "openvino")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+    from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.training.train import Prepared, Recipe
+    from tsbench.training.recipes import Recipe
 
 EPOCHS = 12  # a fifth of PLAID's training
 LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
@@ -25,7 +26,7 @@ RETRAINED_AS = "t1"  # whose recipe: what is pruned here is a big model
 
 def fine_tuned(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
     """A fine-tuned copy of the pruned model; from the cache where this was done before."""
-    from tsbench.training.train import Recipe
+    from tsbench.training.recipes import Recipe
 
     return _trained(pruned, data, variant, Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE))
 
@@ -43,7 +44,8 @@ def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
 def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -> Classifier:
     from tsbench import checkpoints
     from tsbench.data import cache
-    from tsbench.training.train import cache_key, fit, weights_sha256
+    from tsbench.training.load_or_train import cache_key, weights_sha256
+    from tsbench.training.train import fit
 
     key = cache_key(data, weights=weights_sha256(pruned), recipe=asdict(recipe), zeros_stay=True)
     path = cache.folder() / "models" / f"{data.name}-{variant}-{key}.safetensors"

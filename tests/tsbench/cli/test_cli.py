@@ -90,7 +90,7 @@ def test_measure_prints_a_table_of_80_columns_and_writes_json(
     [
         (["--variant", "int4"], "unknown variant 'int4'; known: fp32"),
         (["--variant", "fp32", "--meter", "sundial"], "no meter is called 'sundial'"),
-        (["--variant", "fp32", "--json", "/nowhere/x.json"], "there is no folder /nowhere"),
+        (["--variant", "fp32", "--json", "/nowhere/x.json"], "folder /nowhere does not exist"),
     ],
 )
 def test_what_measure_cannot_do_is_one_line(tiny_found, arguments, problem, capsys):
@@ -155,7 +155,7 @@ def test_train_prints_its_cost(capsys):
 
 
 @pytest.mark.slow
-def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     """A real kill of a real process; `test_train` has the finer cases."""
     command = [
         sys.executable,
@@ -190,7 +190,7 @@ def test_killed_half_way_the_command_goes_on_to_the_same_weights(tmp_path):
         [*command, output], env=environment("killed"), check=True, capture_output=True, text=True
     )
     assert (
-        re.search(r"going on after epoch \d+\n", resumed.stdout) and "epoch 30/30" in resumed.stdout
+        re.search(r"resuming after epoch \d+\n", resumed.stdout) and "epoch 30/30" in resumed.stdout
     )
     whole, again = (
         checkpoints.load(path).model.state_dict()
@@ -207,23 +207,23 @@ def test_early_stopping_and_a_teacher(capsys, tmp_path):
     assert cli.main([*arguments, "--teacher", str(teacher)]) == 0
     assert "from the cache" not in capsys.readouterr().out
     assert cli.main([*arguments, "--patience", "1"]) == 2
-    assert "--patience needs --validate" in capsys.readouterr().err
+    assert "--patience requires --validate" in capsys.readouterr().err
     assert cli.main([*arguments, "--validate", "--patience", "1"]) == 0
     other = ["train", "synthetic:timepoints=128,cases=12", "student", "--teacher", str(teacher)]
     assert cli.main(other) == 2
-    assert "its timepoints is 64, this dataset needs 128" in capsys.readouterr().err
+    assert "its timepoints is 64, this dataset has 128" in capsys.readouterr().err
 
 
-def test_ctrl_c_says_that_the_command_goes_on(capsys, monkeypatch):
+def test_ctrl_c_prints_that_the_same_command_resumes(capsys, monkeypatch):
     def interrupt(*arguments, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tsbench.data.datasets.load", interrupt)
     assert cli.main(["train", "PLAID", "t1"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "seeds", "models", "variants", "measure"])
+@pytest.mark.parametrize("command", ["train", "models", "variants", "measure", "sweep", "table"])
 def test_each_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

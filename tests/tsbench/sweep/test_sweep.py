@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from tsbench.cli import main
-from tsbench.cli.sweep import forecast
 from tsbench.errors import TsbenchError
 from tsbench.sweep import run_local
+from tsbench.sweep.forecast import forecast
 from tsbench.sweep.results import Results
 from tsbench.sweep.table import JOULES_APART, page, places
 from tsbench.sweep.task import Done, Failed, Task
@@ -53,7 +53,7 @@ def test_finished_work_is_not_done_again(tmp_path, capsys):
     next(iter(records)).unlink()
     capsys.readouterr()
     assert main(["sweep", str(spec), "--out", str(out)]) == 0
-    assert "2 tasks, 1 finished before; left: 1 trainings" in capsys.readouterr().out
+    assert "2 tasks, 1 already finished; left: 1 trainings" in capsys.readouterr().out
     again = {path: json.loads(path.read_bytes())["weights_sha256"] for path in out.glob("*.json")}
     assert again == {
         path: json.loads(content)["weights_sha256"] for path, content in records.items()
@@ -105,7 +105,10 @@ def test_a_device_that_is_not_here_is_refused_before_anything_starts(tmp_path, c
     spec = tmp_path / "spec.toml"
     spec.write_text(MEASURING + 'devices = ["jetson-orin"]\n')
     assert main(["sweep", str(spec), "--out", str(tmp_path / "out")]) == 2
-    assert "device 'jetson-orin': this machine alone is only 'any'" in capsys.readouterr().err
+    assert (
+        "device 'jetson-orin': without --ray ADDRESS the only device is 'any'"
+        in capsys.readouterr().err
+    )
 
 
 def record(variant, config, seed=0, device="any", **row):
@@ -237,7 +240,7 @@ def unlucky(task, weights):
     return Done(task, {})
 
 
-def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_path):
+def test_a_forecast_lists_measured_and_estimated_joules_apart(tmp_path):
     trainings = [Task("train", dataset, "0", "t1", 7, 1) for dataset in "abcd"]
     results = Results(str(tmp_path))
     for dataset, joules, provenance in (
@@ -266,9 +269,9 @@ def test_a_forecast_says_which_joules_are_measured_and_which_nobody_counted(tmp_
             )
         )
     assert list(forecast(trainings, trainings, results))[1:] == [
-        "training, at a guess by the finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
-        "training: of 1 the time and joules are not known before one like it has finished",
+        "training, estimated from finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
+        "training: time and joules of 1 are unknown until a similar one has finished",
     ]
     assert list(forecast(trainings, trainings[2:3], results))[1] == (
-        "training, at a guess by the finished ones: 2 s of CPU, joules not counted"
+        "training, estimated from finished ones: 2 s of CPU, joules not counted"
     )

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.tsbench.conftest import TINY
 from tsbench import cli
+from tsbench.cli.train import OUTSIDE_TEACHER
 from tsbench.errors import TeacherUnavailable
 from tsbench.training import rocket, train
-from tsbench.training.train import Recipe
+from tsbench.training.load_or_train import teacher_sha256
+from tsbench.training.recipes import Recipe
 
 RECIPE = Recipe(epochs=20, batch_cases=8)
 needs_aeon = pytest.mark.skipif(
@@ -62,7 +64,7 @@ def test_a_model_comes_to_answer_as_it_is_told_to(tiny_data):
         return answers[np.arange(len(told)), told.argmax(1)].mean()
 
     assert probability(taught) > probability(alone) + 0.1
-    assert train.teacher_sha256(told) != train.teacher_sha256(told[::-1].copy())
+    assert teacher_sha256(told) != teacher_sha256(told[::-1].copy())
 
 
 def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
@@ -81,7 +83,7 @@ def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
 
 
 def test_its_name_is_the_commands():
-    assert rocket.NAME == cli.OUTSIDE_TEACHER
+    assert rocket.NAME == OUTSIDE_TEACHER
 
 
 @needs_aeon

@@ -12,11 +12,14 @@ from torch import nn
 from tests.tsbench.conftest import TINY
 from tsbench import checkpoints
 from tsbench.data import cache
+from tsbench.data.prepared import prepare
 from tsbench.errors import CheckpointError
 from tsbench.training import resume, train
 from tsbench.training.evaluate import accuracy, agreement, batched_logits
+from tsbench.training.load_or_train import cached_path, load_or_train
+from tsbench.training.recipes import Recipe
 
-RECIPE = train.Recipe(epochs=6, batch_cases=8)
+RECIPE = Recipe(epochs=6, batch_cases=8)
 
 
 def _weights(model):
@@ -102,10 +105,10 @@ def test_blocks_of_cases_are_held_out_together(tiny_data, monkeypatch):
 
 
 def test_cached_the_second_time(tiny_data):
-    first = train.train_cached(tiny_data, TINY, RECIPE)
-    path = train.cached_path(tiny_data, TINY, RECIPE)
+    first = load_or_train(tiny_data, TINY, RECIPE)
+    path = cached_path(tiny_data, TINY, RECIPE)
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # and nothing half-written
-    again = train.train_cached(tiny_data, TINY, RECIPE)
+    again = load_or_train(tiny_data, TINY, RECIPE)
     assert (first.cached, again.cached) == (False, True)
     assert replace(again, model=None, cached=False) == replace(first, model=None)  # its cost too
     assert _equal(_weights(first.model), _weights(again.model))
@@ -132,11 +135,9 @@ def test_killed_and_started_again_the_weights_are_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        train.train_cached(tiny_data, config, recipe, kill)
+        load_or_train(tiny_data, config, recipe, kill)
     epochs = []
-    resumed = train.train_cached(
-        tiny_data, config, recipe, lambda report: epochs.append(report.epoch)
-    )
+    resumed = load_or_train(tiny_data, config, recipe, lambda report: epochs.append(report.epoch))
     assert epochs[0] == killed_after + 1
     assert _equal(_weights(whole.model), _weights(resumed.model))
     assert (resumed.epochs, resumed.validation_accuracy) == (
@@ -148,16 +149,16 @@ def test_killed_and_started_again_the_weights_are_the_same(
 
 
 def test_a_state_of_something_else_is_named_and_not_gone_on_with(tiny_data, tiny_model):
-    path = train.cached_path(tiny_data, TINY, RECIPE)
+    path = cached_path(tiny_data, TINY, RECIPE)
     partial = cache.folder() / "partial" / path.name
     checkpoints.save(partial, tiny_model, {})
     with pytest.raises(
         CheckpointError, match=rf"{path.name}: training cannot resume from it .*delete it"
     ):
-        train.train_cached(tiny_data, TINY, RECIPE)
+        load_or_train(tiny_data, TINY, RECIPE)
     partial.write_bytes(partial.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=rf"{path.name}: corrupt"):
-        train.train_cached(tiny_data, TINY, RECIPE)
+        load_or_train(tiny_data, TINY, RECIPE)
 
 
 def test_it_stops_early_with_the_best_epochs_weights(tiny_data):
@@ -200,19 +201,19 @@ def test_the_distillation_loss_is_0_for_the_teachers_own_answer(tiny_model, tiny
 
 def test_the_cache_key_follows_data_config_and_recipe(tiny_data):
     paths = {
-        train.cached_path(tiny_data, TINY, RECIPE),
-        train.cached_path(replace(tiny_data, fingerprint="other"), TINY, RECIPE),
-        train.cached_path(tiny_data, replace(TINY, n_layers=1), RECIPE),
-        train.cached_path(tiny_data, TINY, replace(RECIPE, seed=1)),
+        cached_path(tiny_data, TINY, RECIPE),
+        cached_path(replace(tiny_data, fingerprint="other"), TINY, RECIPE),
+        cached_path(tiny_data, replace(TINY, n_layers=1), RECIPE),
+        cached_path(tiny_data, TINY, replace(RECIPE, seed=1)),
     }
     assert len(paths) == 4
 
 
 def test_the_learning_rate_rises_then_falls_to_almost_nothing():
-    rates = [train.learning_rate(step, 100, train.Recipe()) for step in range(100)]
+    rates = [train.learning_rate(step, 100, Recipe()) for step in range(100)]
     peak = int(np.argmax(rates))
     assert peak in (9, 10)
-    assert max(rates) == pytest.approx(train.Recipe().learning_rate)
+    assert max(rates) == pytest.approx(Recipe().learning_rate)
     assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[10:]) < 0).all()
     assert 0 < rates[-1] < 1e-3 * max(rates)
 
@@ -244,7 +245,7 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
     path = checkpoints.shipped("plaid", config)
     saved = checkpoints.load(path)
     assert saved.about["data_sha256"] == plaid.fingerprint
-    data = train.prepare(plaid, saved.model.config.timepoints)
+    data = prepare(plaid, saved.model.config.timepoints)
     reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
     assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()
     assert reached >= floor
@@ -254,6 +255,6 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
 def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
     path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)
-    data = train.prepare(refrigeration_devices, saved.model.config.timepoints)
+    data = prepare(refrigeration_devices, saved.model.config.timepoints)
     reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
     assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()

@@ -38,7 +38,8 @@ def own_cache(folder, monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tiny_data):
     from tests.tsbench.conftest import TINY
-    from tsbench.training.train import Recipe, train
+    from tsbench.training.recipes import Recipe
+    from tsbench.training.train import train
 
     # Heads of 8: with heads of 4 and four patches OpenVINO 2026.4 is off by 0.1 in fp32 (see _openvino.py).
     return train(
@@ -211,7 +212,7 @@ def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(
     except VariantUnavailable as error:
         pytest.skip(str(error))
     from tsbench.training.load_or_train import trained_model
-    from tsbench.training.train import Recipe
+    from tsbench.training.recipes import Recipe
 
     monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
     logits = batched_logits(variants.get(name).build(trained, tiny_data, 4), tiny_data.test_x, 4)

@@ -11,7 +11,8 @@ from tsbench import checkpoints, variants
 from tsbench.errors import VariantUnavailable
 from tsbench.model import encoder_layers, parameter_count, to_plain
 from tsbench.training.evaluate import agreement, batched_logits
-from tsbench.training.train import Recipe, train
+from tsbench.training.recipes import Recipe
+from tsbench.training.train import train
 from tsbench.variants import (
     depth,
     global_magnitude,

@@ -25,7 +25,8 @@ COMPILED = [
 @pytest.fixture(scope="module")
 def trained(tiny_data):
     from tests.tsbench.conftest import TINY
-    from tsbench.training.train import Recipe, train
+    from tsbench.training.recipes import Recipe
+    from tsbench.training.train import train
 
     return train(tiny_data, TINY, Recipe(epochs=12, batch_cases=8)).model
 

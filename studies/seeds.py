@@ -1,19 +1,28 @@
-"""The same model trained from several seeds: how good it is, and how much of that is chance."""
+"""The same model trained from several seeds: accuracy, its spread over seeds, and the cost::
+
+python -m studies.seeds PLAID t1 t2 student
+python -m studies.seeds PLAID t1 --variant int8_dynamic int8_static
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 
 from tsbench import variants
 from tsbench.data import datasets
+from tsbench.data.prepared import prepare
+from tsbench.errors import TsbenchError
 from tsbench.model import config_for, parameter_count
 from tsbench.training.evaluate import accuracy, batched_logits
+from tsbench.training.load_or_train import cached_path, load_or_train
 from tsbench.training.recipes import plan_for, recipe_for
-from tsbench.training.train import TrainResult, cached_path, prepare, train_cached
+from tsbench.training.train import TrainResult
 
 CONFIDENCE = 0.95
 BATCH_CASES = 32
@@ -34,7 +43,7 @@ class Seeds:
 
     @property
     def std(self) -> float:
-        """Standard deviation between seeds; 0 with one seed, which says nothing."""
+        """Standard deviation over seeds; 0 with one seed, where it has no meaning."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
 
     def row(self) -> tuple[str, ...]:
@@ -61,7 +70,7 @@ HEADINGS = ("config", "accuracy", "std (each seed)", "parameters", "KiB", "CPU-s
 
 
 def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None = None) -> Seeds:
-    """Trains with seeds 0, 1, ..., from the cache where that was done before."""
+    """Models of seeds 0, 1, ..., trained now or loaded from the cache."""
     dataset = datasets.load(dataset_name, folder)
     data = prepare(dataset, plan_for(dataset).timepoints)
     config = config_for(
@@ -70,7 +79,7 @@ def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None =
     accuracies, results = [], []
     for seed in range(n_seeds):
         recipe = replace(recipe_for(dataset.name, config_name), seed=seed)
-        result = train_cached(data, config, recipe)
+        result = load_or_train(data, config, recipe)
         accuracies.append(accuracy(batched_logits(result.model, data.test_x), data.test_y))
         results.append(result)
     size = cached_path(data, config, recipe).stat().st_size
@@ -83,10 +92,7 @@ VARIANT_HEADINGS = ("variant", "accuracy", "std (each seed)", "less its own mode
 def variant_rows(
     made: Seeds, dataset_name: str, names: Sequence[str], folder: Path | None = None
 ) -> Iterator[tuple[str, ...]]:
-    """Each variant of each of these models: its accuracy on the whole test split, and what it lost or gained by.
-
-    Batches of 32.
-    """
+    """For each variant of these models: accuracy on the test split, and the change by the variant."""
     dataset = datasets.load(dataset_name, folder)
     data = prepare(dataset, plan_for(dataset).timepoints)
     for name in names:
@@ -96,20 +102,20 @@ def variant_rows(
             reached.append(
                 accuracy(batched_logits(classify, data.test_x, BATCH_CASES), data.test_y)
             )
-        lost = [after - before for after, before in zip(reached, made.accuracies, strict=True)]
+        changes = [after - before for after, before in zip(reached, made.accuracies, strict=True)]
         std = statistics.stdev(reached) if len(reached) > 1 else 0.0
         yield (
             name,
             f"{statistics.fmean(reached):.4f}",
             f"{std:.4f} ({', '.join(f'{value:.4f}' for value in reached)})",
-            f"{statistics.fmean(lost):+.4f} ({', '.join(f'{value:+.4f}' for value in lost)})",
+            f"{statistics.fmean(changes):+.4f} ({', '.join(f'{value:+.4f}' for value in changes)})",
         )
 
 
 def difference(first: Seeds, second: Seeds) -> tuple[float, float, float]:
-    """Mean of second minus first, and its Welch interval over seeds, (value, low, high).
+    """Mean of `second` minus mean of `first`, with its Welch interval: (value, low, high).
 
-    The test split is the same for both, so this is how far seeds carry, not other cases.
+    Both use the same test split: the interval covers seeds, not other cases.
     Raises ValueError with fewer than two seeds.
     """
     from scipy.stats import t
@@ -124,3 +130,47 @@ def difference(first: Seeds, second: Seeds) -> tuple[float, float, float]:
     freedom = sum(shares) ** 2 / (shares[0] ** 2 / (n[0] - 1) + shares[1] ** 2 / (n[1] - 1))
     margin = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * sqrt(sum(shares))
     return value, value - margin, value + margin
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains what is not cached, and prints the tables as Markdown."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.seeds", description="Accuracy, spread and cost over several seeds."
+    )
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("configs", metavar="CONFIG", nargs="+")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="how many (default 3)")
+    parser.add_argument(
+        "--variant", metavar="NAME", nargs="+", default=[], help="variants of each model, too"
+    )
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the datasets' folder")
+    options = parser.parse_args(arguments)
+    try:
+        for name in options.variant:  # before minutes of training
+            variants.get(name).check()
+        made = [
+            run(options.dataset, config, options.seeds, options.data) for config in options.configs
+        ]
+    except TsbenchError as error:
+        parser.error(str(error))
+    print_table(HEADINGS, (each.row() for each in made))
+    for other in made[1:] if options.seeds > 1 else ():
+        value, low, high = difference(made[0], other)
+        print(
+            f"{other.config} less {made[0].config}: {value:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}], {CONFIDENCE:.0%} over seeds"
+        )
+    for each in made if options.variant else ():
+        print(f"\nVariants of {each.config}:\n")
+        rows = variant_rows(each, options.dataset, options.variant, options.data)
+        print_table(VARIANT_HEADINGS, rows)
+    return 0
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    for cells in (headings, ("---",) * len(headings), *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

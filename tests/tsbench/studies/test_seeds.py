@@ -1,4 +1,4 @@
-"""Several seeds: the arithmetic against SciPy, and the command."""
+"""Several seeds: the arithmetic against SciPy, and the command line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from tsbench import cli, seeds
-from tsbench.training.train import Recipe
+from studies import seeds
+from tsbench.training.recipes import Recipe
 
 accuracies = st.lists(st.integers(0, 100).map(lambda n: n / 100), min_size=2, max_size=6)
 
@@ -31,18 +31,17 @@ def test_one_seed_has_no_interval():
 
 
 def test_the_command_prints_a_markdown_table_and_the_difference(capsys, monkeypatch):
-    arguments = ["seeds", "synthetic:timepoints=64,cases=6", "student", "student", "--seeds", "2"]
+    arguments = ["synthetic:timepoints=64,cases=6", "student", "student", "--seeds", "2"]
     monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
-    assert cli.main(arguments) == 0
+    assert seeds.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("| config | accuracy | std (each seed) | parameters |")
     assert printed.count("| student | 0.") == 2
     assert "student less student: +0.0000 [" in printed
 
 
-def test_variants_are_of_each_seeds_own_model(capsys, monkeypatch):
+def test_variants_are_made_from_the_model_of_each_seed(capsys, monkeypatch):
     arguments = [
-        "seeds",
         "synthetic:timepoints=64,cases=6",
         "student",
         "--seeds",
@@ -51,17 +50,16 @@ def test_variants_are_of_each_seeds_own_model(capsys, monkeypatch):
         "fp32",
     ]
     monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
-    assert cli.main(arguments) == 0
+    assert seeds.main(arguments) == 0
     table, variants_table = capsys.readouterr().out.split("Variants of student:")
     assert "| fp32 | 0." in variants_table and "| +0.0000 (+0.0000, +0.0000) |" in variants_table
     # The same models: the accuracies of the first table are those of the second.
     assert table.split("(")[2].split(")")[0] in variants_table
 
 
-def test_a_variant_that_there_is_not_ends_it_in_a_line(capsys, monkeypatch):
+def test_an_unknown_variant_is_an_error_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
     arguments = [
-        "seeds",
         "synthetic:timepoints=64,cases=6",
         "student",
         "--seeds",
@@ -69,5 +67,7 @@ def test_a_variant_that_there_is_not_ends_it_in_a_line(capsys, monkeypatch):
         "--variant",
         "int1",
     ]
-    assert cli.main(arguments) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(SystemExit) as caught:
+        seeds.main(arguments)
+    assert caught.value.code == 2
+    assert "error: unknown variant 'int1'" in capsys.readouterr().err.splitlines()[-1]
