@@ -53,10 +53,6 @@ RUN = {
 NOT_RUN = {
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
     (
-        "ARCHITECTURE.md",
-        "text",
-    ): "the layers: tests/docs/test_architecture.py holds them against the imports",
-    (
         "docs/ci.md",
         "yaml",
     ): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
