@@ -55,7 +55,7 @@ NOT_RUN = {
     (
         "docs/ci.md",
         "yaml",
-    ): "a workflow for another repository: tests/energy/test_workflow.py runs what it runs",
+    ): "a workflow for another repository: tests/energy/cli/test_workflow.py runs what it runs",
 }
 # Programs that are not ours. Their arguments are not checked.
 NOT_OURS = {"ray", "curl", "pre-commit", "git"}
@@ -104,16 +104,15 @@ NOT_WALKED = {
     "tsbench table": "tests/tsbench/sweep/test_sweep.py",
     "tsbench measure plaid t1": "tests/tsbench/cli/test_cli.py measures a smaller model",
     "tsbench measure PLAID student --variant rounded": "test_write_your_own.py",
-    "pytest-energy pull-request": "tests/energy/test_workflow.py",
-    "pytest-energy bisect": "tests/energy/test_bisection.py",
+    "pytest-energy pull-request": "tests/energy/cli/test_workflow.py",
+    "pytest-energy bisect": "tests/energy/commits/test_bisect.py",
     "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
     "pytest benchmarks": "minutes; tests/tsbench/test_benchmarks.py runs the suite, "
-    "tests/energy/test_page.py makes a page",
-    "pytest -q tests/energy/test_powercap.py": "these are tests",
+    "tests/energy/report/test_page.py makes a page",
+    "pytest -q tests/energy/meters/test_powercap.py": "these are tests",
     "python -m studies.limits": "tests/tsbench/studies/test_limits.py",
     "python -m studies.paper": "tests/tsbench/studies/test_paper.py",
-    "python -m tests.energy.studies": "a study of minutes, run by hand",
-    "python tests/energy/studies": "a study of minutes, run by hand",
+    "python -m studies": "a study of minutes, run by hand",
 }
 
 
