@@ -19,13 +19,14 @@ from pathlib import Path
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
+from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
     Side,
     commit_side,
     this_tree_side,
 )
-from pytest_energy.commits.worker_process import Replicate, WorkerProcess
+from pytest_energy.commits.worker_process import Replicate, ReplicateFailed, WorkerProcess
 from pytest_energy.measuring.paired import Decided, comparison_of, match_calls, take_blocks
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo
 from pytest_energy.plan import Plan, Step
@@ -52,8 +53,14 @@ class Names:
 class Against:
     """Pairs of workers, and the comparison of one test through them."""
 
-    def __init__(self, label: str, pairs: Sequence[Mapping[str, WorkerProcess]]):
+    def __init__(
+        self,
+        label: str,
+        pairs: Sequence[Mapping[str, WorkerProcess]],
+        loaded_files: LoadedFilesCheck | None = None,
+    ):
         self.label = label
+        self._loaded_files = loaded_files
         self._pairs = cycle(pairs)
         self._coin = random.Random()
         self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
@@ -76,8 +83,10 @@ class Against:
         plan.tell(Step("starts"))
         with ExitStack() as stack:
             forks = {
-                letter: stack.enter_context(pair[letter].replicate(name)) for letter in first[:2]
+                letter: stack.enter_context(pair[letter].replicate(name, report_files=not calls))
+                for letter in first[:2]
             }
+            self._check_files(forks)
             _pin_to_one_cpu(list(forks.values()))
             if not calls:
                 plan.tell(Step("calibration"))
@@ -102,6 +111,14 @@ class Against:
                 orders.remove(first)
                 self._coin.shuffle(orders)
             return blocks + [block(order) for order in orders]
+
+    def _check_files(self, forks: Mapping[str, Replicate]) -> None:
+        """Raises `ReplicateFailed` where the sides loaded files that do not compare."""
+        if self._loaded_files is None:
+            return
+        reason = self._loaded_files.difference(forks["A"].loaded_files, forks["B"].loaded_files)
+        if reason is not None:
+            raise ReplicateFailed(reason)
 
 
 def _pin_to_one_cpu(forks: Sequence[Replicate]) -> None:
@@ -130,7 +147,8 @@ def start(
             "B": this_tree_side(repo, folder, command_line),
         }
         with worker_pairs(sides, janitor) as pairs:
-            yield Against(label, pairs)
+            check = LoadedFilesCheck(repo, checkout.path, label, python is not None)
+            yield Against(label, pairs, check)
 
 
 def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:

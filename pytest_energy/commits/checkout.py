@@ -34,8 +34,9 @@ def check_out(repo: Path, revision: str, path: Path) -> Checkout:
     Raises `OptionError` where git knows no such commit, or lacks a submodule's commit.
     """
     commit = resolve(repo, revision)
-    _write_files(git_folder(repo), commit, path)
-    _check_out_submodules(repo, commit, path)
+    source = git_folder(repo)
+    _write_files(source, commit, path)
+    _check_out_submodules(repo, source, commit, path)
     return Checkout(path, commit, repo)
 
 
@@ -65,7 +66,7 @@ def _borrow_objects(source: Path, git_dir: Path, problem: str) -> None:
     """Let ``git_dir`` read the objects, the tags and the shallow boundary of ``source``."""
 
     def inside(name: str) -> Path:
-        given = git(source, f"--git-dir={source}", "rev-parse", "--git-path", name, problem=problem)
+        given = git(source, *_only(source), "rev-parse", "--git-path", name, problem=problem)
         return source / given
 
     quoted = bytes(inside("objects").resolve())
@@ -78,7 +79,7 @@ def _borrow_objects(source: Path, git_dir: Path, problem: str) -> None:
     # Packages that derive their version from `git describe` need the tags.
     tags = git_bytes(
         source,
-        f"--git-dir={source}",
+        *_only(source),
         "for-each-ref",
         "--format=%(objectname) %(refname)",
         "refs/tags",
@@ -87,28 +88,33 @@ def _borrow_objects(source: Path, git_dir: Path, problem: str) -> None:
     (git_dir / "packed-refs").write_bytes(tags)
 
 
-def _check_out_submodules(repo: Path, commit: str, path: Path) -> None:
-    """Fill the submodules that the user's tree has, from the user's own copies of them."""
+def _only(source: Path) -> tuple[str, str]:
+    """Options that point git at a git folder, also one whose own work tree is gone."""
+    return f"--git-dir={source}", f"--work-tree={source}"
+
+
+def _check_out_submodules(tree: Path, source: Path, commit: str, path: Path) -> None:
+    """Fill the submodules in ``path`` from the user's own copies of them.
+
+    ``tree`` and ``source`` are the user's tree and its git folder.
+    """
     if not (path / ".gitmodules").is_file():
         return
     names = _submodule_names(path)
     for submodule_commit, place in _submodules(path, commit):
-        source = _submodule_source(repo, place, names.get(place))
+        copy = _users_copy(tree, source, place, names.get(place))
         target = path / place
-        if source is None or target.resolve() != path.resolve() / place:
+        if copy is None or target.resolve() != path.resolve() / place:
             continue
-        title = f"submodule {printable(place)} of {commit[:12]}"
         git(
-            repo,
-            f"--git-dir={source}",
-            "cat-file",
-            "-e",
-            submodule_commit + "^{commit}",
-            problem=f"{title}: its commit {submodule_commit[:12]} is not on this machine; "
-            f"run `git -C {printable(place)} fetch`",
+            copy,
+            *_only(copy),
+            *("cat-file", "-e", submodule_commit + "^{commit}"),
+            problem=f"submodule {printable(place)} of {commit[:12]}: its commit "
+            f"{submodule_commit[:12]} is not on this machine; fetch it in your submodule",
         )
-        _write_files(source, submodule_commit, target)
-        _check_out_submodules(repo / place, submodule_commit, target)
+        _write_files(copy, submodule_commit, target)
+        _check_out_submodules(tree / place, copy, submodule_commit, target)
 
 
 def _submodules(path: Path, commit: str) -> list[tuple[str, str]]:
@@ -140,14 +146,14 @@ def _submodule_names(path: Path) -> dict[str, str]:
     return names
 
 
-def _submodule_source(repo: Path, place: str, name: str | None) -> Path | None:
-    """The git folder that holds the user's copy; None where the user's tree does not have it."""
-    here = repo / place
+def _users_copy(tree: Path, source: Path, place: str, name: str | None) -> Path | None:
+    """The git folder of a submodule; None where the user's tree has the submodule empty."""
+    here = tree / place
     if (here / ".git").exists():
         return git_folder(here)
     if here.exists() or name is None or ".." in PurePosixPath(name).parts:
-        return None  # this tree has not filled it either
-    kept = repo / git(repo, "rev-parse", "--git-path", f"modules/{name}", problem="no submodule")
+        return None
+    kept = source / "modules" / name  # of a submodule that this tree no longer has
     return kept if (kept / "HEAD").exists() else None
 
 

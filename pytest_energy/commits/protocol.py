@@ -37,8 +37,10 @@ class Collect(Message):
     """For the front of sys.path."""
     reads_project_options: bool
     """Whether the worker adds the ini file's ``addopts``."""
-    forbidden_folder: str
-    """A folder that no module may come from; empty for none."""
+    tree: str
+    """The top of this side's tree."""
+    forbidden_tree: str
+    """A tree that no module may come from; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class StartReplicate(Message):
 
     test: str
     warm_up_s: float
+    report_files: bool
+    """Whether `Ready` names the loaded files."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Collected(Message):
     """Node ids of the tests that measure."""
     errors: tuple[str, ...]
     foreign_modules: tuple[str, ...]
-    """Modules that came from the forbidden folder."""
+    """Modules that came from the forbidden tree."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Ready(Message):
     seconds_per_call: float
     cpu: int | None
     """Where it runs; None where it is more than one thread's work, or the system does not tell."""
+    loaded_files: dict[str, str]
 
 
 @dataclass(frozen=True)

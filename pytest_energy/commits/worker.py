@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pytest_energy.commits.channel import Channel, ChannelClosed
+from pytest_energy.commits.loaded_files import loaded_files
 from pytest_energy.commits.protocol import (
     CallsPerWindow,
     CountCalls,
@@ -28,6 +29,7 @@ from pytest_energy.commits.protocol import (
     PinToCpu,
     Ready,
     ReplicateEnded,
+    StartReplicate,
     TakeWindow,
     WindowTaken,
 )
@@ -51,14 +53,14 @@ class ServingRecorder:
     def __init__(self, channel: Channel):
         self._channel = channel
         self.options = Options()
-        self.warm_up_s = 1.0
-        """How long a replicate may warm up."""
+        self.request = StartReplicate("", 1.0, report_files=False)
+        """The replicate that is under way."""
 
     def measure(self, call: Callable[[], object]) -> NoReturn:
-        serve(self._channel, self.options, self.warm_up_s, call, None)
+        serve(self._channel, self.options, self.request, call, None)
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> NoReturn:
-        serve(self._channel, self.options, self.warm_up_s, next(calls), calls)
+        serve(self._channel, self.options, self.request, next(calls), calls)
 
     def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> NoReturn:
         self.measure(candidate)
@@ -115,7 +117,7 @@ def _kill_group(group: int) -> None:
 def serve(
     channel: Channel,
     options: Options,
-    warm_up_s: float,
+    started: StartReplicate,
     call: Callable[[], object],
     prepared: Generator[Callable[[], object], None, None] | None,
 ) -> NoReturn:
@@ -123,8 +125,9 @@ def serve(
     meter = open_meter(options.meter, options.meter_settings)
     plan, void = noting_void(options.plan)
     with _OneThread() as one_thread:
-        seconds_per_call = warm_up(call, warm_up_s) if prepared is None else 0.0
-    channel.send(Ready(seconds_per_call, _cpu() if one_thread.seen else None))
+        seconds_per_call = warm_up(call, started.warm_up_s) if prepared is None else 0.0
+    files = loaded_files() if started.report_files else {}
+    channel.send(Ready(seconds_per_call, _cpu() if one_thread.seen else None, files))
     while True:
         request = channel.receive()
         if isinstance(request, PinToCpu):

@@ -78,8 +78,10 @@ class Side:
     import_paths: tuple[str, ...]
     """For the front of sys.path."""
     reads_project_options: bool
-    forbidden_folder: str = ""
-    """A folder that no module may come from: the user's tree, for the other commit's worker."""
+    tree: Path
+    """The top of this side's tree."""
+    forbidden_tree: str = ""
+    """A tree that no module may come from: the user's tree, for the other commit's worker."""
 
     def collect(self) -> Collect:
         """The first message to a worker of this side."""
@@ -89,7 +91,8 @@ class Side:
             self.paths,
             self.import_paths,
             self.reads_project_options,
-            self.forbidden_folder,
+            str(self.tree),
+            self.forbidden_tree,
         )
 
 
@@ -104,6 +107,7 @@ def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
         paths,
         _import_paths(repo, repo),
         command_line.without_project_options,
+        repo,
     )
 
 
@@ -124,7 +128,8 @@ def commit_side(
         paths,
         _import_paths(checkout.repo, checkout.path),
         command_line.without_project_options,
-        str(checkout.repo) if python is None else "",
+        checkout.path,
+        str(checkout.repo),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,24 +78,28 @@ class WorkerProcess:
         self.side = side
         self.collected: tuple[str, ...] = ()
         self._janitor = janitor
+        self._start()
+
+    def _start(self) -> None:
         self._forked = False
-        self._killed_because = ""
+        self._killed = False
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._output = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
         with theirs:
             self._process = subprocess.Popen(
-                [side.python, "-c", BOOTSTRAP, str(PACKAGE), str(theirs.fileno())],
-                cwd=side.folder,
-                env=_worker_environment(janitor.temporary),
+                [self.side.python, "-c", BOOTSTRAP, str(PACKAGE), str(theirs.fileno())],
+                cwd=self.side.folder,
+                env=_worker_environment(self._janitor.temporary),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C reaches the main process only
             )
-        janitor.watch(self._process.pid)
-        self._channel.send(side.collect())
+        self._janitor.watch(self._process.pid)
+        with contextlib.suppress(ChannelClosed):  # what it printed is reported with its end
+            self._channel.send(self.side.collect())
 
     def wait_until_collected(self) -> None:
         """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
@@ -121,13 +126,15 @@ class WorkerProcess:
         self.collected = message.tests
 
     @contextmanager
-    def replicate(self, test: str) -> Iterator[Replicate]:
+    def replicate(self, test: str, report_files: bool) -> Iterator[Replicate]:
         """A fresh fork that stands at the test's measurement. Raises `ReplicateFailed`."""
-        self.ask(StartReplicate(test, WARM_UP_S), SetUpDone, SET_UP_LIMIT_S)
+        if self._killed:
+            self._start_again()
+        self.ask(StartReplicate(test, WARM_UP_S, report_files), SetUpDone, SET_UP_LIMIT_S)
         ready = self._answer(Ready, READY_LIMIT_S)
         self._forked = True
         try:
-            yield Replicate(self, ready.seconds_per_call, ready.cpu)
+            yield Replicate(self, ready.seconds_per_call, ready.cpu, ready.loaded_files)
         finally:
             # Also where the other side failed: this fork would answer for the next test's.
             if self._forked:
@@ -136,12 +143,10 @@ class WorkerProcess:
 
     def ask(self, request: Message, answer: type[Answer], limit_s: float) -> Answer:
         """Send the request and wait for its answer. Raises `ReplicateFailed`; the fork is gone."""
-        if self._killed_because:
-            raise ReplicateFailed(f"{self.side.label}: {self._killed_because}")
         try:
             self._channel.send(request)
         except ChannelClosed as error:
-            raise self._killed(str(error)) from None
+            raise self._kill(str(error)) from None
         return self._answer(answer, limit_s)
 
     def _answer(self, wanted: type[Answer], limit_s: float) -> Answer:
@@ -154,18 +159,30 @@ class WorkerProcess:
                 self._channel.receive(WINDOW_LIMIT_S)  # ReplicateEnded
                 raise ReplicateFailed(f"{self.side.label}: {answer.reason}")
         except (ChannelClosed, ChannelTimeout) as error:
-            raise self._killed(str(error)) from None
+            raise self._kill(str(error)) from None
         status = getattr(answer, "status", None)
         raise ReplicateFailed(
             f"{self.side.label}: the worker died with status {status}: {self.output()}"
         )
 
-    def _killed(self, reason: str) -> ReplicateFailed:
+    def _kill(self, reason: str) -> ReplicateFailed:
         """Kill the worker: an answer that comes late would be taken for the next one's."""
         self._forked = False
-        self._killed_because = f"{reason}; its output ends with: {self.output()}"
+        self._killed = True
         kill_session(self._process.pid)
-        return ReplicateFailed(f"{self.side.label}: {self._killed_because}")
+        return ReplicateFailed(
+            f"{self.side.label}: {reason}; its output ends with: {self.output()}"
+        )
+
+    def _start_again(self) -> None:
+        """A worker that was killed costs the test that it ran, and no later one."""
+        self.close()
+        self._start()
+        try:
+            self.wait_until_collected()
+        except OptionError as error:
+            self._killed = True
+            raise ReplicateFailed(str(error)) from None
 
     def output(self) -> str:
         """The end of what the worker printed."""
@@ -193,6 +210,8 @@ class Replicate:
     seconds_per_call: float
     cpu: int | None
     """Where it runs; None where it is more than one thread's work, or the system does not tell."""
+    loaded_files: Mapping[str, str]
+    """Empty where they were not asked for."""
 
     def pin_to_cpu(self, cpu: int) -> None:
         self.worker.ask(PinToCpu(cpu), Pinned, WINDOW_LIMIT_S)

@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 
 from pytest_energy.commits.channel import Channel, ChannelClosed
+from pytest_energy.commits.loaded_files import in_tree, loaded_files
 from pytest_energy.commits.protocol import (
     Collect,
     Collected,
@@ -31,8 +32,6 @@ from pytest_energy.plugin.stash import WORKER
 from pytest_energy.plugin.worker_options import project_options
 
 MEASURING_FIXTURES = {"energy", "benchmark"}
-# Modules of these may come from anywhere: they are the tool, not the code under test.
-OWN_PACKAGE = "pytest_energy"
 
 
 class Worker:
@@ -40,7 +39,7 @@ class Worker:
 
     def __init__(self, channel: Channel, order: Collect, paths: Sequence[str]):
         self._channel = channel
-        self._forbidden_folder = order.forbidden_folder
+        self._order = order
         self._wanted = [_file_and_test(path, Path(order.folder)) for path in paths]
         self._items: dict[str, pytest.Item] = {}
         self._set_up: pytest.Item | None = None
@@ -78,7 +77,7 @@ class Worker:
             while True:
                 request = self._channel.receive()
                 if isinstance(request, StartReplicate):
-                    self.recorder.warm_up_s = request.warm_up_s
+                    self.recorder.request = request
                     self._replicate(self._items[request.test])
         except ChannelClosed:
             self._tear_down(None)
@@ -97,15 +96,11 @@ class Worker:
 
     def _foreign_modules(self) -> list[str]:
         """Modules that came from the user's own tree although this worker is another commit's."""
-        if not self._forbidden_folder:
-            return []
-        found = []
-        for name, module in sorted(sys.modules.items()):
-            path = getattr(module, "__file__", None) or ""
-            inside = path.startswith(self._forbidden_folder + os.sep)
-            if inside and "site-packages" not in path and name.split(".")[0] != OWN_PACKAGE:
-                found.append(f"{name} ({path})")
-        return found
+        return [
+            f"{name} ({path})"
+            for name, path in sorted(loaded_files().items())
+            if _forbidden(path, self._order)
+        ]
 
     def _replicate(self, item: pytest.Item) -> None:
         """Set the test up, once; then fork, and the child runs the test's body."""
@@ -165,7 +160,7 @@ def main(descriptor: int) -> None:
     order = channel.receive()
     assert isinstance(order, Collect)  # for the type checker: the protocol has no other
     os.chdir(order.folder)
-    sys.path[:0] = [path for path in order.import_paths if Path(path).is_dir()]
+    _import_from(order)
     paths = [path for path in order.paths if _present(path, "--pyargs" in order.options)]
     if order.paths and not paths:
         # Without an argument pytest would collect something else.
@@ -176,6 +171,23 @@ def main(descriptor: int) -> None:
     arguments = [*added, *order.options, *_own_plugin(), *files]
     status = pytest.main(arguments, plugins=[Worker(channel, order, paths)])
     channel.send(PytestEnded(int(status)))
+
+
+def _forbidden(path: str, order: Collect) -> bool:
+    return order.forbidden_tree != "" and in_tree(path, order.forbidden_tree, order.tree)
+
+
+def _import_from(order: Collect) -> None:
+    """Import from this side's tree first, and never from the forbidden one, as PYTHONPATH may."""
+
+    def allowed(path: str) -> bool:
+        return not _forbidden(path, order)
+
+    first = [path for path in order.import_paths if Path(path).is_dir()]
+    sys.path[:] = [*first, *filter(allowed, sys.path)]
+    if "PYTHONPATH" in os.environ:  # for processes that a test starts
+        rest = filter(allowed, os.environ["PYTHONPATH"].split(os.pathsep))
+        os.environ["PYTHONPATH"] = os.pathsep.join([*first, *rest])
 
 
 def _own_plugin() -> list[str]:

@@ -1,4 +1,4 @@
-"""``pytest-energy bisect``: halving a history by a question that may stay unanswered."""
+"""``pytest-energy bisect``: halves a history by a question that may stay unanswered."""
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def test_it_names_the_commit_and_leaves_git_alone(repo, capsys):  # noqa: F811
     hashes = history(repo, 2, 4)
     (repo / "library.py").write_text("not even python")
     before = git(repo, "status", "--porcelain")
-    # It takes a second or two; a busy machine is given as long as it needs, or the commit would be passed over as undecided.
+    # It takes a second or two; a busy machine needs longer, or the commit stays undecided.
     assert (
         main(
             [

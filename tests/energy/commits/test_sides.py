@@ -1,0 +1,211 @@
+"""What the two sides of ``--energy-against`` run, load, write and leave behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pytest_energy.commits.janitor import kill_session
+from pytest_energy.commits.loaded_files import LoadedFilesCheck, loaded_files
+from tests.energy.commits.test_against import AGAINST, git, nothing_left, repo, run  # noqa: F401 - a fixture
+
+WRITING_CONFTEST = """
+import pathlib, sys
+def pytest_addoption(parser):
+    parser.addoption("--size", default="small", choices=["small", "big"])
+def pytest_sessionfinish(session):
+    with open("summary.txt", "a") as file:
+        file.write("one run\\n")
+def pytest_unconfigure(config):
+    with open("summary.txt", "a") as file:
+        file.write("end\\n")
+"""
+SIZED_TESTS = """
+from library import work
+def test_sized(energy, request, tmp_path):
+    assert request.config.getoption("--size") == "big"
+    (tmp_path / "file").write_text("x")
+    energy(work)
+def test_other(energy):
+    energy(work)
+"""
+
+
+@pytest.mark.slow
+def test_workers_write_none_of_the_runs_files(pytester, repo, monkeypatch):  # noqa: F811
+    """Whether the command line, the environment or the project asks for the file."""
+    (repo / "conftest.py").write_text(WRITING_CONFTEST)
+    (repo / "test_it.py").write_text(SIZED_TESTS)
+    (repo / "pytest.ini").write_text(
+        "[pytest]\naddopts = --junitxml=report.xml --log-file-level=DEBUG\nlog_file = test.log\n"
+    )
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest --size big")
+    git(repo, "add", ".")
+    git(repo, "commit", "-qm", "writes")
+    result = run(
+        pytester, *AGAINST, "HEAD", "--benchmark-json=runs.json", "-k", "sized", "--maxfail", "1"
+    )
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["compared with HEAD (*): 1 tests are in both"])
+    assert (repo / "report.xml").read_text().count("<testcase") == 1
+    assert (repo / "summary.txt").read_text() == "one run\nend\n"
+    assert 'tests="1"' in (repo / "report.xml").read_text()
+    assert (repo / "test.log").read_text() == ""
+    assert list((repo.parent / "temporary").glob("*/pytest-*")) == [], "workers' tmp_path"
+    nothing_left(repo)
+
+
+@pytest.mark.slow
+def test_an_argument_that_the_commit_lacks_is_new_and_changes_nothing_else(pytester, repo):  # noqa: F811
+    (repo / "work").mkdir()  # a value that is also a folder's name
+    (repo / "test_new.py").write_text((repo / "test_it.py").read_text())
+    text = (repo / "test_it.py").read_text()
+    (repo / "test_it.py").write_text(text + "\ndef test_work(energy): energy(work)\n")
+    result = run(
+        pytester, *AGAINST, "then", "test_new.py::test_fixture", "test_it.py::test_fixture",
+        str(repo / "test_it.py") + "::test_work", "-k", "work or fixture",
+    )  # fmt: skip
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["compared with then (*): 1 tests are in both"])
+    assert result.stdout.str().count("NOT GATED: new") == 2
+    result.stdout.no_fnmatch_line("*vanished*")
+
+
+UNTRACKED = {
+    "an ignored module": ("built.py", "built.py\n"),
+    "a module that nobody added": ("built.py", ""),
+    "a package's file": ("built/__init__.py", "built/\n"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "ignored"), UNTRACKED.values(), ids=UNTRACKED)
+def test_a_generated_file_that_only_this_tree_has_is_not_compared(pytester, repo, file, ignored):  # noqa: F811
+    (repo / "library.py").write_text(
+        "try:\n    from built import work\nexcept ImportError:\n    def work(): return 1\n"
+    )
+    (repo / ".gitignore").write_text((repo / ".gitignore").read_text() + ignored)
+    git(repo, "commit", "-qam", "falls back")
+    (repo / file).parent.mkdir(exist_ok=True)
+    (repo / file).write_text("def work(): return sum(range(10**5))\n")
+    result = run(pytester, *AGAINST, "HEAD", "-k", "fixture")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        [f"NOT GATED (1x): this tree loads {file}, which git does not track*against-python*"]
+    )
+
+
+def check(tmp_path, own_python=False):
+    repo = tmp_path / "tree"  # noqa: F811
+    (repo / "part").mkdir(parents=True)
+    git(repo, "init", "-q")
+    (repo / "part" / "here.py").write_text("")
+    git(repo, "add", ".")
+    return repo, LoadedFilesCheck(repo, tmp_path / "out", "v1", own_python)
+
+
+def test_modules_are_compared_by_where_they_came_from(tmp_path):
+    tree, sides = check(tmp_path)
+    ours, theirs = str(tree / "part" / "here.py"), str(tmp_path / "out" / "part" / "here.py")
+    assert sides.difference({"here": theirs}, {"here": ours}) is None
+    assert sides.difference({}, {"here": ours}) is None
+    assert "v1 loads here from your own tree" in sides.difference({"here": ours}, {"here": ours})
+    installed = "/usr/lib/python3/site-packages/here.py"
+    assert "not from its own commit" in sides.difference({"here": installed}, {"here": ours})
+    inside = str(tree / ".venv" / "lib" / "site-packages" / "numpy.so")
+    assert sides.difference({"numpy": inside}, {"numpy": inside}) is None
+    nested = LoadedFilesCheck(tree, tree / "tmp" / "A", "v1", False)
+    theirs = str(tree / "tmp" / "A" / "part" / "here.py")
+    assert nested.difference({"here": theirs}, {"here": ours}) is None
+    mapped = str(tree / "lib" / "libfast.so.3")
+    assert "this tree loads lib/libfast.so.3" in sides.difference({}, {mapped: mapped})
+
+
+def test_an_interpreter_of_its_own_has_its_own_builds(tmp_path):
+    tree, sides = check(tmp_path, own_python=True)
+    built = str(tree / "part" / "fast.so")
+    elsewhere = "/other/lib/site-packages/part/fast.so"
+    assert sides.difference({"part.fast": elsewhere}, {"part.fast": built}) is None
+    pure = "/other/lib/site-packages/part/fast.py"
+    assert "part/fast.so" in sides.difference({"part.fast": pure}, {"part.fast": built})
+    assert "part/fast.so" in sides.difference({}, {"part.fast": built})
+
+
+def test_mapped_libraries_and_modules_are_found():
+    files = loaded_files()
+    assert files["json"].endswith("json/__init__.py")
+    assert not any(name.startswith("pytest_energy") for name in files)
+    if sys.platform == "linux":
+        assert any(".so" in name for name in files)
+
+
+POOL_TESTS = """
+import multiprocessing
+from library import work
+pools = []
+def test_pool(energy):
+    def in_pool():
+        if not pools:
+            pools.append(multiprocessing.get_context("fork").Pool(2))
+        pools[0].apply(work)
+    energy(in_pool)
+def test_plain(energy):
+    energy(work)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_a_test_leaves_do_not_keep_the_run_from_ending(pytester, repo):  # noqa: F811
+    (repo / "test_it.py").write_text(POOL_TESTS)
+    git(repo, "commit", "-qam", "a pool that nobody closes")
+    before = children_of_init()
+    result = run(pytester, *AGAINST, "HEAD")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["compared with HEAD (*): 2 tests are in both"])
+    assert result.duration < 60
+    nothing_left(repo)
+    assert children_of_init() - before == set(), "processes of the workers are left"
+
+
+def children_of_init():
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    return {line for line in listed.stdout.splitlines() if "pytest_energy.plugin.worker" in line}
+
+
+HANGING_TESTS = """
+import sys, time
+from library import work
+def test_hangs(energy):
+    if "pytest_energy.plugin.worker" in sys.modules:
+        time.sleep(1000)
+    energy(work)
+def test_next(energy):
+    energy(work)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_costs_its_own_test_only(pytester, repo):  # noqa: F811
+    (repo / "test_it.py").write_text(HANGING_TESTS)
+    (repo / "limits.py").write_text(
+        "import pytest_energy.commits.worker_process as w\nw.READY_LIMIT_S = 2\n"
+    )
+    git(repo, "add", ".")
+    git(repo, "commit", "-qm", "hangs")
+    result = run(pytester, "-p", "limits", *AGAINST, "HEAD")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["NOT GATED (1x): *the worker did not answer within 2 s*"])
+    assert len(result.stdout.str().split("speedup ")) > 1, "the next test is compared"
+    nothing_left(repo)
+
+
+def test_a_session_is_killed_with_all_its_groups():
+    script = "import os, time\nos.fork() or os.setpgid(0, 0)\ntime.sleep(100)"
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    time.sleep(0.5)
+    kill_session(process.pid)
+    process.wait(10)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
