@@ -1,10 +1,11 @@
-"""What a variant needs: whether it is here, in which version, and how to get it.
+"""The packages and programs that a variant requires: their versions, and how to install them.
 
-Nothing is imported to find out: listing the variants takes no second of torch.
+Nothing is imported to find them: listing the variants must not take the seconds of torch.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -14,13 +15,14 @@ from importlib.util import find_spec
 from tsbench.errors import VariantUnavailable
 
 DISTRIBUTION = "tsbench"
-PROGRAMS = {"g++": "apt-get install g++, or set CXX"}
+COMPILER = "g++"  # or the value of CXX
+PROGRAMS = {COMPILER: "apt-get install g++, or set CXX"}
 
 
 def found(name: str) -> str | None:
-    """The version of a package, "found" of a program and of what tells no version, None of what is missing."""
+    """A package's version; "found" if it has none or is a program; None if it is missing."""
     if name in PROGRAMS:
-        return "found" if shutil.which(name) else None
+        return "found" if _program(name) else None
     try:
         return version(name)
     except PackageNotFoundError:
@@ -28,27 +30,32 @@ def found(name: str) -> str | None:
 
 
 def remedy(name: str) -> str:
-    """The line that gets it: one of our extras where one of them has it."""
+    """The command that installs it: with an extra of tsbench if one has it."""
     if name in PROGRAMS:
         return PROGRAMS[name]
     extra = _extras().get(name.lower())
     return f'pip install "{DISTRIBUTION}[{extra}]"' if extra else f"pip install {name}"
 
 
-def require(variant: str, modules: Iterable[str]) -> None:
-    """Raises VariantUnavailable, in the variant's name, where a module cannot be imported."""
-    missing = [name for name in modules if find_spec(name) is None]
+def require(variant: str, names: Iterable[str]) -> None:
+    """Raises VariantUnavailable, in the variant's name, if a package or program is missing."""
+    missing = [name for name in names if not (_program if name in PROGRAMS else find_spec)(name)]
     if missing:
-        lines = dict.fromkeys(remedy(name) for name in missing)
-        raise VariantUnavailable(variant, f"{', '.join(missing)} not installed", "; ".join(lines))
+        remedies = dict.fromkeys(remedy(name) for name in missing)
+        raise VariantUnavailable(
+            variant, f"{', '.join(missing)} not installed", "; ".join(remedies)
+        )
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(os.environ.get("CXX", name) if name == COMPILER else name)
 
 
 def _extras() -> dict[str, str]:
-    """Which of our extras installs a package, by the package's name."""
+    """The extra of tsbench that installs a package, by the package's name."""
     try:
         wanted = requires(DISTRIBUTION) or []
-    except PackageNotFoundError:  # run from a source tree
+    except PackageNotFoundError:  # a source tree that is not installed
         return {}
     matches = (re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line) for line in wanted)
-    # `test` repeats what others have.
-    return {match[1].lower(): match[2] for match in matches if match and match[2] != "test"}
+    return {match[1].lower(): match[2] for match in matches if match}

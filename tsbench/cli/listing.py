@@ -50,7 +50,7 @@ def list_variants(options: argparse.Namespace) -> int:
             table.add_row(name, f"unusable: {error.reason}", error.remedy)
             continue
         lines = []
-        for library in variant.needs:
+        for library in variant.requirements:
             version = requirements.found(library)
             lines.append(f"{library} {version or 'missing'}")
             if version is None:

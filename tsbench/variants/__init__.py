@@ -1,16 +1,16 @@
-"""Ways of making a trained model cheaper to run, one file a technique.
+"""Ways of making a trained model cheaper to run.
 
-A variant is a function from a trained model, the data and a batch size to a new callable
-from x (batch, in_channels, timepoints) to logits (batch, n_classes). It never changes the
-model that it is given, and shares no memory with it. What it needs and does not find is a
-VariantUnavailable with the remedy.
+A variant is a function from a trained model, its data and a batch size to a callable from x
+(batch, in_channels, timepoints) to logits (batch, n_classes). It never changes the given model
+and shares no memory with it. If something it requires is missing, it raises VariantUnavailable
+with the remedy.
 
-Some have settings, with defaults: `get("depth")` removes half of the layers and trains the rest again,
-`get("depth@removed=0.25,tuned=no")` a quarter, without. To `make` they are keyword arguments.
+Some variants have settings. `get("depth")` removes half of the layers and retrains the others;
+`get("depth@removed=0.25,tuned=no")` removes a quarter and does not retrain. `make` receives
+settings as keyword arguments.
 
-A variant is found through the entry-point group `tsbench.variants`, ours like anybody's: a
-file here defines `VARIANT`, and a line in pyproject.toml names it. A package of somebody
-else's does the same, and its variant is then benchmarked and measured beside ours::
+`BUILT_IN` registers ours. Another package registers its own through the entry-point group
+`tsbench.variants`, and they are benchmarked and measured beside ours::
 
     [project.entry-points."tsbench.variants"]
     int4 = "theirs.int4:VARIANT"
@@ -22,13 +22,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
+from tsbench import requirements
 from tsbench.errors import BadSetting, UnknownName, VariantUnavailable
 
-if TYPE_CHECKING:  # so that listing the variants loads no torch
-    from importlib.metadata import EntryPoint
-
+if TYPE_CHECKING:  # listing the variants must not import torch
     from torch import Tensor
 
     from tsbench.data.prepared import Prepared
@@ -38,49 +38,56 @@ if TYPE_CHECKING:  # so that listing the variants loads no torch
 
 YES_NO = {"yes": True, "no": False}
 ENTRY_POINT_GROUP = "tsbench.variants"
-# What tables and benchmarks show first to last; what is not named here comes after, by name.
-ORDER = (
-    "fp32",
-    "int8_dynamic",
-    "int8_static",
-    "int8_qat",
-    "bf16",
-    "l1_unstructured",
-    "l2_unstructured",
-    "global_magnitude",
-    "layerwise_magnitude",
-    "l1_structured",
-    "depth",
-    "compiled",
-    "onnx_fp32",
-    "onnx_int8_dynamic",
-    "onnx_int8_static",
-    "openvino_fp32",
-    "openvino_bf16",
-    "openvino_int8",
-    "l1_structured_int8",
-    "depth_int8",
-    "l1_int8_static",
-    "student",
-    "student_openvino_bf16",
-)
+# Name: module and attribute here. Tables and benchmarks show them in this order, others after.
+BUILT_IN = {
+    "fp32": "fp32:VARIANT",
+    "int8_dynamic": "int8_dynamic:VARIANT",
+    "int8_static": "int8_static:VARIANT",
+    "int8_qat": "int8_qat:VARIANT",
+    "bf16": "bf16:VARIANT",
+    "l1_unstructured": "unstructured:L1_UNSTRUCTURED",
+    "l2_unstructured": "unstructured:L2_UNSTRUCTURED",
+    "global_magnitude": "unstructured:GLOBAL_MAGNITUDE",
+    "layerwise_magnitude": "unstructured:LAYERWISE_MAGNITUDE",
+    "l1_structured": "l1_structured:VARIANT",
+    "depth": "depth:VARIANT",
+    "compiled": "compiled:VARIANT",
+    "onnx_fp32": "onnx_runtime:FP32",
+    "onnx_int8_dynamic": "onnx_runtime:INT8_DYNAMIC",
+    "onnx_int8_static": "onnx_runtime:INT8_STATIC",
+    "openvino_fp32": "openvino_engine:FP32",
+    "openvino_bf16": "openvino_engine:BF16",
+    "openvino_int8": "openvino_engine:INT8",
+    "l1_structured_int8": "pruned_int8:L1_STRUCTURED_INT8",
+    "depth_int8": "pruned_int8:DEPTH_INT8",
+    "l1_int8_static": "pruned_int8:L1_INT8_STATIC",
+    "student": "student:ONNX_RUNTIME",
+    "student_openvino_bf16": "student:OPENVINO_BF16",
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A technique: what it is called, what it does in a line, what it needs, how it is made.
+    """A technique: its name, a summary of one line, what it requires, and how it is made.
 
-    `needs` are names of packages, as pip knows them, or of programs. `check()` raises
-    VariantUnavailable where something is missing. `make(model, data, batch_cases, **settings)`
-    gives the callable. A setting is a share from 0 to 1, or yes or no.
+    `requirements` are names of packages, as pip knows them, or of programs. `make(model, data,
+    batch_cases, **settings)` returns the callable. A setting is a share from 0 to 1, or yes or
+    no. `check_machine(name)` raises VariantUnavailable if this machine cannot run it for a reason
+    other than a missing requirement.
     """
 
     name: str
     summary: str
-    needs: tuple[str, ...]
-    check: Callable[[], None]
+    requirements: tuple[str, ...]
     make: Callable[..., Classify]
     settings: Mapping[str, float | bool] = field(default_factory=dict)
+    check_machine: Callable[[str], None] | None = None
+
+    def check(self) -> None:
+        """Raises VariantUnavailable, with the remedy, if the variant cannot run here."""
+        requirements.require(self.name, self.requirements)
+        if self.check_machine is not None:
+            self.check_machine(self.name)
 
     def build(self, model: Classifier, data: Prepared, batch_cases: int) -> Classify:
         """The compressed model, for batches of exactly `batch_cases` cases."""
@@ -89,14 +96,14 @@ class Variant:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all variants that are installed: the baseline, ours, other people's."""
+    """The names of all installed variants: the baseline, ours, other packages'."""
     return tuple(_installed(tuple(sys.path)))
 
 
 def get(name: str) -> Variant:
-    """The variant of that name, with the settings after its @.
+    """The variant of this name, with the settings after its @.
 
-    Raises UnknownName, BadSetting, and VariantUnavailable where its package cannot be imported.
+    Raises UnknownName, BadSetting, or VariantUnavailable if its package cannot be imported.
     """
     technique, at, settings = name.partition("@")
     installed = _installed(tuple(sys.path))
@@ -109,12 +116,12 @@ def get(name: str) -> Variant:
 
 
 def _load(point: EntryPoint) -> Variant:
-    remedy = f"mend or uninstall the package that registers it in {ENTRY_POINT_GROUP}"
+    remedy = f"fix or uninstall the package that registers it in {ENTRY_POINT_GROUP}"
     try:
         variant = point.load()
     except (ImportError, AttributeError) as error:
         raise VariantUnavailable(
-            point.name, f"it cannot be loaded from {point.value}: {error}", remedy
+            point.name, f"{point.value} cannot be loaded: {error}", remedy
         ) from None
     if not isinstance(variant, Variant):
         raise VariantUnavailable(
@@ -125,15 +132,14 @@ def _load(point: EntryPoint) -> Variant:
 
 @cache
 def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Entry points by name, in order, none of them loaded. Ours win over others of the same name."""
+    """Entry points by name, in order, none loaded. Another package cannot replace one of ours."""
     from importlib.metadata import entry_points
 
-    def place(point: EntryPoint) -> tuple[bool, int, str]:
-        theirs = not point.value.startswith(f"{__name__}.")
-        return theirs, ORDER.index(point.name) if point.name in ORDER else len(ORDER), point.name
-
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=place):
+    found = {
+        name: EntryPoint(name, f"{__name__}.{where}", ENTRY_POINT_GROUP)
+        for name, where in BUILT_IN.items()
+    }
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         found.setdefault(point.name, point)
     return found
 
@@ -163,7 +169,3 @@ def _share(variant: str, key: str, text: str) -> float:
     if not 0 <= share <= 1:
         raise BadSetting(variant, f"{key} must be a share from 0 to 1, got {text!r}")
     return share
-
-
-def needs_nothing() -> None:
-    """The `check` of a variant that torch alone can make."""

@@ -1,9 +1,8 @@
-"""What the OpenVINO variants share: conversion, int8 by NNCF, and a request of one thread.
+"""Conversion to OpenVINO, saved models, and requests of one thread.
 
-The model goes from torch.export straight to OpenVINO; neither ONNX nor its exporter is needed.
-
-Heads of 4 with only four patches come out wrong: fp32 logits off by 0.1 with OpenVINO 2026.4.1, where
-heads of 8 or 16, or 16 patches, are off by 5e-7. Ours have heads of 8 or wider, and 15 patches or more.
+A model goes from torch.export straight to OpenVINO, without ONNX. Attention is converted as
+single products: converted from torch's fused operator, it is wrong wherever there are as many
+patches as heads.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import VariantUnavailable
-from tsbench.requirements import require
 
 if TYPE_CHECKING:
     import openvino
@@ -24,14 +22,13 @@ if TYPE_CHECKING:
     from tsbench.model import Classifier
     from tsbench.variants import Classify
 
-BUILD_VERSION = 1  # counts up when the steps change: older cached files are left alone
+BUILD_VERSION = 2  # increase it when the steps change: older cached files are not used
 THREADS = 1  # as the baseline
 
 
-def check_bf16(variant: str, needs: tuple[str, ...]) -> None:
-    """Raises VariantUnavailable where a library is missing, or bf16: OpenVINO would take fp32 in silence."""
-    require(variant, needs)
-    if "BF16" not in _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+def check_bf16(variant: str) -> None:
+    """Raises VariantUnavailable if the CPU has no bf16: OpenVINO would use fp32 without a word."""
+    if "BF16" not in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise VariantUnavailable(
             variant, "OpenVINO finds no bf16 in this CPU", "run it on one with AVX-512 BF16 or AMX"
         )
@@ -42,71 +39,61 @@ def converted(model: Classifier, data: Prepared, batch_cases: int) -> openvino.M
     import torch
 
     from tsbench.model import to_plain
-    from tsbench.variants.int8_static import example
+    from tsbench.variants.calibration import example
 
-    x = example(data, batch_cases)
+    plain = to_plain(model, fused_attention=False).eval()
     with torch.no_grad(), warnings.catch_warnings():
-        # torch 2.13 copies its own pytree specs in a way that its pytree has deprecated.
+        # torch 2.13 copies its pytree specs in a way that its pytree deprecates.
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
-        return _library().convert_model(torch.export.export(to_plain(model).eval(), (x,)))
+        return library().convert_model(torch.export.export(plain, (example(data, batch_cases),)))
 
 
-def saved(path: Path, model: openvino.Model) -> None:
-    """Writes the model, weights uncompressed, whole or not at all: what reads it looks for the .xml."""
+def save(path: Path, model: openvino.Model) -> None:
+    """Writes the model with uncompressed weights. The .xml, which readers look for, comes last."""
     import tempfile
 
     from tsbench.data import cache
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "model.xml"
-        _library().save_model(model, made, compress_to_fp16=False)
+        library().save_model(model, made, compress_to_fp16=False)
         for suffix in (".bin", ".xml"):
             cache.write_atomically(path.with_suffix(suffix), made.with_suffix(suffix).read_bytes())
 
 
-def read(path: Path) -> openvino.Model:
+def load(path: Path) -> openvino.Model:
     """The model of an .xml with its .bin beside it."""
-    return _library().Core().read_model(path)
+    return library().Core().read_model(path)
 
 
 def request(model: openvino.Model, precision: str) -> Classify:
-    """The model on the CPU, in `f32` or `bf16` where it is not quantized."""
+    """The model on the CPU. What is not quantized runs in `precision`, "f32" or "bf16"."""
     import torch
 
-    compiled = (
-        _library()
-        .Core()
-        .compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": THREADS,
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": precision,
-            },
-        )
-    )
-    made = compiled.create_infer_request()
+    settings = {
+        "INFERENCE_NUM_THREADS": THREADS,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # By default OpenVINO computes in bf16 wherever the CPU can.
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    made = library().Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def classify(x: torch.Tensor) -> torch.Tensor:
         outputs = made.infer([x.contiguous().numpy()], share_inputs=True, share_outputs=True)
-        # The request's own memory, which the next call overwrites.
-        return torch.from_numpy(outputs[0]).clone()
+        return torch.from_numpy(outputs[0]).clone()  # the next call overwrites the request's memory
 
     return classify
 
 
-def _library() -> Any:
+def library() -> Any:
     """The module openvino, without its telemetry.
 
-    It, and NNCF, send statistics of their use to a server from threads in the background, unless told
-    not to. Whoever measures joules wants nothing else to run; and nobody was asked.
+    OpenVINO and NNCF send usage statistics to a server from background threads, unless disabled.
+    Nothing else may run in a measured window.
     """
     modules: dict[str, Any] = sys.modules
-    modules.setdefault(
-        "openvino_telemetry", None
-    )  # as if it were not installed, which both allow for
+    modules.setdefault("openvino_telemetry", None)  # as if not installed, which both allow
     os.environ.setdefault("NNCF_CI", "1")
     import openvino
 

@@ -1,9 +1,7 @@
-"""Eager bfloat16: weights and activations of half the bytes; logits come back as fp32.
+"""Eager bfloat16: weights and activations of half the bytes. Logits are fp32 again.
 
-The whole model is cast: torch.autocast casts the weights anew on each call, and took 8 % longer
-at batch 1 and 15 % at batch 32. Against fp32 both lose: this one's Speedup was 0.63 and 0.88
-(CPU time of PLAID's T1 on an AMD EPYC with AVX-512 BF16, docs/limits.md). Why was not measured; products this
-small leave much of the time to everything around them, which bfloat16 does not make cheaper.
+The whole model is cast: torch.autocast casts the weights on each call, and took 8 % longer at
+batch 1 and 15 % at batch 32. Both are slower than fp32 on small products, see docs/limits.md.
 """
 
 from __future__ import annotations
@@ -20,15 +18,13 @@ if TYPE_CHECKING:
     from tsbench.model import Classifier
 
 
-def check() -> None:
-    """Raises VariantUnavailable on a CPU without fast bfloat16 products: torch would emulate them."""
+def check_bf16(variant: str) -> None:
+    """Raises VariantUnavailable if the CPU has no bfloat16 products: torch would emulate them."""
     import torch
 
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise VariantUnavailable(
-            "bf16",
-            "this CPU has no bfloat16 instructions that oneDNN could use",
-            "run it on another CPU",
+            variant, "oneDNN finds no bfloat16 instructions in this CPU", "run it on another CPU"
         )
 
 
@@ -50,4 +46,10 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
     return Bfloat16().eval()
 
 
-VARIANT = Variant("bf16", "stock eager torch in bfloat16, logits in fp32", ("torch",), check, make)
+VARIANT = Variant(
+    "bf16",
+    "stock eager torch in bfloat16, logits in fp32",
+    ("torch",),
+    make,
+    check_machine=check_bf16,
+)

@@ -1,9 +1,9 @@
-"""Eager dynamic quantization: int8 weights, activations quantized on each call.
+"""Eager dynamic quantization: int8 weights; each call quantizes the activations.
 
 torch's own `quantize_dynamic` on the Linears. torchao's eager successor, `quantize_` with
-Int8DynamicActivationInt8WeightConfig, has no fused CPU kernel without a compiler.
-The stock encoder layer cannot be quantized in place: its fast path takes the weights of its
-Linears directly and crashes on quantized ones, so the layers become bare Linears first.
+Int8DynamicActivationInt8WeightConfig, has no fused CPU kernel without a compiler. The stock
+encoder layer crashes on quantized Linears, because its fast path takes their weights directly:
+so its layers become plain ones first.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
 
-ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # best first; torch names them so
+ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # torch's names
 
 
-def check() -> None:
-    """Raises VariantUnavailable where torch was built without quantized kernels."""
+def check_engines(variant: str) -> None:
+    """Raises VariantUnavailable if torch was built without quantized kernels."""
     import torch
 
-    if not set(ENGINES) & set(torch.backends.quantized.supported_engines):
+    supported = torch.backends.quantized.supported_engines
+    if not set(ENGINES) & set(supported):
         raise VariantUnavailable(
-            "int8_dynamic",
-            f"torch's quantized engines here are {torch.backends.quantized.supported_engines}",
+            variant,
+            f"torch's quantized engines here are {supported}",
             f"install a torch built with one of {', '.join(ENGINES)}",
         )
 
@@ -44,8 +45,8 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
 
     plain = to_plain(model).eval()
     with warnings.catch_warnings():
-        # torch 2.13 announces that this module and its quantized tensors will go, in favour
-        # of torchao. It still works, and is what the paper measured; the pin keeps it.
+        # torch 2.13 announces that this module will go, in favour of torchao. The paper measured
+        # it, and constraints.txt pins a torch that has it.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated")
         warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize_per_channel")
         return torch.ao.quantization.quantize_dynamic(
@@ -57,6 +58,6 @@ VARIANT = Variant(
     "int8_dynamic",
     "eager int8 Linears, activations quantized on each call",
     ("torch",),
-    check,
     make,
+    check_machine=check_engines,
 )

@@ -1,7 +1,8 @@
-"""Training that makes up for what pruning lost, done once and cached.
+"""Training after pruning, cached.
 
-`fine_tuned` is short, for what lost single weights; `retrained` is a whole training, for what lost heads, channels or layers.
-Weight matrices keep their zeros, so a pruned model stays as sparse as it was.
+`fine_tuned` is short, for models that lost single weights. `retrained` is a whole training, for
+models that lost heads, channels or layers. Weight matrices keep their zeros, so a pruned model
+stays as sparse as it was.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ if TYPE_CHECKING:
     from tsbench.training.recipes import Recipe
 
 EPOCHS = 12  # a fifth of PLAID's training
-LEARNING_RATE = 5e-4  # a quarter of training's: a repair, not a new start
-RETRAINED_AS = "t1"  # whose recipe: what is pruned here is a big model
+LEARNING_RATE = 5e-4  # a quarter of training's
+RETRAINED_AS = "t1"  # the config whose recipe is used: pruned models are big ones
 
 
 def fine_tuned(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
-    """A fine-tuned copy of the pruned model; from the cache where this was done before."""
+    """A fine-tuned copy of the pruned model; cached."""
     from tsbench.training.recipes import Recipe
 
     return _trained(pruned, data, variant, Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE))
 
 
 def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
-    """A copy of the pruned model after the dataset's whole recipe, from the weights that are left; cached.
+    """A copy of the pruned model, trained from its weights by the dataset's whole recipe; cached.
 
-    Learning-rate rewinding (arXiv:2003.02389): the first rate again, and as many epochs as the model itself had.
+    Learning-rate rewinding (arXiv:2003.02389): the first rate again, for as many epochs as the
+    model was trained.
     """
     from tsbench.training.recipes import recipe_for
 
@@ -61,10 +63,10 @@ def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -
 
 @contextmanager
 def zeros_kept(model: nn.Module) -> Iterator[None]:
-    """While it lasts, weights of matrices and kernels that are exactly zero are not trained.
+    """Inside the block, training does not change weights of matrices that are exactly zero.
 
-    Their gradients become zeros, and from those, decay included, AdamW makes steps of exactly
-    zero; the gradient that is clipped is that of the weights which are left.
+    Their gradients become zeros, from which AdamW, weight decay included, makes steps of zero.
+    Gradient clipping then sees only the other weights.
     """
     hooks = []
     for parameter in model.parameters():

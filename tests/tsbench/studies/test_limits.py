@@ -14,7 +14,7 @@ from studies import limits, peak
 from studies.flops import flops
 from tests.tsbench.conftest import TINY
 from tsbench.model import Classifier, config_for, parameter_count, to_plain
-from tsbench.variants import depth, l1_structured, l1_unstructured
+from tsbench.variants import depth, l1_structured, unstructured
 
 CORE = peak.Peak({"fp32": 1e9, "bf16": 2e9, "int8": 4e9}, {"cache": 1e12, "memory": 1e10})
 
@@ -52,7 +52,7 @@ def test_flops_of_what_was_cut(tiny_model, tiny_data):
         assert flops(cut, 2).feed_forward == whole.feed_forward / 2
         assert flops(cut, 2).stem == whole.stem
     assert (
-        flops(l1_unstructured.prune(tiny_model, 0.9), 2) == whole
+        flops(unstructured.prune(tiny_model, 0.9, "matrix"), 2) == whole
     )  # dense kernels multiply by zeros
 
 

@@ -14,24 +14,16 @@ from tsbench.training.evaluate import agreement, batched_logits
 from tsbench.training.recipes import Recipe
 from tsbench.training.train import train
 from tsbench.variants import (
+    _inductor,
     depth,
-    global_magnitude,
     int8_qat,
     int8_static,
     l1_structured,
-    l1_unstructured,
-    l2_unstructured,
-    layerwise_magnitude,
-    masks,
     tuning,
+    unstructured,
 )
-
-SCOPES = {
-    l1_unstructured: "matrix",
-    l2_unstructured: "matrix",
-    layerwise_magnitude: "layer",
-    global_magnitude: "encoder",
-}
+from tsbench.variants.calibration import example
+from tsbench.variants.unstructured import SCOPES, groups
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +33,29 @@ def trained(tiny_data):
 
 @pytest.fixture
 def uncompiled(monkeypatch):
-    """int8 variants end with their converted graph, which computes the same as its compiled form."""
+    """int8 variants return their converted graph, which computes the same as its compiled form."""
 
-    def graph(label, quantized, *arguments, **made_by):
-        with int8_static.known_warnings():
-            return quantized()
+    def graph(label, make_graph, *arguments, **made_by):
+        with _inductor.known_warnings():
+            return make_graph()
 
-    monkeypatch.setattr(int8_static, "compiled", graph)
+    monkeypatch.setattr(_inductor, "compiled", graph)
+
+
+def sparsity_of(weights):
+    return (flat(weights) == 0).double().mean().item()
 
 
 def flat(weights):
     return torch.cat([weight.detach().flatten() for weight in weights])
 
 
-@pytest.mark.parametrize("method", SCOPES, ids=lambda method: method.__name__.split(".")[-1])
+@pytest.mark.parametrize("method", SCOPES)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 1.0])
 def test_the_smallest_become_zeros_in_each_scope(method, sparsity, tiny_model):
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
-    pruned = method.prune(tiny_model, sparsity)
-    originals, now = masks.groups(tiny_model, SCOPES[method]), masks.groups(pruned, SCOPES[method])
+    pruned = variants.get(f"{method}@sparsity={sparsity}").build(tiny_model, None, 1)
+    originals, now = groups(tiny_model, SCOPES[method]), groups(pruned, SCOPES[method])
     for old_group, new_group in zip(originals, now, strict=True):
         old, new = flat(old_group), flat(new_group)
         gone = new == 0
@@ -76,30 +72,32 @@ def test_the_smallest_become_zeros_in_each_scope(method, sparsity, tiny_model):
 
 def test_scopes_differ_and_norms_of_single_weights_do_not(tiny_model):
     with torch.no_grad():  # one layer of small weights: only a threshold across layers sees that
-        for weight in masks.groups(tiny_model, "layer")[1]:
+        for weight in groups(tiny_model, "layer")[1]:
             weight *= 0.1
-    by_method = {method: method.prune(tiny_model, 0.5) for method in SCOPES}
+    by_method = {
+        method: unstructured.prune(tiny_model, 0.5, scope) for method, scope in SCOPES.items()
+    }
     per_layer = {
-        method: [masks.sparsity_of(layer) for layer in masks.groups(pruned, "layer")]
+        method: [sparsity_of(layer) for layer in groups(pruned, "layer")]
         for method, pruned in by_method.items()
     }
-    assert per_layer[layerwise_magnitude] == [0.5, 0.5]
-    assert per_layer[global_magnitude][1] > 0.9
-    assert sum(per_layer[global_magnitude]) == pytest.approx(1.0)
+    assert per_layer["layerwise_magnitude"] == [0.5, 0.5]
+    assert per_layer["global_magnitude"][1] > 0.9
+    assert sum(per_layer["global_magnitude"]) == pytest.approx(1.0)
     per_matrix = [
-        masks.sparsity_of([weight])
-        for weight in masks.groups(by_method[layerwise_magnitude], "encoder")[0]
+        sparsity_of([weight]) for weight in groups(by_method["layerwise_magnitude"], "encoder")[0]
     ]
     assert len(set(per_matrix)) > 2
     l1, l2 = (
-        dict(by_method[method].named_parameters()) for method in (l1_unstructured, l2_unstructured)
+        dict(by_method[method].named_parameters())
+        for method in ("l1_unstructured", "l2_unstructured")
     )
     assert all(torch.equal(l1[name], l2[name]) for name in l1)
 
 
 def test_a_sparsity_of_no_meaning(tiny_model):
     with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.1"):
-        l1_unstructured.prune(tiny_model, 1.1)
+        unstructured.prune(tiny_model, 1.1, "matrix")
 
 
 @pytest.mark.parametrize("name", ["l1_unstructured", "layerwise_magnitude", "global_magnitude"])
@@ -109,7 +107,7 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest(name, trained, tiny_dat
     for (key, before), after in zip(untuned.named_parameters(), tuned.parameters(), strict=True):
         assert torch.equal(before == 0, after == 0), key
         assert not torch.equal(before, after), key
-    assert masks.sparsity_of(masks.groups(tuned, "encoder")[0]) == pytest.approx(0.6, abs=1e-3)
+    assert sparsity_of(groups(tuned, "encoder")[0]) == pytest.approx(0.6, abs=1e-3)
     assert (
         agreement(
             batched_logits(tuned, tiny_data.test_x), batched_logits(trained, tiny_data.test_x)
@@ -119,8 +117,8 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest(name, trained, tiny_dat
 
 
 def test_no_hook_outlives_fine_tuning(tiny_model):
-    pruned = l1_unstructured.prune(tiny_model, 0.5)
-    weight = masks.groups(pruned, "encoder")[0][0]
+    pruned = unstructured.prune(tiny_model, 0.5, "matrix")
+    weight = groups(pruned, "encoder")[0][0]
     with tuning.zeros_kept(pruned):
         pruned(torch.randn(2, 2, 64)).sum().backward()
     assert (weight.grad[weight == 0] == 0).all()
@@ -146,8 +144,8 @@ def test_who_is_smaller_and_who_is_not(tiny_model, tiny_data, tmp_path):
     assert parameter_count(tiny_model) == plain[0]
     for cut in (l1_structured.prune(tiny_model, 0.5), depth.prune(tiny_model, tiny_data, 0.5)):
         assert all(ours < theirs for ours, theirs in zip(sizes(cut), plain, strict=True))
-    for method in SCOPES:
-        assert sizes(method.prune(tiny_model, 0.9)) == sizes(tiny_model)
+    for scope in SCOPES.values():
+        assert sizes(unstructured.prune(tiny_model, 0.9, scope)) == sizes(tiny_model)
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -212,7 +210,7 @@ def test_a_hybrid_is_its_parts_one_after_the_other(name, first, trained, tiny_da
     except VariantUnavailable as error:
         pytest.skip(str(error))
     smaller = variants.get(first).build(trained, tiny_data, 4)
-    with int8_static.known_warnings():
+    with _inductor.known_warnings():
         expected = batched_logits(int8_static.quantize(smaller, tiny_data, 4), tiny_data.test_x, 4)
     logits = batched_logits(hybrid, tiny_data.test_x, 4)
     assert torch.equal(logits, expected)
@@ -233,7 +231,7 @@ def test_int8_qat(trained, tiny_data, uncompiled, monkeypatch):
     assert agreement(logits, expected) >= 0.9
     int8 = [tensor for tensor in built.state_dict().values() if tensor.dtype == torch.int8]
     assert len(int8) == 4 * TINY.n_layers + 1  # four Linears a layer, and the head
-    with int8_static.known_warnings():
+    with _inductor.known_warnings():
         untuned = batched_logits(int8_static.quantize(trained, tiny_data, 4), tiny_data.test_x, 4)
     assert not torch.equal(logits, untuned)
     # The training serves other batch sizes, and a later process, without being done again.
@@ -243,10 +241,10 @@ def test_int8_qat(trained, tiny_data, uncompiled, monkeypatch):
         batched_logits(again, tiny_data.test_x, 1), logits, atol=1e-4, rtol=1e-4
     )
     with (
-        int8_static.known_warnings(),
+        _inductor.known_warnings(),
         torch.no_grad(),
     ):  # what compiling for one batch size starts with
-        torch.export.export(again, (int8_static.example(tiny_data, 1),))
+        torch.export.export(again, (example(tiny_data, 1),))
 
 
 def fit_never(*arguments):

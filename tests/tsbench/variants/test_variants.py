@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
 
 import pytest
 import torch
@@ -10,16 +10,14 @@ from torch import nn
 
 from tsbench import variants
 from tsbench.errors import BadSetting, UnknownName, VariantUnavailable
-from tsbench.model import Classifier, parameter_count
+from tsbench.model import Classifier, parameter_count, to_plain
 from tsbench.training.evaluate import agreement, batched_logits
 from tsbench.variants import int8_dynamic, int8_static, l1_structured
 
-# Building what needs a compiler means compiling C++ for half a minute; the benchmarks do that. Here their graphs
-# are checked before compiling, and int8_static's compiled form once, on the tiny model. Engines have test_engines.py.
-EAGER = [name for name in variants.names() if variants.get(name).needs == ("torch",)]
-COMPILED = [
-    name for name in variants.names() if "g++" in variants.get(name).needs and name != "compiled"
-]
+# Compiling C++ takes half a minute, so these tests check graphs before compiling, and one compiled
+# form. test_engines.py tests the engines.
+EAGER = [name for name in variants.names() if variants.get(name).requirements == ("torch",)]
+COMPILED = [name for name in variants.names() if "g++" in variants.get(name).requirements]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +63,31 @@ def test_int8_dynamic_holds_int8_weights(trained, tiny_data):
     assert not any(type(module) is nn.Linear for module in built.modules())
 
 
+def with_zeros_instead(model, removed_share):
+    """The same pruning with zeros in place of what `l1_structured.prune` removes."""
+    plain = to_plain(model)
+    with torch.no_grad():
+        for layer in plain.encoder:
+            heads, channels = l1_structured.importances(layer)
+            # A head adds to the output only through its columns of `out`, a channel through `ff2`.
+            head_mask = mask(heads, removed_share).repeat_interleave(layer.head_dim)
+            layer.out.weight *= head_mask
+            layer.ff2.weight *= mask(channels, removed_share)
+    return plain.eval()
+
+
+def mask(scores, removed_share):
+    """1 for the highest scores, at least one; 0 for the others."""
+    n_kept = max(len(scores) - round(removed_share * len(scores)), 1)
+    kept = torch.zeros(len(scores))
+    kept[scores.argsort(descending=True)[:n_kept]] = 1
+    return kept
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
 def test_l1_structured_equals_the_masked_model(trained, tiny_data, share):
     slim = l1_structured.prune(trained, share)
-    masked = l1_structured.masked(trained, share)
+    masked = with_zeros_instead(trained, share)
     torch.testing.assert_close(
         batched_logits(slim, tiny_data.test_x),
         batched_logits(masked, tiny_data.test_x),
@@ -89,8 +108,6 @@ def test_l1_structured_is_really_smaller(trained):
 
 
 def test_l1_structured_removes_the_weakest_head_and_channel(trained):
-    from tsbench.model import to_plain
-
     plain = to_plain(trained)
     layer = plain.encoder[0]
     with torch.no_grad():
@@ -139,16 +156,21 @@ def test_int8_static_compiled(trained, tiny_data, monkeypatch):
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_variants_without_a_compiler(name, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(
-        VariantUnavailable, match=rf"variant {name} .*C\+\+ compiler.*apt-get install g\+\+"
-    ):
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    problem = rf"variant {name} .*g\+\+ not installed; apt-get install g\+\+, or set CXX"
+    with pytest.raises(VariantUnavailable, match=problem):
         variants.get(name).check()
 
 
+def test_another_compiler_is_named_by_cxx(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda program: program if program == "clang++" else None)
+    monkeypatch.setenv("CXX", "clang++")
+    variants.get("compiled").check()
+
+
 def test_int8_static_without_torchao(monkeypatch):
-    monkeypatch.setattr(int8_static, "find_spec", lambda name: None)
-    with pytest.raises(VariantUnavailable, match=r"torchao is not installed; pip install"):
+    monkeypatch.setitem(sys.modules, "torchao", None)  # as if it were not installed
+    with pytest.raises(VariantUnavailable, match="torchao not installed; pip install torchao"):
         variants.get("int8_static").check()
 
 

@@ -1,7 +1,8 @@
-"""How variants are found: ours in a fixed order, other people's after, by name."""
+"""Ours are found in a fixed order, then those of other packages, by name."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,17 @@ import torch
 from tsbench import variants
 from tsbench.errors import UnknownName, VariantUnavailable
 
-# As somebody else would ship it: a module, and an entry point, of which tsbench knows nothing.
+# A module of another package, which an entry point names.
 MODULE = """
-from tsbench.variants import Variant, needs_nothing
+from tsbench.variants import Variant
 
 def make(model, data, batch_cases):
     def classify(x):
         return -model(x)
     return classify
 
-VARIANT = Variant("upside_down", "worst class first", ("torch",), needs_nothing, make)
-FP32 = Variant("fp32", "in the baseline's name", ("torch",), needs_nothing, make)
+VARIANT = Variant("upside_down", "worst class first", ("torch",), make)
+FP32 = Variant("fp32", "in the baseline's name", ("torch",), make)
 NOT_ONE = 3
 """
 
@@ -42,20 +43,20 @@ def third_party(tmp_path, monkeypatch):
     return install
 
 
-def test_ours_are_in_order_with_the_baseline_first():
+def test_ours_come_first_and_the_baseline_before_all():
     names = variants.names()
     assert names[0] == "fp32"
-    ours = [name for name in names if name in variants.ORDER]
-    assert ours == sorted(ours, key=variants.ORDER.index)
+    assert names[: len(variants.BUILT_IN)] == tuple(variants.BUILT_IN)
 
 
-def test_every_file_is_registered_and_says_its_own_name():
-    folder = Path(variants.__file__).parent
-    files = {path.stem for path in folder.glob("[!_]*.py") if "\nVARIANT = " in path.read_text()}
-    assert files <= set(variants.names())
-    assert files <= set(variants.ORDER)
-    for name in files:
+def test_every_variant_of_ours_is_registered_under_its_own_name():
+    for name in variants.BUILT_IN:
         assert variants.get(name).name == name
+    defined = set()
+    for path in Path(variants.__file__).parent.glob("*.py"):
+        module = importlib.import_module(f"tsbench.variants.{path.stem}")
+        defined |= {v.name for v in vars(module).values() if isinstance(v, variants.Variant)}
+    assert defined == set(variants.BUILT_IN)
 
 
 def test_a_third_party_variant_is_used_by_name(third_party, tiny_model, tiny_data):
@@ -67,7 +68,7 @@ def test_a_third_party_variant_is_used_by_name(third_party, tiny_model, tiny_dat
         assert torch.equal(built(tiny_data.test_x[:4]), -tiny_model(tiny_data.test_x[:4]))
 
 
-def test_nobody_takes_the_name_of_one_of_ours(third_party):
+def test_another_package_cannot_replace_one_of_ours(third_party):
     third_party("fp32 = their_variants:FP32")
     assert variants.get("fp32").summary != "in the baseline's name"
     assert variants.names().count("fp32") == 1
@@ -81,15 +82,17 @@ def test_nobody_takes_the_name_of_one_of_ours(third_party):
         ("broken = their_variants:NOT_ONE", "is of type int, not Variant"),
     ],
 )
-def test_a_broken_one_says_what_is_wrong_and_spares_the_others(third_party, entry_point, problem):
+def test_a_broken_variant_names_its_fault_and_the_others_still_work(
+    third_party, entry_point, problem
+):
     third_party(entry_point)
-    with pytest.raises(VariantUnavailable, match="mend or uninstall") as caught:
+    with pytest.raises(VariantUnavailable, match="fix or uninstall") as caught:
         variants.get("broken")
     assert problem in str(caught.value)
     assert variants.get("int8_dynamic").name == "int8_dynamic"
 
 
-def test_an_unknown_name_lists_other_peoples_too(third_party):
+def test_an_unknown_name_lists_those_of_other_packages_too(third_party):
     third_party("upside_down = their_variants:VARIANT")
     with pytest.raises(UnknownName, match="upside_down"):
         variants.get("int4")

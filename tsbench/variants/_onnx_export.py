@@ -1,11 +1,11 @@
-"""What the ONNX Runtime variants share: export, its cache, and a session of one thread.
+"""Export to ONNX, and the cache of exported files.
 
-torch's exporter is the one built on torch.export: it is the one that torch keeps (the older one
-warns that it will go), and its graph has LayerNormalization and Gelu as single operators. It
-costs 3 s for a T1 with warm file caches, 20 s the first time, so the file is kept.
+The exporter is the one built on torch.export, which torch keeps (the older one warns that it will
+go). Its graph has LayerNormalization and Gelu as single operators. It takes 3 s for a T1, and
+20 s the first time, so files are cached.
 
-What runs in fp32 is exported in the operators that ONNX Runtime is fast at (`exported_to_run`); a quantizer gets the exporter's own
-graph, whose matrix products it knows.
+`exported` gives the exporter's own graph, whose matrix products quantizers recognise.
+`exported_to_run` gives the operators in which ONNX Runtime is fast in fp32.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.variants import Classify
 
-NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime")
-BUILD_VERSION = 2  # counts up when the steps change: older cached files are left alone
-THREADS = 1  # as the baseline; a second one doubles the CPU time at batch 1
+REQUIREMENTS = ("torch", "onnx", "onnxscript", "onnxruntime")
+BUILD_VERSION = 2  # increase it when the steps change: older cached files are not used
 INPUT, OUTPUT = "x", "logits"
 
 
 def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
-    """The model as an ONNX file of standard operators, fp32, for exactly this batch size; from the cache if it is there."""
+    """The model as an ONNX file of standard operators, fp32, for exactly this batch size; cached."""
     return cached(
         "fp32",
         lambda path: _export(_plain(model), data, batch_cases, path),
@@ -42,10 +40,10 @@ def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
 
 
 def exported_to_run(model: Classifier, data: Prepared, batch_cases: int) -> Path:
-    """The same function in ONNX Runtime's own operators: for no other engine, and for no quantizer."""
+    """The same function in ONNX Runtime's own operators, which no other engine reads; cached."""
 
     def write(path: Path) -> None:
-        _export(_for_the_runtime(_plain(model)), data, batch_cases, path)
+        _export(for_onnx_runtime(_plain(model)), data, batch_cases, path)
 
     return cached("fp32-runtime", write, model, data, batch_cases)
 
@@ -58,9 +56,9 @@ def cached(
     batch_cases: int,
     **made_by: object,
 ) -> Path:
-    """The file that `write(path)` writes of the model; from the cache if it is there.
+    """The file that `write(path)` writes for the model, unless the cache has it already.
 
-    `made_by` is what it depends on besides model, data and batch size, as JSON values.
+    `made_by` holds JSON values that it depends on besides model, data and batch size.
     """
     import tempfile
     from importlib.metadata import version
@@ -73,7 +71,7 @@ def cached(
         weights=weights_sha256(model),
         batch_cases=batch_cases,
         build=BUILD_VERSION,
-        libraries=[version(name) for name in NEEDS],
+        libraries=[version(name) for name in REQUIREMENTS],
         **made_by,
     )
     path = cache.folder() / "onnx" / f"{data.name}-{label}-{key}.onnx"
@@ -85,26 +83,11 @@ def cached(
     return path
 
 
-def session(path: Path) -> Classify:
-    """The file's model on ONNX Runtime. Each call's logits are new memory."""
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = THREADS
-    loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def classify(x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(loaded.run(None, {INPUT: x.contiguous().numpy()})[0])
-
-    return classify
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps advice to libraries' authors, and only that, off the screen."""
-    # One logs that torchvision is missing, the other advises a preparation for models that are not
-    # exported yet by torch.export; both go to the root logger, or to one that prints by itself.
+    """Hides log messages and a warning that are advice to the authors of libraries."""
+    # torch's exporter logs that torchvision is missing; ONNX Runtime's quantizer advises a step
+    # for models from older exporters.
     exporter, root = (
         logging.getLogger("torch.onnx._internal.exporter._registration"),
         logging.getLogger(),
@@ -114,7 +97,7 @@ def quiet() -> Iterator[None]:
     root.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # torch 2.13 copies its own pytree specs in a way that its pytree has deprecated.
+            # torch 2.13 copies its pytree specs in a way that its pytree deprecates.
             warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
             yield
     finally:
@@ -123,20 +106,19 @@ def quiet() -> Iterator[None]:
 
 
 def _plain(model: Classifier) -> Classifier:
-    # Bare Linears: half of the time to export, and no faster nor slower than the stock layers' graph
-    # (3.6x and 3.5x at batch 1, 1.2x both at batch 32).
+    # Plain layers export in half of the time of stock ones, and run as fast.
     from tsbench.model import to_plain
 
     return to_plain(model).eval()
 
 
-def _for_the_runtime(plain: Classifier) -> Classifier:
-    """`plain` itself, the same function in the operators that ONNX Runtime is fast at.
+def for_onnx_runtime(plain: Classifier) -> Classifier:
+    """`plain` itself, changed to the operators in which ONNX Runtime is fast.
 
-    Each attention is one `com.microsoft::Attention`, where the exporter leaves a dozen operators. Linears are of matrices: of
-    three dimensions each would be wrapped in two Reshapes. Convolutions are of images one pixel high: only theirs are blocked
-    for vectors, and fused with norm, sum and ReLU. Speedup to eager T1, one paired run on PLAID, batch 1 and 32: the student
-    16.5 and 9.3 as exported, 19.9 and 9.7 with the first two, 25.6 and 14.2 with all; T1 3.11 and 1.19, 3.40 and 1.15, 3.52 and 1.19.
+    Each attention becomes one `com.microsoft::Attention` instead of a dozen operators. Linears
+    take matrices: ONNX Runtime wraps one of three dimensions in two Reshapes. Convolutions take
+    images one pixel high: ONNX Runtime vectorizes and fuses only two-dimensional ones. On PLAID,
+    batch 1, the student goes from 16.5 to 25.6 times the speed of T1, and T1 from 3.1 to 3.5.
     """
     import torch
     from torch import Tensor, nn
@@ -177,7 +159,7 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
 
     made: Any = plain
     made.encoder = Layers(plain.encoder)
-    if not plain.config.window_stem:  # statistics of windows, and no convolution worth the name
+    if not plain.config.window_stem:  # whose only convolution is the patches' product
         made.stem, made.patch = (
             OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)),
             nn.Identity(),
@@ -186,7 +168,7 @@ def _for_the_runtime(plain: Classifier) -> Classifier:
 
 
 def _of_images(module: nn.Module) -> nn.Module:
-    """The module with each Conv1d and BatchNorm1d for (batch, channels, 1, timepoints), with the same weights."""
+    """The module with two-dimensional convolutions and norms: (batch, channels, 1, timepoints)."""
     from torch import nn
 
     if isinstance(module, nn.Conv1d):
@@ -212,7 +194,7 @@ def _export(model: Classifier, data: Prepared, batch_cases: int, path: Path) -> 
     import onnx
     import torch
 
-    from tsbench.variants.int8_static import example
+    from tsbench.variants.calibration import example
 
     with quiet(), torch.no_grad():
         torch.onnx.export(
@@ -225,8 +207,8 @@ def _export(model: Classifier, data: Prepared, batch_cases: int, path: Path) -> 
             output_names=[OUTPUT],
             external_data=False,
         )
-    # The exporter notes the shapes of weights, too. quantize_dynamic of ONNX Runtime 1.23, the newest for
-    # Python 3.10, turns weights round and then trips over the old shape.
+    # The exporter records the shapes of weights. quantize_dynamic of ONNX Runtime 1.23, the newest
+    # for Python 3.10, transposes weights and then fails on the recorded shape.
     written = onnx.load(path)
     del written.graph.value_info[:]
     onnx.save(written, path)
