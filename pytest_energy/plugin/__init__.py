@@ -342,13 +342,9 @@ def pytest_benchmark_update_json(
     session = config.stash.get(SESSION, None)
     if session is None:
         return
-    from pytest_energy.runs import json_format
+    from pytest_energy.plugin.benchmark_bridge import add_energy
 
-    output_json["energy"] = json_format.run_to_json(session.meter_info, session.idle)
-    results = {result.name: result for result in session.results}
-    for saved in output_json["benchmarks"]:
-        if saved["fullname"] in results:
-            saved["energy"] = json_format.result_to_json(results[saved["fullname"]])
+    add_energy(config, session, output_json)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -7,24 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_energy.errors import RunUnreadable
 from pytest_energy.plugin.stash import benchmark_session
 from pytest_energy.runs import json_format
 from pytest_energy.runs.journal import Journal, unfinished_runs
+from pytest_energy.runs.whole_file import write_new, write_whole
 
 if TYPE_CHECKING:
     from pytest_energy.model import Result
     from pytest_energy.plugin.recorder import Session
 
 JOURNAL = pytest.StashKey[Journal]()
-TROUBLE = pytest.StashKey[str]()
+NOT_SAVED = pytest.StashKey[dict[str, str]]()
+"""By test: why its result is not part of the saved run."""
 DEFAULT_FOLDER = ".benchmarks"
-# Another run may take the same number between pytest-benchmark's look and its write: then the next one is free.
+# Another run may take the number of this one, or the disk may be full for a moment.
 ATTEMPTS = 3
 MOST_LINES = 3
 
 
 def keep_result(config: pytest.Config, session: Session, result: Result) -> None:
-    """Write it to the journal. Where that cannot be, it is said once at the end, and the run goes on."""
+    """Write the result to the journal, if this run is saved at its end."""
     benchmarks = benchmark_session(config)
     if (
         benchmarks is None
@@ -32,54 +35,108 @@ def keep_result(config: pytest.Config, session: Session, result: Result) -> None
         or not (benchmarks.save or benchmarks.autosave or benchmarks.json)
     ):
         return
-    if TROUBLE in config.stash:
+    saved = readable_json(config, result)
+    if saved is None:
         return
+    if JOURNAL not in config.stash:
+        config.stash[JOURNAL] = Journal(_folder(config), _header(config, session))
+    seconds = [window.seconds_per_call for window in result.measurement.windows]
+    stats = {
+        "mean": sum(seconds) / len(seconds),
+        "min": min(seconds),
+        "max": max(seconds),
+        "rounds": len(seconds),
+    }
+    config.stash[JOURNAL].add(
+        {
+            "name": result.name.rpartition("::")[2],
+            "fullname": result.name,
+            "group": result.group,
+            "stats": stats,
+            "energy": saved,
+        }
+    )
+
+
+def readable_json(config: pytest.Config, result: Result) -> dict[str, Any] | None:
+    """The result as a saved run has it, or None, with a line at the end, if no reader accepts it."""
     try:
-        if JOURNAL not in config.stash:
-            config.stash[JOURNAL] = Journal(_folder(config), _header(config, session))
-        seconds = [window.seconds_per_call for window in result.measurement.windows]
-        mean = sum(seconds) / len(seconds)
-        config.stash[JOURNAL].add(
-            {
-                "name": result.name.rpartition("::")[2],
-                "fullname": result.name,
-                "group": result.group,
-                "stats": {
-                    "mean": mean,
-                    "min": min(seconds),
-                    "max": max(seconds),
-                    "rounds": len(seconds),
-                },
-                "energy": json_format.result_to_json(result),
-            }
-        )
-    except OSError as error:
-        config.stash[TROUBLE] = f"{error.strerror or error}"
+        return json_format.readable_json(result)
+    except RunUnreadable as error:
+        config.stash.setdefault(NOT_SAVED, {})[result.name] = str(error)
+        return None
+
+
+def add_energy(config: pytest.Config, session: Session, document: dict[str, Any]) -> None:
+    """Add this plugin's keys to the document that pytest-benchmark saves."""
+    document["energy"] = json_format.run_to_json(session.meter_info, session.idle)
+    results = {result.name: result for result in session.results}
+    for benchmark in document["benchmarks"]:
+        # A test that ran twice has two entries. A reader accepts one.
+        result = results.pop(benchmark["fullname"], None)
+        saved = None if result is None else readable_json(config, result)
+        if saved is not None:
+            benchmark["energy"] = saved
 
 
 def guard(session: pytest.Session) -> None:
-    """Have pytest-benchmark's saving end in a line and an exit code where it fails, and not in a traceback and a lost run."""
+    """Make pytest-benchmark save atomically, and report a failure in one line with exit code 4."""
     benchmarks = benchmark_session(session.config)
     save = getattr(benchmarks, "handle_saving", None)
     if save is None:
         return
+    _save_atomically(benchmarks)
 
     def guarded() -> None:
-        journal = session.config.stash.get(JOURNAL, None)
         problem = _attempt(save)
+        journal = session.config.stash.get(JOURNAL, None)
+        for name, reason in session.config.stash.get(NOT_SAVED, {}).items():
+            _say(session, f"NOT SAVED: {name}: {reason}")
         if problem is None:
             if journal is not None:
                 journal.delete()
             return
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if journal is None or TROUBLE in session.config.stash:
-            kept = f"nor could it be kept as it went: {session.config.stash.get(TROUBLE, 'nothing was finished')}"
-        else:
-            journal.close()
-            kept = f"its benchmarks are in {journal.path}, which all commands read (pytest-energy report, compare, export)"
-        _say(session, f"ERROR: the run could not be saved: {problem}; {kept}")
+        _say(session, f"ERROR: the run could not be saved: {problem}; {_kept(journal)}")
 
     benchmarks.handle_saving = guarded
+
+
+def _kept(journal: Journal | None) -> str:
+    """Where the results of a run are that could not be saved."""
+    if journal is None:
+        return "no benchmark was finished"
+    journal.flush()
+    if journal.problem is not None:
+        return f"nor could its journal {journal.path} be written: {journal.problem}"
+    return (
+        f"its benchmarks are in {journal.path}, which all commands read "
+        "(pytest-energy report, compare, export)"
+    )
+
+
+def _save_atomically(benchmarks: Any) -> None:
+    """Replace the writers of pytest-benchmark: theirs leave an incomplete file after a kill."""
+    from pytest_benchmark.storage.file import FileStorage
+    from pytest_benchmark.utils import safe_dumps
+
+    def content(document: dict[str, Any]) -> bytes:
+        return json_format.document_text(document, safe_dumps).encode()
+
+    def save_json(document: dict[str, Any]) -> None:
+        write_whole(Path(benchmarks.json), content(document))
+        benchmarks.logger.info(f"Wrote benchmark data in: {benchmarks.json}", purple=True)
+
+    benchmarks.save_json = save_json
+    storage: Any = benchmarks.storage
+    if isinstance(storage, FileStorage):
+
+        def save(document: dict[str, Any], name: str) -> None:
+            path = storage.get(f"{storage._next_num}_{name}.json")
+            write_new(path, content(document))
+            storage.logger.info(f"Saved benchmark data in: {path}")
+
+        storage.save = save  # type: ignore[method-assign]
 
 
 def unfinished_lines(config: pytest.Config) -> list[str]:
@@ -95,14 +152,13 @@ def unfinished_lines(config: pytest.Config) -> list[str]:
 
 
 def _attempt(save: Any) -> str | None:
+    """Save, and try again after an error. The last problem, or None."""
     problem = None
     for _ in range(ATTEMPTS):
         try:
             save()
-        except AssertionError:  # the number was taken
-            problem = "its number was taken by another run"
         except OSError as error:
-            return f"{error.filename or 'the file'}: {error.strerror or error}"
+            problem = f"{error.filename or 'the file'}: {error.strerror or error}"
         else:
             return None
     return problem

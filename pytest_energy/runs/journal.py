@@ -3,6 +3,11 @@
 pytest-benchmark saves at the end of a run. Until then each finished benchmark is a line of JSON in
 a file beside the saved runs; saving the run deletes that file. After a kill, a power cut or a full
 disk, `json_format.read_run` reads it like a saved run, without an incomplete last line.
+
+The journal opens, syncs and closes its file for each benchmark. So the code under test may close
+every descriptor, and a disk that was full for a moment costs nothing: the next benchmark, or the
+end of the run, writes the missing lines. A line that is added costs the same however long the
+journal is: docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -15,46 +20,68 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pytest_energy.runs.whole_file import sync_folder, write_all
+
 SUFFIX = ".jsonl"
 PREFIX = "unfinished_"
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Journal:
-    """The journal of one run. Each line is one write, so only the last one can be incomplete."""
+    """The journal of one run. The file exists from the first `add` on."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]):
-        """Create the file in ``folder``. Raises `OSError` if that fails."""
-        folder.mkdir(parents=True, exist_ok=True)
         began = datetime.now(timezone.utc)
         self.path = folder / f"{PREFIX}{began:%Y%m%d_%H%M%S_%f}_{os.getpid()}{SUFFIX}"
-        # O_EXCL never opens another run's file; the user's umask decides the mode.
-        self._descriptor = os.open(
-            self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666
-        )
-        self._write({**header, "datetime": began.isoformat()})
+        self.problem: str | None = None
+        """Why the file lacks lines, or None if it has all of them."""
+        self._lines = [_line({**header, "datetime": began.isoformat()})]
+        self._lines_on_disk = 0
+        self._bytes_on_disk = 0
 
     def add(self, benchmark: Mapping[str, Any]) -> None:
-        """Append a finished benchmark, as a saved run has it. Raises `OSError` if that fails."""
-        self._write(benchmark)
+        """Append a finished benchmark, as a saved run has it, and all lines that are missing.
+
+        Never raises `OSError`: see `problem`.
+        """
+        self._lines.append(_line(benchmark))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that the file lacks. `problem` has the reason if that fails."""
+        try:
+            self._append_missing()
+            self.problem = None
+        except OSError as error:
+            self.problem = error.strerror or str(error)
 
     def delete(self) -> None:
         """Delete the file: the run is saved."""
-        self.close()
         with suppress(OSError):
             self.path.unlink()
 
-    def close(self) -> None:
-        """Close the file and leave it on disk."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _write(self, value: Mapping[str, Any]) -> None:
-        line = json.dumps(value, allow_nan=False, separators=(",", ":"), default=str).encode()
-        line += b"\n"
-        written = 0
-        while written < len(line):
-            written += os.write(self._descriptor, line[written:])
+    def _append_missing(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new_file = self._lines_on_disk == 0
+        # The user's umask decides the mode.
+        descriptor = os.open(self.path, _FLAGS, 0o666)
+        try:
+            if os.lseek(descriptor, 0, os.SEEK_END) < self._bytes_on_disk:
+                # Another program deleted or cut the file.
+                self._lines_on_disk = self._bytes_on_disk = 0
+            # An earlier write may have failed in the middle of a line.
+            os.ftruncate(descriptor, self._bytes_on_disk)
+            os.lseek(descriptor, self._bytes_on_disk, os.SEEK_SET)
+            missing = b"".join(self._lines[self._lines_on_disk :])
+            write_all(descriptor, missing)
+            os.fsync(descriptor)
+        finally:
+            with suppress(OSError):
+                os.close(descriptor)
+        self._lines_on_disk = len(self._lines)
+        self._bytes_on_disk += len(missing)
+        if new_file:
+            sync_folder(self.path.parent)
 
 
 def to_document(text: str) -> dict[str, Any]:
@@ -80,6 +107,12 @@ def unfinished_runs(folder: Path) -> Iterator[Path]:
         pid = path.stem.rpartition("_")[2]
         if pid.isdecimal() and not _is_alive(int(pid)):
             yield path
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    # One line for any text: JSON escapes line breaks.
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=str)
+    return text.encode() + b"\n"
 
 
 def _object(line: str) -> dict[str, Any]:

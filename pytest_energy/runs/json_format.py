@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,6 +39,8 @@ from pytest_energy.stats.per_call import figures
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 MAX_FLOAT = sys.float_info.max
+# What a value of another type or size raises while it is read.
+_BROKEN = (TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def run_to_json(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
         "schema": SCHEMA,
         "meters": [_meter_to_json(meter)],
         "machine": fingerprint(),
-        "idle": [window_to_json(window) for window in idle],
+        "idle": [window_to_json(window) for window in idle if _is_readable(window, meter)],
     }
 
 
@@ -87,6 +90,30 @@ def result_to_json(result: Result) -> dict[str, Any]:
         ],
         "warnings": list(measurement.warnings),
     }
+
+
+def readable_json(result: Result) -> dict[str, Any]:
+    """As `result_to_json`, for a result that `read_run` accepts.
+
+    Raises `RunUnreadable` for others: a window of 0 s, say, or negative joules.
+    """
+    try:
+        saved = result_to_json(result)
+        meter = _meter_to_json(result.measurement.meter)
+        benchmark = {"fullname": result.name, "group": result.group, "energy": saved}
+        _result_from_json(benchmark, {meter["name"]: _meter_from_json(meter)}, [])
+        json.dumps(saved, allow_nan=False)
+    except _BROKEN as error:
+        raise RunUnreadable(str(error)) from None
+    return saved
+
+
+def document_text(document: Mapping[str, Any], dumps: Callable[..., str] = json.dumps) -> str:
+    """A whole run as JSON, with a line for each benchmark."""
+    rest = {key: value for key, value in document.items() if key != "benchmarks"}
+    compact = partial(dumps, separators=(",", ":"))
+    benchmarks = ",\n".join(compact(benchmark) for benchmark in document["benchmarks"])
+    return f'{compact(rest)[:-1]},\n"benchmarks":[\n{benchmarks}\n]}}\n'
 
 
 def read_run(path: str | Path) -> Run:
@@ -130,7 +157,7 @@ def read_run(path: str | Path) -> Run:
         )
     except KeyError as error:
         raise RunUnreadable(f"{path}: broken: the key {error} is missing") from None
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except _BROKEN as error:
         raise RunUnreadable(f"{path}: broken: {error}") from None
 
 
@@ -199,6 +226,14 @@ def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
         tuple(_of_type(str, note) for note in saved["notes"]),
         _of_type(bool, saved["ticks"]),
     )
+
+
+def _is_readable(window: Window, meter: MeterInfo) -> bool:
+    try:
+        window_from_json(window_to_json(window), meter, fewest_calls=0)
+    except _BROKEN:
+        return False
+    return True
 
 
 def window_to_json(window: Window) -> list[Any]:

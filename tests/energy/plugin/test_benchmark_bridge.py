@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,13 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_energy import cli
-from pytest_energy.errors import RunUnreadable
-from pytest_energy.plugin import benchmark_bridge
 from pytest_energy.runs import journal, json_format
+from pytest_energy.runs.load import load_runs
 
 SUITE = """
     import os, signal, time, pytest
@@ -147,7 +143,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_and_ends_nothing(suite):
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "3 passed" in done.stdout and "Traceback" not in done.stdout
     assert "ERROR: the run could not be saved: " in done.stdout
-    assert "nor could it be kept as it went: File too large" in done.stdout
+    assert "nor could its journal " in done.stdout
 
 
 def test_a_second_save_never_overwrites_the_first(suite):
@@ -187,46 +183,6 @@ def test_the_number_that_another_run_took_is_passed_over(suite):
     )
     assert [path.name for path in saved(suite.path)] == ["0001_mine.json", "0002_mine.json"]
     assert saved(suite.path)[0].read_text() == "{}"
-
-
-@given(st.integers(0, 400))
-def test_cut_anywhere_it_is_a_run_or_an_error_and_never_a_wrong_one(cut):
-    lines = [{"energy": {"schema": 1}, "commit_info": {}}, {"name": "a"}, {"name": "b\n\u2028"}]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    try:
-        document = journal.to_document(text[:cut])
-    except ValueError:
-        assert cut <= len(json.dumps(lines[0]))
-        return
-    assert document["benchmarks"] == lines[1:][: len(document["benchmarks"])]
-    assert document["commit_info"] == {}
-
-
-@given(st.binary(max_size=200))
-def test_what_is_no_journal_is_refused_in_a_line(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("x") / "unfinished_x_1.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(RunUnreadable):
-        json_format.read_run(path)
-
-
-def test_journals_of_running_processes_are_nobodys_business(tmp_path):
-    for pid in (os.getpid(), 2**22 + 1):  # the second is above any pid of Linux
-        (tmp_path / f"unfinished_x_{pid}.jsonl").touch()
-    assert [path.name for path in journal.unfinished_runs(tmp_path)] == [
-        f"unfinished_x_{2**22 + 1}.jsonl"
-    ]
-
-
-def test_files_have_the_mode_of_the_users_umask(tmp_path):
-    before = os.umask(0o027)
-    try:
-        kept = journal.Journal(tmp_path, {})
-    finally:
-        os.umask(before)
-    assert kept.path.stat().st_mode & 0o777 == 0o640
-    kept.delete()
-    assert not kept.path.exists()
 
 
 def test_killed_at_random_instants(suite):
@@ -274,26 +230,73 @@ def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(sui
     assert len(json_format.read_run(path).results) == 2
 
 
-def test_where_the_journal_cannot_be_written_either_that_is_said(suite, monkeypatch):
-    def full(folder, header):
+def test_a_journal_that_cannot_be_written_is_reported_too(suite, monkeypatch):
+    def failing(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(benchmark_bridge, "Journal", full)
+    monkeypatch.setattr(journal.Journal, "_append_missing", failing)
     suite.makeconftest(
-        "def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device')"
+        "def pytest_benchmark_update_json(output_json):\n"
+        "    raise OSError(28, 'No space left on device')"
     )
     suite.makepyfile(SUITE.format(n=2, then="pass"))
     done = suite.runpytest(
         "--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json"
     )
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stdout.fnmatch_lines(
-        [
-            "*could not be saved: the file: No space left on device; nor could it be kept as it went: No space *"
-        ]
+    done.stdout.fnmatch_lines(["*could not be saved: the file: No space left on device; nor*"])
+    done.stdout.fnmatch_lines(["*nor could its journal * be written: No space left on device"])
+
+
+UNREADABLE = """
+    import pytest
+    from dataclasses import replace
+    from pytest_energy.model import Window
+    from pytest_energy.plugin import recorder
+
+    @pytest.fixture
+    def broken_window(monkeypatch):
+        measure = recorder.measure
+
+        def broken(*arguments, **keywords):
+            made = measure(*arguments, **keywords)
+            first, *others = made.windows
+            window = Window({seconds}, dict.fromkeys(first.joules, {joules}), first.calls)
+            return replace(made, windows=(window, *others))
+
+        monkeypatch.setattr(recorder, "measure", broken)
+
+    def test_broken(broken_window, energy):
+        energy(sum, range(10))
+
+    def test_sound(energy):
+        energy(sum, range(10))
+    """
+
+
+@pytest.mark.parametrize(
+    ("seconds", "joules", "reason"),
+    [
+        (0.5, -3.0, "-3.0 is not a finite number of 0 or more"),
+        (0.5, "float('nan')", "nan is not a finite number"),
+    ],
+)
+def test_a_result_that_no_reader_accepts_costs_only_itself(suite, seconds, joules, reason):
+    suite.makepyfile(UNREADABLE.format(seconds=seconds, joules=joules))
+    done = suite.runpytest(
+        "--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-autosave"
     )
+    done.stdout.fnmatch_lines([f"NOT SAVED: *::test_broken: {reason}*"])
+    (path,) = saved(suite.path)
+    assert [result.name.rpartition("::")[2] for result in json_format.read_run(path).results] == [
+        "test_sound"
+    ]
 
 
-def test_a_journals_line_that_is_no_object_is_refused():
-    with pytest.raises(ValueError, match="a line that is not an object"):
-        journal.to_document('{"energy": {}}\n[1]\n')
+def test_a_test_that_ran_twice_is_saved_once(suite):
+    path = suite.makepyfile(SUITE.format(n=1, then="pass"))
+    suite.runpytest(
+        *("--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-autosave"),
+        *("--keep-duplicates", str(path), str(path)),
+    ).assert_outcomes(passed=2)
+    assert load_runs(saved(suite.path)[0])[0].benchmarks.keys() == {f"{path.name}::test_it[0]"}

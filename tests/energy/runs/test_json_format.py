@@ -553,3 +553,31 @@ def test_a_journal_is_recognised_by_its_suffix(tmp_path, document):
 def test_other_suffixes_are_read_as_json(tmp_path, document, name):
     (tmp_path / name).write_text(json.dumps(document), encoding="utf8")
     assert len(json_format.read_run(tmp_path / name).results) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (window(0.0, 1.0), "division by zero"),
+        (window(-2.5, 1.0), "-2.5 is not a finite number of 0 or more"),
+        (window(1.0, -7.0), "-5.25 is not a finite number of 0 or more"),
+        (window(1.0, math.nan), "nan is not a finite number"),
+        (window(1.0, 1.0, calls=0), "division by zero"),
+    ],
+    ids=str,
+)
+def test_a_result_that_no_reader_accepts_is_refused_before_it_is_saved(broken, reason):
+    made = result(measurement(window(1.0, 4.0), broken))
+    with pytest.raises(RunUnreadable, match=reason):
+        json_format.readable_json(made)
+
+
+def test_idle_windows_that_no_reader_accepts_are_not_saved(tmp_path):
+    idle = [window(0.5, 1.0, 0), window(0.0, 1.0, 0), window(0.5, -1.0, 0)]
+    assert len(json_format.run_to_json(SENSOR, idle)["idle"]) == 1
+
+
+def test_a_run_has_a_line_for_each_benchmark(document):
+    text = json_format.document_text(document)
+    assert json.loads(text) == document
+    assert len(text.splitlines()) == 3 + len(document["benchmarks"])
