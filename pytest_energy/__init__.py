@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_energy.errors import EnergyError, MeterFailed, MeterUnavailable, OptionError
+    from pytest_energy.machine import fingerprint
+    from pytest_energy.measuring.machine_lock import machine_lock
     from pytest_energy.measuring.paired import versus, versus_many
     from pytest_energy.measuring.single import measure
     from pytest_energy.meters import Meter, MeterSettings, open_meter
@@ -30,6 +32,8 @@ __all__ = [
     "Reading",
     "Window",
     "figures",
+    "fingerprint",
+    "machine_lock",
     "measure",
     "open_meter",
     "versus",
@@ -40,6 +44,8 @@ __all__ = [
 # may cost 10.
 _MODULES = {
     "errors": ("EnergyError", "MeterFailed", "MeterUnavailable", "OptionError"),
+    "machine": ("fingerprint",),
+    "measuring.machine_lock": ("machine_lock",),
     "measuring.paired": ("versus", "versus_many"),
     "measuring.single": ("measure",),
     "meters": ("Meter", "MeterSettings", "open_meter"),

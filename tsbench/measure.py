@@ -1,13 +1,15 @@
-"""Variants of one model against stock fp32, measured in turns in this process, outside pytest.
+"""Variants of one model compared with stock fp32, in this process, without pytest.
 
     tsbench measure plaid t1 --variant onnx_int8_dynamic --batch 1 32
 
-`versus_many` of pytest_energy does the measuring: the baseline and all variants of one batch size share
-randomised blocks, so what the machine does meets all of them alike.
+`pytest_energy.versus_many` measures: the baseline and all variants of one batch size share
+randomised blocks, so disturbances of the machine affect all of them alike.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,31 +18,31 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pytest_energy import Comparison, Interval, Meter
 from tsbench import variants
 from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
-    from pytest_energy import Comparison, Meter
-    from pytest_energy.model import Interval, MeterInfo
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
 
 BASELINE = "fp32"
-# To be raised with whatever changes what is measured: a sweep then measures again.
+# Increase it when the measured code changes: a sweep then measures again.
 MEASURING_VERSION = 1
 RATIOS = ("speedup", "greenup", "powerup")
+PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant at one batch size; joules and seconds are per inference, that is per case."""
+    """One variant at one batch size. An inference is one case, not one call."""
 
     variant: str
     batch_cases: int
     comparison: Comparison
-    joules: float | None
-    """Median over the candidate's windows, gross. None where the counter did not move."""
-    seconds: float
+    joules_per_inference: float | None
+    """Gross, median over the candidate's windows. None if the counter did not move."""
+    seconds_per_inference: float
     provenance: str
     accuracy: float
     agreement: float
@@ -54,8 +56,8 @@ class Row:
             "confidence": self.comparison.confidence,
             "blocks": len(self.comparison.blocks),
             "category": self.comparison.category,
-            "joules_per_inference": self.joules,
-            "seconds_per_inference": self.seconds,
+            "joules_per_inference": self.joules_per_inference,
+            "seconds_per_inference": self.seconds_per_inference,
             "provenance": self.provenance,
             "accuracy": self.accuracy,
             "agreement": self.agreement,
@@ -65,7 +67,7 @@ class Row:
 def find_model(
     dataset: str, config: str, folder: Path | None = None
 ) -> tuple[Classifier, Prepared]:
-    """The shipped model where it was trained on this very data, else one trained now or cached."""
+    """A trained model of this dataset and config, and the dataset's arrays."""
     from tsbench.data import datasets
     from tsbench.data.prepared import prepare
     from tsbench.training.load_or_train import trained_model
@@ -85,17 +87,15 @@ def measure(
     meter: Meter,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
-    """A row for each variant and batch size. `on_step` is told what comes next.
+    """A row for each variant and batch size. `on_step` is called with what happens next.
 
-    Raises what building a variant raises, before anything is measured at its batch size.
+    All variants of a batch size are built before any is measured. Raises what building raises.
     """
     import torch
 
     from pytest_energy import Plan, versus_many
-    from pytest_energy.meters import info
     from tsbench.training.evaluate import accuracy, agreement, batched_logits
 
-    known = info(meter)
     expected = batched_logits(model, data.test_x)
     rows = []
     with one_thread():
@@ -116,15 +116,15 @@ def measure(
                     baseline, candidates, x, meter=meter, plan=Plan(max_time_s=max_time_s)
                 )
             for name in names:
-                joules, seconds = _per_inference(compared[name], known, batch_cases)
+                joules, seconds = per_call(compared[name], meter)
                 rows.append(
                     Row(
                         name,
                         batch_cases,
                         compared[name],
-                        joules,
-                        seconds,
-                        str(known.provenance),
+                        None if joules is None else joules / batch_cases,
+                        seconds / batch_cases,
+                        str(meter.provenance),
                         accuracy(logits[name], data.test_y),
                         agreement(logits[name], expected),
                     )
@@ -132,8 +132,26 @@ def measure(
     return rows
 
 
+def per_call(comparison: Comparison, meter: Meter) -> tuple[float | None, float]:
+    """Gross joules and seconds of one call of the candidate: medians over its windows."""
+    windows = [
+        window
+        for block in comparison.blocks
+        for letter, window in zip(block.order, block.windows, strict=True)
+        if letter == "B"
+    ]
+    # A domain with a parent is already inside it.
+    counted = [domain.name for domain in meter.domains if domain.parent is None]
+    joules = [sum(window.joules[name] for name in counted) for window in windows]
+    seconds = statistics.median(window.seconds / window.calls for window in windows)
+    if min(joules) <= 0:
+        return None, seconds
+    per_window = (total / window.calls for total, window in zip(joules, windows, strict=True))
+    return statistics.median(per_window), seconds
+
+
 def table(rows: Sequence[Row], title: str) -> Table:
-    """Fits 80 columns: beneath each ratio its interval, beneath the joules their provenance."""
+    """A table of 80 columns: below each ratio its interval, below the joules their provenance."""
     made = Table(
         title=title,
         title_justify="left",
@@ -151,51 +169,37 @@ def table(rows: Sequence[Row], title: str) -> Table:
     for place, row in enumerate(rows):
         made.add_row(
             f"{row.variant}\nbatch {row.batch_cases}",
-            *(_ratio(getattr(row.comparison, name)) for name in RATIOS),
-            f"{joules_text(row.joules)}\n{row.provenance}",
+            *(_ratio_text(getattr(row.comparison, name)) for name in RATIOS),
+            f"{joules_text(row.joules_per_inference)}\n{row.provenance}",
             f"{row.accuracy:.3f}\n{row.agreement:.3f}",
             end_section=row is rows[-1] or row.batch_cases != rows[place + 1].batch_cases,
         )
     return made
 
 
-def _per_inference(
-    comparison: Comparison, known: MeterInfo, batch_cases: int
-) -> tuple[float | None, float]:
-    from pytest_energy.model import Measurement
-    from pytest_energy.stats.per_call import figures
-
-    windows = tuple(
-        window
-        for block in comparison.blocks
-        for letter, window in zip(block.order, block.windows, strict=True)
-        if letter == "B"
-    )
-    seen = figures(Measurement("candidate", known, windows))
-    return (
-        None if seen.joules is None else seen.joules.value / batch_cases
-    ), seen.seconds.value / batch_cases
-
-
 def joules_text(joules: float | None) -> str:
-    """With the unit that suits them."""
-    from pytest_energy.report.units import digits, scale_for
+    """Three significant digits and a unit.
 
+    >>> joules_text(0.01234), joules_text(1.5e-6), joules_text(None)
+    ('12.3 mJ', '1.50 µJ', 'not counted')
+    """
     if joules is None:
         return "not counted"
-    factor, unit = scale_for([joules], "J")
-    return f"{digits(joules * factor)} {unit}"
+    size, prefix = next((p for p in PREFIXES if joules >= p[0]), PREFIXES[-1])
+    value = joules / size
+    digits = max(2 - math.floor(math.log10(value)), 0) if value > 0 else 0
+    return f"{value:.{digits}f} {prefix}J"
 
 
-def _ratio(ratio: Interval | None) -> str:
-    from pytest_energy.report.units import bounds
-
-    return "not known" if ratio is None else f"{ratio.value:.2f}\n{bounds(ratio)}"
+def _ratio_text(ratio: Interval | None) -> str:
+    if ratio is None:
+        return "unknown"
+    if not math.isfinite(ratio.high):
+        return f"{ratio.value:.2f}\n[unknown]"
+    return f"{ratio.value:.2f}\n[{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _interval_json(ratio: Interval | None) -> dict[str, float | None] | None:
-    import math
-
     if ratio is None:
         return None
     return {name: value if math.isfinite(value) else None for name, value in vars(ratio).items()}

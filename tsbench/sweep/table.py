@@ -1,8 +1,9 @@
-"""What a sweep found: per device, dataset and batch size, GPS-UP of each variant, the Pareto front, and which one wins."""
+"""A sweep's results: per device, dataset and batch size, each variant's GPS-UP, and the best."""
 
 from __future__ import annotations
 
 import io
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,17 @@ from tsbench.measure import joules_text
 from tsbench.sweep.spec import HERE
 
 WIDTH = 110
-JOULES_APART = "Joules of different devices are different meters' and are not to be put side by side; Greenup, a ratio on one device, may be."
+JOULES_APART = (
+    "Do not compare joules of different devices, which different meters counted. "
+    "Compare Greenup, a ratio on one device."
+)
+# These become character references: cells come from files that anybody may have written.
+MARKDOWN_SPECIAL = re.compile(r"(?![ .,;%()=+/-])[\W_]|(?<=www)[.]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median over seeds, and the outermost bounds of any seed's interval; None: not known."""
+    """The median over seeds, and the outermost bounds of their intervals (None: unknown)."""
 
     value: float
     low: float | None
@@ -35,19 +41,19 @@ class Ratio:
     @property
     def bounds(self) -> str:
         return (
-            "[not known]"
+            "[unknown]"
             if self.low is None or self.high is None
             else f"[{self.low:.2f}, {self.high:.2f}]"
         )
 
-    def reaches(self, greater: Ratio) -> bool:
-        """Whether the two intervals have something in common."""
+    def overlaps(self, greater: Ratio) -> bool:
+        """Whether the two intervals overlap."""
         return self.high is None or greater.low is None or self.high >= greater.low
 
 
 @dataclass(frozen=True)
 class Line:
-    """One variant of one config, over its seeds."""
+    """One variant of one config, over all seeds."""
 
     config: str
     variant: str
@@ -68,7 +74,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Place:
-    """Where these were measured: one kind of device, one meter, one dataset, one batch size."""
+    """All variants with one device, one meter, one dataset and one batch size."""
 
     device: str
     meter: str
@@ -79,18 +85,23 @@ class Place:
 
     @property
     def title(self) -> str:
-        return f"{self.dataset}, batch {self.batch_cases}, on {self.device}: joules {self.provenance} by {self.meter}"
+        return (
+            f"{self.dataset}, batch {self.batch_cases}, on {self.device}: "
+            f"joules {self.provenance} by {self.meter}"
+        )
 
     @property
     def winners(self) -> tuple[str, ...]:
-        """In words: who takes least, who is most accurate, and the greenest variant of each config."""
+        """Lines that name the variants of least energy, best accuracy and highest Greenup."""
         counted = [(line.joules, line) for line in self.lines if line.joules is not None]
         accurate = max(self.lines, key=lambda line: line.accuracy)
-        said = [f"most accurate: {accurate.name}, {accurate.accuracy:.3f}"]
+        lines = [f"most accurate: {accurate.name}, {accurate.accuracy:.3f}"]
         if counted:
             least = min(counted, key=lambda each: each[0])[1]
-            said.insert(0, f"least energy: {least.name}, {joules_text(least.joules)} per inference")
-        # A Greenup is over the stock fp32 of its own config: those of two configs are not to be put side by side.
+            lines.insert(
+                0, f"least energy: {least.name}, {joules_text(least.joules)} per inference"
+            )
+        # Greenup is relative to fp32 of the same config: two configs cannot be compared by it.
         for config in dict.fromkeys(line.config for line in self.lines):
             known = [
                 (line.greenup, line)
@@ -102,15 +113,15 @@ class Place:
                 rivals = [
                     line.variant
                     for other, line in known
-                    if line is not best and other.reaches(greenup)
+                    if line is not best and other.overlaps(greenup)
                 ]
-                apart = f"; not told apart from {', '.join(rivals)}" if rivals else ""
-                said.append(f"greenest of {config}: {best.variant}, {greenup} times{apart}")
-        return tuple(said)
+                tie = f"; may equal {', '.join(rivals)}" if rivals else ""
+                lines.append(f"greenest of {config}: {best.variant}, {greenup} times{tie}")
+        return tuple(lines)
 
 
 def places(records: Sequence[dict[str, Any]], folder: str) -> list[Place]:
-    """Raises TsbenchError where nothing was measured."""
+    """One Place for each combination. Raises TsbenchError if nothing was measured."""
     groups: dict[tuple[str, str, str, str, int], dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for record in records:
         task = record["task"]
@@ -129,7 +140,7 @@ def places(records: Sequence[dict[str, Any]], folder: str) -> list[Place]:
             )
     if not groups:
         raise TsbenchError(
-            f"{folder}: no measurements of a sweep; run `tsbench sweep SPEC --out {folder}` with variants"
+            f"{folder}: no measurements; run `tsbench sweep SPEC --out {folder}` with variants"
         )
     return [
         Place(*place, _with_front([_line(*key, rows) for key, rows in found.items()]))
@@ -174,7 +185,7 @@ def _ratio(saved: Sequence[dict[str, Any] | None]) -> Ratio | None:
 
 
 def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """Least joules first; on the front is what nothing beats in both joules and accuracy."""
+    """Least joules first. A line on the front is not beaten in both joules and accuracy."""
     ordered = sorted(
         lines, key=lambda line: (line.joules is None, line.joules or 0.0, -line.accuracy)
     )
@@ -187,7 +198,7 @@ def _with_front(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 def terminal(place: Place) -> Iterator[RenderableType]:
-    """A table that fits 80 columns, and who wins."""
+    """A table of 80 columns, and the best variants."""
     table = Table(
         title=Text(place.title),
         title_justify="left",
@@ -201,7 +212,7 @@ def terminal(place: Place) -> Iterator[RenderableType]:
         table.add_column(head, no_wrap=True)
     for line in place.lines:
         ratios = (
-            "not known" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}"
+            "unknown" if ratio is None else f"{ratio.value:.2f}\n{ratio.bounds}"
             for ratio in (line.speedup, line.greenup, line.powerup)
         )
         joules = f"{joules_text(line.joules)}\n{'Pareto' if line.on_front else ''}"
@@ -221,9 +232,7 @@ def terminal(place: Place) -> Iterator[RenderableType]:
 
 
 def markdown(place: Place) -> str:
-    """A heading, the table, and who wins."""
-    from pytest_energy.report.escape import in_markdown
-
+    """A heading, a table, and the best variants."""
     rows: list[tuple[str, ...]] = [
         (
             "config",
@@ -239,7 +248,7 @@ def markdown(place: Place) -> str:
         ("---",) * 9,
     ]
     for line in place.lines:
-        ratios = (str(ratio or "not known") for ratio in (line.speedup, line.greenup, line.powerup))
+        ratios = (str(ratio or "unknown") for ratio in (line.speedup, line.greenup, line.powerup))
         known = (
             joules_text(line.joules),
             f"{line.accuracy:.3f}",
@@ -247,18 +256,27 @@ def markdown(place: Place) -> str:
             "front" if line.on_front else "",
         )
         rows.append((line.config, line.variant, *ratios, *known))
-    table = "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows)
-    winners = "\n".join(f"- {in_markdown(each)}" for each in place.winners)
-    return f"### {in_markdown(place.title)}\n\n{table}\n\n{winners}"
+    table = "\n".join("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
+    winners = "\n".join(f"- {escaped(each)}" for each in place.winners)
+    return f"### {escaped(place.title)}\n\n{table}\n\n{winners}"
+
+
+def escaped(text: str) -> str:
+    """The text with every character that could be markup as a character reference.
+
+    >>> escaped("int8_static [a](b)|")
+    'int8&#95;static &#91;a&#93;(b)&#124;'
+    """
+    return MARKDOWN_SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def remarks(all_places: Sequence[Place]) -> list[str]:
-    """What has to be said of all of them together."""
+    """Remarks on all places together."""
     return [JOULES_APART] if len({place.device for place in all_places}) > 1 else []
 
 
 def page(all_places: Sequence[Place]) -> str:
-    """All of them on one self-contained page."""
+    """One self-contained HTML page."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     for place in all_places:
         console.print(*terminal(place), sep="\n")

@@ -193,9 +193,7 @@ def _train(task: Task) -> Done:
 
 
 def _measure(task: Task, weights: bytes) -> Done:
-    from pytest_energy import open_meter
-    from pytest_energy.machine import fingerprint
-    from pytest_energy.measuring.machine_lock import machine_lock
+    from pytest_energy import fingerprint, machine_lock, open_meter
     from tsbench import checkpoints, measure
 
     data = _prepared(task)
