@@ -7,9 +7,11 @@ That is always said in its meter's notes: what the device did between two sample
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 from pytest_energy.errors import MeterFailed
@@ -83,13 +85,12 @@ class WattsIntegrator:
         self.longest_gap_s = 0.0
         self._read_watts = read_watts
         self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._failure: MeterFailed | None = None
         self._at_s = time.perf_counter()
         self._watts = list(read_watts())
         self._joules = [0.0] * len(self._watts)
-        self._thread = threading.Thread(target=self._run, name="pytest-energy-sampler", daemon=True)
-        self._thread.start()
+        self.resume()
+        _sampling.add(self)
 
     @property
     def held_up(self) -> bool:
@@ -104,6 +105,19 @@ class WattsIntegrator:
 
     def close(self) -> None:
         """Stop sampling. Closing twice does no harm."""
+        _sampling.discard(self)
+        self.pause()
+
+    def resume(self) -> None:
+        """Sample in a thread until `pause` or `close`."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stop,), name="pytest-energy-sampler", daemon=True
+        )
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stop the thread. The next sample, whoever takes it, covers the time until then."""
         self._stop.set()
         if self._thread is not threading.current_thread():
             self._thread.join(JOIN_TIMEOUT_S)
@@ -124,13 +138,32 @@ class WattsIntegrator:
         self._at_s = at_s
         self.longest_gap_s = max(self.longest_gap_s, seconds)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self.interval_s):
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(self.interval_s):
             with self._lock:
                 try:
                     self._sample()
                 except MeterFailed:
                     return  # kept in _failure, and raised to whoever reads next
+
+
+_sampling: weakref.WeakSet[WattsIntegrator] = weakref.WeakSet()
+
+
+def _pause_all() -> None:
+    for integrator in list(_sampling):
+        integrator.pause()
+
+
+def _resume_all() -> None:
+    for integrator in list(_sampling):
+        integrator.resume()
+
+
+# Python 3.12 and later warn where a process forks beside a thread, and a test that forks would fail
+# for our thread where its project makes warnings errors.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pause_all, after_in_parent=_resume_all)
 
 
 def held_up_notes(meter: str, integrator: WattsIntegrator | None) -> tuple[str, ...]:
