@@ -64,6 +64,9 @@ from pytest_energy.plugin.worker import main
 main(descriptor)
 """
 
+# Options as text, and pytest-cov's order to measure in every process and write a file there.
+OPTION_VARIABLES = ("PYTEST_ADDOPTS", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE")
+
 Answer = TypeVar("Answer", bound=Message)
 
 
@@ -234,7 +237,8 @@ class Replicate:
 
 
 def _worker_environment(temporary: Path) -> dict[str, str]:
-    return environment() | {
+    kept = {key: value for key, value in environment().items() if key not in OPTION_VARIABLES}
+    return kept | {
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(temporary),

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_energy.commits.loaded_files import OWN_PACKAGE, in_tree
 from pytest_energy.commits.worker_arguments import (
     PASSED_ON,
     CommandLine,
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 def worker_command_line(config: pytest.Config) -> CommandLine:
     """What workers are to select: of the ini file's ``addopts``, PYTEST_ADDOPTS and the command
-    line, the options that `PASSED_ON` names and those that the project's own conftest defines."""
+    line, the options that `PASSED_ON` names and those that the project itself defines."""
     values_of = option_values(config)
-    allowed = PASSED_ON.keys() | conftest_options(config)
+    allowed = PASSED_ON.keys() | project_defined_options(config)
     options: list[tuple[str, tuple[str, ...]]] = []
     # In pytest's order: a later option overrides an earlier one.
     for arguments in (
@@ -45,14 +46,15 @@ def option_values(config: pytest.Config) -> dict[str, Values]:
     }  # fmt: skip
 
 
-def conftest_options(config: pytest.Config) -> set[str]:
-    """The options that the project's conftest files define: its tests depend on them."""
+def project_defined_options(config: pytest.Config) -> set[str]:
+    """The options that the project's conftest files and own plugins define: its tests depend on
+    them."""
     recorder = _OptionRecorder()
     for plugin in config.pluginmanager.get_plugins():
         hook = getattr(plugin, "pytest_addoption", None)
-        if hook is not None and os.path.basename(getattr(plugin, "__file__", None) or "") == (
-            "conftest.py"
-        ):
+        file = getattr(plugin, "__file__", None) or ""
+        own = getattr(plugin, "__name__", "").startswith(OWN_PACKAGE)
+        if hook is not None and not own and in_tree(file, config.rootpath):
             _call_with(hook, {"parser": recorder, "pluginmanager": config.pluginmanager})
     return recorder.names
 

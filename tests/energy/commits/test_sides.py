@@ -13,14 +13,17 @@ from tests.energy.commits.test_against import AGAINST, git, nothing_left, repo, 
 
 WRITING_CONFTEST = """
 import pathlib, sys
-def pytest_addoption(parser):
-    parser.addoption("--size", default="small", choices=["small", "big"])
 def pytest_sessionfinish(session):
     with open("summary.txt", "a") as file:
         file.write("one run\\n")
 def pytest_unconfigure(config):
     with open("summary.txt", "a") as file:
         file.write("end\\n")
+"""
+OWN_PLUGIN = """
+def pytest_addoption(parser, pluginmanager):
+    group = parser.getgroup("sizes")
+    group.addoption("--size", default="small", choices=["small", "big"])
 """
 SIZED_TESTS = """
 from library import work
@@ -37,11 +40,14 @@ def test_other(energy):
 def test_workers_write_none_of_the_runs_files(pytester, repo, monkeypatch):  # noqa: F811
     """Whether the command line, the environment or the project asks for the file."""
     (repo / "conftest.py").write_text(WRITING_CONFTEST)
+    (repo / "sized.py").write_text(OWN_PLUGIN)
     (repo / "test_it.py").write_text(SIZED_TESTS)
     (repo / "pytest.ini").write_text(
         "[pytest]\naddopts = --junitxml=report.xml --log-file-level=DEBUG\nlog_file = test.log\n"
     )
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest --size big")
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", "-p no:hypothesispytest -p sized --size big --junitxml=other.xml"
+    )
     git(repo, "add", ".")
     git(repo, "commit", "-qm", "writes")
     result = run(
@@ -49,9 +55,9 @@ def test_workers_write_none_of_the_runs_files(pytester, repo, monkeypatch):  # n
     )
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines(["compared with HEAD (*): 1 tests are in both"])
-    assert (repo / "report.xml").read_text().count("<testcase") == 1
+    assert not (repo / "report.xml").exists(), "PYTEST_ADDOPTS overrides the ini file"
     assert (repo / "summary.txt").read_text() == "one run\nend\n"
-    assert 'tests="1"' in (repo / "report.xml").read_text()
+    assert 'tests="1"' in (repo / "other.xml").read_text()
     assert (repo / "test.log").read_text() == ""
     assert list((repo.parent / "temporary").glob("*/pytest-*")) == [], "workers' tmp_path"
     nothing_left(repo)
