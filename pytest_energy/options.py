@@ -1,165 +1,243 @@
-"""What the user asked for: the command line, then the ini file, then the default.
+"""Every option: one table, and what its texts mean.
 
-Every option's command-line default is None, so that an ini value is never hidden by it.
+An option is ``--energy-NAME`` on the command line and ``energy_NAME`` in pytest's ini file. The
+command line comes before the ini file, and that before the default. pytest and ``pytest-energy``
+both read this table, so that a project has one tolerance and not two. The texts are parsed here
+and not by argparse, so that an ini value gets the same checks and the same message.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_energy.errors import OptionError
-from pytest_energy.meters import AUTO, MeterSettings
 from pytest_energy.plan import Plan
-from pytest_energy.settings import SETTINGS
-from pytest_energy.stats.carbon import carbon_intensity
 
-# A full suite takes a quarter of an hour; who waits for longer than this would rather know.
+if TYPE_CHECKING:
+    from pytest_energy.meters import MeterSettings
+
+# A full suite takes a quarter of an hour. Beyond this, the user would rather know.
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
+NO_SOURCES: Mapping[str, str] = {}
+
+
+class Option(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    parse: Callable[[str], Any] | None
+    """From the text to the value. Raises `ValueError` with what is allowed. None: a switch."""
+    default: Any
+    help: str
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return "--energy-" + self.name.replace("_", "-")
+
+    @property
+    def ini(self) -> str:
+        return "energy_" + self.name
+
+    def value(self, text: Any, source: str | None = None) -> Any:
+        """The value of a text; None and "" give the default.
+
+        Raises `OptionError`, which names ``source``: the flag, if nothing else is given.
+        """
+        if self.parse is None:
+            return bool(text)
+        if text is None or text == "":
+            return self.default
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise OptionError(f"{source or self.flag} takes {error}, not {text!r}") from None
+
+
+def parse_share(text: str, low: float = 0.0, high: float = 1.0) -> float:
+    """``3%`` or ``0.03``, between ``low`` and ``high``, both excluded."""
+    stripped = text.strip()
+    percent = stripped.endswith("%")
+    share = _number(stripped[:-1]) / 100 if percent else _number(stripped)
+    if not low < share < high:
+        raise ValueError(f"a share between {low:g} and {high:g}, such as 3% or 0.03")
+    return share
+
+
+def _quantisation(text: str) -> float:
+    return 1.0 if text.strip() in ("1", "100%") else parse_share(text)
+
+
+def _alpha(text: str) -> float:
+    return parse_share(text, 0, 0.5)
+
+
+def _seconds(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError("seconds, more than 0")
+    return seconds
+
+
+def _timeout(text: str) -> float:
+    seconds = _number(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError("seconds, 0 or more")
+    return seconds
+
+
+def _quality_tolerance(text: str) -> float:
+    stripped = text.strip()
+    percent = stripped.endswith("%")
+    amount = _number(stripped[:-1]) / 100 if percent else _number(stripped)
+    if not 0 <= amount < math.inf:
+        raise ValueError("an amount of 0 or more, such as 0.01 or 1%")
+    return amount
+
+
+def _carbon_intensity(text: str) -> float:
+    grams = _number(text)
+    if not 0 <= grams < math.inf:
+        raise ValueError("the grams of CO2e per kWh of your electricity, 0 or more, such as 400")
+    return grams
+
+
+def _watts(text: str) -> tuple[float, float]:
+    watts = [_number(part) for part in text.split(",")]
+    if len(watts) != 2 or not 0 <= watts[0] < watts[1] < math.inf:
+        raise ValueError(
+            "the idle and the full-load watts of this machine, such as 8,65, with 0 <= idle < full"
+        )
+    return watts[0], watts[1]
+
+
+def _number(text: str) -> float:
+    """The number that a text means; NaN, which lies in no range, if it means none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+OPTIONS = (
+    Option(
+        "meter",
+        str,
+        "auto",
+        "Use this meter: auto, a name, NAME:ARGUMENT, or several with commas (default: auto).",
+        "SPEC",
+    ),
+    Option(
+        "watts",
+        _watts,
+        None,
+        "Give the estimated meter this machine's idle and full-load watts.",
+        "IDLE,FULL",
+    ),
+    Option(
+        "max_time",
+        _seconds,
+        Plan().max_time_s,
+        "Allow a comparison this many seconds (default: 5).",
+        "SECONDS",
+    ),
+    Option(
+        "tolerance",
+        parse_share,
+        Plan().tolerance,
+        "Call a ratio unchanged within this share, such as 3% or 0.03 (default: 3%).",
+        "SHARE",
+    ),
+    Option(
+        "alpha",
+        _alpha,
+        Plan().alpha,
+        "Accept this chance of a wrong interval per comparison (default: 1%).",
+        "SHARE",
+    ),
+    Option(
+        "quantisation",
+        _quantisation,
+        Plan().max_quantisation,
+        "Make windows long enough for this error of the counter (default: 1%).",
+        "SHARE",
+    ),
+    Option("gate_estimates", None, False, "Let estimated joules pass or fail a gate too."),
+    Option(
+        "quality_tolerance",
+        _quality_tolerance,
+        None,
+        "Let a quality fall this much below a saved run's (default: the noise of 375 cases).",
+        "AMOUNT",
+    ),
+    Option(
+        "carbon_intensity",
+        _carbon_intensity,
+        None,
+        "Show grams of CO2e too, at this many grams per kWh.",
+        "G_PER_KWH",
+    ),
+    Option(
+        "lock_timeout",
+        _timeout,
+        DEFAULT_LOCK_TIMEOUT_S,
+        "Wait this long for another measuring run on this machine (default: 3600).",
+        "SECONDS",
+    ),
+    Option("strict", None, False, "Fail on inconclusive verdicts too."),
+)
+BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
 
 @dataclass(frozen=True)
 class Options:
-    """All options, read once."""
+    """The values of all options."""
 
-    enabled: bool = False
-    meter: str = AUTO
-    meter_settings: MeterSettings = MeterSettings()
+    meter: str = "auto"
+    watts: tuple[float, float] | None = None
+    """Idle and full-load watts, for the estimated meter."""
     plan: Plan = Plan()
+    """With the values of max_time, tolerance, alpha and quantisation."""
     gate_estimates: bool = False
-    strict: bool = False
     quality_tolerance: float | None = None
-    """None: the sampling noise of a small test set, see compare.py."""
-    durations: int | None = None
-    """Of how many tests to show where the time went; 0: of all; None: of none."""
+    """None: the sampling noise of a small test set, see runs/compare.py."""
     grams_per_kwh: float | None = None
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S
-    machine_name: str = ""
-    """Saved with the run. Empty: a run goes to other people, and says no host's name unless it is asked to."""
+    strict: bool = False
 
     @classmethod
-    def of(cls, enabled: bool, given: Mapping[str, Any]) -> Options:
-        """From the texts that were given, by setting name; None or "" where nothing was given.
+    def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
+        """From texts by option name; None or "" if nothing was given.
 
-        Raises `OptionError` naming the option, its value and what is allowed.
+        ``sources`` says where a text stood. Raises `OptionError`.
         """
-
-        def text(name: str, default: str) -> str:
-            return given.get(name) or default
-
-        settings = MeterSettings()
+        values = {
+            option.name: option.value(given.get(option.name), sources.get(option.name))
+            for option in OPTIONS
+        }
+        plan = Plan(
+            max_time_s=values["max_time"],
+            max_quantisation=values["quantisation"],
+            alpha=values["alpha"],
+            tolerance=values["tolerance"],
+        )
         return cls(
-            enabled,
-            text("meter", AUTO),
-            MeterSettings(
-                text(
-                    "powercap_root",
-                    os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT") or settings.powercap_root,
-                ),
-                text("hwmon_root", settings.hwmon_root),
-                _watts(given.get("watts")),
-            ),
-            _plan(given),
-            bool(given.get("gate_estimates")),
-            bool(given.get("strict")),
-            _quality_tolerance(given.get("quality_tolerance")),
-            _durations(given.get("durations")),
-            carbon_intensity(given.get("carbon_intensity"), "--energy-carbon-intensity"),
-            _lock_timeout_s(given.get("lock_timeout")),
-            text("machine_name", ""),
+            meter=values["meter"],
+            watts=values["watts"],
+            plan=plan,
+            gate_estimates=values["gate_estimates"],
+            quality_tolerance=values["quality_tolerance"],
+            grams_per_kwh=values["carbon_intensity"],
+            lock_timeout_s=values["lock_timeout"],
+            strict=values["strict"],
         )
 
+    @property
+    def meter_settings(self) -> MeterSettings:
+        """The part of the options that meters get."""
+        from pytest_energy.meters import MeterSettings  # most runs open no meter
 
-def _lock_timeout_s(text: str | None) -> float:
-    if not text:
-        return DEFAULT_LOCK_TIMEOUT_S
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise OptionError(f"--energy-lock-timeout takes seconds, 0 or more, not {text!r}")
-    return seconds
-
-
-def _durations(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        tests = int(text)
-    except ValueError:  # no number, or one of thousands of digits
-        tests = -1
-    if tests < 0:
-        raise OptionError(f"--energy-durations takes a number of tests, or 0 for all, not {text!r}")
-    return tests
-
-
-def _quality_tolerance(text: str | None) -> float | None:
-    if not text:
-        return None
-    tolerance = _share(text)
-    if tolerance is None or tolerance < 0:
-        raise OptionError(
-            f"--energy-quality-tolerance takes an amount of 0 or more, such as 0.01 or 1%, not {text!r}"
-        )
-    return tolerance
-
-
-# Which field of the plan each option fills.
-PLAN_FIELDS = {
-    "max_time": "max_time_s",
-    "quantisation": "max_quantisation",
-    "alpha": "alpha",
-    "tolerance": "tolerance",
-}
-
-
-def _plan(given: Mapping[str, Any]) -> Plan:
-    plan = Plan()
-    for setting in SETTINGS:
-        text = given.get(setting.name)
-        if setting.name not in PLAN_FIELDS or not text:
-            continue
-        number = _share(text) if setting.metavar == "SHARE" else _number(text)
-        if number is None:
-            kind = "a share, such as 3% or 0.03" if setting.metavar == "SHARE" else "a number"
-            raise OptionError(f"{setting.flag} takes {kind}, not {text!r}")
-        try:
-            changed: dict[str, Any] = {PLAN_FIELDS[setting.name]: number}
-            plan = replace(plan, **changed)
-        except OptionError as error:
-            raise OptionError(f"{setting.flag} {text}: {error}") from None
-    return plan
-
-
-def _number(text: str) -> float | None:
-    """The number that a text means, or None where it means none."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _share(text: str) -> float | None:
-    stripped = text.strip()
-    if not stripped.endswith("%"):
-        return _number(stripped)
-    percent = _number(stripped[:-1])
-    return None if percent is None else percent / 100
-
-
-def _watts(value: str | None) -> tuple[float, float] | None:
-    if not value:
-        return None
-    wanted = f"--energy-watts takes the idle and the full-load watts of this machine, such as 8,65, not {value!r}"
-    try:
-        idle, full = (float(part) for part in value.split(","))
-    except ValueError:
-        raise OptionError(wanted) from None
-    if not 0 <= idle < full < math.inf:
-        raise OptionError(wanted + ": 0 <= idle < full is needed")
-    return idle, full
+        return MeterSettings(watts=self.watts)

@@ -36,7 +36,8 @@ VARIABLES = {
     "`pytest-energy calibrate` writes",
     "PYTEST_ENERGY_LOCK": "the lock file by which measuring runs take turns; all runs of a "
     "machine need the same",
-    "PYTEST_ENERGY_POWERCAP_ROOT": "as `--energy-powercap-root`, where that is not given",
+    "PYTEST_ENERGY_SYSFS": "the folder with the trees of powercap and hwmon (default: /sys/class)",
+    "PYTEST_ENERGY_TRACEBACK": "set: a fault of `pytest-energy` shows its traceback",
     "TSBENCH_ARCHIVE_URL": "a mirror of the datasets' archive",
     "TSBENCH_CACHE": "where downloads and trained models are kept",
     "TSBENCH_DATA": "where datasets of yours are",
@@ -65,6 +66,8 @@ EXIT_CODES = (
         ),
     ),
     ("`pytest-energy compare --strict`", ExitCode.INCONCLUSIVE, "something stayed inconclusive"),
+    ("`pytest-energy`", ExitCode.INTERRUPTED, "interrupted by Ctrl-C"),
+    ("`pytest-energy`", ExitCode.CLOSED_PIPE, "the reader of the output closed it, as `head` does"),
     ("`tsbench`", 0, "done"),
     ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done, and one line says why"),
     (
@@ -110,7 +113,7 @@ def suite_options() -> OptionRecorder:
 
 def programs() -> dict[str, argparse.ArgumentParser]:
     """The parser of each program."""
-    return {parser.prog: parser for parser in (cli._parser(), tsbench_cli.parser())}
+    return {parser.prog: parser for parser in (cli.parser(), tsbench_cli.parser())}
 
 
 def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:

@@ -81,7 +81,7 @@ def through_ours(pairs: int) -> None:
     random.Random(SEED).shuffle(kinds)
     found: dict[str, list[str]] = {"unchanged": [], "5 % more work": []}
     times: dict[str, list[float]] = {"unchanged": [], "5 % more work": []}
-    options = Options(enabled=True)
+    options = Options()
     session = Session(options, open_meter())
     session.ensure_idle()
     for number, (kind, candidate) in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""What the commands of ``pytest-energy`` end with."""
+"""The exit codes of ``pytest-energy``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import Literal
 
 
 class ExitCode(IntEnum):
-    """Promised to scripts: a new meaning gets a new number."""
+    """Promised to scripts: a new meaning gets a new number. A fault is never 1."""
 
     OK = 0
     REGRESSED = 1
     UNUSABLE = 2
-    """Could not be done, and one line on standard error says why: wrong options, files that cannot be compared."""
+    """Not done, and one line on standard error says why: wrong options, incomparable files."""
     INCONCLUSIVE = 3
     """Only with ``--strict``."""
+    INTERRUPTED = 130
+    """Ctrl-C, as a shell reports it."""
+    CLOSED_PIPE = 141
+    """The reader of the output closed it, as a shell reports SIGPIPE."""
 
     @classmethod
     def of(cls, failure: Literal["regressed", "inconclusive"] | None) -> ExitCode:

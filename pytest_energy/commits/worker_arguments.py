@@ -38,7 +38,6 @@ OF_PLUGINS: dict[str, Values] = dict.fromkeys((
 # Options of ours that change how windows are taken.
 OF_ENERGY: dict[str, Values] = dict.fromkeys((
     "--energy-meter", "--energy-watts", "--energy-quantisation",
-    "--energy-powercap-root", "--energy-hwmon-root",
 ))  # fmt: skip
 PASSED_ON = SELECTING | OF_PLUGINS | OF_ENERGY
 # A path in the user's tree stands for the same path in the commit's.

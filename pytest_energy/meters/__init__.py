@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -35,12 +35,17 @@ AUTO_SENSORS = (("powercap", "perf"), ("nvml",))
 AUTO_FALLBACK = "estimate"
 
 
+# Where Linux shows its devices. A container that mounts the host's elsewhere names it by the variable.
+SYSFS, SYSFS_VARIABLE = "/sys/class", "PYTEST_ENERGY_SYSFS"
+ROOT_KEY = "root="
+
+
 @dataclass(frozen=True)
 class MeterSettings:
-    """What a user can say about meters. Every meter gets all of it, and takes what concerns it."""
+    """What a user can say about meters. Every meter gets all of it."""
 
-    powercap_root: str = "/sys/class/powercap"
-    hwmon_root: str = "/sys/class/hwmon"
+    sysfs: str = field(default_factory=lambda: os.environ.get(SYSFS_VARIABLE) or SYSFS)
+    """The folder that holds the trees of powercap and hwmon."""
     watts: tuple[float, float] | None = None
     """Idle and full-load watts of this machine, for the estimate."""
 
@@ -74,6 +79,23 @@ class Meter(Protocol):
 
 
 MeterFactory = Callable[[MeterSettings, "str | None"], Meter]
+
+
+def split_root(argument: str | None, default: str) -> tuple[str | None, str]:
+    """Split ``root=DIR`` off a meter's argument: it comes last, and takes the rest of the text.
+
+    >>> split_root("psys+root=/host/powercap", "/sys/class/powercap")
+    ('psys', '/host/powercap')
+    """
+    if argument is None:
+        return None, default
+    if argument.startswith(ROOT_KEY):
+        before, found, root = "", ROOT_KEY, argument.removeprefix(ROOT_KEY)
+    else:
+        before, found, root = argument.partition(f"+{ROOT_KEY}")
+    if found and not root:
+        raise OptionError(f"{argument!r}: root= names no folder, such as root={default}")
+    return before or None, root or default
 
 
 def info(meter: Meter) -> MeterInfo:
@@ -168,9 +190,7 @@ def open_meter(spec: str = AUTO, settings: MeterSettings | None = None) -> Meter
         with open_meter() as meter:
             before = meter.read()
     """
-    settings = settings or MeterSettings(
-        powercap_root=os.environ.get("PYTEST_ENERGY_POWERCAP_ROOT", MeterSettings.powercap_root)
-    )
+    settings = settings or MeterSettings()
     factories = installed()
     if spec == AUTO:
         return _open_auto(factories, settings)

@@ -119,9 +119,7 @@ def open_estimate(settings: MeterSettings, argument: str | None = None) -> Estim
     calibration, notes = find_calibration(argument, cpus, cpu_name(cpuinfo))
     if calibration is not None:
         return EstimateMeter(calibration.model(), cpus, notes)
-    return EstimateMeter(
-        published_model(cpuinfo, cpus, _tdp_watts(settings.powercap_root)), cpus, notes
-    )
+    return EstimateMeter(published_model(cpuinfo, cpus, _tdp_watts(settings.sysfs)), cpus, notes)
 
 
 def model_of_watts(idle_watts: float, full_watts: float) -> PowerModel:
@@ -157,10 +155,10 @@ def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerMo
     return PowerModel(idle_watts * cpus, full_watts * cpus, source)
 
 
-def _tdp_watts(powercap_root: str) -> float | None:
+def _tdp_watts(sysfs: str) -> float | None:
     """The TDP of all packages, which the kernel tells even where it keeps their energy to root; or None."""
     watts = 0.0
-    for zone in sorted(Path(powercap_root).glob("intel-rapl:*")):
+    for zone in sorted(Path(sysfs, "powercap").glob("intel-rapl:*")):
         try:
             if (zone / "name").read_text().startswith("package"):
                 watts += int((zone / "constraint_0_max_power_uw").read_text()) * 1e-6

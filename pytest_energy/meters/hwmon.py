@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
-from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters import Meter, MeterSettings, split_root
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
@@ -205,8 +205,9 @@ class HwmonMeter(Meter):
 
 
 def open_hwmon(settings: MeterSettings, argument: str | None) -> HwmonMeter:
-    """The sensors that ``argument`` names under ``settings.hwmon_root``."""
-    return HwmonMeter(settings.hwmon_root, argument)
+    """The sensors that ``argument`` names. A tree elsewhere: ``hwmon:root=DIR``."""
+    pick, root = split_root(argument, os.path.join(settings.sysfs, "hwmon"))
+    return HwmonMeter(root, pick)
 
 
 def find_sensors(root: Path) -> list[Sensor]:
@@ -317,7 +318,7 @@ def _pick(
     if not sensors:
         raise MeterUnavailable(
             f"no sensor of energy or power under {root}",
-            "load its driver (modprobe), or say where the tree is with --energy-hwmon-root",
+            "load its driver (modprobe), or name another folder: --energy-meter hwmon:root=DIR",
         )
     chips = sorted({sensor.chip for sensor in sensors})
     if pick is None:

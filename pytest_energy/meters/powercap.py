@@ -25,7 +25,7 @@ from time import (
 from typing import Any
 
 from pytest_energy.errors import MeterFailed
-from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters import Meter, MeterSettings, split_root
 from pytest_energy.meters.powercap_zones import (
     choose,
     core_note,
@@ -64,8 +64,12 @@ _pread: Any = getattr(
 
 
 def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:
-    """Open ``powercap``, ``powercap:psys``, ``powercap:package-0+core-0`` or ``powercap:all``."""
-    return PowercapMeter(settings.powercap_root, argument.split("+") if argument else None)
+    """Open ``powercap``, ``powercap:psys``, ``powercap:package-0+core-0`` or ``powercap:all``.
+
+    A tree elsewhere: ``powercap:root=DIR`` or ``powercap:psys+root=DIR``.
+    """
+    domains, root = split_root(argument, os.path.join(settings.sysfs, "powercap"))
+    return PowercapMeter(root, domains.split("+") if domains else None)
 
 
 class PowercapMeter(Meter):

@@ -30,13 +30,13 @@ _PSYS = re.compile(r"psys(-\d+)?")
 _INSIDE_PACKAGE = ("core", "uncore")
 
 _NO_SENSOR = (
-    "load the driver (sudo modprobe intel_rapl_msr), or, in a container, mount the host's /sys/class/powercap and name "
-    "the place with --energy-powercap-root or PYTEST_ENERGY_POWERCAP_ROOT; most virtual machines have no such sensor: "
-    "there, --energy-meter estimate works"
+    "load the driver (sudo modprobe intel_rapl_msr), or, in a container, mount the host's "
+    "/sys/class/powercap and name its folder: --energy-meter powercap:root=DIR; most virtual "
+    "machines have no such sensor: there, --energy-meter estimate works"
 )
 _MASKED = (
-    "in a container, /sys/devices/virtual/powercap is usually masked: mount it from the host, and name the place with "
-    "--energy-powercap-root or PYTEST_ENERGY_POWERCAP_ROOT"
+    "in a container, /sys/devices/virtual/powercap is usually masked: mount it from the host, and "
+    "name its folder: --energy-meter powercap:root=DIR"
 )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.options import OPTIONS, Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.outcome import (
     complaints,
@@ -28,17 +29,15 @@ from pytest_energy.plugin.stash import (
     CLEANUP,
     FLOORS,
     GATE,
-    OPTIONS,
+    OPTIONS_KEY,
     SESSION,
     WORKER,
     benchmark_session,
 )
-from pytest_energy.settings import SETTINGS
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_energy.options import Options
     from pytest_energy.plugin.fixtures import EnergyFixture
     from pytest_energy.plugin.recorder import Session
 
@@ -93,13 +92,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="Write this run as a page that opens anywhere.",
     )
-    for setting in SETTINGS:
-        if setting.metavar is None:
-            group.addoption(setting.flag, action="store_true", default=None, help=setting.help)
-            parser.addini(setting.ini, setting.ini_help, type="bool", default=False)
+    for option in OPTIONS:
+        # argparse takes a single % for a format.
+        help_text = option.help.replace("%", "%%")
+        if option.parse is None:
+            group.addoption(option.flag, action="store_true", default=None, help=help_text)
+            parser.addini(option.ini, option.help, type="bool", default=False)
         else:
-            group.addoption(setting.flag, metavar=setting.metavar, default=None, help=setting.help)
-            parser.addini(setting.ini, setting.ini_help, default="")
+            group.addoption(option.flag, metavar=option.metavar, default=None, help=help_text)
+            parser.addini(option.ini, option.help, default="")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -109,7 +110,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if any(given_settings(config).values()):
+    if any(given_texts(config).values()):
         options_of(config)  # a typo in an option is one without --energy, too
     if WORKER in config.stash:
         config.stash[WORKER].configure(options_of(config), hookspecs.synchronizer(config))
@@ -130,28 +131,26 @@ def pytest_configure(config: pytest.Config) -> None:
                 )
 
 
-def given_settings(config: pytest.Config) -> dict[str, Any]:
-    """The command line first, then the ini file; by setting name, with something false where nothing was given."""
+def given_texts(config: pytest.Config) -> dict[str, Any]:
+    """The command line's texts, else the ini file's, by option name; false if neither has one."""
     given = {}
-    for setting in SETTINGS:
-        value = config.getoption(setting.flag)
+    for option in OPTIONS:
+        value = config.getoption(option.flag)
         try:
-            given[setting.name] = config.getini(setting.ini) if value is None else value
+            given[option.name] = config.getini(option.ini) if value is None else value
         except (ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"{setting.ini} in the ini file: {error}") from None
+            raise pytest.UsageError(f"{option.ini} in the ini file: {error}") from None
     return given
 
 
 def options_of(config: pytest.Config) -> Options:
-    """The options of this run, worked out when first asked for."""
-    if OPTIONS not in config.stash:
-        from pytest_energy.options import Options
-
+    """The options of this run, parsed on first use."""
+    if OPTIONS_KEY not in config.stash:
         try:
-            config.stash[OPTIONS] = Options.of(config.getoption("--energy"), given_settings(config))
+            config.stash[OPTIONS_KEY] = Options.of(given_texts(config))
         except OptionError as error:
             raise pytest.UsageError(str(error)) from None
-    return config.stash[OPTIONS]
+    return config.stash[OPTIONS_KEY]
 
 
 def refuse_xdist(config: pytest.Config) -> None:
@@ -331,8 +330,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
+    """A saved run goes to other people, so it names no host."""
     if SESSION in config.stash:
-        machine_info["node"] = config.stash[SESSION].options.machine_name
+        machine_info["node"] = ""
 
 
 @pytest.hookimpl(optionalhook=True)

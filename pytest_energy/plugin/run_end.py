@@ -128,15 +128,6 @@ def tell(terminalreporter: TerminalReporter, config: pytest.Config, session: Ses
         write_text(terminalreporter, "\n".join(against_lines(session.against)))
     hide_own_rows(config, session)
     show_compared(terminalreporter, config, session.options.grams_per_kwh)
-    if session.options.durations is not None:
-        from pytest_energy.report.timings import durations_lines
-
-        terminalreporter.section("energy durations", sep="-")
-        idle_s = sum(window.seconds for window in session.idle)
-        write_text(
-            terminalreporter,
-            "\n".join(durations_lines(session.timings, session.options.durations, idle_s)),
-        )
 
 
 def write_text(terminalreporter: TerminalReporter, text: str) -> None:

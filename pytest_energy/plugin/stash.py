@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_energy.runs.summary import RunSummary
 
 # On the config
-OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
+OPTIONS_KEY: pytest.StashKey[Options] = pytest.StashKey()
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 """There where this run measures."""
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()

@@ -1,4 +1,4 @@
-"""What `pytest-energy doctor`, and `doctor --noise`, say: values in, text out."""
+"""The text of `pytest-energy doctor` and `pytest-energy noise`: values in, text out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def doctor_report(
 
 
 def noise_report(noise: Noise, meter_name: str, path: str) -> str:
-    """What `pytest-energy doctor --noise` found, and what it means."""
+    """What `pytest-energy noise` found, and what it means."""
     alpha = CompareOptions().alpha
     floors = [
         f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}"
@@ -47,7 +47,7 @@ def noise_report(noise: Noise, meter_name: str, path: str) -> str:
     return (
         f"Between runs, with meter {meter_name}: {noise.source}.\n"
         f"Of two single saved runs none is called regressed that differs in {' or in '.join(floors)}.\n"
-        f"Drift that is slower than this took was not seen: more --noise-minutes see more of it. Kept in {plain(path)}"
+        f"Slower drift was not seen: more --minutes see more of it. Kept in {plain(path)}"
     )
 
 

@@ -47,29 +47,6 @@ def log_line(spent: Spent, number: int, of: int, remaining_s: float) -> str:
     return line + (f"; about {duration(remaining_s)} left" if number < of else "")
 
 
-def durations_lines(timings: Sequence[Spent], most: int, idle_s: float) -> list[str]:
-    """What the measuring time went to: the ``most`` slowest tests (0: all), and all of them together."""
-    if not timings:
-        return ["no measurement took any time"]
-    slowest = sorted(timings, key=lambda spent: spent.total_s, reverse=True)
-    shown = slowest[:most] if most else slowest
-    lines = [
-        f"{duration(spent.total_s):>10}  {plain(spent.name)}\n{'':12}{_phases(spent)}"
-        for spent in shown
-    ]
-    together: dict[str, float] = {}
-    for spent in slowest:
-        for phase, seconds in spent.seconds.items():
-            together[phase] = together.get(phase, 0.0) + seconds
-    if idle_s:
-        together["idle"] = idle_s
-    phases = ", ".join(f"{phase} {duration(seconds)}" for phase, seconds in together.items())
-    lines.append(
-        f"{duration(sum(together.values())):>10}  measuring {len(timings)} tests: {phases}"
-    )
-    return lines
-
-
 def _phases(spent: Spent) -> str:
     parts = [
         f"{phase} {duration(seconds)}"

@@ -1,6 +1,6 @@
 """The noise of a machine: how far two single runs of the same code differ.
 
-``pytest-energy doctor --noise`` measures it (noise_kernels.py). It is saved in the user's
+``pytest-energy noise`` measures it (noise_kernels.py). It is saved in the user's
 configuration, one file per machine and meter. `DEFAULT_NOISE` is used where no file exists.
 """
 
@@ -49,7 +49,7 @@ DEFAULT_NOISE = Noise(
     0.20,
     0.20,
     None,
-    "assumed to be 20 % (SD); measure it with `pytest-energy doctor --noise`",
+    "assumed to be 20 % (SD); measure it with `pytest-energy noise`",
 )
 
 
@@ -99,6 +99,5 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
 
 def _broken(path: Path, what: str) -> RunUnreadable:
     return RunUnreadable(
-        f"{path}: not a noise file: {what}; "
-        "delete it, or measure again with `pytest-energy doctor --noise`"
+        f"{path}: not a noise file: {what}; delete it, or measure again with `pytest-energy noise`"
     )

@@ -54,8 +54,7 @@ def measure_noise(
     """
     if not 0 < minutes <= LONGEST_MINUTES:
         raise OptionError(
-            f"--noise-minutes takes more than 0 and at most {LONGEST_MINUTES:g} minutes, "
-            f"not {minutes:g}"
+            f"--minutes takes more than 0 and at most {LONGEST_MINUTES:g} minutes, not {minutes:g}"
         )
     every_s = minutes * 60 / NOISE_RUNS
     kernel_s = min(KERNEL_S, every_s * BUSY_SHARE / len(KERNELS))
@@ -86,7 +85,7 @@ def _worst(runs: list[dict[str, Any]], quantity: str) -> tuple[float, str]:
         if None in logs:
             raise MeterFailed(
                 f"the counter of {runs[0]['meter']} did not move in some window of the kernel "
-                f"{kernel}; give it more time with --noise-minutes"
+                f"{kernel}; give it more time with --minutes"
             )
         mean = math.fsum(logs) / len(logs)
         found.append(

@@ -1,14 +1,10 @@
-"""Joules as grams of CO2e, by a figure that the user gives: there is no built-in guess of where the user is."""
+"""Joules as grams of CO2e, by the carbon intensity that the user gives; none is guessed."""
 
 from __future__ import annotations
 
-import math
-
-from pytest_energy.errors import OptionError
-
 JOULES_PER_KWH = 3.6e6
 CALLS = 1e6
-"""Grams of one call are too few to read: they are told per million calls."""
+"""Grams per call are too few to read, so they are given per million calls."""
 
 
 def grams_per_million_calls(joules: float, grams_per_kwh: float) -> float:
@@ -18,18 +14,3 @@ def grams_per_million_calls(joules: float, grams_per_kwh: float) -> float:
     400.0
     """
     return joules * CALLS / JOULES_PER_KWH * grams_per_kwh
-
-
-def carbon_intensity(text: str | None, flag: str = "--carbon-intensity") -> float | None:
-    """Grams of CO2e per kWh as the user gave them; None where nothing was given. Raises `OptionError`."""
-    if not text:
-        return None
-    try:
-        grams = float(text)
-    except ValueError:
-        grams = math.nan
-    if not 0 <= grams < math.inf:
-        raise OptionError(
-            f"{flag} takes the grams of CO2e per kWh of your electricity, 0 or more, such as 400, not {text!r}"
-        )
-    return grams

@@ -76,7 +76,8 @@ def test_plugin_loads_no_measuring_until_it_is_needed():
             "plugin.hookspecs",
             "plugin.outcome",
             "plugin.stash",
-            "settings",
+            "options",
+            "plan",
         )
     }
 

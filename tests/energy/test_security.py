@@ -153,20 +153,6 @@ def test_a_saved_run_names_no_host_no_user_and_no_secret(suite, monkeypatch):
     assert "hidden" not in text and str(suite.path) not in text
 
 
-def test_a_machine_is_named_where_that_is_asked_for(suite):
-    suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
-    assert (
-        suite.runpytest(
-            "--energy",
-            "--energy-meter=clock",
-            "--benchmark-json=run.json",
-            "--energy-machine-name=board 7",
-        ).ret
-        == 0
-    )
-    assert json.loads((suite.path / "run.json").read_text())["machine_info"]["node"] == "board 7"
-
-
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_files_are_made_with_the_users_umask(suite, tmp_path, umask):

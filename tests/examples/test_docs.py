@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_energy.cli.meter_commands import split_command
-from pytest_energy.settings import SETTINGS
+from pytest_energy.cli.record import split_command
+from pytest_energy.options import OPTIONS
 from scripts import links, reference
 from tsbench.sweep.spec import read as read_spec
 
@@ -188,7 +188,7 @@ def test_the_hook_of_the_example_is_one_that_there_is(pytester):
 def test_ini_keys_are_there(page, text):
     parser = configparser.ConfigParser()
     parser.read_string(text)
-    assert set(parser["pytest"]) <= {setting.ini for setting in SETTINGS}
+    assert set(parser["pytest"]) <= {option.ini for option in OPTIONS}
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("toml"))

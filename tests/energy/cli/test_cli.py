@@ -1,4 +1,4 @@
-"""pytest-energy doctor, calibrate and record. (compare and doctor --noise are in test_compare.py.)"""
+"""pytest-energy doctor, calibrate and record. (compare and noise are in test_compare.py.)"""
 
 from __future__ import annotations
 
@@ -49,9 +49,18 @@ def raises(error):
 # doctor
 
 
-def test_doctor_says_of_each_meter_what_it_can_do_or_what_is_missing(tmp_path, capsys):
-    Tree(tmp_path, LAYOUTS["client"])
-    assert cli.main(["doctor", "--powercap-root", str(tmp_path)]) == 0
+@pytest.fixture
+def sysfs(tmp_path, monkeypatch):
+    """A folder in the place of /sys/class, with a client's RAPL zones in it."""
+    tree = tmp_path / "powercap"
+    tree.mkdir()
+    Tree(tree, LAYOUTS["client"])
+    monkeypatch.setenv("PYTEST_ENERGY_SYSFS", str(tmp_path))
+
+
+@pytest.mark.usefixtures("sysfs")
+def test_doctor_says_of_each_meter_what_it_can_do_or_what_is_missing(capsys):
+    assert cli.main(["doctor"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "yes powercap: measured; package-0, dram-0" in out
     assert "updates every 1.00 ms, steps of 61.0 µJ; permission: granted" in out
@@ -61,9 +70,9 @@ def test_doctor_says_of_each_meter_what_it_can_do_or_what_is_missing(tmp_path, c
     assert "This machine can measure joules: powercap" in out
 
 
-def test_doctor_for_programs_says_the_same(tmp_path, capsys):
-    Tree(tmp_path, LAYOUTS["client"])
-    assert cli.main(["doctor", "--json", "--powercap-root", str(tmp_path)]) == 0
+@pytest.mark.usefixtures("sysfs")
+def test_doctor_for_programs_says_the_same(capsys):
+    assert cli.main(["doctor", "--json"]) == 0
     findings = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
     assert set(findings) == set(installed())
     powercap = findings["powercap"]
@@ -138,10 +147,8 @@ def test_calibrate_by_a_sensor_loads_the_cpus_and_fits_what_it_counts(tmp_path, 
         output = tmp_path / "here.json"
         command = [
             "calibrate",
-            "--powercap-root",
-            str(tree.root),
             "--meter",
-            "powercap",
+            f"powercap:root={tree.root}",
             "--seconds",
             "0.3",
             "--output",
@@ -150,7 +157,7 @@ def test_calibrate_by_a_sensor_loads_the_cpus_and_fits_what_it_counts(tmp_path, 
         assert cli.main(command) == 0
     said = capsys.readouterr()
     assert "CPUs busy for" in said.err
-    assert f"written to {output}; use it as --energy-meter estimate:{output}" in said.out
+    assert f"written to {output}; use --energy-meter estimate:{output}" in said.out
     calibration = load_calibration(output)
     assert calibration.source == "powercap"
     assert 0 < calibration.idle_watts < calibration.full_watts
@@ -266,7 +273,7 @@ def at_the_second_look(monkeypatch):
                 return ended
             raise error
 
-        monkeypatch.setattr("pytest_energy.cli.meter_commands._ended", look)
+        monkeypatch.setattr("pytest_energy.cli.record._wait", look)
 
     return raising
 
@@ -289,7 +296,7 @@ def test_where_recording_fails_the_command_is_ended_too(
     at_the_second_look(MeterFailed("the sensor is gone"))
     started = []
     monkeypatch.setattr(
-        "pytest_energy.cli.meter_commands._start",
+        "pytest_energy.cli.record._start",
         lambda command: started.append(subprocess.Popen(command)) or started[0],
     )
     command = (sys.executable, "-c", "import time; time.sleep(600)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_energy.cli import main
-from pytest_energy.cli.disturbances import disturbances
+from pytest_energy.cli.doctor import disturbances
 
 
 def kernel(folder, governor=None, **files):
@@ -58,7 +58,9 @@ def test_others_at_work(tmp_path, load, lines):
 
 
 def test_doctor_shows_it(monkeypatch, capsys):
-    monkeypatch.setattr("pytest_energy.cli.disturbances", lambda: iter(["governor: powersave, so"]))
+    monkeypatch.setattr(
+        "pytest_energy.cli.doctor.disturbances", lambda: iter(["governor: powersave, so"])
+    )
     main(["doctor"])
     assert "noise: governor: powersave, so" in capsys.readouterr().out
 

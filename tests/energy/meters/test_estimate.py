@@ -222,13 +222,13 @@ def test_the_tdp_is_read_from_powercap(tmp_path, monkeypatch):
         ("1", "package-1", "65000000"),
         ("0:0", "core", "1000000"),
     ]:
-        folder = tmp_path / f"intel-rapl:{zone}"
-        folder.mkdir()
+        folder = tmp_path / "powercap" / f"intel-rapl:{zone}"
+        folder.mkdir(parents=True)
         (folder / "name").write_text(f"{name}\n")
         (folder / "constraint_0_max_power_uw").write_text(f"{limit}\n")
-    (tmp_path / "intel-rapl:2").mkdir()
+    (tmp_path / "powercap" / "intel-rapl:2").mkdir()
     monkeypatch.setattr("pytest_energy.meters.estimate.read_cpuinfo", lambda: "")
-    with open_estimate(MeterSettings(powercap_root=str(tmp_path))) as meter:
+    with open_estimate(MeterSettings(sysfs=str(tmp_path))) as meter:
         assert meter.model.full_watts == pytest.approx(130 * TDP_SHARES[1])
 
 

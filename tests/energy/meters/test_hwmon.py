@@ -237,9 +237,9 @@ def test_two_chips_of_one_name_and_one_label(tmp_path):
 def test_a_tree_without_a_sensor(tmp_path, root):
     write_chip(tmp_path / "nothing", "hwmon0", "coretemp", {"temp1_input": 40_000})
     with pytest.raises(
-        MeterUnavailable, match="no sensor of energy or power under .*--energy-hwmon-root"
+        MeterUnavailable, match="no sensor of energy or power under .*--energy-meter hwmon:root=DIR"
     ):
-        open_hwmon(MeterSettings(hwmon_root=str(tmp_path / root)), None)
+        open_hwmon(MeterSettings(), f"root={tmp_path / root}")
 
 
 def test_a_file_that_may_not_be_read_names_the_file_and_the_fix(tmp_path, monkeypatch):

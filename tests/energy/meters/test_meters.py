@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import CompositeMeter, Meter, info, installed, open_meter
+from pytest_energy.meters import CompositeMeter, Meter, info, installed, open_meter, split_root
 from pytest_energy.model import Domain, Reading
 
 
@@ -147,3 +147,22 @@ def test_a_meter_whose_package_is_broken_is_one_line(monkeypatch):
         MeterUnavailable, match="broken cannot be loaded from package_that_is_not:open_it"
     ):
         open_meter("broken")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        (None, (None, "/default")),
+        ("psys", ("psys", "/default")),
+        ("root=/host/x", (None, "/host/x")),
+        ("package-0+core-0+root=/host/a+b", ("package-0+core-0", "/host/a+b")),
+    ],
+)
+def test_root_comes_last_in_an_argument(argument, expected):
+    assert split_root(argument, "/default") == expected
+
+
+@pytest.mark.parametrize("argument", ["root=", "psys+root="])
+def test_a_root_without_a_folder_is_refused(argument):
+    with pytest.raises(OptionError, match="root= names no folder, such as root=/default"):
+        split_root(argument, "/default")

@@ -150,10 +150,12 @@ def test_psys_counts_only_when_asked_for_and_then_holds_the_rest(tmp_path):
     with PowercapMeter(tmp_path) as meter:
         assert "psys" not in meter.read().joules
         assert any("psys" in note for note in meter.notes)
-    with open_powercap(MeterSettings(powercap_root=str(tmp_path)), "psys") as meter:
+    with open_powercap(MeterSettings(), f"psys+root={tmp_path}") as meter:
         assert meter.domains == (Domain("psys"),)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "powercap").symlink_to(tmp_path)
     with open_powercap(
-        MeterSettings(powercap_root=str(tmp_path)), "psys+package-0+core-0+dram-0"
+        MeterSettings(sysfs=str(tmp_path / "class")), "psys+package-0+core-0+dram-0"
     ) as meter:
         assert [d.name for d in meter.domains if d.parent is None] == ["psys"]
 
@@ -178,7 +180,7 @@ def test_unknown_domain_lists_what_there_is(tmp_path):
     with pytest.raises(
         OptionError, match=r"'package-7'.* has: package-0, core-0, uncore-0, dram-0, psys"
     ):
-        open_powercap(MeterSettings(powercap_root=str(tmp_path)), "package-7")
+        open_powercap(MeterSettings(), f"package-7+root={tmp_path}")
 
 
 @pytest.mark.parametrize("vendor", ["GenuineIntel", "unheard of"])
@@ -510,7 +512,7 @@ def test_how_long_the_machine_has_slept_is_what_one_clock_counted_and_the_other_
 def test_missing_root_names_it_and_the_remedy(tmp_path):
     with pytest.raises(MeterUnavailable, match="nowhere does not exist") as caught:
         PowercapMeter(tmp_path / "nowhere")
-    assert "--energy-powercap-root" in caught.value.remedy
+    assert "powercap:root=DIR" in caught.value.remedy
 
 
 def test_root_without_zones(tmp_path):

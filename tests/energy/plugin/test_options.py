@@ -12,37 +12,33 @@ from hypothesis import strategies as st
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.meters import MeterSettings
-from pytest_energy.options import PLAN_FIELDS, SETTINGS, Options
+from pytest_energy.options import OPTIONS, Options
 from pytest_energy.plan import Plan
 from pytest_energy.plugin import options_of
 from pytest_energy.plugin.markers import Mark, gate_from_marks
 
-FLAGS = {setting.name: setting.flag for setting in SETTINGS}
-NUMBERS = {
-    setting.name: getattr(Plan(), PLAN_FIELDS[setting.name])
-    for setting in SETTINGS
-    if setting.name in PLAN_FIELDS
+FLAGS = {option.name: option.flag for option in OPTIONS}
+PLAN_FIELDS = {
+    "max_time": "max_time_s",
+    "quantisation": "max_quantisation",
+    "alpha": "alpha",
+    "tolerance": "tolerance",
 }
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("PYTEST_ENERGY_POWERCAP_ROOT", raising=False)
+NUMBERS = {name: getattr(Plan(), field) for name, field in PLAN_FIELDS.items()}
 
 
 def of(**given_texts: str | None) -> Options:
-    return Options.of(True, given_texts)
+    return Options.of(given_texts)
 
 
 def test_defaults():
-    assert of() == Options(enabled=True)
-    assert of(**dict.fromkeys(FLAGS)) == Options(enabled=True)
-    assert of(**dict.fromkeys(FLAGS, "")) == Options(enabled=True)
-    assert not Options.of(False, {}).enabled
+    assert of() == Options()
+    assert of(**dict.fromkeys(FLAGS)) == Options()
+    assert of(**dict.fromkeys(FLAGS, "")) == Options()
 
 
 def test_help_names_the_defaults():
-    helps = {setting.name: setting.help.replace("%%", "%") for setting in SETTINGS}
+    helps = {option.name: option.help for option in OPTIONS}
     for name, default in NUMBERS.items():
         shown = f"{default:.0%}" if name != "max_time" else f"{default:g}"
         assert f"default: {shown})" in helps[name]
@@ -56,25 +52,21 @@ def test_every_option():
         tolerance="5%",
         alpha="0.05",
         quantisation=" 2 % ",
-        powercap_root="/a",
-        hwmon_root="/b",
         gate_estimates=True,
+        quality_tolerance="1%",
+        carbon_intensity="400",
+        lock_timeout="0",
         strict=True,
     )
     assert options == Options(
-        True,
-        "powercap,nvml",
-        MeterSettings("/a", "/b", (8.0, 65.5)),
-        Plan(2.5, 0.02, 0.05, 0.05),
-        True,
-        True,
+        "powercap,nvml", (8.0, 65.5), Plan(2.5, 0.02, 0.05, 0.05), True, 0.01, 400.0, 0.0, True
     )
+    assert options.meter_settings == MeterSettings(watts=(8.0, 65.5))
 
 
-def test_powercap_root_of_the_environment_is_a_default(monkeypatch):
-    monkeypatch.setenv("PYTEST_ENERGY_POWERCAP_ROOT", "/env")
-    assert of().meter_settings.powercap_root == "/env"
-    assert of(powercap_root="/given").meter_settings.powercap_root == "/given"
+def test_an_error_names_where_the_text_stood():
+    with pytest.raises(OptionError, match="energy_alpha of pytest.ini takes a share"):
+        Options.of({"alpha": "2"}, {"alpha": "energy_alpha of pytest.ini"})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +82,7 @@ def test_command_line_over_ini_over_default(pytester, command_line, ini, expecte
     assert options_of(pytester.parseconfig(*command_line)).plan.tolerance == expected
 
 
-@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.metavar is None])
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS if option.parse is None])
 def test_switches(pytester, name):
     assert getattr(options_of(pytester.parseconfig()), name) is False
     assert getattr(options_of(pytester.parseconfig(FLAGS[name])), name) is True
@@ -220,10 +212,3 @@ def test_marker_takes_keywords_only(marker):
         gate_from_marks(
             mark if marker == "energy" else None, mark if marker == "gps_up" else None, Options()
         )
-
-
-@pytest.mark.parametrize("text", ["2\x1d", "-1", "two", "9" * 5000, "1.5"])
-def test_durations_that_are_no_count_are_refused(text):
-    # "2\x1d", found by fuzzing, ended in a traceback.
-    with pytest.raises(OptionError, match="--energy-durations"):
-        Options.of(True, {"durations": text})

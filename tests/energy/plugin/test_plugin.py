@@ -331,12 +331,10 @@ def test_no_meter_of_that_name_is_a_usage_error(suite):
 
 
 def test_a_sensor_that_is_not_there_is_a_usage_error_with_a_remedy(suite):
-    result = suite.runpytest(
-        "--energy", "--energy-meter", "powercap", "--energy-powercap-root", "nowhere"
-    )
+    result = suite.runpytest("--energy", "--energy-meter", "powercap:root=nowhere")
     assert result.ret == 4
     result.stderr.fnmatch_lines(
-        ["ERROR: --energy-meter powercap: nowhere*;*--energy-powercap-root*"]
+        ["ERROR: --energy-meter powercap:root=nowhere: nowhere*;*powercap:root=DIR*"]
     )
 
 

@@ -33,7 +33,7 @@ from pytest_energy.report.markdown import (
     rendered,
 )
 from pytest_energy.report.terminal import Look, summary
-from pytest_energy.report.timings import durations_lines, left_s, live_line
+from pytest_energy.report.timings import left_s, live_line
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 from tests.energy.rigs.made_up import (
     ESTIMATE,
@@ -279,13 +279,7 @@ def test_a_carbon_intensity_that_is_none_is_refused(text):
     with pytest.raises(
         OptionError, match="--energy-carbon-intensity takes the grams .* 0 or more, such as 400"
     ):
-        Options.of(True, {"carbon_intensity": text})
-
-
-@pytest.mark.parametrize("text", ["x", "-1", "1.5"])
-def test_durations_that_are_no_number_are_refused(text):
-    with pytest.raises(OptionError, match="--energy-durations takes a number of tests"):
-        Options.of(True, {"durations": text})
+        Options.of({"carbon_intensity": text})
 
 
 def test_nothing_is_told_within_a_window():
@@ -316,7 +310,7 @@ def test_the_stopwatch_gives_each_phase_its_time_and_none_to_showing():
     assert spent == Spent("a", {"warm-up": pytest.approx(1.0), "blocks": pytest.approx(5.0)}, 4)
 
 
-def test_time_left_and_durations():
+def test_time_left():
     step = Step("blocks", 8, 1.0, 5.0)
     assert left_s(step, [], 2, 5.0) == 14.0 and left_s(step, [2.0, 4.0], 2, 5.0) == 10.0
     assert (
@@ -324,32 +318,19 @@ def test_time_left_and_durations():
         == "energy 1/3, about 1 min 15 s left: 8 blocks, 1.0 of 5.0 s; test_a"
     )
     assert len(live_line(step, "x" * 300, 1, 3, 75.0, 79)) == 79
-    lines = durations_lines(
-        [Spent("fast", {"windows": 1.0}, 6), Spent("slow", {"warm-up": 1.0, "blocks": 2.0}, 16)],
-        1,
-        0.5,
-    )
-    assert lines == [
-        "     3.0 s  slow\n            warm-up 1.0 s, blocks 2.0 s (16)",
-        "     4.5 s  measuring 2 tests: warm-up 1.0 s, blocks 2.0 s, windows 1.0 s, idle 0.50 s",
-    ]
-    assert durations_lines([], 1, 0.5) == ["no measurement took any time"]
 
 
-def test_a_log_gets_plain_lines_and_what_the_time_went_to(suite):
+def test_a_log_gets_plain_lines(suite):
     suite.makepyfile(
         WORK + "def test_a(energy): energy(work)\ndef test_b(energy): energy.versus(work, work)"
     )
-    shown = suite.runpytest_subprocess(*MEASURED, "-v", "--energy-durations=1")
+    shown = suite.runpytest_subprocess(*MEASURED, "-v")
     shown.stdout.re_match_lines(
         [
             r".*::test_a PASSED +\[ 50%\]",
             r"energy 1/2: [\d.]+ s, warm-up .*, calibration .*, windows .* \(\d+\); about .* left",
             r".*::test_b PASSED +\[100%\]",
             r"energy 2/2: [\d.]+ s, warm-up .*, calibration .*, blocks .* s \(\d+\)$",
-            r"-+ energy durations -+",
-            r" +[\d.]+ s  .*::test_b",
-            r" +[\d.]+ s  measuring 2 tests: .*idle .*",
         ]
     )
     assert not set(shown.stdout.str()) & {"\r", "\x1b", "\b"}

@@ -553,17 +553,16 @@ def test_the_noise_of_a_machine_is_saved_and_used(tmp_path, capsys):
     ):
         noise_path(MACHINE, SENSOR.name).write_text(broken)
         code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")
-        assert code == 2 and "doctor --noise" in out.err
+        assert code == 2 and "pytest-energy noise" in out.err
 
 
-def test_doctor_measures_the_noise(capsys):
+def test_noise_is_measured(capsys):
     command = [
         sys.executable,
         "-m",
         "pytest_energy",
-        "doctor",
-        "--noise",
-        "--noise-minutes",
+        "noise",
+        "--minutes",
         "0.02",
         "--meter",
         "estimate",
@@ -579,8 +578,8 @@ def test_doctor_measures_the_noise(capsys):
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
 def test_invalid_minutes_are_refused(capsys, minutes):
-    assert cli.main(["doctor", "--noise", f"--noise-minutes={minutes}"]) == 2
-    assert "--noise-minutes" in capsys.readouterr().err
+    assert cli.main(["noise", f"--minutes={minutes}"]) == 2
+    assert "--minutes" in capsys.readouterr().err
 
 
 # Inside pytest.

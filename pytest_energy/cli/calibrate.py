@@ -1,0 +1,83 @@
+"""``pytest-energy calibrate``: fit the estimated meter to this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pytest_energy.cli.arguments import add_options, parse_seconds, read_options
+from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.errors import MeterUnavailable, OptionError
+from pytest_energy.measuring.machine_lock import machine_lock
+from pytest_energy.meters import open_meter
+from pytest_energy.meters.calibration import (
+    SECONDS_PER_LOAD,
+    calibrate,
+    calibration_of_watts,
+    calibration_path,
+    save_calibration,
+)
+from pytest_energy.report.units import digits
+
+NAMES = ("watts", "meter", "lock_timeout")
+NO_SENSOR = (
+    "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: "
+    "pytest-energy calibrate --watts 41,178"
+)
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of ``pytest-energy``."""
+    command = commands.add_parser(
+        "calibrate",
+        help="Fit the estimated meter to this machine.",
+        description="Fit the estimated meter, by a sensor or by two figures of a wall meter.",
+        epilog="Example: pytest-energy calibrate --watts 41,178",
+    )
+    add_options(command, *NAMES)
+    command.add_argument(
+        "--seconds",
+        metavar="S",
+        help=f"Measure each load this long, after the CPUs settle (default: {SECONDS_PER_LOAD:g}).",
+    )
+    command.add_argument(
+        "--output", metavar="FILE", help="Write here (default: where the estimate looks for it)."
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Fit, save and print the watts."""
+    path = Path(arguments.output) if arguments.output else calibration_path()
+    seconds = SECONDS_PER_LOAD if arguments.seconds is None else parse_seconds(arguments.seconds)
+    options = read_options(arguments, *NAMES)
+    if arguments.watts and options.watts is not None:
+        calibration = calibration_of_watts(*options.watts)
+    else:
+        with open_meter(options.meter, options.meter_settings) as meter:
+            if meter.provenance != "measured":
+                raise MeterUnavailable(
+                    "no sensor counts joules here, so there is nothing to fit the estimate to",
+                    NO_SENSOR,
+                )
+            with machine_lock(options.lock_timeout_s, _print_step):
+                calibration = calibrate(meter, seconds, say=_print_step)
+    try:
+        save_calibration(calibration, path)
+    except OSError as error:
+        raise OptionError(
+            f"the calibration cannot be written to {path}: {error.strerror}; name another --output"
+        ) from None
+    print(
+        f"idle {digits(calibration.idle_watts)} W, all {calibration.cpus} CPUs busy "
+        f"{digits(calibration.full_watts)} W, in between by exponent {calibration.exponent:g}, "
+        f"against {calibration.source}"
+    )
+    elsewhere = "" if path == calibration_path() else f"; use --energy-meter estimate:{path}"
+    print(f"written to {path}{elsewhere}")
+    return ExitCode.OK
+
+
+def _print_step(line: str) -> None:
+    print(line, file=sys.stderr)

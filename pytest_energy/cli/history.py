@@ -1,0 +1,60 @@
+"""``pytest-energy history``: saved runs over time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.cli.saved_files import print_passed_over
+from pytest_energy.errors import OptionError
+from pytest_energy.report.escape import encodable
+from pytest_energy.report.history_table import history_json, history_tables
+from pytest_energy.runs.history import load_history
+
+LOG_COLUMNS = 120  # of an output that is no terminal and has no width
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of ``pytest-energy``."""
+    command = commands.add_parser(
+        "history",
+        help="Show each benchmark over time, with the commits that changed it.",
+        description="Show each benchmark of saved runs over time, and the commits that changed it.",
+        epilog="Example: pytest-energy history .benchmarks",
+    )
+    command.add_argument(
+        "paths", metavar="PATH", nargs="+", help="Folders of saved runs, or files."
+    )
+    command.add_argument(
+        "--last", metavar="N", type=int, help="Take the newest N runs of each machine."
+    )
+    command.add_argument(
+        "--test", metavar="TEXT", default="", help="Only benchmarks with this in their names."
+    )
+    command.add_argument("--json", action="store_true", help="Print JSON.")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Print the history as tables or as JSON."""
+    if arguments.last is not None and arguments.last < 1:
+        raise OptionError(f"--last takes the number of runs, 1 or more, not {arguments.last}")
+    history = load_history(arguments.paths, arguments.last, arguments.test)
+    for line in history.broken:
+        print_passed_over(line)
+    if arguments.json:
+        print(history_json(history))
+        return ExitCode.OK
+    from rich.console import Console  # the other commands need none
+
+    console = Console(
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_COLUMNS,
+        no_color=bool(os.environ.get("NO_COLOR")) or None,
+        highlight=False,
+    )
+    with console.capture() as captured:
+        console.print(*history_tables(history), sep="\n")
+    print(encodable(captured.get(), sys.stdout.encoding), end="")
+    return ExitCode.OK

@@ -1,0 +1,130 @@
+"""``pytest-energy record``: write a meter's readings to a file, to be replayed as a meter."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from pytest_energy.cli.arguments import add_options, parse_seconds, read_options
+from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.errors import OptionError
+from pytest_energy.meters import Meter, info, open_meter
+from pytest_energy.meters.replay import RecordingMeter
+from pytest_energy.model import Reading, window_between
+from pytest_energy.report.units import digits
+
+NAMES = ("meter", "watts")
+# Between two readings: a line of some 60 bytes each, so that an hour takes 20 MB.
+RECORD_INTERVAL_S = 0.01
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of ``pytest-energy``."""
+    command = commands.add_parser(
+        "record",
+        help="Write a meter's readings to a file, for --energy-meter replay:PATH.",
+        description="Write a meter's readings to a file; a command to run comes after --.",
+        epilog="Example: pytest-energy record trace.jsonl -- python train.py",
+    )
+    command.add_argument("path", metavar="PATH", help="The trace, JSON lines.")
+    command.add_argument("--seconds", metavar="S", help="Record this long, without a command.")
+    add_options(command, *NAMES)
+    command.set_defaults(run=run, command=())
+
+
+def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """The arguments before ``--`` and, for ``record``, the command after it.
+
+    argparse would mix the two up.
+    """
+    arguments = list(arguments)
+    if arguments[:1] != ["record"] or "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Record until the command ends or the time is up; returns the command's exit code."""
+    if bool(arguments.command) == (arguments.seconds is not None):
+        raise OptionError(
+            "record takes either --seconds S or a command after --, such as: "
+            "record trace.jsonl -- python train.py"
+        )
+    seconds = math.inf if arguments.seconds is None else parse_seconds(arguments.seconds)
+    options = read_options(arguments, *NAMES)
+    inner = open_meter(options.meter, options.meter_settings)
+    try:
+        meter = RecordingMeter(inner, arguments.path)
+    except OSError as error:
+        inner.close()
+        raise OptionError(
+            f"the trace cannot be written to {arguments.path}: {error.strerror}"
+        ) from None
+    with meter:
+        return _record(meter, arguments, seconds)
+
+
+def _record(meter: Meter, arguments: argparse.Namespace, seconds: float) -> int:
+    first = last = meter.read()
+    readings = 1
+    code: int = ExitCode.OK
+    process = _start(arguments.command) if arguments.command else None
+    try:
+        while last.at_s - first.at_s < seconds:
+            wait_s = min(RECORD_INTERVAL_S, max(0.0, seconds - (last.at_s - first.at_s)))
+            ended = _wait(process, wait_s)
+            last = meter.read()
+            readings += 1
+            if process is not None and ended:
+                # A signal as a shell reports it.
+                code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+                break
+    except KeyboardInterrupt:  # the usual end of a long recording: the readings are kept
+        if process is not None:
+            code = process.wait()
+    finally:
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+    _print_to_user(_summary(meter, first, last, readings))
+    _print_to_user(
+        f"written to {arguments.path}: replay it with --energy-meter replay:{arguments.path}"
+    )
+    return code
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command)
+    except OSError as error:
+        raise OptionError(f"{command[0]} cannot be started: {error.strerror}") from None
+
+
+def _wait(process: subprocess.Popen[bytes] | None, wait_s: float) -> bool:
+    """Wait so long, or until the process ends; whether it has ended."""
+    if process is None:
+        time.sleep(wait_s)
+        return False
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _summary(meter: Meter, first: Reading, last: Reading, readings: int) -> str:
+    window = window_between(first, last, 0)
+    joules = info(meter).total_joules(window.joules)
+    return (
+        f"{readings} readings over {window.seconds:.3g} s: {digits(joules)} J {meter.provenance} "
+        f"by {meter.name}"
+    )
+
+
+def _print_to_user(line: str) -> None:
+    print(line, file=sys.stderr)  # standard output is the command's

@@ -1,0 +1,60 @@
+"""What the commands on saved runs share: each file once, broken ones named, output written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
+from pytest_energy.report.escape import plain
+from pytest_energy.runs.load import run_files
+
+STANDARD_OUTPUT = "-"
+
+T = TypeVar("T")
+
+
+def read_each(paths: Sequence[str], read: Callable[[Path], T]) -> Iterator[T]:
+    """What ``read`` makes of each file.
+
+    A broken file of a folder is named and passed over; one that is named itself raises `RunError`.
+    """
+    for file, named in run_files(paths):
+        try:
+            made = read(file)
+        except RunError as error:
+            if named:
+                raise
+            if not isinstance(error, RunWithoutJoules):
+                print_passed_over(str(error))
+        else:
+            yield made
+
+
+def no_runs_in(paths: Sequence[str]) -> RunUnreadable:
+    """The error for paths without a single run with joules."""
+    return RunUnreadable(
+        f"no saved runs with joules in {', '.join(paths)}; save one with pytest --energy "
+        "--benchmark-autosave"
+    )
+
+
+def print_passed_over(reason: str) -> None:
+    """One line on standard error."""
+    print(f"pytest-energy: passed over: {plain(reason)}", file=sys.stderr)
+
+
+def write_text(text: str, where: str, option: str) -> None:
+    """To a file, or to standard output for ``-``. Raises `OptionError`, which names ``option``."""
+    if where == STANDARD_OUTPUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        return
+    try:
+        Path(where).write_bytes(text.encode())
+    except OSError as error:
+        raise OptionError(
+            f"{option} {where}: cannot be written: {error.strerror}; name another file"
+        ) from None
