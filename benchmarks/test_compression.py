@@ -95,7 +95,7 @@ EXPECTED = {
     ("RefrigerationDevices", "t1", "onnx_int8_dynamic", 1): Expected(0.53, 2.2),
     ("RefrigerationDevices", "t1", "onnx_int8_dynamic", 32): Expected(0.53, 1.2),
     # 29.2 / 12.3 and 50.1 / 45.5, once ONNX Runtime got its own operators. Floors a point under the lowest of three
-    # seeds of the compact model itself: .9088 (student) and .5120 (windows).
+    # seeds of the compact model itself: .9088 (student) and .5120 (statistics).
     ("PLAID", "t1", "student", 1): Expected(0.89, 20),
     ("PLAID", "t1", "student", 32): Expected(0.89, 8.5),
     ("RefrigerationDevices", "t1", "student", 1): Expected(0.50, 36),

@@ -80,9 +80,9 @@ def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
     """Multiply-adds for one case of the convolutions in a module, and the timepoints that it gives out."""
     from torch import nn
 
-    from tsbench.model import WindowStatistics
+    from tsbench.model import PatchStatistics
 
-    if isinstance(module, WindowStatistics):
+    if isinstance(module, PatchStatistics):
         return 0, timepoints // module.timepoints
     if isinstance(module, nn.Conv1d):
         kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]

@@ -26,7 +26,7 @@ from tsbench.sweep.task import Done, Task
 
 SPEC = """
 datasets = ["synthetic:timepoints=64,cases=30", "synthetic:timepoints=96,cases=30,seed=1", "PLAID"]
-configs = ["student", "windows"]
+configs = ["student", "statistics"]
 seeds = [0, 1]
 epochs = 1
 variants = ["onnx_fp32"]

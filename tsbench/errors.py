@@ -1,16 +1,16 @@
-"""What can go wrong, as one tree.
+"""All errors, in one tree.
 
     TsbenchError
-    ├── UnknownName            a dataset, config or variant that does not exist
+    ├── UnknownName            an unknown dataset, config or variant
     ├── DatasetUnavailable     the dataset exists, but not on this machine
-    ├── DataFormatError        a data file that cannot be read: file and line
-    ├── DownloadError          a download that was refused, broke off, or is damaged
-    ├── BadSetting             a variant's setting that it does not have, or of no meaning
-    ├── CheckpointError        a checkpoint that is missing, corrupt or of another shape
-    ├── TeacherUnavailable     a teacher from outside needs a library that is not here
-    └── VariantUnavailable     the variant needs something that is not here
+    ├── DataFormatError        a data file is invalid: file and line
+    ├── DownloadError          a download was refused, ended early, or is damaged
+    ├── BadSetting             an unknown or invalid setting of a variant
+    ├── CheckpointError        a checkpoint is missing, corrupt or of another shape
+    ├── TeacherUnavailable     a teacher requires a missing library
+    └── VariantUnavailable     a variant requires something that is missing
 
-Each message says what happened, and what to do next where there is something to do.
+Each message says what happened, and what to do next if anything helps.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 
 class TsbenchError(Exception):
-    """Base of every error that a user of tsbench can cause or cure."""
+    """Base of all errors that a user of tsbench can cause or fix."""
 
 
 class UnknownName(TsbenchError):
-    """A name that is not one of the known ones."""
+    """An unknown name; `known` lists the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         self.kind, self.name, self.known = kind, name, tuple(known)
@@ -40,7 +40,7 @@ class DatasetUnavailable(TsbenchError):
 
 
 class DataFormatError(TsbenchError):
-    """A data file that does not hold what it should; `line` counts from 1."""
+    """A data file with invalid content; `line` counts from 1."""
 
     def __init__(self, path: Path, line: int | None, problem: str):
         self.path, self.line, self.problem = path, line, problem
@@ -49,7 +49,7 @@ class DataFormatError(TsbenchError):
 
 
 class DownloadError(TsbenchError):
-    """A download that did not end in a dataset; `began` where data had come already."""
+    """A download that gave no dataset; `began` if data had already arrived."""
 
     def __init__(self, what: str, problem: str, began: bool = False):
         self.what, self.problem, self.began = what, problem, began
@@ -58,7 +58,7 @@ class DownloadError(TsbenchError):
 
 
 class CheckpointError(TsbenchError):
-    """A checkpoint file that cannot be used."""
+    """An unusable checkpoint file."""
 
     def __init__(self, path: Path, problem: str):
         self.path, self.problem = path, problem
@@ -66,7 +66,7 @@ class CheckpointError(TsbenchError):
 
 
 class BadSetting(TsbenchError):
-    """A setting of a variant that cannot be used."""
+    """An unknown or invalid setting of a variant."""
 
     def __init__(self, variant: str, problem: str):
         self.variant, self.problem = variant, problem
@@ -74,7 +74,7 @@ class BadSetting(TsbenchError):
 
 
 class TeacherUnavailable(TsbenchError):
-    """A teacher that cannot be had here; `remedy` says what would let it."""
+    """A teacher that is unavailable here; `remedy` says how to get it."""
 
     def __init__(self, teacher: str, reason: str, remedy: str):
         self.teacher, self.reason, self.remedy = teacher, reason, remedy
@@ -82,7 +82,7 @@ class TeacherUnavailable(TsbenchError):
 
 
 class VariantUnavailable(TsbenchError):
-    """A variant that cannot run here; `remedy` says what would let it."""
+    """A variant that cannot run here; `remedy` says what to do."""
 
     def __init__(self, variant: str, reason: str, remedy: str):
         self.variant, self.reason, self.remedy = variant, reason, remedy

@@ -1,9 +1,9 @@
 """The classifier: a transformer over patches of a time series, after ViT.
 
-`Classifier` is made of torch's own `nn.TransformerEncoder`, so that the fp32 baseline is
-what a user of stock torch has, fast path included. `PlainEncoderLayer` computes the same
-from bare Linears: quantizers can take hold of them (the fused attention hides its weights),
-and heads and feed-forward channels can be cut out of them.
+`Classifier` consists of torch's own `nn.TransformerEncoder`: the fp32 baseline is what a user of
+stock torch has, fast path included. `PlainEncoderLayer` computes the same from single Linears.
+Quantizers recognise those (the fused attention hides its weights), and heads and feed-forward
+channels can be removed from them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tsbench.errors import UnknownName
 
 STEM_STRIDE = 4  # two convolutions of stride 2
 RESIDUAL_STEM_STRIDE = 8  # one of stride 2, one of stride 4
-# Added to a window's variance before its logarithm, for windows in which nothing happens; a
-# whole case has variance 1.
+# Added to a patch's variance before its logarithm, for patches in which nothing happens. A whole
+# case has variance 1.
 MIN_VARIANCE = 1e-3
 
 
@@ -34,14 +34,14 @@ class ModelConfig:
     n_classes: int = 11
     patch_timepoints: int = 16
     residual_stem: bool = False  # see Classifier
-    window_stem: bool = False  # see WindowStatistics; it takes the place of the convolutions
+    window_stem: bool = False  # PatchStatistics instead of convolutions
     stem_channels: int = 32
     d_model: int = 64
     n_layers: int = 8
     n_heads: int = 8
     ff_dim: int = 128
-    # Off: with 0.1 a training step took 156 ms instead of 112 (drawing masks is slow on CPU), and
-    # 0.2 was no better on held-out RefrigerationDevices cases, .639 against .661.
+    # Off: 0.1 takes a training step from 112 to 156 ms (drawing masks is slow on a CPU), and 0.2
+    # did not help on held-out RefrigerationDevices cases (.639, without .661).
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,11 +49,13 @@ class ModelConfig:
             raise ValueError("a model has one stem: window_stem and residual_stem are both set")
         if self.patch_timepoints % self.stem_stride:
             raise ValueError(
-                f"patch_timepoints ({self.patch_timepoints}) must be a multiple of the stem's stride ({self.stem_stride})"
+                f"patch_timepoints ({self.patch_timepoints}) must be a multiple of stem_stride "
+                f"({self.stem_stride})"
             )
         if self.timepoints % self.patch_timepoints:
             raise ValueError(
-                f"timepoints ({self.timepoints}) must be a multiple of patch_timepoints ({self.patch_timepoints})"
+                f"timepoints ({self.timepoints}) must be a multiple of patch_timepoints "
+                f"({self.patch_timepoints})"
             )
         if self.d_model % self.n_heads:
             raise ValueError(
@@ -75,8 +77,8 @@ class ModelConfig:
 CONFIGS = {
     "t1": ModelConfig(n_layers=8, n_heads=8),
     "t2": ModelConfig(n_layers=12, n_heads=16),
-    # Fewer tokens, heads and layers cost less than int8 saves; heads narrower than 16 are slow.
-    # (Timepoints are replaced by the data's; 768 is one that 48 divides.)
+    # Fewer tokens, heads and layers save more than int8 does; heads narrower than 16 are slow.
+    # (config_for replaces timepoints by the data's; 48 divides 768.)
     "student": ModelConfig(
         timepoints=768,
         patch_timepoints=48,
@@ -87,8 +89,8 @@ CONFIGS = {
         n_heads=2,
         ff_dim=64,
     ),
-    # For series in which extremes say more than waveforms do. (720 is one that 30 divides.)
-    "windows": ModelConfig(
+    # For series whose extremes tell more than their waveforms. (30 divides 720.)
+    "statistics": ModelConfig(
         timepoints=720,
         patch_timepoints=30,
         window_stem=True,
@@ -103,7 +105,8 @@ CONFIGS = {
 def config_for(name: str, in_channels: int, timepoints: int, n_classes: int) -> ModelConfig:
     """The named config, for data of this shape. Raises UnknownName.
 
-    Its patches are as long as those named, or the next shorter ones that fit the timepoints.
+    Its patches are as long as the named config's, or the next shorter length that divides the
+    timepoints.
     """
     if name.lower() not in CONFIGS:
         raise UnknownName("config", name, CONFIGS)
@@ -124,7 +127,7 @@ def config_for(name: str, in_channels: int, timepoints: int, n_classes: int) -> 
 def _striding(
     in_channels: int, out_channels: int, kernel: int, stride: int, activation: type[nn.Module]
 ) -> list[nn.Module]:
-    """A convolution that leaves every stride-th timepoint, its norm and its activation."""
+    """A convolution of this stride, its norm and its activation."""
     convolution = nn.Conv1d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
     return [convolution, nn.BatchNorm1d(out_channels), activation()]
 
@@ -146,24 +149,21 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.branch(x))
 
 
-class WindowStatistics(nn.Module):
-    """What each window of a series is like, without its waveform.
+class PatchStatistics(nn.Module):
+    """Mean, maximum, minimum and the decimal logarithm of the variance of each patch.
 
-    (batch, channels, timepoints) in, (batch, 4 * channels, windows) out: mean, maximum, minimum,
-    and the decimal logarithm of the variance.
+    (batch, channels, timepoints) in, (batch, 4 * channels, n_patches) out.
 
-    On RefrigerationDevices, logistic regression on such statistics of 30 timepoints gets .57 of
-    the training cases held out in blocks right, and on the means alone .33, which is chance.
+    On RefrigerationDevices, logistic regression on such statistics of 30 timepoints is right for
+    .57 of the training cases held out in blocks; on means alone for .33, which is chance.
     """
 
     def __init__(self, timepoints: int):
         super().__init__()
-        self.timepoints = timepoints  # of a window
+        self.timepoints = timepoints  # of a patch
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(
-            2, (-1, self.timepoints)
-        )  # (batch, channels, windows, timepoints of a window)
+        x = x.unflatten(2, (-1, self.timepoints))  # (batch, channels, n_patches, timepoints)
         mean = x.mean(dim=3)
         variance = (x - mean.unsqueeze(3)).square().mean(dim=3)
         return torch.cat(
@@ -172,7 +172,7 @@ class WindowStatistics(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Stem (convolutions, or statistics of windows), patches, positions, encoder, mean over patches, linear head."""
+    """Stem (convolutions or patch statistics), patches, positions, encoder, mean, linear head."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -181,15 +181,13 @@ class Classifier(nn.Module):
         if c.window_stem:
             n_statistics = 4 * c.in_channels
             self.stem = nn.Sequential(
-                WindowStatistics(c.patch_timepoints), nn.BatchNorm1d(n_statistics)
+                PatchStatistics(c.patch_timepoints), nn.BatchNorm1d(n_statistics)
             )
             self.patch = nn.Conv1d(n_statistics, c.d_model, 1)
         elif c.residual_stem:
-            # On held-out PLAID cases, mean of three seeds, .878 (200 epochs, spliced). Three halvings with
-            # kernels of 15 to 5, nearly twice the multiplications: .882 (150 epochs, whole). In 60 epochs
-            # those reached .863, and .835 without residual blocks. T1 gained nothing by them: .839
-            # against .841. With ReLU .888, with GELU .884 in the same three splits; engines fuse a ReLU
-            # into its convolution, and GELU's error function is slow.
+            # Held-out PLAID cases: .878, and .882 with nearly twice the multiplications; without
+            # residual blocks .835 (docs/models.md). ReLU, not GELU (.888 and .884): engines fuse a
+            # ReLU into its convolution, and GELU's error function is slow.
             self.stem = nn.Sequential(
                 *_striding(c.in_channels, c.stem_channels, 9, 2, nn.ReLU),
                 *_striding(c.stem_channels, c.d_model, 9, 4, nn.ReLU),
@@ -224,9 +222,7 @@ class Classifier(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Patches with their positions, before the encoder."""
-        x = self.stem(
-            x
-        )  # (batch, in_channels, timepoints) -> (batch, features, timepoints / stem_stride or n_patches)
+        x = self.stem(x)  # (batch, features, timepoints / stem_stride)
         x = self.patch(x).transpose(1, 2)  # (batch, n_patches, d_model)
         return x + self.position
 
@@ -236,10 +232,11 @@ class Classifier(nn.Module):
 
 
 class PlainEncoderLayer(nn.Module):
-    """A pre-norm encoder layer of bare Linears; n_heads and ff_dim are its own.
+    """A pre-norm encoder layer of single Linears, with its own n_heads and ff_dim.
 
-    `n_heads * head_dim` may be less than d_model, once heads have been removed. `fused_attention` says whether attention is
-    torch's one operator for it or its products one by one, which a compiler can do better with (see to_plain).
+    `n_heads * head_dim` is less than d_model after heads were removed. With `fused_attention`,
+    attention is torch's one operator; without, its single products, which compilers and
+    converters handle better (see to_plain).
     """
 
     def __init__(self, d_model: int, n_heads: int, head_dim: int, ff_dim: int, dropout: float):
@@ -255,7 +252,7 @@ class PlainEncoderLayer(nn.Module):
 
     @classmethod
     def from_stock(cls, stock: Any) -> PlainEncoderLayer:
-        """An nn.TransformerEncoderLayer as one of these, with its own copy of the same weights."""
+        """An nn.TransformerEncoderLayer as one of these, with a copy of its weights."""
         attention = stock.self_attn
         plain = cls(
             attention.embed_dim,
@@ -288,10 +285,8 @@ class PlainEncoderLayer(nn.Module):
                 q, k, v, dropout_p=self.dropout if self.training else 0.0
             )
         else:
-            scores = (q * self.head_dim**-0.5) @ k.transpose(
-                2, 3
-            )  # (batch, n_heads, n_patches, n_patches)
-            weights = torch.softmax(scores, dim=3)
+            scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3)
+            weights = torch.softmax(scores, dim=3)  # (batch, n_heads, n_patches, n_patches)
             mixed = self._dropped(weights) @ v
         return self.out(mixed.transpose(1, 2).flatten(2))  # (batch, n_patches, d_model)
 
@@ -300,12 +295,12 @@ class PlainEncoderLayer(nn.Module):
         return x + self._dropped(self.ff2(self._dropped(F.gelu(self.ff1(self.norm2(x))))))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        # Not F.dropout with training=False: three calls a layer that do nothing were about 6 % of a pruned T1's time at batch 1.
+        # F.dropout with training=False does nothing, and took 6 % of a pruned T1's time at batch 1.
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 def encoder_layers(model: Classifier) -> list[nn.Module]:
-    """The encoder's layers, first to last, stock or plain."""
+    """The encoder's layers in order, stock or plain."""
     return list(
         model.encoder.layers if isinstance(model.encoder, nn.TransformerEncoder) else model.encoder
     )
@@ -314,11 +309,10 @@ def encoder_layers(model: Classifier) -> list[nn.Module]:
 def to_plain(model: Classifier, fused_attention: bool = True) -> Classifier:
     """A copy of `model` whose encoder is a Sequential of PlainEncoderLayers.
 
-    Same function, same parameter count, nothing shared; `model` is left as it was. One that is
-    plain already is copied as it is, but for `fused_attention`: off for what inductor compiles. Heads of 8 are slow in torch's
-    operator where patches do not fill vectors, and inductor fuses the products' scaling and softmax: T1 in int8, batch 1 and 32, was on
-    RefrigerationDevices (45 patches) 1.35 and 1.35 times as fast as eager fp32 with it, 1.57 and 1.83 without; on PLAID (32)
-    1.37 and 1.70, 1.40 and 1.69 (medians of 40 rounds, one run each).
+    It has the same function and parameter count, and shares nothing with `model`. A plain model is
+    copied as it is, but for `fused_attention`. Without it, inductor fuses the products' scaling and
+    softmax: T1 in int8 on RefrigerationDevices is 1.57 times as fast as eager fp32 at batch 1,
+    with it 1.35 (medians of 40 rounds); on PLAID 1.40 and 1.37.
     """
     plain = deepcopy(model)
     if isinstance(model.encoder, nn.TransformerEncoder):
@@ -330,5 +324,5 @@ def to_plain(model: Classifier, fused_attention: bool = True) -> Classifier:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many trainable numbers the model has."""
+    """The number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters())

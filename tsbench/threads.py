@@ -1,4 +1,4 @@
-"""How many threads torch computes with."""
+"""The number of torch's threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One inside: a second doubles the CPU time at batch 1 and gains nothing."""
+    """One torch thread inside the block: a second doubles CPU time at batch 1 and gains nothing."""
     import torch
 
     before = torch.get_num_threads()

@@ -79,7 +79,7 @@ def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
 def test_bad_options_are_usage_errors():
     done = run("--tsbench-config", "t9")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--tsbench-config t9: must be one of t1, t2, student, windows" in done.stderr
+    assert "--tsbench-config t9: must be one of t1, t2, student, statistics" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -123,4 +123,4 @@ def test_every_threshold_is_of_a_variant_that_there_is():
         assert (dataset, config) in test_compression.MODELS
         assert variant in variants.names()
         assert batch_cases in test_compression.BATCHES
-    assert {*test_compression.CORE} <= {*variants.ORDER}
+    assert {*test_compression.CORE} <= {*variants.BUILT_IN}

@@ -18,8 +18,8 @@ from tsbench.model import (
     MIN_VARIANCE,
     Classifier,
     ModelConfig,
+    PatchStatistics,
     PlainEncoderLayer,
-    WindowStatistics,
     config_for,
     parameter_count,
     to_plain,
@@ -59,7 +59,7 @@ def test_window_statistics_are_numpys():
     variance = windows.astype(float).var(axis=3)
     expected = [windows.mean(3), windows.max(3), windows.min(3), np.log10(variance + MIN_VARIANCE)]
     torch.testing.assert_close(
-        WindowStatistics(6)(x),
+        PatchStatistics(6)(x),
         torch.from_numpy(np.concatenate(expected, axis=1)).float(),
         **TOLERANCE,
     )
@@ -72,7 +72,7 @@ def test_two_stems_are_an_error():
 
 @pytest.mark.parametrize(("timepoints", "patch"), [(720, 30), (512, 16), (96, 24), (101, 1)])
 def test_the_windows_fit_the_timepoints(timepoints, patch):
-    assert config_for("windows", 2, timepoints, 3).patch_timepoints == patch
+    assert config_for("statistics", 2, timepoints, 3).patch_timepoints == patch
 
 
 def test_stock_layers_start_from_different_weights():
@@ -147,7 +147,7 @@ def test_an_unknown_config_names_the_known_ones():
     [
         ("timepoints", 500, "multiple of patch_timepoints"),
         ("n_heads", 7, "multiple of n_heads"),
-        ("patch_timepoints", 2, "stem's stride"),
+        ("patch_timepoints", 2, "stem_stride"),
     ],
 )
 def test_shapes_that_do_not_divide_are_errors(field, value, problem):

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     """Adds the command."""
     command = commands.add_parser("train", help="train a model, or load it from the cache")
     command.add_argument("dataset", metavar="DATASET", help="for example PLAID")
-    command.add_argument("config", metavar="CONFIG", help="t1, t2, student or windows")
+    command.add_argument("config", metavar="CONFIG", help="t1, t2, student or statistics")
     command.add_argument("--seed", type=int, help="of weights and shuffling (default 0)")
     command.add_argument("--epochs", type=positive, help="instead of the recipe's")
     command.add_argument(

@@ -1,4 +1,4 @@
-"""Where results that take long are kept between runs, and how files get there whole."""
+"""The cache folder, and atomic writes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,19 @@ def folder() -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes `path` so that it holds all of `content` or is not touched at all.
+    """Writes `content` to `path` completely, or leaves `path` as it was.
 
-    Two processes that train the same model at once each write their own temporary file; the
-    last one wins, with the same content.
+    Each process writes a temporary file of its own and renames it; the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
-    handle = os.open(
-        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-    )  # less the user's umask
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:  # even on Ctrl-C nothing half-written stays
+    except BaseException:  # on Ctrl-C too, no temporary file stays
         os.unlink(name)
         raise

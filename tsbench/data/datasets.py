@@ -1,13 +1,13 @@
-"""Time-series classification datasets, wherever this machine can get them.
+"""Time-series classification datasets, from wherever this machine can get them.
 
-A name is looked for in this order:
+A name is looked up in this order:
 
-1. `synthetic`: generated here, see `tsbench.data.synthetic`;
-2. the folder given, or the one in the environment variable `TSBENCH_DATA`, laid out like the
+1. `synthetic`: generated, see `tsbench.data.synthetic`;
+2. the given folder, or the one in the environment variable `TSBENCH_DATA`, laid out like the
    UCR/UEA archive: `<folder>/<Name>/<Name>_TRAIN.ts` and `<Name>_TEST.ts` (or `.arff`, `.tsv`,
-   `.txt`, or no ending, as the archive of 2015 has them);
-3. the data that sktime's wheel carries (PLAID, ArrowHead, GunPoint, ...);
-4. what was downloaded before, in the cache;
+   `.txt`, or no suffix, as in the archive of 2015);
+3. the data in sktime's wheel (PLAID, ArrowHead, GunPoint, ...);
+4. earlier downloads, in the cache;
 5. a download, see `tsbench.data.download`; `TSBENCH_OFFLINE=1` forbids it.
 """
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from tsbench.data import download, preprocess, synthetic
 from tsbench.data.formats import SUFFIXES, Table, read
+from tsbench.data.formats.table import REGRESSION
 from tsbench.errors import DataFormatError, DatasetUnavailable, DownloadError
 
 DATA_FOLDER_VARIABLE = "TSBENCH_DATA"
@@ -32,10 +33,10 @@ DATA_FOLDER_VARIABLE = "TSBENCH_DATA"
 
 @dataclass(frozen=True)
 class Split:
-    """One half of a dataset: its cases and what class each is.
+    """The cases of one split and their classes.
 
-    `cases[i]` is float64 (channels, timepoints), of its own length; `labels` is int64
-    (cases,), an index into the dataset's `classes`.
+    `cases[i]` is float64 (channels, timepoints) of its own length. `labels` is int64 (cases,),
+    indices into the dataset's `classes`.
     """
 
     cases: tuple[np.ndarray, ...]
@@ -47,10 +48,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in its default (published) split.
-
-    `notes` says what was done to it on the way in, a sentence each; empty for most.
-    """
+    """A dataset in its published split. `notes` are sentences on what reading changed."""
 
     name: str
     classes: tuple[str, ...]
@@ -65,7 +63,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the values and labels of both splits, to key caches with."""
+        """A hash of the values and labels of both splits, for cache keys."""
         digest = hashlib.sha256(repr((self.name, self.classes)).encode())
         for split in (self.train, self.test):
             digest.update(split.labels.tobytes())
@@ -78,11 +76,11 @@ class Dataset:
 def load(
     name: str, folder: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None
 ) -> Dataset:
-    """The dataset called `name` (upper and lower case do not matter, except for a download).
+    """The dataset of this name; case matters only for a download.
 
-    `folder` takes the place of `TSBENCH_DATA`; `on_bytes(done, total)` is called as a download
-    advances. Raises DatasetUnavailable where nothing has it, DataFormatError where a file of it
-    cannot be read, DownloadError where a download began and failed.
+    `folder` replaces `TSBENCH_DATA`. `on_bytes(done, total)` is called during a download. Raises
+    DatasetUnavailable if it is nowhere, DataFormatError if a file is invalid, DownloadError if a
+    download began and failed.
 
     >>> data = load("synthetic:classes=3,timepoints=64,cases=9")
     >>> data.classes, len(data.train), data.train.cases[0].shape
@@ -106,18 +104,10 @@ def load(
         raise DatasetUnavailable(name, f"{_layout(name, folder)}; no download: {error}") from error
 
 
-def available(folder: Path | None = None) -> tuple[str, ...]:
-    """The names that `load` finds on this machine without a download, sorted."""
-    names = {synthetic.NAME}
-    for root in _roots(folder):
-        names.update(d.name for d in _subfolders(root) if _pair(d) is not None)
-    return tuple(sorted(names))
-
-
 def read_folder(folder: Path) -> Dataset:
-    """The dataset in `folder`, named like the folder; `_TRAIN` says what classes there are.
+    """The dataset in `folder`, with the folder's name. The training split defines the classes.
 
-    Gaps are interpolated, and the dataset's notes say how many. Raises DataFormatError.
+    Gaps are interpolated and padding is removed, which notes say. Raises DataFormatError.
     """
     pair = _pair(folder)
     if pair is None:
@@ -143,7 +133,12 @@ def _classes(train: Table, test: Table) -> tuple[str, ...]:
         names = {case.label for case in train.cases}
         if len(names) < 2:
             raise DataFormatError(
-                train.path, None, f"has one class only, {names.pop()!r}: nothing to tell apart"
+                train.path, None, f"has one class only, {names.pop()!r}; at least two are required"
+            )
+        if sum(map(_is_fraction, names)) > len(names) / 2:
+            shown = ", ".join(sorted(names)[:3])
+            raise DataFormatError(
+                train.path, None, f"labels are {shown} ...: it seems to be {REGRESSION}"
             )
         return tuple(sorted(names, key=_in_order))
     if set(test.classes or ()) != set(train.classes):
@@ -155,6 +150,14 @@ def _classes(train: Table, test: Table) -> tuple[str, ...]:
     return train.classes
 
 
+def _is_fraction(name: str) -> bool:
+    """Whether the label is a number with decimals, which names no class."""
+    try:
+        return not float(name).is_integer()
+    except ValueError:
+        return False
+
+
 def _in_order(name: str) -> tuple[bool, float, str]:
     """Numbers by value and before words, so that 10 follows 9."""
     try:
@@ -164,13 +167,13 @@ def _in_order(name: str) -> tuple[bool, float, str]:
 
 
 def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[str]) -> Split:
-    cases, labels, n_gaps, n_cases = [], [], 0, 0
+    cases, labels, n_gaps, n_gappy, n_padded = [], [], 0, 0, 0
     for case in table.cases:
         if case.label not in classes:
             raise DataFormatError(
                 table.path,
                 case.line,
-                f"class {case.label!r} has no training case; those that have: {', '.join(classes)}",
+                f"class {case.label!r} has no training case; classes are {', '.join(classes)}",
             )
         if len(case.values) != channels:
             raise DataFormatError(
@@ -184,11 +187,16 @@ def _split(table: Table, classes: tuple[str, ...], channels: int, notes: list[st
                 table.path, case.line, "a channel of this case has no known value"
             )
         n_gaps += int(missing.sum())
-        n_cases += bool(missing.any())
+        n_gappy += bool(missing.any())
+        n_padded += case.padding > 0
         cases.append(preprocess.fill_gaps(case.values))
         labels.append(classes.index(case.label))
     if n_gaps:
-        notes.append(f"{table.path.name}: {n_gaps} missing values in {n_cases} cases interpolated")
+        notes.append(f"{table.path.name}: {n_gaps} missing values in {n_gappy} cases interpolated")
+    if n_padded:
+        notes.append(
+            f"{table.path.name}: {n_padded} cases end in missing values, which are removed"
+        )
     return Split(tuple(cases), np.array(labels, dtype=np.int64))
 
 
@@ -203,12 +211,12 @@ def _generated(name: str) -> Dataset:
         train,
         test,
         source=None,
-        notes=("generated, not measured on any appliance: says nothing of real accuracy",),
+        notes=("generated, not measured on any appliance: accuracies mean nothing",),
     )
 
 
 def _check_download(folder: Path) -> None:
-    """Raises DataFormatError unless what was unpacked can be read, and is what it should be."""
+    """Raises DataFormatError if a downloaded dataset is invalid or not the published one."""
     found = read_folder(folder).fingerprint
     published = download.KNOWN_FINGERPRINTS.get(folder.name)
     if published is not None and found != published:
@@ -218,13 +226,13 @@ def _check_download(folder: Path) -> None:
 
 
 def _roots(folder: Path | None) -> list[Path]:
-    """Where to look, in order; only folders that exist."""
+    """The existing folders to look in, in order."""
     roots = []
     if folder is None and os.environ.get(DATA_FOLDER_VARIABLE):
         folder = Path(os.environ[DATA_FOLDER_VARIABLE])
     if folder is not None:
         roots.append(folder)
-    # find_spec finds the package without running it: importing sktime takes seconds.
+    # find_spec does not import sktime, which would take seconds.
     spec = importlib.util.find_spec("sktime")
     if spec is not None and spec.origin is not None:
         roots.append(Path(spec.origin).parent / "datasets" / "data")
@@ -237,7 +245,7 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _find(root: Path, name: str) -> Path | None:
-    """The subfolder of `root` that holds both splits of `name`."""
+    """The subfolder of `root` with both splits of `name`."""
     for folder in _subfolders(root):
         if folder.name.lower() == name.lower() and _pair(folder) is not None:
             return folder
@@ -253,9 +261,9 @@ def _pair(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _layout(name: str, folder: Path | None) -> str:
-    """What a folder has to look like for `load` to find the dataset in it."""
+    """Where `load` looks for the dataset's files."""
     files = f"{name}/{name}_TRAIN.ts and {name}/{name}_TEST.ts (or .arff, .tsv, .txt)"
     root = folder or os.environ.get(DATA_FOLDER_VARIABLE)
     if root:
         return f"{root} has no {files}"
-    return f"set {DATA_FOLDER_VARIABLE} to a folder that holds {files} from {download.ARCHIVE_SITE}"
+    return f"set {DATA_FOLDER_VARIABLE} to a folder with {files} from {download.ARCHIVE_SITE}"

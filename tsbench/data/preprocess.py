@@ -1,6 +1,6 @@
-"""From cases of any length to one array, in small pure steps.
+"""Pure functions from cases of any length to one array.
 
-Nothing here changes its arguments, and what is random takes its generator.
+None changes its arguments; random ones take a generator.
 Shapes: a case is (channels, timepoints), a batch (cases, channels, timepoints).
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Below this a case counts as constant: it has no shape to normalise, and dividing by its
-# standard deviation would only amplify rounding. PLAID's quietest case has 3.1e-5.
-MIN_STD = 1e-8
+# A channel whose standard deviation is below this share of its largest value is constant but for
+# rounding, which a division would amplify. Files hold up to 10 digits.
+MIN_RELATIVE_STD = 1e-10
+MIN_LEVEL = 1e-8  # the lowest level that log_std tells; PLAID's quietest case has 3.1e-5
 
 
 def z_norm(case: np.ndarray) -> np.ndarray:
@@ -23,23 +24,24 @@ def z_norm(case: np.ndarray) -> np.ndarray:
     """
     centred = case - case.mean(axis=1, keepdims=True)
     std = case.std(axis=1, keepdims=True)
-    return np.where(std > MIN_STD, centred / np.maximum(std, MIN_STD), 0.0)
+    varies = std > MIN_RELATIVE_STD * np.abs(case).max(axis=1, keepdims=True)
+    return np.where(varies, centred / np.where(varies, std, 1.0), 0.0)
 
 
 def log_std(case: np.ndarray) -> np.ndarray:
     """The decimal logarithm of each channel's standard deviation, (channels,).
 
-    What z_norm throws away: how much current an appliance draws. In PLAID it spans 3e-5 to
-    96 from case to case, hence the logarithm.
+    It is the level that z_norm removes: how much current an appliance draws. In PLAID it spans
+    3e-5 to 96, hence the logarithm.
     """
-    return np.log10(np.maximum(case.std(axis=1), MIN_STD))
+    return np.log10(np.maximum(case.std(axis=1), MIN_LEVEL))
 
 
 def tile(case: np.ndarray, timepoints: int) -> np.ndarray:
-    """The case repeated end to end, then cut, to exactly `timepoints`.
+    """The case repeated, or cut, to exactly `timepoints`.
 
-    For mains-frequency waveforms the continuation is what the appliance would have done;
-    padding and masking cost 4 points of accuracy on PLAID in a trial (issue 2).
+    A mains-frequency waveform continues like this. In a trial, padding and masking instead cost 4
+    points of accuracy on PLAID.
 
     >>> tile(np.array([[1, 2, 3]]), 7)
     array([[1, 2, 3, 1, 2, 3, 1]])
@@ -52,7 +54,7 @@ def tile(case: np.ndarray, timepoints: int) -> np.ndarray:
 def to_array(cases: Sequence[np.ndarray], timepoints: int) -> np.ndarray:
     """Model input: float32 (cases, 2 * channels, timepoints).
 
-    The first half of the channels is the z-normed, tiled signal; the second half holds each
+    The first half of the channels is the z-normed and tiled signal. The second half is each
     channel's `log_std`, the same at every timepoint.
     """
     rows = []
@@ -64,10 +66,9 @@ def to_array(cases: Sequence[np.ndarray], timepoints: int) -> np.ndarray:
 
 
 def circular_shift(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each case rolled along time by its own random amount: training augmentation.
+    """Each case rolled along time by its own random amount, as training augmentation.
 
-    When a recording starts relative to the mains phase, or at which hour of the day, does
-    not change what the appliance is.
+    The start of a recording, in mains phase or hour of the day, does not change the appliance.
     """
     n_cases, _, timepoints = batch.shape
     shift = rng.integers(timepoints, size=(n_cases, 1))
@@ -78,11 +79,11 @@ def circular_shift(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def splice(
     batch: np.ndarray, concentration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Each case with a stretch of another in its place: training augmentation (CutMix).
+    """Each case with a stretch replaced by another case's: CutMix (arXiv:1905.04899) in 1D.
 
-    Returns the spliced batch, the index of each case's other, (cases,), and the share of
-    timepoints that stayed its own, drawn from Beta(concentration, concentration). The stretch is
-    the same for all cases, and may run over the end to the start. arXiv:1905.04899, in 1D.
+    Returns the spliced batch, the index of each case's other case, (cases,), and the share of
+    timepoints that are its own, drawn from Beta(concentration, concentration). All cases share one
+    stretch, which may wrap around the end.
     """
     n_cases, _, timepoints = batch.shape
     others = rng.permutation(n_cases)
@@ -98,9 +99,9 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices (rest, held out), sorted: `fraction` of each class is held out.
 
-    `block_cases` that follow each other in a class are held out, or stay, together: where a
-    class's cases are ordered by where they were recorded, the held-out ones are then from
-    elsewhere. At least one block of a class with two or more is held out, and one always stays.
+    A class's cases are held out in blocks of `block_cases` that follow each other. If cases are
+    ordered by recording site, the held-out ones are then from other sites. Of a class with two
+    blocks or more, at least one is held out and one stays.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
@@ -134,7 +135,7 @@ def fill_gaps(case: np.ndarray) -> np.ndarray:
 
 
 def resample(case: np.ndarray, timepoints: int) -> np.ndarray:
-    """The case stretched or squeezed to `timepoints`, linearly between its own.
+    """The case stretched or compressed to `timepoints` by linear interpolation.
 
     >>> resample(np.array([[0.0, 2.0]]), 3)
     array([[0., 1., 2.]])
@@ -146,16 +147,16 @@ def resample(case: np.ndarray, timepoints: int) -> np.ndarray:
 
 
 def segment(case: np.ndarray, timepoints: int, step: int) -> np.ndarray:
-    """Windows of `timepoints`, a new one each `step`: (windows, channels, timepoints).
+    """Segments of `timepoints`, one every `step`: (segments, channels, timepoints).
 
-    What is left over at the end is not covered. Raises ValueError where not one window fits.
+    A rest at the end is not covered. Raises ValueError if no segment fits.
 
     >>> segment(np.array([[1, 2, 3, 4, 5]]), 3, 2).tolist()
     [[[1, 2, 3]], [[3, 4, 5]]]
     """
     if step < 1 or not 1 <= timepoints <= case.shape[1]:
         raise ValueError(
-            f"cannot cut {case.shape[1]} timepoints into windows of {timepoints}, one each {step}"
+            f"cannot cut {case.shape[1]} timepoints into segments of {timepoints}, one every {step}"
         )
-    windows = np.lib.stride_tricks.sliding_window_view(case, timepoints, axis=1)[:, ::step]
-    return windows.transpose(1, 0, 2).copy()
+    segments = np.lib.stride_tricks.sliding_window_view(case, timepoints, axis=1)[:, ::step]
+    return segments.transpose(1, 0, 2).copy()

@@ -1,11 +1,10 @@
-"""`synthetic`: generated loads of appliances, for tests and for a machine with nothing else.
+"""`synthetic`: generated appliance loads, for tests and for machines without other data.
 
-Each class is one kind of appliance: how long its cycle is, how much of it the load is on, how
-high its inrush and how fast that dies away, and a ripple while it runs. Each case draws its
-own values around its class's, a random phase, and noise; so that classes overlap a little.
-Nobody measured any of this, and the name says so wherever it is shown.
+Each class is one kind of appliance: its cycle length, its duty cycle, the height and decay of its
+inrush, and a ripple while it runs. Each case draws its own values around its class's, a random
+phase, and noise, so that classes overlap a little. A note marks the data as generated.
 
-`synthetic` alone is 3 classes, 256 timepoints and 60 cases a split; any of them can be set:
+`synthetic` has 3 classes, 256 timepoints and 60 cases per split. Each can be set:
 `synthetic:classes=4,timepoints=720,cases=375,seed=1`.
 """
 
@@ -22,8 +21,8 @@ TRAIN, TEST = 0, 1  # enters the seed, so that the splits differ
 
 CYCLES_PER_CASE = (2.0, 12.0)  # slowest and fastest class
 DUTY_CYCLE = (0.25, 0.7)  # share of a cycle that the load is on
-INRUSH = (0.5, 3.0)  # height over the running load
-INRUSH_DECAY_SHARE = 0.08  # of the on-time, to 1/e
+INRUSH = (0.5, 3.0)  # height above the running load
+INRUSH_DECAY_SHARE = 0.08  # of the on-time, down to 1/e
 RIPPLE = 0.15  # of the running load
 SPREAD = 0.12  # relative, of a case's values around its class's
 NOISE = 0.1  # standard deviation, of the running load
@@ -31,7 +30,7 @@ NOISE = 0.1  # standard deviation, of the running load
 
 @dataclass(frozen=True)
 class Spec:
-    """How large a set to generate."""
+    """The size of a generated dataset."""
 
     n_classes: int = 3
     timepoints: int = 256
@@ -40,7 +39,10 @@ class Spec:
 
     @property
     def name(self) -> str:
-        return f"{NAME}:classes={self.n_classes},timepoints={self.timepoints},cases={self.cases},seed={self.seed}"
+        return (
+            f"{NAME}:classes={self.n_classes},timepoints={self.timepoints},"
+            f"cases={self.cases},seed={self.seed}"
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -48,12 +50,12 @@ class Spec:
 
 
 def is_name(name: str) -> bool:
-    """Whether the name asks for generated data."""
+    """Whether this is the name of generated data."""
     return name.lower().split(":")[0] == NAME
 
 
 def parse_name(name: str) -> Spec:
-    """What the name asks for. Raises TsbenchError for what it cannot mean.
+    """The size that the name gives. Raises TsbenchError if the name is invalid.
 
     >>> parse_name("synthetic:cases=10").cases
     10
@@ -64,19 +66,20 @@ def parse_name(name: str) -> Spec:
         key, _, text = setting.partition("=")
         if key not in known or not (text.isascii() and text.isdigit()):
             raise TsbenchError(
-                f"{name}: {setting!r} should be one of {', '.join(sorted(known))}, '=' and a whole number"
+                f"{name}: {setting!r} must be one of {', '.join(sorted(known))}, '=' and a whole "
+                f"number"
             )
         values[known[key]] = int(text)
     spec = Spec(**values)
     if spec.n_classes < 2 or spec.timepoints < 2 or spec.cases < 2 * spec.n_classes:
         raise TsbenchError(
-            f"{name}: needs 2 classes, 2 timepoints, and 2 cases a class, or more of each"
+            f"{name}: at least 2 classes, 2 timepoints and 2 cases per class are required"
         )
     return spec
 
 
 def generate(spec: Spec, half: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Cases, each (1, timepoints), and labels (cases,) of one split; the same each time."""
+    """Cases, each (1, timepoints), and labels (cases,) of one split. Deterministic."""
     rng = np.random.default_rng([spec.seed, half])
     labels = np.arange(spec.cases) % spec.n_classes
     return tuple(
@@ -85,7 +88,7 @@ def generate(spec: Spec, half: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]
 
 
 def _case(position: float, timepoints: int, rng: np.random.Generator) -> np.ndarray:
-    """One load of the class at `position`, 0 to 1 between the extremes of each property."""
+    """A case of the class at `position`, from 0 to 1 between the extremes of each property."""
 
     def draw(extremes: tuple[float, float]) -> float:
         low, high = extremes

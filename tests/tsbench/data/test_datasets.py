@@ -1,4 +1,4 @@
-"""Where datasets are found, and what becomes of them on the way in."""
+"""Where datasets are found, and how they are read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_packages_names_load_neither_torch_nor_sktime():
     assert done.stderr.strip() == ""
 
 
-def test_a_dataset_that_is_nowhere_says_how_to_get_it(tmp_path, monkeypatch):
+def test_a_missing_dataset_names_the_folder_layout(tmp_path, monkeypatch):
     monkeypatch.delenv(datasets.DATA_FOLDER_VARIABLE, raising=False)
     with pytest.raises(DatasetUnavailable, match=r"set TSBENCH_DATA .*Nowhere_TRAIN\.ts"):
         datasets.load("Nowhere")
@@ -61,8 +61,6 @@ def test_a_folder_comes_before_sktime(tmp_path):
     for half in ("TRAIN", "TEST"):
         _write(folder, HEADER + "1,2:a\n3,4:b\n", f"GunPoint_{half}.ts")
     assert len(datasets.load("GunPoint", tmp_path).train) == 2
-    assert "GunPoint" in datasets.available(tmp_path)
-    assert "PLAID" in datasets.available(tmp_path)
 
 
 def test_splits_with_other_classes_are_an_error(tmp_path):
@@ -74,6 +72,38 @@ def test_splits_with_other_classes_are_an_error(tmp_path):
         datasets.load("Odd", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("train", "suffix", "where"),
+    [
+        ("1\t1\t2\tNaN\n2\t1\t2\t3\n3\t1\tNaN\tNaN\n", ".tsv", "Made_TRAIN.tsv"),
+        (HEADER + "1,2,?:a\n1,2,3:b\n1,?,?:a\n", ".ts", "Made_TRAIN.ts"),
+    ],
+)
+def test_padding_is_removed_with_a_note_from_each_format(tmp_path, train, suffix, where):
+    test = "1\t1\n" if suffix == ".tsv" else HEADER + "1:a\n"
+    data = datasets.load("Made", _made(tmp_path, train, test, suffix))
+    assert [case.shape[1] for case in data.train.cases] == [2, 3, 1]
+    assert data.notes == (f"{where}: 2 cases end in missing values, which are removed",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Made_TRAIN.ts", "@problemName Made\n@univariate true\n@targetLabel true\n@data\n1:2.5\n"),
+        ("Made_TRAIN.ts", "@problemName Made\n@classLabel false\n@data\n1:2.5\n"),
+        ("Made_TRAIN.arff", "@attribute t1 real\n@attribute y real\n@data\n1,2.5\n"),
+        ("Made_TRAIN.tsv", "1.5\t1\n0.25\t2\n3\t3\n"),
+    ],
+)
+def test_a_regression_set_is_named_as_one(tmp_path, name, text):
+    folder = tmp_path / "Made"
+    folder.mkdir()
+    for half in ("TRAIN", "TEST"):
+        _write(folder, text, name.replace("TRAIN", half))
+    with pytest.raises(DataFormatError, match=r"Made_TRAIN.*a regression set"):
+        datasets.load("Made", tmp_path)
+
+
 def _made(folder, train, test, suffix=".tsv"):
     """A dataset folder called Made with these two files."""
     made = folder / "Made"
@@ -83,7 +113,7 @@ def _made(folder, train, test, suffix=".tsv"):
     return folder
 
 
-def test_gaps_are_interpolated_and_said(tmp_path):
+def test_gaps_are_interpolated_with_a_note(tmp_path):
     data = datasets.load("made", _made(tmp_path, "1\t1\tNaN\t3\n2\t1\t2\t3\n", "1\tNaN\t5\t6\n"))
     np.testing.assert_array_equal(data.train.cases[0], [[1, 2, 3]])
     np.testing.assert_array_equal(data.test.cases[0], [[5, 5, 6]])
@@ -154,7 +184,7 @@ def test_electric_devices_shape_in_ucrs_format(tmp_path):
     assert not data.notes
 
 
-def test_synthetic_data_is_the_same_each_time_and_says_what_it_is():
+def test_synthetic_data_is_deterministic_and_marked_as_generated():
     name = "synthetic:classes=4,timepoints=720,cases=16,seed=1"
     data = datasets.load(name)
     assert data.name == name
@@ -171,6 +201,6 @@ def test_synthetic_data_is_the_same_each_time_and_says_what_it_is():
     "wrong",
     ["classes=1", "cases=3", "timepoints=1", "cases", "cases=-1", "colour=3", "n_classes=3"],
 )
-def test_synthetic_names_that_mean_nothing_are_errors(wrong):
+def test_invalid_synthetic_names_are_errors(wrong):
     with pytest.raises(TsbenchError, match="synthetic:"):
         datasets.load(f"synthetic:{wrong}")

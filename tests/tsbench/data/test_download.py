@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.server
 import io
 import re
+import stat
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -26,15 +29,17 @@ def packed(files, name="Made"):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves /Made.zip, with ranges; `breaks_after` bytes the connection goes."""
+    """Serves /Made.zip, with ranges; the connection ends after `breaks_after` bytes."""
 
     content = b""
     etag = '"1"'
     breaks_after = None
+    with_length = True
+    path_served = "/Made.zip"
     ranges: list = []
 
     def do_GET(self):
-        if self.path != "/Made.zip":
+        if self.path != self.path_served:
             self.send_error(404)
             return
         start, asked = 0, self.headers.get("Range")
@@ -43,7 +48,8 @@ class Server(http.server.BaseHTTPRequestHandler):
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
         body = self.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.with_length:
+            self.send_header("Content-Length", str(len(body)))
         if self.etag:
             self.send_header("ETag", self.etag)
         self.end_headers()
@@ -72,11 +78,11 @@ def server(monkeypatch):
 
 
 def kept():
-    """What is in the cache, as paths relative to it."""
+    """The files in the cache but for locks, as paths relative to it."""
     return sorted(
         str(path.relative_to(cache.folder()))
         for path in cache.folder().rglob("*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".lock"
     )
 
 
@@ -93,7 +99,7 @@ def test_a_download_ends_in_the_cache_and_is_not_repeated(server):
     assert server.ranges == [None]
 
 
-def test_half_a_download_is_no_dataset_and_is_gone_on_with(server):
+def test_an_interrupted_download_is_no_dataset_and_resumes(server):
     server.breaks_after = 100
     with pytest.raises(
         DownloadError,
@@ -101,7 +107,7 @@ def test_half_a_download_is_no_dataset_and_is_gone_on_with(server):
     ):
         datasets.load("Made")
     assert kept() == ["partial/Made.json", "partial/Made.zip"]
-    assert "Made" not in datasets.available()
+    assert not download.folder().exists()
     server.breaks_after = None
     datasets.load("Made")
     assert server.ranges == [None, "bytes=100-"]
@@ -109,7 +115,7 @@ def test_half_a_download_is_no_dataset_and_is_gone_on_with(server):
 
 
 @pytest.mark.parametrize("etag", ['"2"', None])
-def test_half_a_download_of_another_version_starts_over(server, etag):
+def test_an_interrupted_download_of_an_older_version_starts_over(server, etag):
     server.breaks_after, server.etag = 100, '"1"' if etag else None
     with pytest.raises(DownloadError):
         datasets.load("Made")
@@ -128,14 +134,14 @@ def test_half_a_download_of_another_version_starts_over(server, etag):
         (packed({"TRAIN.ts": SET, "TEST.ts": SET}).replace(b"3,4:b", b"3,5:b"), "Bad CRC-32"),
     ],
 )
-def test_what_is_damaged_names_the_file_and_leaves_nothing(server, content, problem):
+def test_damage_names_the_file_and_leaves_nothing(server, content, problem):
     server.content = content
     with pytest.raises(
         DownloadError, match=rf"Made\.zip: damaged: .*{problem}.*nothing of it was kept"
     ):
         datasets.load("Made")
     assert kept() == []
-    assert list((cache.folder() / "partial").iterdir()) == []
+    assert [path.name for path in (cache.folder() / "partial").iterdir()] == ["Made.lock"]
 
 
 def test_a_wrong_checksum_leaves_nothing(server, monkeypatch):
@@ -162,8 +168,72 @@ def test_no_connection_names_the_folder_layout(monkeypatch):
     assert kept() == []
 
 
-def test_a_name_that_the_archive_does_not_know(server):
-    with pytest.raises(DatasetUnavailable, match="the server says 404"):
+def test_unknown_and_invalid_names_are_not_downloaded(server):
+    with pytest.raises(DatasetUnavailable, match="the server answers 404"):
         datasets.load("Unheard")
-    with pytest.raises(DatasetUnavailable, match="not a name of the archive's"):
+    with pytest.raises(DatasetUnavailable, match="letters, digits and _ only"):
         datasets.load("../Made")
+
+
+def zipped(*members):
+    """A zip of these (name, content, mode)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content, mode in members:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+FILE, LINK = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
+GOOD_TEST = ("Made_TEST.ts", SET, FILE)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (zipped(("../../up/Made_TRAIN.ts", SET, FILE), GOOD_TEST), "outside of the archive's"),
+        (zipped(("/abs/Made_TRAIN.ts", SET, FILE), GOOD_TEST), "outside of the archive's"),
+        (zipped(("C:/Made_TRAIN.ts", SET, FILE), GOOD_TEST), "outside of the archive's"),
+        (zipped(("Made_TRAIN.ts", "/etc/hosts", LINK), GOOD_TEST), "is a link"),
+        (zipped(("a/Made_TRAIN.ts", SET, FILE), ("b/MADE_TRAIN.ts", SET, FILE)), "two files"),
+        (zipped(("Made_TRAIN.ts", SET + " " * 20_000_000, FILE), GOOD_TEST), "200 times"),
+    ],
+    ids=["climbs", "absolute", "drive", "link", "twice", "bomb"],
+)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(server, content, problem):
+    server.content = content
+    with pytest.raises(DownloadError, match=rf"Made\.zip: damaged: .*{problem}"):
+        datasets.load("Made")
+    assert kept() == []
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_a_download_beyond_the_limit_ends_and_leaves_nothing(server, with_length, monkeypatch):
+    monkeypatch.setattr(download, "MAX_DOWNLOAD_BYTES", 100)
+    server.with_length = with_length
+    with pytest.raises(DownloadError, match=r"Made\.zip: has more than 100 bytes"):
+        download.fetch("Made", lambda folder: None)
+    assert kept() == []
+
+
+def test_two_downloads_at_once_are_one(server):
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(datasets.load, ["Made"] * 4))
+    assert len({data.fingerprint for data in loaded}) == 1
+    assert server.ranges == [None]
+    assert kept() == WHOLE
+
+
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "hostile"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the collected hostile archives are not here")
+@pytest.mark.parametrize("name", ["Badlen", "Bomb", "Link", "Slip"])
+def test_collected_hostile_archives_are_refused(server, name):
+    server.content, server.path_served = (CASES / f"{name}.zip").read_bytes(), f"/{name}.zip"
+    with pytest.raises(DownloadError, match="damaged"):
+        datasets.load(name)
+    assert kept() == []

@@ -37,17 +37,17 @@ def _same(table, rows):
     bom=st.booleans(),
     crlf=st.booleans(),
 )
-def test_ts_there_and_back(rows, bom, crlf, tmp_path_factory):
+def test_ts_round_trip(rows, bom, crlf, tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / "Made.ts"
     word = {True: "?", False: "NaN"}[bom]
     lines = "".join(
         ",".join(map(repr, row)).replace("nan", word) + f":{label}\n" for row, label in rows
     )
-    text = ("\ufeff" if bom else "") + "# made\n\n" + HEADER + lines
+    text = ("\ufeff" if bom else "") + "# made\n%# too\n\n" + HEADER + lines
     path.write_bytes((text.replace("\n", "\r\n") if crlf else text).encode())
     table = formats.read(path)
     assert table.classes == ("a", "b")
-    _same(table, rows)
+    _same(table, [(_unpadded(row), label) for row, label in rows])
 
 
 @given(
@@ -61,11 +61,11 @@ def test_ts_there_and_back(rows, bom, crlf, tmp_path_factory):
             max_size=5,
         )
     ),
-    separator=st.sampled_from(["\t", ",", ", ", "   "]),
+    separator=st.sampled_from(["\t", "\t ", " \t  ", ",", ", ", "   "]),
     style=st.sampled_from([str, lambda label: f"{float(label):.7e}"]),
     suffix=st.sampled_from([".tsv", ".txt", ""]),
 )
-def test_columns_there_and_back(rows, separator, style, suffix, tmp_path_factory):
+def test_columns_round_trip(rows, separator, style, suffix, tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / f"Made_TRAIN{suffix}"
     lines = [separator.join([style(label), *map(repr, row)]) for row, label in rows]
     path.write_text("\ufeff# made\n" + "\n".join(lines) + "\n")
@@ -76,7 +76,7 @@ def test_columns_there_and_back(rows, separator, style, suffix, tmp_path_factory
 
 
 def _unpadded(row):
-    """What is left of a case that the format pads at its end; one without a value keeps all."""
+    """The case without its padding; one without any value is kept."""
     known = [i for i, value in enumerate(row) if not math.isnan(value)]
     return row[: known[-1] + 1] if known else row
 
@@ -88,7 +88,7 @@ pairs = st.tuples(
 
 
 @given(rows=st.lists(pairs, min_size=1, max_size=5))
-def test_arff_there_and_back(rows, tmp_path_factory):
+def test_arff_round_trip(rows, tmp_path_factory):
     lines = "".join(f"{row[0]!r}, {row[1]!r},'{label}'\n" for row, label in rows)
     table = formats.read(_write(tmp_path_factory.mktemp("made"), ARFF + lines, "Made_TEST.arff"))
     assert table.classes == ("a", "b")
@@ -96,9 +96,7 @@ def test_arff_there_and_back(rows, tmp_path_factory):
 
 
 @given(content=st.binary(max_size=200), suffix=st.sampled_from(formats.SUFFIXES))
-def test_no_bytes_at_all_are_anything_but_a_table_or_a_named_error(
-    content, suffix, tmp_path_factory
-):
+def test_any_bytes_give_a_table_or_an_error_that_names_the_file(content, suffix, tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / f"Made{suffix}"
     path.write_bytes(content)
     try:
@@ -153,7 +151,8 @@ def test_cases_padded_with_nan_are_cut_to_their_own_length(tmp_path):
         ("@seriesLength -3\n", 1, "positive whole number"),
         ("@sparkles true\n", 1, "unknown declaration"),
         ("@classLabel true a a\n", 1, "twice"),
-        ("@classLabel false\n", 1, "two classes"),
+        ("@classLabel true a\n", 1, "at least two classes"),
+        ("@classLabel false\n", 1, "no classes"),
         ("@missing\n", 1, "one value"),
         ("@data\n1:a\n", 1, "before a @classLabel"),
         ("\x00\x01nonsense", 1, "expected a comment"),
@@ -169,7 +168,7 @@ def test_damage_to_ts_names_file_and_line(tmp_path, text, line, problem):
     assert problem in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataFormatError, match="gone.ts: cannot be read: No such file"):
         formats.read(tmp_path / "gone.ts")
 
@@ -189,9 +188,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ("Made.arff", ARFF + "1,2,c\n", 7, "class 'c' is not one of a, b"),
         ("Made.arff", ARFF + "1\n", 7, "cut short"),
         ("Made.arff", "@attribute t1 string\n", 1, "numeric, relational or a class"),
-        ("Made.arff", "@attribute t1 numeric\n@data\n", 2, "before the attributes"),
-        ("Made.arff", "@attribute c {a,a}\n", 1, "two different values"),
-        ("Made.arff", "@attribute c {a,b\n", 1, "should end in }"),
+        ("Made.arff", "@attribute t1 numeric\n@data\n", 2, "no attribute is a class"),
+        ("Made.arff", "@attribute c {a,b}\n@data\n", 2, "before the attributes"),
+        ("Made.arff", "@attribute c {a,a}\n", 1, "at least two different values"),
+        ("Made.arff", "@attribute c {a,b\n", 1, "must end in }"),
         ("Made.arff", "@attribute c {a,b}\n@attribute t1 real\n", 2, "class must be the last"),
         ("Made.arff", "@sparkle\n", 1, "expected a comment"),
         ("Made.arff", "@relation Made\n", None, "no @data"),

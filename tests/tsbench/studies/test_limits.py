@@ -32,7 +32,7 @@ def counted(plain, n_cases):
     return {str(op): n for op, n in counter.get_flop_counts()["Global"].items()}
 
 
-@pytest.mark.parametrize("name", ["t1", "t2", "student", "windows"])
+@pytest.mark.parametrize("name", ["t1", "t2", "student", "statistics"])
 @pytest.mark.parametrize("n_cases", [1, 3])
 def test_flops_are_those_torch_counts(name, n_cases):
     model = Classifier(config_for(name, 2, 720, 5)).eval()

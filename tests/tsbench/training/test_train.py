@@ -251,7 +251,7 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
     assert reached >= floor
 
 
-@pytest.mark.parametrize("config", ["t1", "t2", "student", "windows"])
+@pytest.mark.parametrize("config", ["t1", "t2", "student", "statistics"])
 def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
     path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)

@@ -1,9 +1,9 @@
-"""Reading the files of the UCR/UEA archive: `.ts`, `.tsv`, `.txt`, `.arff`.
+"""Readers of the UCR/UEA archive's files: `.ts`, `.tsv`, `.txt`, `.arff`.
 
-    read(path) -> Table        cases as they stand in the file, gaps as NaN
+    read(path) -> Table        the cases of the file, with gaps as NaN
 
-The readers are our own, because sktime's take seconds to import and their errors do not name
-the line. They are strict: what they do not understand is an error with file and line.
+The readers are our own: sktime's take seconds to import, and its errors do not name the line.
+They are strict: anything unknown is an error with file and line.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tsbench.data.formats import arff, columns, ts
 from tsbench.data.formats.table import Table as Table
-from tsbench.data.formats.table import lines_of
+from tsbench.data.formats.table import lines_of, without_padding
 from tsbench.errors import DataFormatError
 
-# In order of preference where a folder holds several: the first says the most about its data.
-# The UCR archive of 2015 wrote its files without an ending.
+# In order of preference if a folder holds several: the first describes its data best. The UCR
+# archive of 2015 has files without a suffix.
 _READERS = {
     ".ts": ts.parse,
     ".arff": arff.parse,
@@ -28,8 +28,9 @@ SUFFIXES = tuple(_READERS)
 
 
 def read(path: Path) -> Table:
-    """Everything that the file holds. Raises DataFormatError, which names file and line."""
+    """The cases of the file, without their padding. Raises DataFormatError with file and line."""
     table = _READERS[path.suffix.lower()](path, lines_of(path))
     if not table.cases:
         raise DataFormatError(path, None, "has no cases: cut short?")
+    table.cases = [without_padding(case) for case in table.cases]
     return table

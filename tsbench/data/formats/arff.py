@@ -1,8 +1,8 @@
 """The `.arff` format of Weka, as the archive uses it.
 
-Univariate: one attribute a timepoint, the class last, values separated by commas, `?` where
-one is missing; cases of unequal length end in `?`. Multivariate: one relational attribute,
-written as a quoted string with its channels separated by a literal `\\n`, then the class.
+Univariate: one attribute per timepoint, the class last, values separated by commas, `?` for a
+missing one; shorter cases end in `?`. Multivariate: one relational attribute, a quoted string
+whose channels are separated by a literal `\\n`, then the class.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsbench.data.formats.table import Case, Table, parse_values, short, stack, without_padding
+from tsbench.data.formats.table import (
+    COMMENT_MARKS,
+    REGRESSION,
+    Case,
+    Table,
+    parse_values,
+    short,
+    stack,
+)
 from tsbench.errors import DataFormatError
 
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
@@ -20,7 +28,7 @@ _RELATIONAL_CASE = re.compile(r"(['\"])(.*)\1\s*,\s*(.+)")
 
 @dataclass
 class _Header:
-    """The attributes so far; the class is the only nominal one, and the last."""
+    """The attributes so far. The class is the only nominal one, and the last."""
 
     classes: tuple[str, ...] = ()
     timepoints: int = 0
@@ -28,16 +36,20 @@ class _Header:
 
 
 def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
-    """The table that these lines make. Raises DataFormatError."""
+    """The table in these lines. Raises DataFormatError."""
     header, table, in_data = _Header(), Table(path), False
     for number, line in lines:
-        if line.startswith("%"):
+        if line.startswith(COMMENT_MARKS):
             continue
         try:
             if in_data:
                 table.cases.append(_parse_case(number, line, header))
             elif line.lower() == "@data":
-                if not header.classes or not header.timepoints:
+                if header.timepoints and not header.classes:
+                    raise ValueError(
+                        f"no attribute is a class; if the last one is numeric, {REGRESSION}"
+                    )
+                if not header.timepoints:
                     raise ValueError("@data comes before the attributes of a series and its class")
                 in_data = True
             else:
@@ -64,10 +76,12 @@ def _declare(line: str, header: _Header) -> None:
         raise ValueError("an attribute after the class: the class must be the last one")
     if kind.startswith("{"):
         if not kind.endswith("}"):
-            raise ValueError(f"the class's values should end in }}, got {short(kind)}")
+            raise ValueError(f"the class's values must end in }}, got {short(kind)}")
         names = tuple(name.strip().strip("'\"") for name in kind[1:-1].split(","))
         if len(set(names)) < max(len(names), 2) or "" in names:
-            raise ValueError(f"the class must name two different values or more, got {short(kind)}")
+            raise ValueError(
+                f"the class must have at least two different values, got {short(kind)}"
+            )
         header.classes = names
     elif kind.lower() == "relational":
         header.relational = True
@@ -97,4 +111,4 @@ def _parse_case(number: int, line: str, header: _Header) -> Case:
             )
     if label not in header.classes:
         raise ValueError(f"class {short(label)} is not one of {', '.join(header.classes)}")
-    return Case(number, without_padding(stack(parsed)), label)
+    return Case(number, stack(parsed), label)

@@ -1,7 +1,7 @@
-"""One case a line, the class label first: `.tsv` (UCR 2018), `.txt`, and UCR 2015's files.
+"""One case per line, the class label first: `.tsv` (UCR 2018), `.txt`, and UCR 2015's files.
 
-Tabs, commas or spaces between the values. Every line has equally many columns; cases of
-unequal length end in NaN, which is cut off again.
+Tabs, commas or spaces separate the values. All lines have equally many columns; shorter cases
+end in NaN.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tsbench.data.formats.table import MISSING_WORDS, Case, Table, parse_values, without_padding
+from tsbench.data.formats.table import (
+    COMMENT_MARKS,
+    MISSING_WORDS,
+    Case,
+    Table,
+    parse_values,
+)
 from tsbench.errors import DataFormatError
 
-# A tab or a comma is one separator, so that two in a row are an empty value and an error; any
-# number of spaces is one, as in the archive's aligned `.txt` files.
-_SEPARATOR = re.compile(r"\t|\s*,\s*| +")
+# A tab or a comma is one separator, so two in a row enclose an empty value, which is an error.
+# Spaces may pad them, as a sign column does, and any number of spaces alone is one separator.
+_SEPARATOR = re.compile(r" *\t *|\s*,\s*| +")
 
 
 def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
-    """The table that these lines make. Raises DataFormatError."""
+    """The table in these lines. Raises DataFormatError."""
     table, n_columns = Table(path), None
     for number, line in lines:
-        if line.startswith(("#", "%")):
+        if line.startswith(COMMENT_MARKS):
             continue
         label, *words = _SEPARATOR.split(line)
         try:
@@ -36,14 +42,14 @@ def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
                     f"{len(words) + 1} columns where the first case has {n_columns}: cut short?"
                 )
             values = np.array([parse_values(words)])
-            table.cases.append(Case(number, without_padding(values), class_name(label)))
+            table.cases.append(Case(number, values, class_name(label)))
         except ValueError as error:
             raise DataFormatError(path, number, str(error)) from None
     return table
 
 
 def class_name(label: str) -> str:
-    """The label as a name: whole numbers without the decimals that `.txt` files give them.
+    """The label as a name: whole numbers lose the decimals that `.txt` files give them.
 
     >>> class_name("1.0000000e+00"), class_name("-1"), class_name("fridge")
     ('1', '-1', 'fridge')

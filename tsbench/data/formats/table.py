@@ -1,10 +1,10 @@
-"""What a data file holds, and what all its formats have in common."""
+"""The content of a data file, and what all formats share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +12,26 @@ import numpy as np
 from tsbench.errors import DataFormatError
 
 MISSING_WORDS = ("?", "nan")  # .ts and .arff write ?, the others NaN
-SHOWN_CHARACTERS = 40  # of what an error quotes: a line may hold thousands of values
+COMMENT_MARKS = ("#", "%")
+SHOWN_CHARACTERS = 40  # in an error: a line may hold thousands of values
+REGRESSION = (
+    "a regression set: its labels are numbers to predict, and tsbench reads classification sets"
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case: float64 (channels, timepoints) with NaN in its gaps, and the line it is on."""
+    """float64 values (channels, timepoints) with NaN in gaps, and the line in the file."""
 
     line: int
     values: np.ndarray
     label: str
+    padding: int = 0  # timepoints removed at the end, where no channel had a value
 
 
 @dataclass
 class Table:
-    """The cases of one file; `classes` are those that it declares, None where it has no header."""
+    """The cases of one file. `classes` are those its header declares; None without a header."""
 
     path: Path
     classes: tuple[str, ...] | None = None
@@ -34,14 +39,14 @@ class Table:
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
-    """The file's lines, stripped, with their numbers; empty ones left out."""
+    """The file's non-empty lines, stripped, with their numbers."""
     try:
-        # Comments of the archive's older files are Latin-1; a damaged byte in the data still
-        # fails in the reader, because what replaces it is no number and no class.
+        # Comments of the archive's older files are Latin-1. A damaged byte in the data still
+        # fails in the reader: its replacement is neither a number nor a class.
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise DataFormatError(path, None, f"cannot be read: {error.strerror}") from error
-    # Not splitlines(): it also splits at form feeds and the like, and editors do not.
+    # splitlines() would also split at form feeds and the like, and editors do not.
     stripped = ((number, raw.strip()) for number, raw in enumerate(text.split("\n"), start=1))
     return [(number, line) for number, line in stripped if line]
 
@@ -65,23 +70,26 @@ def parse_values(words: Iterable[str]) -> list[float]:
 
 
 def stack(rows: list[list[float]]) -> np.ndarray:
-    """The channels of one case as an array. ValueError where they differ in length."""
+    """The channels of one case as an array. ValueError if their lengths differ."""
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
         raise ValueError(f"channels of one case differ in length: {sorted(lengths)} timepoints")
     return np.array(rows, dtype=np.float64)
 
 
-def without_padding(values: np.ndarray) -> np.ndarray:
-    """The case up to its last known timepoint.
+def without_padding(case: Case) -> Case:
+    """The case up to its last known timepoint; a case without any known value unchanged.
 
-    The archive pads cases of unequal length with NaN at the end, wherever a format wants
-    columns. A case with no known value at all is left as it is.
+    The archive pads cases of unequal length with NaN at the end where a format has columns.
     """
-    known = np.flatnonzero(~np.isnan(values).all(axis=0))
-    return values[:, : known[-1] + 1] if len(known) else values
+    known = np.flatnonzero(~np.isnan(case.values).all(axis=0))
+    length = case.values.shape[1]
+    if not len(known) or known[-1] + 1 == length:
+        return case
+    kept = int(known[-1]) + 1
+    return replace(case, values=case.values[:, :kept], padding=length - kept)
 
 
 def short(text: str) -> str:
-    """The text quoted, its end left out where it is long."""
+    """The text in quotes, without its end if it is long."""
     return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")

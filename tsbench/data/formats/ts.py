@@ -1,7 +1,7 @@
 """The `.ts` format of aeon and sktime.
 
-`#` comments, `@` declarations, `@data`, then one case a line: the values of a channel
-separated by commas, channels by colons, the class label last.
+Comments (`#` or `%`), `@` declarations, `@data`, then one case per line: commas separate the
+values of a channel, colons the channels, and the class label is last.
 """
 
 from __future__ import annotations
@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsbench.data.formats.table import Case, Table, parse_values, short, stack
+from tsbench.data.formats.table import (
+    COMMENT_MARKS,
+    REGRESSION,
+    Case,
+    Table,
+    parse_values,
+    short,
+    stack,
+)
 from tsbench.errors import DataFormatError
 
-_DECLARATIONS = {  # lower case -> may hold several words
+_DECLARATIONS = {  # in lower case; whether several words may follow
     "@problemname": True,
     "@timestamps": False,
     "@missing": False,
@@ -22,12 +30,13 @@ _DECLARATIONS = {  # lower case -> may hold several words
     "@equallength": False,
     "@serieslength": False,
     "@classlabel": True,
+    "@targetlabel": False,
 }
 
 
 @dataclass
 class _Header:
-    """What the `@` lines of a `.ts` file declare; None where they do not say."""
+    """What the `@` lines declare; None for what they do not."""
 
     classes: tuple[str, ...] = ()
     channels: int | None = None
@@ -36,10 +45,10 @@ class _Header:
 
 
 def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
-    """The table that these lines make. Raises DataFormatError."""
+    """The table in these lines. Raises DataFormatError."""
     header, table, in_data = _Header(), Table(path), False
     for number, line in lines:
-        if line.startswith("#"):
+        if line.startswith(COMMENT_MARKS):
             continue
         try:
             if in_data:
@@ -68,10 +77,14 @@ def _declare(line: str, header: _Header) -> None:
             f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
         )
     if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
-        raise ValueError(f"{key} should have one value, got {len(words)}")
+        raise ValueError(f"{key} must have one value, got {len(words)}")
     if lowered == "@timestamps" and _truth(key, words[0]):
-        raise ValueError("@timeStamps true is not supported: values only, equally spaced")
-    elif lowered == "@univariate" and _truth(key, words[0]):
+        raise ValueError(
+            "@timeStamps true is not supported: only equally spaced values without times are"
+        )
+    if lowered == "@targetlabel" and _truth(key, words[0]):
+        raise ValueError(f"@targetLabel true: {REGRESSION}")
+    if lowered == "@univariate" and _truth(key, words[0]):
         header.channels = 1
     elif lowered in ("@dimension", "@dimensions"):
         header.channels = _count(key, words[0])
@@ -80,8 +93,10 @@ def _declare(line: str, header: _Header) -> None:
     elif lowered == "@serieslength":
         header.timepoints = _count(key, words[0])
     elif lowered == "@classlabel":
-        if not _truth(key, words[0]) or len(words) < 3:
-            raise ValueError(f"@classLabel must be true and name two classes or more, got {words}")
+        if not _truth(key, words[0]):
+            raise ValueError(f"@classLabel false: no classes; it may be {REGRESSION}")
+        if len(words) < 3:
+            raise ValueError(f"@classLabel true must name at least two classes, got {words[1:]}")
         if len(set(words[1:])) < len(words[1:]):
             raise ValueError("@classLabel names a class twice")
         header.classes = tuple(words[1:])
@@ -99,7 +114,7 @@ def _parse_case(number: int, line: str, header: _Header) -> Case:
     if header.equal_length:
         timepoints = values.shape[1]
         if header.timepoints is None:
-            header.timepoints = timepoints  # the first case sets what the others must have
+            header.timepoints = timepoints  # the first case decides for the others
         if timepoints != header.timepoints:
             raise ValueError(f"{timepoints} timepoints where every case has {header.timepoints}")
     if header.channels is None:
