@@ -8,6 +8,7 @@ import sys
 
 from pytest_energy.cli.arguments import add_options, read_options
 from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.cli.saved_files import print_passed_over
 from pytest_energy.errors import OptionError
 from pytest_energy.report.compare_table import as_json, terminal_table
 from pytest_energy.report.escape import encodable
@@ -43,6 +44,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help=f"Take the newest N runs of a folder (default: {DEFAULT_LAST}).",
     )
     add_options(command, *NAMES)
+    command.add_argument(
+        "--across",
+        metavar="software",
+        choices=["software"],
+        help="Compare runs of different interpreters and versions too: --across software.",
+    )
     shape = command.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="Print JSON.")
     shape.add_argument("--markdown", action="store_true", help="Print a pull request's comment.")
@@ -63,7 +70,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             options.plan.alpha,
             options.gate_estimates,
             options.quality_tolerance,
+            arguments.across == "software",
         ),
+        print_passed_over,
     )
     code = ExitCode.of(comparison.failure(options.strict))
     if arguments.json:

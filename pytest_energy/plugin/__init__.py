@@ -6,7 +6,7 @@ need is imported where it is used: studies/startup.py has the milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -187,7 +187,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from pytest_energy.runs.load import load_runs
 
     try:
-        session.config.stash[BASELINE] = load_runs(wanted or newest_saved(session.config))
+        path = wanted or newest_saved(session.config)
+        session.config.stash[BASELINE] = load_runs(path, on_skip=skip_line(session.config))
     except RunError as error:
         raise pytest.UsageError(f"--energy-compare: {error}") from None
 
@@ -201,7 +202,20 @@ def newest_saved(config: pytest.Config) -> str:
         raise pytest.UsageError(
             "--energy-compare: no folder of saved runs is known here; name one with --energy-compare=RUN"
         )
-    return load_runs(storage, last=1)[0].path
+    return load_runs(storage, last=1, on_skip=skip_line(config))[0].path
+
+
+def skip_line(config: pytest.Config) -> Callable[[str], None]:
+    """Prints a line for a broken file among the saved runs."""
+    from pytest_energy.report.escape import plain
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def print_line(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(f"--energy-compare: skipped: {plain(line)}")
+
+    return print_line
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for, with_bounds
+from pytest_energy.runs.comparable import software_lines
 from pytest_energy.runs.comparison import SEVERITY, SUITE_ALPHA, Change, RunComparison
 from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.carbon import grams_per_million_calls
@@ -60,6 +61,7 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
         f"tolerance {rules.tolerance:.1%}; {comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} "
         f"of unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
     )
+    yield from software_lines(comparison.old, comparison.new)
     if not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
         floors = ", ".join(
             f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}"
@@ -175,7 +177,8 @@ def counts_of(comparison: RunComparison) -> str:
 
 
 def _run_out(run: RunSummary) -> dict[str, Any]:
-    return {"path": run.path, "commit": run.commit, "at": run.at}
+    software = dict(run.software)
+    return {"path": run.path, "commit": run.commit, "at": run.at, "software": software}
 
 
 def _change_out(change: Change, grams_per_kwh: float | None) -> dict[str, Any]:

@@ -1,12 +1,18 @@
-"""Which runs may be compared: those of one machine and one meter."""
+"""Which runs may be compared: those of one machine, one meter and the same software."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_energy.errors import RunsIncomparable
 from pytest_energy.model import MeterInfo
+from pytest_energy.runs.software import (
+    DISTRIBUTIONS,
+    PYTHON,
+    describe_software,
+    software_differences,
+)
 
 if TYPE_CHECKING:
     from pytest_energy.runs.summary import RunSummary
@@ -30,8 +36,17 @@ def by_machine_and_meter(runs: Iterable[RunSummary]) -> list[list[RunSummary]]:
     return list(groups.values())
 
 
-def require_comparable(runs: Iterable[RunSummary]) -> None:
-    """Raises `RunsIncomparable`, which names the difference, unless all runs may be compared."""
+# The kernel keeps a little of the memory, more or less with each release, so that a machine of
+# 16 GiB may have 15. Below this size a GiB is too much for that.
+SMALLEST_ROUNDED_GIB = 8
+UNKNOWN = (None, "", "unknown")
+
+
+def require_comparable(runs: Iterable[RunSummary], across_software: bool = False) -> None:
+    """Raises `RunsIncomparable`, which names the difference, unless all runs may be compared.
+
+    ``across_software`` allows runs of different interpreters and versions.
+    """
     first, *others = runs
     for other in others:
         both = f"{first.path} / {other.path}"
@@ -42,14 +57,48 @@ def require_comparable(runs: Iterable[RunSummary]) -> None:
             raise RunsIncomparable(
                 f"another meter: {both}: {_describe(first.meter)} / {_describe(other.meter)}"
             )
+        software = software_differences(first.software, other.software)
+        if software and not across_software:
+            raise RunsIncomparable(
+                f"other software: {both}: {software}; --across software compares them anyway"
+            )
+
+
+def software_lines(old: Sequence[RunSummary], new: Sequence[RunSummary]) -> Iterator[str]:
+    """What both sides ran on, or how that differs, or that a side does not record it."""
+    before, after = old[-1].software, new[-1].software
+    differences = software_differences(before, after)
+    if differences:
+        yield f"software differs, OLD / NEW: {differences}"
+    else:
+        yield f"software: {describe_software({**before, **after})}"
+    incomplete = [
+        side
+        for side, known in (("OLD", before), ("NEW", after))
+        if PYTHON not in known or DISTRIBUTIONS not in known
+    ]
+    if incomplete:
+        yield (
+            f"software of {' and '.join(incomplete)}: saved by an older version that did not "
+            "record what the tests import, so differences may be unseen"
+        )
 
 
 def _differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> str:
     return "; ".join(
         f"{key}: {_value(ours, key)} / {_value(theirs, key)}"
         for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key)
+        if not _same(key, ours.get(key), theirs.get(key))
     )
+
+
+def _same(key: str, ours: object, theirs: object) -> bool:
+    if key == "cpu" and ours in UNKNOWN:
+        return False  # two unknown CPUs may be any two
+    if key == "memory_gib" and isinstance(ours, int) and isinstance(theirs, int):
+        rounding = 1 if min(ours, theirs) >= SMALLEST_ROUNDED_GIB else 0
+        return abs(ours - theirs) <= rounding
+    return ours == theirs
 
 
 def _value(machine: Mapping[str, object], key: str) -> str:

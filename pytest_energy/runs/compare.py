@@ -10,7 +10,7 @@ medians of the runs. `gate.against_tolerance` gives the verdict; `stats/unpaired
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_energy.errors import RunsIncomparable
@@ -23,6 +23,7 @@ from pytest_energy.runs.load import load_runs
 from pytest_energy.runs.noise import Noise, load_noise
 from pytest_energy.runs.quality import quality_changes
 from pytest_energy.runs.ratios import RatioComparison
+from pytest_energy.runs.software import software
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary, summarize_run
 
 
@@ -34,7 +35,7 @@ def compare_runs(
     Raises `RunsIncomparable` for runs of different machines or meters, and if no benchmark is on
     both sides.
     """
-    require_comparable([*old, *new])
+    require_comparable([*old, *new], options.across_software)
     before, after = _by_name(old), _by_name(new)
     shared = [name for name in after if name in before]
     if not shared:
@@ -67,13 +68,18 @@ def compare_runs(
 
 
 def compare_saved(
-    old: str | Path, new: str | Path, last: int, options: CompareOptions
+    old: str | Path,
+    new: str | Path,
+    last: int,
+    options: CompareOptions,
+    on_skip: Callable[[str], object],
 ) -> RunComparison:
     """Compare two files, or the newest ``last`` runs of two folders.
 
-    Raises `RunError`, as `compare_runs` does, and for files that are not runs.
+    ``on_skip`` gets a line for each broken file of a folder. Raises `RunError`, as `compare_runs`
+    does, and for files that are not runs.
     """
-    before, after = load_runs(old, last), load_runs(new, last)
+    before, after = load_runs(old, last, on_skip), load_runs(new, last, on_skip)
     return compare_runs(before, after, options, load_noise(after[0].machine, after[0].meter.name))
 
 
@@ -82,7 +88,7 @@ def compare_results(
 ) -> RunComparison:
     """Compare the results of this machine's present run with saved runs. Raises `RunError`."""
     machine = fingerprint()
-    new = summarize_run(Run("this run", machine, tuple(results), {}, ""))
+    new = summarize_run(Run("this run", machine, tuple(results), {}, "", software()))
     return compare_runs(old, (new,), options, load_noise(machine, new.meter.name))
 
 

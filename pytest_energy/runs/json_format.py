@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -33,14 +32,20 @@ from pytest_energy.model import (
     Window,
 )
 from pytest_energy.runs import journal
+from pytest_energy.runs.json_values import UNREADABLE, finite, number, of_type, one_of, shown
+from pytest_energy.runs.packed_blocks import pack_blocks, unpack_blocks
+from pytest_energy.runs.software import DISTRIBUTIONS, PYTHON, software
 from pytest_energy.stats.gps_up import gps_up
 from pytest_energy.stats.per_call import figures
 
-SCHEMA = 1
+# 2 added `software`, packed blocks, and a candidate's windows that are in its blocks alone.
+SCHEMA = 2
+READABLE_SCHEMAS = (1, 2)
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
-MAX_FLOAT = sys.float_info.max
-# What a value of another type or size raises while it is read.
-_BROKEN = (TypeError, ValueError, AttributeError, ArithmeticError)
+# A real sensor's comparison has some 12 blocks: these are plain, more are packed.
+MOST_PLAIN_BLOCKS = 16
+# Of a window in JSON. Clocks count ns in windows of seconds; a counter's steps are coarser.
+SECONDS_DIGITS, JOULES_DIGITS = 9, 7
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Run:
     commit: Mapping[str, object]
     at: str
     """ISO 8601, as pytest-benchmark writes it."""
+    software: Mapping[str, Any] = field(default_factory=dict)
+    """As `software.software` gives it; without keys that the file does not record."""
 
 
 def run_to_json(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
@@ -61,7 +68,8 @@ def run_to_json(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
         "schema": SCHEMA,
         "meters": [_meter_to_json(meter)],
         "machine": fingerprint(),
-        "idle": [window_to_json(window) for window in idle if _is_readable(window, meter)],
+        "software": software(),
+        "idle": [_rounded(window) for window in idle if _is_readable(window, meter)],
     }
 
 
@@ -79,10 +87,12 @@ def result_to_json(result: Result) -> dict[str, Any]:
         "domains": per_call.domains,
         "resolution_joules": meter.resolution_joules,
         "update_interval_s": meter.update_interval_s,
-        "windows": [window_to_json(window) for window in measurement.windows],
+        "windows": []
+        if _are_in_blocks(measurement.windows, result.comparison)
+        else [_rounded(window) for window in measurement.windows],
         "versus": _comparison_to_json(result.comparison),
         "quality": {
-            quality.name: {"value": _finite(quality.value), "floor": quality.floor}
+            quality.name: {"value": finite(quality.value), "floor": quality.floor}
             for quality in result.qualities
         },
         "verdicts": [
@@ -103,7 +113,7 @@ def readable_json(result: Result) -> dict[str, Any]:
         benchmark = {"fullname": result.name, "group": result.group, "energy": saved}
         _result_from_json(benchmark, {meter["name"]: _meter_from_json(meter)}, [])
         json.dumps(saved, allow_nan=False)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise RunUnreadable(str(error)) from None
     return saved
 
@@ -137,9 +147,10 @@ def read_run(path: str | Path) -> Run:
         raise RunWithoutJoules(f"{path}: no joules: the run was saved without --energy")
     try:
         ours = document["energy"]
-        if ours["schema"] != SCHEMA:
+        if ours["schema"] not in READABLE_SCHEMAS:
             raise RunUnreadable(
-                f"{path}: schema {ours['schema']!r}; this version of pytest-energy reads {SCHEMA}"
+                f"{path}: schema {shown(ours['schema'])}; this version of pytest-energy reads "
+                f"{' and '.join(map(str, READABLE_SCHEMAS))}"
             )
         meters = {meter.name: meter for meter in map(_meter_from_json, ours["meters"])}
         saved_idle = ours.get("idle", [])
@@ -150,24 +161,25 @@ def read_run(path: str | Path) -> Run:
         )
         return Run(
             str(path),
-            _of_type(dict, ours["machine"]),
+            of_type(dict, ours["machine"]),
             results,
-            _of_type(dict, document.get("commit_info") or {}),
-            _of_type(str, document.get("datetime") or ""),
+            of_type(dict, document.get("commit_info") or {}),
+            of_type(str, document.get("datetime") or ""),
+            _software_from_json(ours, document.get("machine_info")),
         )
     except KeyError as error:
         raise RunUnreadable(f"{path}: broken: the key {error} is missing") from None
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise RunUnreadable(f"{path}: broken: {error}") from None
 
 
 def _result_from_json(
     benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: list[Any]
 ) -> Result:
-    ours, name = benchmark["energy"], _of_type(str, benchmark["fullname"])
+    ours, name = benchmark["energy"], of_type(str, benchmark["fullname"])
     if ours["meter"] not in meters:
         raise ValueError(
-            f"{name} was measured by {ours['meter']!r}, "
+            f"{name} was measured by {shown(ours['meter'])}, "
             f"which is not one of the meters {sorted(meters)}"
         )
     meter = meters[ours["meter"]]
@@ -175,7 +187,10 @@ def _result_from_json(
         raise ValueError(
             f"{name} is {ours['provenance']!r}, but its meter {meter.name} is {meter.provenance!r}"
         )
+    comparison = _comparison_from_json(ours["versus"], meter)
     windows = tuple(window_from_json(window, meter, fewest_calls=1) for window in ours["windows"])
+    if not windows and comparison is not None:
+        windows = _candidate_windows(comparison)
     if not windows:
         raise ValueError(f"{name} has no windows")
     idle = tuple(window_from_json(window, meter, fewest_calls=0) for window in saved_idle)
@@ -186,12 +201,12 @@ def _result_from_json(
             meter,
             windows,
             idle,
-            tuple(_of_type(str, warning) for warning in ours["warnings"]),
+            tuple(of_type(str, warning) for warning in ours["warnings"]),
         ),
-        _comparison_from_json(ours["versus"], meter),
+        comparison,
         tuple(_quality_from_json(name, saved) for name, saved in ours["quality"].items()),
         tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
-        _of_type((str, type(None)), benchmark.get("group")),
+        of_type((str, type(None)), benchmark.get("group")),
     )
 
 
@@ -211,29 +226,66 @@ def _meter_to_json(meter: MeterInfo) -> dict[str, Any]:
 def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
     low, high = saved["band"]
     domains = tuple(
-        Domain(_of_type(str, domain["name"]), _of_type((str, type(None)), domain["parent"]))
+        Domain(of_type(str, domain["name"]), of_type((str, type(None)), domain["parent"]))
         for domain in saved["domains"]
     )
     if all(domain.parent is not None for domain in domains):
         raise ValueError(f"every domain of the meter {saved['name']!r} is inside another")
     return MeterInfo(
-        _of_type(str, saved["name"]),
-        _one_of(get_args(Provenance), saved["provenance"]),
+        of_type(str, saved["name"]),
+        one_of(get_args(Provenance), saved["provenance"]),
         domains,
-        _number(saved["update_interval_s"], 0),
-        _number(saved["resolution_joules"], 0),
-        (_number(low, 0), _number(high, 0)),
-        tuple(_of_type(str, note) for note in saved["notes"]),
-        _of_type(bool, saved["ticks"]),
+        number(saved["update_interval_s"], 0),
+        number(saved["resolution_joules"], 0),
+        (number(low, 0), number(high, 0)),
+        tuple(of_type(str, note) for note in saved["notes"]),
+        of_type(bool, saved["ticks"]),
     )
 
 
 def _is_readable(window: Window, meter: MeterInfo) -> bool:
     try:
         window_from_json(window_to_json(window), meter, fewest_calls=0)
-    except _BROKEN:
+    except UNREADABLE:
         return False
     return True
+
+
+def _are_in_blocks(windows: tuple[Window, ...], comparison: Comparison | None) -> bool:
+    return comparison is not None and windows == _candidate_windows(comparison)
+
+
+def _candidate_windows(comparison: Comparison) -> tuple[Window, ...]:
+    return tuple(
+        window
+        for block in comparison.blocks
+        for letter, window in zip(block.order, block.windows, strict=True)
+        if letter == "B"
+    )
+
+
+def _rounded(window: Window) -> list[Any]:
+    joules = {name: _round(value, JOULES_DIGITS) for name, value in window.joules.items()}
+    return window_to_json(Window(_round(window.seconds, SECONDS_DIGITS), joules, window.calls))
+
+
+def _round(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str, Any]:
+    """Schema 1 has no software, but pytest-benchmark records the interpreter."""
+    if ours["schema"] == 1:
+        info = machine_info if isinstance(machine_info, dict) else {}
+        python = [info.get(f"python_{key}") for key in ("implementation", "version")]
+        known = [part for part in python if isinstance(part, str) and part]
+        return {PYTHON: " ".join(known)} if len(known) == len(python) else {}
+    saved = of_type(dict, ours["software"])
+    versions = of_type(dict, saved[DISTRIBUTIONS])
+    return {
+        PYTHON: of_type(str, saved[PYTHON]),
+        DISTRIBUTIONS: {name: of_type(str, version) for name, version in versions.items()},
+    }
 
 
 def window_to_json(window: Window) -> list[Any]:
@@ -244,70 +296,37 @@ def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     seconds, joules, calls = saved
     if joules.keys() != {domain.name for domain in meter.domains}:
         raise ValueError(
-            f"a window has joules of {sorted(joules)}, "
+            f"a window has joules of {shown(sorted(joules))}, "
             f"but the meter counts {[domain.name for domain in meter.domains]}"
         )
-    if not _number(seconds, 0) > 0 or _number(calls, fewest_calls) != int(calls):
-        raise ValueError(f"a window of {seconds!r} s and {calls!r} calls")
+    if not number(seconds, 0) > 0 or number(calls, fewest_calls) != int(calls):
+        raise ValueError(f"a window of {shown(seconds)} s and {shown(calls)} calls")
     # Counters only go up.
     return Window(
-        float(seconds), {name: _number(value, 0) for name, value in joules.items()}, int(calls)
+        float(seconds), {name: number(value, 0) for name, value in joules.items()}, int(calls)
     )
-
-
-def _of_type(kind: type | tuple[type, ...], value: Any) -> Any:
-    if not isinstance(value, kind):
-        expected = getattr(kind, "__name__", "str or null")
-        raise TypeError(f"{value!r} is not a value of type {expected}")
-    return value
-
-
-def _one_of(allowed: Sequence[str], value: Any) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
-    return value
-
-
-def _number(value: Any, lowest: float = -math.inf) -> float:
-    """A finite number. Python's json also reads NaN, Infinity and 1e999, and True is an int."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not lowest <= value
-        or not abs(value) <= MAX_FLOAT
-    ):
-        raise ValueError(
-            f"{value!r} is not a finite number"
-            + (f" of {lowest} or more" if math.isfinite(lowest) else "")
-        )
-    return float(value)
 
 
 def _interval_to_json(interval: Interval | None) -> dict[str, float | None] | None:
     if interval is None:
         return None
-    return {"value": interval.value, "low": _finite(interval.low), "high": _finite(interval.high)}
-
-
-def _finite(value: float) -> float | None:
-    """JSON has neither infinity nor NaN: null means unknown."""
-    return value if math.isfinite(value) else None
+    return {"value": interval.value, "low": finite(interval.low), "high": finite(interval.high)}
 
 
 def _quality_from_json(name: str, saved: Mapping[str, Any]) -> Quality:
     value, floor = saved["value"], saved["floor"]
     return Quality(
         name,
-        math.nan if value is None else _number(value),
-        None if floor is None else _number(floor),
+        math.nan if value is None else number(value),
+        None if floor is None else number(floor),
     )
 
 
 def _verdict_from_json(saved: Mapping[str, Any]) -> Verdict:
     return Verdict(
-        _of_type(str, saved["metric"]),
-        _one_of(get_args(VerdictName), saved["verdict"]),
-        _of_type(str, saved["reason"]),
+        of_type(str, saved["metric"]),
+        one_of(get_args(VerdictName), saved["verdict"]),
+        of_type(str, saved["reason"]),
     )
 
 
@@ -321,21 +340,22 @@ def _comparison_to_json(comparison: Comparison | None) -> dict[str, Any] | None:
         "powerup": _interval_to_json(comparison.powerup),
         "category": comparison.category,
         "confidence": comparison.confidence,
-        "blocks": [_block_to_json(block) for block in comparison.blocks],
+        "blocks": _blocks_to_json(comparison.blocks),
     }
 
 
 def _comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
     if saved is None:
         return None
-    blocks = tuple(_block_from_json(meter, *block) for block in saved["blocks"])
-    confidence = _number(saved["confidence"])
+    plain = unpack_blocks(saved["blocks"]) if isinstance(saved["blocks"], str) else saved["blocks"]
+    blocks = tuple(_block_from_json(meter, *block) for block in plain)
+    confidence = number(saved["confidence"])
     if not blocks or not 0 < confidence < 1:
         raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
     # 1 - 0.99 is 0.010000000000000009.
     ratios = gps_up(blocks, meter, round(1 - confidence, 12))
     return Comparison(
-        _of_type(str, saved["baseline"]),
+        of_type(str, saved["baseline"]),
         ratios.speedup,
         ratios.greenup,
         ratios.powerup,
@@ -345,16 +365,22 @@ def _comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> 
     )
 
 
+def _blocks_to_json(blocks: Sequence[Block]) -> list[Any] | str:
+    if len(blocks) > MOST_PLAIN_BLOCKS:
+        return pack_blocks(blocks)
+    return [_block_to_json(block) for block in blocks]
+
+
 def _block_to_json(block: Block) -> list[Any]:
-    saved = [block.order, [window_to_json(window) for window in block.windows]]
+    saved = [block.order, [_rounded(window) for window in block.windows]]
     return saved if block.replicate is None else [*saved, block.replicate]
 
 
 def _block_from_json(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
-    if _of_type(str, order) not in ORDERS or len(windows) != len(order):
+    if of_type(str, order) not in ORDERS or len(windows) != len(order):
         raise ValueError(f"a block {order!r} of {len(windows)} windows")
     if replicate is not None:
-        _of_type(int, replicate)
+        of_type(int, replicate)
     return Block(
         order,
         tuple(window_from_json(window, meter, fewest_calls=1) for window in windows),

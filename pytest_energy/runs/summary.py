@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable
 from pytest_energy.model import MeterInfo, Result
@@ -40,6 +41,8 @@ class RunSummary:
     at: str
     """When the run was saved, ISO 8601."""
     benchmarks: Mapping[str, BenchmarkSummary]
+    software: Mapping[str, Any] = field(default_factory=dict)
+    """See `software.software`; without keys that the run does not record."""
 
 
 def summarize_run(run: Run) -> RunSummary:
@@ -61,7 +64,13 @@ def summarize_run(run: Run) -> RunSummary:
             raise RunUnreadable(f"{run.path}: {result.name} occurs twice")
         benchmarks[result.name] = summarize_result(result)
     return RunSummary(
-        run.path, run.machine, first.measurement.meter, _commit_id(run), run.at, benchmarks
+        run.path,
+        run.machine,
+        first.measurement.meter,
+        _commit_id(run),
+        run.at,
+        benchmarks,
+        run.software,
     )
 
 

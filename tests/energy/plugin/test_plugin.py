@@ -309,7 +309,7 @@ def test_it(energy, steps):
     suite.runpytest(*MEASURED, "--benchmark-autosave").assert_outcomes(passed=2)
     document = saved(suite)
     assert document["machine_info"]["node"] == ""
-    assert document["energy"]["schema"] == 1
+    assert document["energy"]["schema"] == 2
     assert document["energy"]["meters"][0]["name"] == "clock"
     assert document["energy"]["idle"]
     assert [entry["group"] for entry in document["benchmarks"]] == ["sums", "sums"]

@@ -31,6 +31,7 @@ from pytest_energy.runs.ratios import MOST_RUNS
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, measurement, result, window
 
+CPYTHON_ONLY = {"python": "CPython 3.13.0", "distributions": {}}
 MACHINE = {"cpu": "one", "cores": 2, "memory_gib": 8, "architecture": "x86_64", "system": "Linux"}
 # Ten runs that differ less than any change that a test makes.
 TEN = [math.exp(0.002 * offset) for offset in (-4, 3, 0, 5, -2, 1, -5, 4, -1, 2)]
@@ -53,6 +54,7 @@ def write_run(
     machine=MACHINE,
     at="",
     commit="c0ffee",
+    software=CPYTHON_ONLY,
 ):
     """A saved run in which every benchmark takes these seconds and joules per call."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,10 @@ def write_run(
                 "energy": json_format.result_to_json(result(of, None, *kept)),
             }
         )
-    top = {**json_format.run_to_json(meter, ()), "machine": machine}
+    top = {**json_format.run_to_json(meter, ()), "machine": machine, "software": software}
+    if software is None:
+        del top["software"]
+        top["schema"] = 1
     path.write_text(
         json.dumps(
             {"benchmarks": benchmarks, "commit_info": {"id": commit}, "datetime": at, "energy": top}
@@ -459,13 +464,74 @@ def test_runs_without_numbers_are_sorted_by_date(tmp_path):
     assert [run.path[-6:] for run in load_runs(tmp_path, 2)] == ["c.json", "a.json"]
 
 
-def test_a_folder_skips_runs_without_joules_and_refuses_broken_ones(tmp_path):
+def test_a_folder_skips_runs_without_joules_and_names_broken_ones(tmp_path):
     write_run(tmp_path / "0001_ours.json")
     (tmp_path / "0002_plain.json").write_text('{"benchmarks": []}')
-    assert len(load_runs(tmp_path)) == 1
-    (tmp_path / "0003_broken.json").write_text("{")
-    with pytest.raises(RunUnreadable, match="0003_broken"):
+    (tmp_path / "0003_cut.json").write_text("{")
+    (tmp_path / "0004_empty.json").touch()
+    skipped = []
+    assert len(load_runs(tmp_path, on_skip=skipped.append)) == 1
+    assert [line.partition(": not JSON")[0] for line in skipped] == [
+        str(tmp_path / name) for name in ("0004_empty.json", "0003_cut.json")
+    ]
+
+
+def test_a_folder_of_broken_files_is_refused(tmp_path):
+    (tmp_path / "0001_cut.json").write_text("{")
+    with pytest.raises(RunUnreadable, match="none of 1 files is a run with joules"):
         load_runs(tmp_path)
+
+
+def test_compare_names_the_broken_files_of_a_folder(tmp_path, capsys):
+    new = write_run(tmp_path / "new.json")
+    write_run(tmp_path / "runs" / "0001_ours.json")
+    (tmp_path / "runs" / "0002_cut.json").write_text('{"benchmarks": [')
+    code, out = compare(capsys, tmp_path / "runs", new)
+    assert code == 0
+    assert "passed over: " in out.err and "0002_cut.json: not JSON" in out.err
+
+
+CPYTHON = {"python": "CPython 3.13.0", "distributions": {"polars": "1.9.0", "scipy": "1.14.1"}}
+
+
+@pytest.mark.parametrize(
+    ("software", "difference"),
+    [
+        ({**CPYTHON, "python": "PyPy 3.13.0"}, "python: CPython 3.13.0 / PyPy 3.13.0"),
+        ({**CPYTHON, "distributions": {"polars": "1.10.0"}}, "polars: 1.9.0 / 1.10.0"),
+        ({**CPYTHON, "distributions": {"pandas": "2.2.3"}}, None),
+        (None, None),
+    ],
+)
+def test_runs_of_other_software_are_compared_only_if_asked(tmp_path, capsys, software, difference):
+    old = write_run(tmp_path / "old.json", software=CPYTHON)
+    new = write_run(tmp_path / "new.json", software=software)
+    code, out = compare(capsys, old, new)
+    if difference is None:
+        assert code == 0
+        assert "software: CPython 3.13.0, " in out.out
+        assert ("software of NEW: saved by an older version" in out.out) == (software is None)
+        return
+    assert code == 2
+    assert f"{difference}; --across software compares them anyway" in out.err
+    code, out = compare(capsys, old, new, "--across", "software")
+    assert code == 0
+    assert f"software differs, OLD / NEW: {difference}" in out.out
+
+
+@pytest.mark.parametrize("cpu", ["unknown", "", None])
+def test_an_unknown_cpu_equals_no_other(tmp_path, capsys, cpu):
+    runs = [write_run(tmp_path / name, machine={**MACHINE, "cpu": cpu}) for name in ("a", "b")]
+    code, out = compare(capsys, *runs)
+    assert code == 2 and f"cpu: {cpu} / {cpu}" in out.err
+
+
+@pytest.mark.parametrize(("old", "new", "code"), [(31, 32, 0), (30, 32, 2), (2, 3, 2)])
+def test_memory_may_differ_by_rounding(tmp_path, capsys, old, new, code):
+    runs = [
+        write_run(tmp_path / str(gib), machine={**MACHINE, "memory_gib": gib}) for gib in (old, new)
+    ]
+    assert compare(capsys, *runs)[0] == code
 
 
 def test_a_folder_of_two_machines_is_refused(tmp_path, capsys):

@@ -1,0 +1,56 @@
+"""Checks of single JSON values. All raise `TypeError` or `ValueError` with the value."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+MAX_FLOAT = sys.float_info.max
+# What code raises that reads a value of another type or size.
+UNREADABLE = (TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def of_type(kind: type | tuple[type, ...], value: Any) -> Any:
+    """The value, if it is of this type."""
+    if not isinstance(value, kind):
+        expected = getattr(kind, "__name__", "str or null")
+        raise TypeError(f"{shown(value)} is not a value of type {expected}")
+    return value
+
+
+def one_of(allowed: Sequence[str], value: Any) -> Any:
+    """The value, if it is one of these."""
+    if value not in allowed:
+        raise ValueError(f"{shown(value)} is not one of {', '.join(allowed)}")
+    return value
+
+
+def number(value: Any, lowest: float = -math.inf) -> float:
+    """A finite number. Python's json also reads NaN, Infinity and 1e999, and True is an int."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not lowest <= value
+        or not abs(value) <= MAX_FLOAT
+    ):
+        raise ValueError(
+            f"{shown(value)} is not a finite number"
+            + (f" of {lowest} or more" if math.isfinite(lowest) else "")
+        )
+    return float(value)
+
+
+def finite(value: float) -> float | None:
+    """JSON has neither infinity nor NaN: null means unknown."""
+    return value if math.isfinite(value) else None
+
+
+def shown(value: Any) -> str:
+    """The value in an error: short, and printable on any terminal."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print an int of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:60]}..."
