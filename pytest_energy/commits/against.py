@@ -19,6 +19,7 @@ from pathlib import Path
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
+from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
@@ -28,10 +29,16 @@ from pytest_energy.commits.worker_arguments import (
 )
 from pytest_energy.commits.worker_process import Replicate, ReplicateFailed, WorkerProcess
 from pytest_energy.measuring.paired import Decided, comparison_of, match_calls, take_blocks
-from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo
+from pytest_energy.model import ORDERS, Block, Comparison, Interval, MeterInfo
 from pytest_energy.plan import Plan, Step
+from pytest_energy.stats.gps_up import gps_up
+from pytest_energy.stats.order_statistics import blocks_needed
 
 PAIRS = 2
+# Fresh pairs that a confirmation may take, in multiples of the fewest for a verdict.
+MOST_FRESH = 2
+# Layouts of equal code differed by up to 13 % (docs/gate.md): a factor beyond this is the code's.
+LARGEST_OF_LAYOUT = 1.5
 # Two forks with their warm-up take about 0.1 s. Windows of 0.2 s leave a third of the time to
 # that: 16 starts in 5 s, and 11 are the fewest for a verdict.
 REPLICATE_S = 0.2
@@ -50,35 +57,99 @@ class Names:
     """(then, now), by likeness of the names: a hint, and not compared."""
 
 
+Pair = Mapping[str, WorkerProcess]
+
+
 class Against:
     """Pairs of workers, and the comparison of one test through them."""
 
     def __init__(
         self,
         label: str,
-        pairs: Sequence[Mapping[str, WorkerProcess]],
+        sides: Mapping[str, Side],
+        janitor: Janitor,
         loaded_files: LoadedFilesCheck | None = None,
     ):
         self.label = label
+        self.names = Names(frozenset(), (), (), ())
+        self._sides, self._janitor = sides, janitor
         self._loaded_files = loaded_files
-        self._pairs = cycle(pairs)
+        self.in_fresh_processes: set[str] = set()
+        """Tests whose first looks differed beyond the tolerance, and were measured again."""
         self._coin = random.Random()
-        self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
+        self._pairs: Iterator[Pair] = iter(())
+
+    @contextmanager
+    def started(self) -> Iterator[Against]:
+        """With the workers that take the first looks. They start together: nothing is measured
+        yet. Raises `OptionError`."""
+        with ExitStack() as stack:
+            pairs = [self._start_pair(stack) for _ in range(PAIRS)]
+            for pair in pairs:
+                for worker in pair.values():
+                    worker.wait_until_collected()
+            self._pairs = cycle(pairs)
+            self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
+            yield self
+
+    def _start_pair(self, stack: ExitStack) -> dict[str, WorkerProcess]:
+        """A worker of each side, each with a memory layout of its own."""
+        hash_seed = self._coin.randrange(SEEDS)
+        pair = {}
+        for letter, side in self._sides.items():
+            worker = WorkerProcess(side, Layout.draw(hash_seed, self._coin), self._janitor)
+            stack.callback(worker.close)
+            pair[letter] = worker
+        return pair
 
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
-        """One test, until ``decided`` or the time is used up. Raises `ReplicateFailed`."""
+        """One test, until ``decided`` or the time is used up. Raises `ReplicateFailed`.
+
+        A difference beyond the tolerance may be that of a few processes' memory layouts. It is
+        measured again in fresh processes, and only those blocks are in the comparison then.
+        """
         calls: dict[str, int] = {}
         numbers = count()
         blocks = take_blocks(
-            lambda: self._replicate(name, next(numbers), meter, calls, plan), meter, plan, decided
+            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, calls, plan),
+            meter,
+            plan,
+            decided,
         )
-        return comparison_of(self.label, blocks, meter, plan.alpha)
+        first = comparison_of(self.label, blocks, meter, plan.alpha)
+        if not may_be_layout(first, plan.tolerance):
+            return first
+        self.in_fresh_processes.add(name)
+        fresh = self._fresh_blocks(name, meter, calls, plan, decided)
+        return comparison_of(self.label, fresh, meter, plan.alpha)
+
+    def _fresh_blocks(
+        self, name: str, meter: MeterInfo, calls: dict[str, int], plan: Plan, decided: Decided
+    ) -> list[Block]:
+        """Blocks of as many fresh pairs as a verdict needs, and of some more where that helps."""
+        blocks: list[Block] = []
+        fewest = blocks_needed(plan.alpha)
+        for number in range(fewest * MOST_FRESH):
+            plan.tell(Step("starts"))
+            with ExitStack() as stack:
+                pair = self._start_pair(stack)
+                for worker in pair.values():
+                    worker.wait_until_collected_again()
+                blocks += self._replicate(pair, name, number, meter, calls, plan)
+            if number + 1 >= fewest and decided(gps_up(blocks, meter, plan.alpha)):
+                break
+        return blocks
 
     def _replicate(
-        self, name: str, number: int, meter: MeterInfo, calls: dict[str, int], plan: Plan
+        self,
+        pair: Pair,
+        name: str,
+        number: int,
+        meter: MeterInfo,
+        calls: dict[str, int],
+        plan: Plan,
     ) -> list[Block]:
-        """The blocks of one fork of each side."""
-        pair = next(self._pairs)
+        """The blocks of one fork of each side of a pair."""
         first = self._coin.choice(ORDERS)
         plan.tell(Step("starts"))
         with ExitStack() as stack:
@@ -121,6 +192,19 @@ class Against:
             raise ReplicateFailed(reason)
 
 
+def may_be_layout(comparison: Comparison, tolerance: float) -> bool:
+    """Whether a ratio is beyond the tolerance, and not beyond what memory layouts explain."""
+    ratios = [ratio for ratio in (comparison.speedup, comparison.greenup) if ratio is not None]
+    return any(_beyond(ratio, 1 + tolerance) for ratio in ratios) and not all(
+        _beyond(ratio, LARGEST_OF_LAYOUT) for ratio in ratios
+    )
+
+
+def _beyond(ratio: Interval, factor: float) -> bool:
+    """Whether the whole interval lies beyond a factor, below or above."""
+    return ratio.high < 1 / factor or ratio.low > factor
+
+
 def _pin_to_one_cpu(forks: Sequence[Replicate]) -> None:
     """Run all sides on one CPU, where each is one thread's work.
 
@@ -146,9 +230,9 @@ def start(
             "A": commit_side(checkout, label, folder, command_line, python),
             "B": this_tree_side(repo, folder, command_line),
         }
-        with worker_pairs(sides, janitor) as pairs:
-            check = LoadedFilesCheck(repo, checkout.path, label, python is not None)
-            yield Against(label, pairs, check)
+        check = LoadedFilesCheck(repo, checkout.path, label, python is not None)
+        with Against(label, sides, janitor, check).started() as against:
+            yield against
 
 
 def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:
@@ -161,22 +245,3 @@ def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:
         for like in get_close_matches(name, free, 1, RENAMED_LIKENESS):
             renamed.append((like, name))
     return Names(frozenset(then) & frozenset(now), tuple(new), tuple(vanished), tuple(renamed))
-
-
-@contextmanager
-def worker_pairs(
-    sides: Mapping[str, Side], janitor: Janitor, pairs: int = PAIRS
-) -> Iterator[list[dict[str, WorkerProcess]]]:
-    """Pairs of workers that have collected their tests. They start together: nothing is measured
-    yet."""
-    with ExitStack() as stack:
-        made: list[dict[str, WorkerProcess]] = []
-        for _ in range(pairs):
-            made.append({})
-            for letter, side in sides.items():
-                made[-1][letter] = WorkerProcess(side, janitor)
-                stack.callback(made[-1][letter].close)
-        for pair in made:
-            for worker in pair.values():
-                worker.wait_until_collected()
-        yield made

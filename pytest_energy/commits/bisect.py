@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_energy.commits.against import Against, worker_pairs
+from pytest_energy.commits.against import Against
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.commits.janitor import Janitor
@@ -185,8 +185,8 @@ class Bisection:
                 sides[letter] = commit_side(
                     checkout, revision[:12], self._folder, self._command_line, None
                 )
-            with worker_pairs(sides, janitor) as pairs:
-                yield Against(commit[:12], pairs)
+            with Against(commit[:12], sides, janitor).started() as against:
+                yield against
 
 
 def worker_command_line(arguments: Sequence[str]) -> CommandLine:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pytest_energy.commits.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.commits.git import environment
 from pytest_energy.commits.janitor import Janitor, kill_session
+from pytest_energy.commits.layout import PAD_HEAP, Layout
 from pytest_energy.commits.protocol import (
     CallsPerWindow,
     Collected,
@@ -53,8 +54,8 @@ NOTHING_COLLECTED = (0, 4, 5)
 
 # Loads our package and nothing else of its folder: the worker may belong to another environment,
 # and the code under test may be another version of this very package.
-BOOTSTRAP = """
-import importlib.util, sys
+BOOTSTRAP = f"""{PAD_HEAP}
+import importlib.util
 folder, descriptor = sys.argv[1], int(sys.argv[2])
 spec = importlib.util.spec_from_file_location(
     "pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
@@ -77,8 +78,9 @@ class ReplicateFailed(EnergyError):
 class WorkerProcess:
     """One side's long-lived process, which forks for each replicate."""
 
-    def __init__(self, side: Side, janitor: Janitor):
+    def __init__(self, side: Side, layout: Layout, janitor: Janitor):
         self.side = side
+        self._layout = layout
         self.collected: tuple[str, ...] = ()
         self._janitor = janitor
         self._start()
@@ -91,9 +93,9 @@ class WorkerProcess:
         self._output = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
         with theirs:
             self._process = subprocess.Popen(
-                [self.side.python, "-c", BOOTSTRAP, str(PACKAGE), str(theirs.fileno())],
+                self._command(theirs.fileno()),
                 cwd=self.side.folder,
-                env=_worker_environment(self._janitor.temporary),
+                env=_worker_environment(self._janitor.temporary) | self._layout.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
@@ -103,6 +105,10 @@ class WorkerProcess:
         self._janitor.watch(self._process.pid)
         with contextlib.suppress(ChannelClosed):  # what it printed is reported with its end
             self._channel.send(self.side.collect())
+
+    def _command(self, descriptor: int) -> list[str]:
+        given = (PACKAGE, descriptor, self._layout.heap_seed)
+        return [self.side.python, "-c", BOOTSTRAP, *map(str, given)]
 
     def wait_until_collected(self) -> None:
         """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
@@ -181,6 +187,11 @@ class WorkerProcess:
         """A worker that was killed costs the test that it ran, and no later one."""
         self.close()
         self._start()
+        self.wait_until_collected_again()
+
+    def wait_until_collected_again(self) -> None:
+        """As `wait_until_collected`, of a side that has collected before: raises
+        `ReplicateFailed`."""
         try:
             self.wait_until_collected()
         except OptionError as error:
@@ -239,7 +250,6 @@ class Replicate:
 def _worker_environment(temporary: Path) -> dict[str, str]:
     kept = {key: value for key, value in environment().items() if key not in OPTION_VARIABLES}
     return kept | {
-        "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(temporary),
         "PYTEST_DEBUG_TEMPROOT": str(temporary),

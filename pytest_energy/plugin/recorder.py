@@ -206,7 +206,21 @@ class AgainstRecorder(Recorder):
 
     def result(self) -> Result | None:
         result = super().result()
-        return result and replace(result, verdicts=(*result.verdicts, *self._not_gated))
+        if result is None:
+            return None
+        added = [*self._not_gated, *self._of_layout(result)]
+        return replace(result, verdicts=(*result.verdicts, *added))
+
+    def _of_layout(self, result: Result) -> list[Verdict]:
+        """Why a difference of the first processes is not called a regression."""
+        undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
+        if self.name not in self._against.in_fresh_processes or not undecided:
+            return []
+        reason = (
+            "layout: the first processes of the two sides differed by more than the tolerance, "
+            "and fresh processes, each with its memory elsewhere, did not confirm it"
+        )
+        return [Verdict("layout", "inconclusive", reason)]
 
     def _compared(self) -> bool:
         self._only_once()

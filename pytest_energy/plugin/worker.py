@@ -78,7 +78,7 @@ class Worker:
                 request = self._channel.receive()
                 if isinstance(request, StartReplicate):
                     self.recorder.request = request
-                    self._replicate(self._items[request.test])
+                    self._replicate(request.test)
         except ChannelClosed:
             self._tear_down(None)
         except BaseException:  # noqa: BLE001 - the main process shows the output's end
@@ -102,19 +102,25 @@ class Worker:
             if _forbidden(path, self._order)
         ]
 
-    def _replicate(self, item: pytest.Item) -> None:
+    def _replicate(self, test: str) -> None:
         """Set the test up, once; then fork, and the child runs the test's body."""
+        item = self._items.get(test)
+        if item is None:
+            self._fail(f"{test} has another name in each process: does it come from a set's order?")
+            return
         try:
             self._ensure_set_up(item)
         except BaseException as error:  # noqa: BLE001 - pytest.skip and fail are no Exceptions
-            reason = f"setup of {item.nodeid}: {type(error).__name__}: {error}"
-            self._channel.send(Failed(reason))
-            self._channel.send(ReplicateEnded(1))
+            self._fail(f"setup of {test}: {type(error).__name__}: {error}")
             return
         self._channel.send(SetUpDone())
         fork_replicate(
             self._channel, item.nodeid, lambda: item.ihook.pytest_runtest_call(item=item)
         )
+
+    def _fail(self, reason: str) -> None:
+        self._channel.send(Failed(reason))
+        self._channel.send(ReplicateEnded(1))
 
     def _ensure_set_up(self, item: pytest.Item) -> None:
         if self._set_up is item:
