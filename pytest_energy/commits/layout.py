@@ -44,4 +44,4 @@ class Layout:
     def variables(self) -> dict[str, str]:
         """Environment variables for the process. A hash seed that the user set stays."""
         seed = os.environ.get("PYTHONHASHSEED", str(self.hash_seed))
-        return {"PYTHONHASHSEED": seed, "PYTEST_ENERGY_PADDING": "-" * self.environment_bytes}
+        return {"PYTHONHASHSEED": seed, "ENERGY_WORKER_PADDING": "-" * self.environment_bytes}
