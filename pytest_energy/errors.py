@@ -1,19 +1,19 @@
-"""Everything that pytest_energy raises on purpose.
+"""The errors that pytest_energy raises.
 
 ::
 
     EnergyError
-    ├── OptionError            an option, ini value or marker that cannot be meant
+    ├── OptionError            an option, ini value or marker is invalid
     ├── MeterError
-    │   ├── MeterUnavailable   this meter is not to be had here: a reason and a remedy
-    │   └── MeterFailed        it was there, and a reading went wrong: the window is void
+    │   ├── MeterUnavailable   this machine does not have the meter: a reason and a remedy
+    │   └── MeterFailed        a reading failed: the window is void
     ├── CountingUnavailable    work cannot be counted here: a reason and a remedy
-    ├── MachineBusy            another process measures on this machine, and has not finished in time
-    ├── FixtureMisuse          the energy fixture used in a way that has no meaning
+    ├── MachineBusy            another process measures on this machine and does not finish in time
+    ├── FixtureMisuse          the energy fixture is used wrongly, as twice in one test
     └── RunError               a saved run
         ├── RunUnreadable      not a run, or a broken one: names the file
-        │   └── RunWithoutJoules   a run of pytest-benchmark's that was saved without --energy
-        └── RunsIncomparable   another machine, another meter: names the difference
+        │   └── RunWithoutJoules   a pytest-benchmark run that was saved without --energy
+        └── RunsIncomparable   another machine or another meter: names the difference
 
 The plugin turns ``OptionError`` and ``MeterUnavailable`` into ``pytest.UsageError`` (exit code 4).
 """
@@ -22,22 +22,22 @@ from __future__ import annotations
 
 
 class EnergyError(Exception):
-    """Base of every error that pytest_energy raises on purpose."""
+    """Base of every error that pytest_energy raises."""
 
 
 class OptionError(EnergyError):
-    """An option, an ini value or a marker has a value that cannot be meant."""
+    """An option, an ini value or a marker has an invalid value."""
 
 
 class MeterError(EnergyError):
-    """Something about a meter."""
+    """Base of the errors about a meter."""
 
 
 class MeterUnavailable(MeterError):
-    """A meter is not to be had on this machine.
+    """A meter is unavailable on this machine.
 
-    ``reason`` says what is missing, ``remedy`` what the user can do about it (may be empty). ``denied``: it is
-    there, and this user may not read it.
+    ``reason`` names what is missing, ``remedy`` what the user can do about it (may be empty).
+    ``denied``: the meter exists, but this user may not read it.
     """
 
     def __init__(self, reason: str, remedy: str = "", denied: bool = False):
@@ -48,11 +48,11 @@ class MeterUnavailable(MeterError):
 
 
 class MeterFailed(MeterError):
-    """A reading failed half-way: what was being measured is void, and no joules are made up for it."""
+    """A reading failed: the window is void, and no joules are invented for it."""
 
 
 class CountingUnavailable(EnergyError):
-    """Work cannot be counted here. ``remedy`` is what the user can do about it; it may be empty."""
+    """Work cannot be counted here. ``remedy`` is what the user can do (may be empty)."""
 
     def __init__(self, reason: str, remedy: str = ""):
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
@@ -61,15 +61,15 @@ class CountingUnavailable(EnergyError):
 
 
 class MachineBusy(EnergyError):
-    """Another process measures on this machine, and has not finished in time; or it cannot be found out whether one does."""
+    """Another process measures on this machine and does not finish in time, or the lock fails."""
 
 
 class FixtureMisuse(EnergyError):
-    """The ``energy`` fixture was used in a way that has no meaning, such as twice in one test."""
+    """The ``energy`` fixture is used wrongly, such as twice in one test."""
 
 
 class RunError(EnergyError):
-    """Something about a saved run."""
+    """Base of the errors about a saved run."""
 
 
 class RunUnreadable(RunError):
@@ -77,8 +77,8 @@ class RunUnreadable(RunError):
 
 
 class RunWithoutJoules(RunUnreadable):
-    """A run of pytest-benchmark's that was saved without ``--energy``."""
+    """A pytest-benchmark run that was saved without ``--energy``."""
 
 
 class RunsIncomparable(RunError):
-    """Two runs cannot be put side by side: another machine, another meter or another provenance."""
+    """Two runs cannot be compared: another machine, another meter or another provenance."""

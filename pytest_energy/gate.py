@@ -1,27 +1,31 @@
-"""The gate: what is asked of a benchmark, and the verdict on each thing asked.
+"""The gate: the requirements of a benchmark, and a verdict on each.
 
-A verdict needs the whole interval on one side. Where the interval holds the threshold, the verdict is
-`inconclusive`; where a number must not decide, `not gated`, with the reason. Nothing passes in silence.
+The rules:
+
+- A verdict needs the whole interval on one side of its limit; else it is `inconclusive`.
+- A number that must not decide, such as an estimate, is `not gated`, with the reason.
+- Every requirement gets a verdict. Nothing passes silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_energy.model import Interval, MeterInfo, Quality, Result, Verdict
-from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, extent
+from pytest_energy.model import Block, Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error
 from pytest_energy.stats.per_call import figures
 
 NOT_GATED_ESTIMATE = (
-    "joules are estimated from CPU seconds here, so they add nothing that time did not say; "
-    "energy_gate_estimates = true gates them all the same"
+    "joules are estimated from CPU seconds here and add nothing to the timings; "
+    "energy_gate_estimates = true gates them anyway"
 )
+NO_JOULES = "the counter of {} did not move in some window"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a call may take: the ``energy`` marker. None: not asked."""
+    """Limits per call: the ``energy`` marker. None: no limit."""
 
     max_joules: float | None = None
     max_watts: float | None = None
@@ -30,7 +34,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a comparison has to reach: the ``gps_up`` marker. None: not asked."""
+    """Ratios that a comparison must reach: the ``gps_up`` marker. None: no threshold."""
 
     speedup: float | None = None
     greenup: float | None = None
@@ -38,22 +42,22 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is asked of one benchmark."""
+    """The requirements of one benchmark."""
 
     budget: Budget = Budget()
     thresholds: Thresholds | None = None
-    """None: no ``gps_up`` marker; then a comparison is gated on regressions."""
+    """None: the test has no ``gps_up`` marker, and a comparison must not regress."""
     tolerance: float = 0.03
     gate_estimates: bool = False
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether no marker asked for anything that has to be measured."""
+        """Whether no marker requires a measurement."""
         return self.budget == Budget() and self.thresholds is None
 
     def decided(self, ratios: GpsUp, meter: MeterInfo) -> bool:
-        """Whether more blocks are of no use: no verdict is inconclusive that they could still settle."""
-        # A counter that stood still in one block leaves no greenup, and no later block mends that; nor a coarse one.
+        """Whether more blocks cannot settle any inconclusive verdict."""
+        # No later block repairs a counter that stood still in one block, or that is too coarse.
         lost = ("greenup",) if ratios.greenup is None or self._too_coarse(ratios) else ()
         return not any(
             verdict.verdict == "inconclusive" and verdict.metric not in lost
@@ -61,7 +65,7 @@ class Gate:
         )
 
     def judge(self, result: Result) -> tuple[Verdict, ...]:
-        """The verdicts on one benchmark: of its comparison, its budget, its qualities."""
+        """The verdicts on one benchmark: its comparison, its budget, its qualities."""
         verdicts = [
             *self._of_budget(result),
             *(_of_quality(quality) for quality in result.qualities),
@@ -72,12 +76,12 @@ class Gate:
             error = counter_error(comparison.blocks, meter)
             ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup, error)
             evidence = (
-                f"baseline {comparison.baseline_name}, {extent(comparison.blocks)} at {100 * comparison.confidence:.4g}%; "
-                f"joules {meter.provenance} by {meter.name}"
+                f"baseline {comparison.baseline_name}, {count_blocks(comparison.blocks)} "
+                f"at {100 * comparison.confidence:.4g}%; joules {meter.provenance} by {meter.name}"
             )
             verdicts = [*self._of_ratios(ratios, meter, evidence), *verdicts]
         elif self.thresholds is not None:
-            reason = "the gps_up marker asks for ratios, but the test never called energy.versus"
+            reason = "the gps_up marker requires ratios, but the test never called energy.versus"
             verdicts.append(Verdict("gps_up", "missed", reason))
         return tuple(verdicts)
 
@@ -92,11 +96,7 @@ class Gate:
             if metric == "greenup" and meter.provenance == "estimated" and not self.gate_estimates:
                 yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
             elif ratio is None:
-                yield Verdict(
-                    metric,
-                    "inconclusive",
-                    f"the counter of {meter.name} did not move in some window",
-                )
+                yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             elif metric == "greenup" and self._too_coarse(ratios):
                 yield Verdict(metric, "inconclusive", self._coarse(ratios, meter))
             elif threshold is not None:
@@ -104,39 +104,36 @@ class Gate:
             else:
                 yield against_tolerance(metric, ratio, self.tolerance, evidence)
         if self.thresholds == Thresholds():
-            yield Verdict("gps_up", "not gated", "the gps_up marker names no threshold: shown only")
+            yield Verdict("gps_up", "not gated", "the gps_up marker has no threshold")
 
     def _too_coarse(self, ratios: GpsUp) -> bool:
         return ratios.counter_error > self.tolerance * COUNTER_SHARE
 
     def _coarse(self, ratios: GpsUp, meter: MeterInfo) -> str:
         return (
-            f"counter: that of {meter.name} is too coarse: its own error is {ratios.counter_error:.2%} of a side's joules in "
-            f"a block, and may be {self.tolerance * COUNTER_SHARE:.2%}, a third of the tolerance; "
-            "a smaller --energy-quantisation makes longer windows, and a higher tolerance needs less"
+            f"counter: {meter.name} is too coarse: its own error is {ratios.counter_error:.2%} of "
+            f"a side's joules in a block; at most {self.tolerance * COUNTER_SHARE:.2%}, a third of "
+            "the tolerance, is allowed; lower --energy-quantisation for longer windows, or raise "
+            "the tolerance"
         )
 
     def _of_budget(self, result: Result) -> Iterator[Verdict]:
         meter = result.measurement.meter
-        seen = figures(result.measurement)
+        per_call = figures(result.measurement)
         evidence = (
             f"{len(result.measurement.windows)} windows; joules {meter.provenance} by {meter.name}"
         )
         for metric, unit, value, limit in (
-            ("joules", "J", seen.joules, self.budget.max_joules),
-            ("watts", "W", seen.watts, self.budget.max_watts),
-            ("seconds", "s", seen.seconds, self.budget.max_seconds),
+            ("joules", "J", per_call.joules, self.budget.max_joules),
+            ("watts", "W", per_call.watts, self.budget.max_watts),
+            ("seconds", "s", per_call.seconds, self.budget.max_seconds),
         ):
             if limit is None:
                 continue
             if metric != "seconds" and meter.provenance == "estimated" and not self.gate_estimates:
                 yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
             elif value is None:
-                yield Verdict(
-                    metric,
-                    "inconclusive",
-                    f"the counter of {meter.name} did not move in some window",
-                )
+                yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             else:
                 yield _against_limit(metric, unit, value, limit, evidence)
 
@@ -151,7 +148,7 @@ def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence:
 
 
 def against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: str) -> Verdict:
-    """The verdict on baseline / candidate where no threshold is asked: the whole interval has to lie on one side."""
+    """The verdict on baseline / candidate if there is no threshold."""
     text = f"{metric} {show(ratio)} at a tolerance of {tolerance:.1%} ({evidence})"
     lowest, highest = 1 / (1 + tolerance), 1 + tolerance
     if ratio.high < lowest:
@@ -174,14 +171,20 @@ def _against_limit(metric: str, unit: str, value: Interval, limit: float, eviden
 
 def _of_quality(quality: Quality) -> Verdict:
     if quality.floor is None:
-        return Verdict(quality.name, "not gated", f"{quality.name} has no floor: shown only")
+        return Verdict(quality.name, "not gated", f"{quality.name} has no floor")
     text = f"{quality.name} {quality.value:.4g} against the floor {quality.floor:.4g}"
-    # Not "value < floor": an accuracy that is NaN must not pass.
+    # Not "value < floor": an accuracy of NaN must not pass.
     return Verdict(quality.name, "met" if quality.value >= quality.floor else "missed", text)
 
 
+def count_blocks(blocks: Sequence[Block]) -> str:
+    """``12 blocks``, or ``313 blocks of 16 starts`` where processes were started."""
+    starts = {block.replicate for block in blocks} - {None}
+    return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"
+
+
 def show(interval: Interval) -> str:
-    """``1.63 [1.60, 1.66]``; unknown bounds are said to be unknown."""
+    """``1.63 [1.60, 1.66]``, or the value alone if its bounds are unknown."""
     if interval.high == float("inf"):
         return f"{interval.value:.3g} [too few blocks for an interval]"
     return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"

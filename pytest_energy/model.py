@@ -1,8 +1,8 @@
-"""What a measurement is made of. Data only: no device, no statistics, no pytest.
+"""The data of a measurement: no device, no statistics, no pytest.
 
-The way of a number: a meter gives a `Reading`; two readings around some calls make a `Window`; windows
-make a `Measurement`, or, taken in turns from two pieces of code, `Block`s of a `Comparison`. Raw
-windows are what is saved, and every figure is worked out from them again.
+A meter returns a `Reading`. Two readings around some calls make a `Window`. Windows make a
+`Measurement`; windows of two pieces of code, taken in turns, make the `Block`s of a `Comparison`.
+Runs save raw windows, and every figure is computed from them again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ Provenance = Literal["measured", "estimated"]
 VerdictName = Literal[
     "met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"
 ]
-# In what order the four windows of a block are taken: A is the baseline, B the candidate.
+# The order of a block's four windows: A is the baseline, B the candidate.
 ORDERS = ("ABBA", "BAAB")
-# Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms) does
-# not need it: 1 % of a window is 100 ms. A GPU's counter (20 to 100 ms) would need windows of 2 to 10 s.
+# Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms)
+# needs windows of 100 ms for 1 %. A GPU's counter (20 to 100 ms) would need 2 to 10 s.
 SLOW_UPDATE_S = 0.005
-# How often a window that is to end on a tick looks for it: a hundredth of an update late is 1 % of the shortest window.
+# A window that ends on a tick looks for it this often per update: a hundredth of an update is 1 %
+# of the shortest window.
 LOOKS_PER_UPDATE = 100
 
 
@@ -30,8 +31,8 @@ LOOKS_PER_UPDATE = 100
 class Domain:
     """One thing that a meter counts, such as ``package-0``, ``dram-0`` or ``gpu-0``.
 
-    ``parent`` names the domain whose joules hold this one's already (``core-0`` is inside ``package-0``),
-    or is None where nothing does (``dram-0`` is not inside ``package-0``).
+    ``parent`` names the domain that already counts these joules (``core-0`` is inside
+    ``package-0``). It is None if no domain does (``dram-0`` is not inside ``package-0``).
     """
 
     name: str
@@ -39,7 +40,7 @@ class Domain:
 
 
 class Reading(NamedTuple):
-    """The cumulative joules of each domain at one instant of the monotonic clock, already unwrapped."""
+    """Cumulative joules of each domain at one instant of the monotonic clock, unwrapped."""
 
     at_s: float
     joules: dict[str, float]
@@ -47,7 +48,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class MeterInfo:
-    """What has to be known about the meter that made a number, for the number to mean something."""
+    """The facts about a meter that its numbers need to be understood."""
 
     name: str
     provenance: Provenance
@@ -57,19 +58,22 @@ class MeterInfo:
     resolution_joules: float
     """The counter's smallest step, in joules."""
     band: tuple[float, float] = (1.0, 1.0)
-    """Factors below and above: the truth is taken to lie in joules x band. (1, 1) for a sensor."""
+    """Factors below and above: the truth lies in joules x band. (1, 1) for a sensor."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers has to know: what is left out, which model, whose watts."""
+    """For readers of the numbers: what is missing, which model, where its watts come from."""
     ticks: bool = True
-    """Whether a window can tell by the counter when it was refreshed. Joules that are integrated from sampled watts
-    move in each reading, while the watts in them are as old as their register: there, no window starts on a tick."""
+    """Whether a window can see when the counter was refreshed. Joules integrated from sampled watts
+    move in each reading, while the watts are as old as their register: no ticks."""
 
     def total_joules(self, joules: Mapping[str, float]) -> float:
         """The joules of the domains without a parent, each once."""
         return sum(joules[domain.name] for domain in self.domains if domain.parent is None)
 
     def quantisation(self, window: Window) -> float:
-        """The counter's own error as a part of the window's energy: its lag, and its smallest step. Infinite where it stood still."""
+        """The counter's own error, its lag and smallest step, as a share of the window's energy.
+
+        Infinite if the counter stood still.
+        """
         joules = self.total_joules(window.joules)
         if joules <= 0:
             return math.inf
@@ -78,22 +82,25 @@ class MeterInfo:
         )
 
     def lag_s(self, seconds_per_call: float) -> float:
-        """How far behind the counter may be at the end of a window of such calls: an update, or less where windows end on ticks."""
+        """Seconds that the counter may lag at the end of a window of such calls.
+
+        One update interval, or less if windows end on ticks.
+        """
         if not self.windows_end_on_ticks:
             return self.update_interval_s
-        # windows.aligned_window looks after each call, but no more often than 100 times an update.
+        # window.aligned_window looks after each call, but at most 100 times an update.
         return min(
             max(seconds_per_call, self.update_interval_s / LOOKS_PER_UPDATE), self.update_interval_s
         )
 
     @property
     def windows_end_on_ticks(self) -> bool:
-        """Whether the counter is slow enough for that to help, and tells its ticks."""
+        """Whether windows start and end on ticks: the counter is slow and has ticks."""
         return self.ticks and self.update_interval_s > SLOW_UPDATE_S
 
 
 class Window(NamedTuple):
-    """The span between two readings: raw sums, of which watts and per-call figures are worked out."""
+    """The span between two readings: raw sums. Watts and per-call figures are derived."""
 
     seconds: float
     joules: dict[str, float]
@@ -106,8 +113,11 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its bounds. Where the data cannot bound it, ``high`` is infinite, and ``low`` is 0, or minus
-    infinity of something that may be negative (net joules)."""
+    """A value with its bounds.
+
+    If the data cannot bound it, ``high`` is infinite. ``low`` is then 0, or minus infinity for
+    values that may be negative (net joules).
+    """
 
     value: float
     low: float
@@ -119,7 +129,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Windows around one piece of code, and what is needed to read them."""
+    """Windows around one piece of code, and the meter that counted them."""
 
     name: str
     meter: MeterInfo
@@ -136,7 +146,8 @@ class Block:
     order: str
     windows: tuple[Window, ...]
     replicate: int | None = None
-    """Blocks of one start of both processes share its luck, and have its number. None: the block stands for itself."""
+    """The number of the process start that took the block. Blocks of one start count once.
+    None: the block counts alone."""
 
     def side(self, letter: str) -> Window:
         """The windows of one side, added up."""
@@ -144,7 +155,7 @@ class Block:
 
     @cached_property
     def _sides(self) -> dict[str, Window]:
-        # Added up once: a comparison that goes on asks for the sides of all its blocks again and again.
+        # Added up once: each look at a comparison needs the sides of all its blocks.
         return {
             letter: add_windows(
                 w for which, w in zip(self.order, self.windows, strict=True) if which == letter
@@ -155,15 +166,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two pieces of code, measured in turns. The three ratios are baseline/candidate as in GPS-UP."""
+    """Two pieces of code, measured in turns, with the three ratios of GPS-UP."""
 
     baseline_name: str
     speedup: Interval
     greenup: Interval | None
-    """None where the counter did not move, and a ratio of joules has no meaning."""
+    """None if the counter did not move in some block."""
     powerup: Interval | None
     category: int | None
-    """1 to 8 (see gpsup.py), or None where the intervals support no category."""
+    """1 to 8 (see stats/gps_up.py), or None if the intervals support no category."""
     blocks: tuple[Block, ...]
     confidence: float
     """Of each interval, valid at any stopping time."""
@@ -171,7 +182,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Quality:
-    """Something other than energy that must not be paid for energy, such as accuracy."""
+    """A property that must not be traded for energy, such as accuracy."""
 
     name: str
     value: float
@@ -187,11 +198,11 @@ class CountedWork:
     events: Mapping[str, int]
     """Per call: instructions, data_reads, data_writes, first_level_misses, last_level_misses."""
     spread: float
-    """How far the two least counts are apart, as a share of the instructions."""
+    """Difference of the two smallest counts, as a share of the instructions."""
     counts: int
-    """How often the call was counted; ``events`` are those of the least."""
+    """How often the call was counted; ``events`` are those of the smallest count."""
     functions: Mapping[str, int]
-    """Instructions of each C function itself, where the tool tells them apart."""
+    """Instructions of each C function itself, if the tool separates functions."""
 
     @property
     def instructions(self) -> int:
@@ -200,7 +211,7 @@ class CountedWork:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one metric, and why."""
+    """The gate's decision on one metric, and its reason."""
 
     metric: str
     verdict: VerdictName
@@ -213,12 +224,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """All that is known of one benchmark: what is stored, gated and shown."""
+    """Everything about one benchmark that is saved, gated and shown."""
 
     name: str
     """The test's node id."""
     measurement: Measurement
-    """Of the candidate, where there is a comparison."""
+    """Of the candidate, if there is a comparison."""
     comparison: Comparison | None = None
     qualities: tuple[Quality, ...] = ()
     verdicts: tuple[Verdict, ...] = ()

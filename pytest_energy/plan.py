@@ -1,4 +1,4 @@
-"""How much to measure, how finely, and who is told on the way."""
+"""How much to measure and how finely, and who is called on the way."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pytest_energy.errors import OptionError
 
 Call = Callable[[], object]
 
-# A plain measurement decides less than a comparison and is given this much of its time.
+# A plain measurement decides less than a comparison, so it has this share of a comparison's time.
 MEASURE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where a measurement stands. Told between windows, never within one."""
+    """How far a measurement is. Reported between windows, never within one."""
 
     phase: Literal["warm-up", "calibration", "windows", "starts", "blocks"]
-    """``starts``: of both processes of ``--energy-against``, with their warm-up."""
+    """``starts``: both processes of ``--energy-against`` start and warm up."""
     done: int = 0
     """Windows or blocks so far."""
     spent_s: float = 0.0
-    """On all windows or blocks so far."""
+    """Seconds for all windows or blocks so far."""
     allowed_s: float = 0.0
 
 
-def tell_nobody(step: Step | str) -> None:
-    """For a measurement that nobody watches."""
+def ignore(event: Step | str) -> None:
+    """The default callback."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Plan:
     """How much to measure, and how finely."""
 
     max_time_s: float = 5.0
-    """Time for a comparison; a plain measurement, which decides less, takes `MEASURE_SHARE` of it."""
+    """Seconds for a comparison. A plain measurement takes `MEASURE_SHARE` of it."""
     max_quantisation: float = 0.01
-    """The counter's own error, as a part of a window's energy, that windows are made long enough for."""
+    """Windows are made so long that the counter's own error is at most this share of them."""
     alpha: float = 0.01
     """1 - confidence of the intervals of a comparison."""
     tolerance: float = 0.03
-    """What counts as unchanged: a ratio within 1/(1 + tolerance) and 1 + tolerance."""
+    """A ratio between 1/(1 + tolerance) and 1 + tolerance counts as unchanged."""
     synchronize: Call | None = None
-    """Called before each reading: waits for work that was only queued, as on a GPU."""
-    tell: Callable[[Step], None] = tell_nobody
-    """Called where a phase begins, and between windows."""
-    void: Callable[[str], None] = tell_nobody
-    """Called with the reason where the meter failed and the window is taken again."""
+    """Called before each reading: it waits for queued work, as on a GPU."""
+    on_step: Callable[[Step], None] = ignore
+    """Called when a phase begins, and between windows."""
+    on_void_window: Callable[[str], None] = ignore
+    """Called with the reason when the meter failed and the window is taken again."""
 
     def __post_init__(self) -> None:
         if not (self.max_time_s > 0 and math.isfinite(self.max_time_s)):
@@ -64,12 +64,12 @@ class Plan:
             raise OptionError(f"the tolerance must lie in (0, 1), not {self.tolerance!r}")
 
 
-def noting_void(plan: Plan) -> tuple[Plan, list[str]]:
-    """The plan, and the list to which it will add why windows were void."""
+def collect_void_reasons(plan: Plan) -> tuple[Plan, list[str]]:
+    """A plan that also appends the reason of each void window to the list returned with it."""
     reasons: list[str] = []
 
-    def note(reason: str) -> None:
+    def append(reason: str) -> None:
         reasons.append(reason)
-        plan.void(reason)
+        plan.on_void_window(reason)
 
-    return replace(plan, void=note), reasons
+    return replace(plan, on_void_window=append), reasons

@@ -29,7 +29,7 @@ from time import perf_counter
 import numpy as np
 
 from pytest_energy.gate import Gate
-from pytest_energy.measuring.paired import TURN_S
+from pytest_energy.measuring.paired import TIME_SLICE_S
 from pytest_energy.measuring.window import take_window
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import ORDERS, Block
@@ -184,7 +184,7 @@ def windows_study(seconds: float) -> None:
         for _ in range(max(1, 40 // count)):
             order, windows, began = coin.choice(ORDERS), [], perf_counter()
             for letter in order:
-                if count * call_s <= TURN_S:
+                if count * call_s <= TIME_SLICE_S:
                     os.sched_yield()  # as measuring/paired.py does
                 windows.append(
                     take_window(meter, slower if letter == "B" else baseline, count, plan)

@@ -130,7 +130,7 @@ class Against:
         blocks: list[Block] = []
         fewest = blocks_needed(plan.alpha)
         for number in range(fewest * MOST_FRESH):
-            plan.tell(Step("starts"))
+            plan.on_step(Step("starts"))
             with ExitStack() as stack:
                 pair = self._start_pair(stack)
                 for worker in pair.values():
@@ -151,7 +151,7 @@ class Against:
     ) -> list[Block]:
         """The blocks of one fork of each side of a pair."""
         first = self._coin.choice(ORDERS)
-        plan.tell(Step("starts"))
+        plan.on_step(Step("starts"))
         with ExitStack() as stack:
             forks = {
                 letter: stack.enter_context(pair[letter].replicate(name, report_files=not calls))
@@ -160,11 +160,11 @@ class Against:
             self._check_files(forks)
             _pin_to_one_cpu(list(forks.values()))
             if not calls:
-                plan.tell(Step("calibration"))
+                plan.on_step(Step("calibration"))
                 needed = {letter: fork.calls_per_window() for letter, fork in forks.items()}
                 seconds = {letter: fork.seconds_per_call for letter, fork in forks.items()}
                 calls.update(match_calls(needed, seconds))
-            plan.tell(Step("blocks"))
+            plan.on_step(Step("blocks"))
 
             def block(order: str) -> Block:
                 return Block(

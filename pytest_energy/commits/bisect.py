@@ -29,11 +29,12 @@ from pytest_energy.commits.worker_arguments import (
 )
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import OptionError
+from pytest_energy.gate import count_blocks
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import Comparison, Interval, MeterInfo
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan
-from pytest_energy.stats.gps_up import GpsUp, extent
+from pytest_energy.stats.gps_up import GpsUp
 
 # An undecided comparison may take this many times the usual time; a decided one stops at once.
 PATIENCE = 4
@@ -155,7 +156,7 @@ class Bisection:
         side = question.side(comparison)
         self._print_line(
             f"  {commit[:12]}: {side or 'undecided'}: {self.metric} {self._show(comparison)}, "
-            f"{extent(comparison.blocks)}"
+            f"{count_blocks(comparison.blocks)}"
         )
         return side
 

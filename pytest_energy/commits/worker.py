@@ -34,12 +34,12 @@ from pytest_energy.commits.protocol import (
     WindowTaken,
 )
 from pytest_energy.measuring.paired import SHORTEST_WINDOW_S
-from pytest_energy.measuring.single import calibrate, warm_up
+from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.window import take_prepared, take_window
 from pytest_energy.meters import open_meter
 from pytest_energy.model import Quality
 from pytest_energy.options import Options
-from pytest_energy.plan import noting_void
+from pytest_energy.plan import collect_void_reasons
 
 # Code is one thread's work where that thread has nearly all of the CPU time and does not only wait
 # for another's. Beside two busy neighbours on each CPU a computing thread still has a third.
@@ -123,7 +123,7 @@ def serve(
 ) -> NoReturn:
     """In the fork: take windows on request until dismissed."""
     meter = open_meter(options.meter, options.meter_settings)
-    plan, void = noting_void(options.plan)
+    plan, void_reasons = collect_void_reasons(options.plan)
     with _OneThread() as one_thread:
         seconds_per_call = warm_up(call, started.warm_up_s) if prepared is None else 0.0
     files = loaded_files() if started.report_files else {}
@@ -136,15 +136,15 @@ def serve(
         elif isinstance(request, CountCalls):
             calls = 1
             if prepared is None:
-                calls = calibrate(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S)
+                calls = calls_per_window(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S)
             channel.send(CallsPerWindow(calls))
         elif isinstance(request, TakeWindow):
-            void.clear()
+            void_reasons.clear()
             if prepared is None:
                 taken = take_window(meter, call, request.calls, plan)
             else:
                 taken = take_prepared(meter, prepared, plan)
-            channel.send(WindowTaken(taken.seconds, taken.joules, taken.calls, tuple(void)))
+            channel.send(WindowTaken(taken.seconds, taken.joules, taken.calls, tuple(void_reasons)))
         elif isinstance(request, Dismiss):
             sys.stdout.flush()
             os._exit(0)

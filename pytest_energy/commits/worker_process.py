@@ -237,7 +237,7 @@ class Replicate:
         """A window of so many calls. Raises `ReplicateFailed`."""
         taken = self.worker.ask(TakeWindow(calls), WindowTaken, WINDOW_LIMIT_S)
         for reason in taken.void_reasons:
-            plan.void(reason)
+            plan.on_void_window(reason)
         domains = {domain.name for domain in meter.domains}
         if taken.joules.keys() != domains:
             raise ReplicateFailed(

@@ -1,4 +1,8 @@
-"""How the windows around one piece of code come to be: warm-up, calibration, and as many windows as the time allows."""
+"""One piece of code: warm-up, calls per window, and as many windows as the time allows.
+
+The order is that of `measure`, from top to bottom. A window itself is in window.py; two pieces of
+code are measured by paired.py.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +18,32 @@ from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import Measurement, Window
-from pytest_energy.plan import MEASURE_SHARE, Call, Plan, Step, noting_void
+from pytest_energy.plan import MEASURE_SHARE, Call, Plan, Step, collect_void_reasons
 
 T = TypeVar("T")
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
 
-# A scheduler gives other processes turns of some milliseconds; a window of ten holds a few of them.
+# A scheduler's time slices last some milliseconds; a window of ten holds a few of them.
 SHORTEST_WINDOW_S = 0.01
-# Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time is used up.
+# Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time ends.
 SETTLED_BATCHES, SETTLED = 3, 0.05
 WARM_UP_SHARE = 0.2
 # 95 % intervals by order statistics need 6 windows; more than 50 narrow them by little.
 FEWEST_WINDOWS, MOST_WINDOWS = 6, 50
-# The part of the time for a comparison that a window may last on a meter without ticks: 6 windows fit into a measurement.
+# On a meter without ticks a window lasts at most 1/8 of a comparison's time: a measurement, which
+# has a fifth of that time and may take four times as long, then holds 6 windows.
 LONGEST_UNTICKED = 8
-# So many windows are taken even where they cost this many times the time allowed.
+# The fewest windows are taken even if they cost this many times the time allowed.
 OVERTIME = 4
-# Being called costs a Python function some 30 ns here; below 30 times that it is worth a word.
+# A call costs a Python function some 30 ns; calls shorter than 30 times that get a warning.
 SHORTEST_CALL_S = 1e-6
-# A trial window in which the counter did not move at all says only that it was too short: the next is so many times as long,
-# but a window never takes more than this share of a comparison's time.
-NO_STEP_GROWTH, LONGEST_WINDOW_SHARE = 100, 0.5
-# Windows come out a little shorter than calibrated; only beyond this many times the error aimed for is it worth a warning.
+# If the counter did not move in a trial window, the next is this many times as long ...
+NO_STEP_GROWTH = 100
+# ... but no window takes more than this share of a comparison's time.
+LONGEST_WINDOW_SHARE = 0.5
+# Windows come out a little shorter than planned: only a larger error than this is a warning.
 COARSE = 1.5
 
 
@@ -48,9 +54,10 @@ def measure(
     plan: Plan = Plan(),
     name: str = "",
 ) -> Measurement:
-    """Measure ``function(*args)`` in windows, as long as ``plan`` allows.
+    """Measure ``function(*args)`` in windows, for as long as ``plan`` allows.
 
-    Without ``meter``, opens `auto` and closes it again. Raises what ``function`` raises, and `MeterFailed`::
+    Without ``meter`` it opens `auto`, and closes it. Raises `MeterFailed`, and what ``function``
+    raises::
 
         measurement = measure(model, x)
         figures(measurement).joules.value
@@ -60,39 +67,39 @@ def measure(
             return measure(function, *args, meter=opened, plan=plan, name=name)
     call = partial(function, *args) if args else function
     budget_s = plan.max_time_s * MEASURE_SHARE
-    plan, void = noting_void(plan)
-    plan.tell(Step("warm-up"))
+    plan, void_reasons = collect_void_reasons(plan)
+    plan.on_step(Step("warm-up"))
     seconds_per_call = warm_up(call, budget_s * WARM_UP_SHARE)
-    plan.tell(Step("calibration"))
-    calls = calibrate(meter, call, seconds_per_call, plan)
+    plan.on_step(Step("calibration"))
+    calls = calls_per_window(meter, call, seconds_per_call, plan)
     windows = take_windows(meter, call, calls, budget_s, plan)
     return Measurement(
         name or name_of(function),
         info(meter),
         windows,
         (),
-        tuple(find_warnings(meter, windows, plan, void)),
+        tuple(find_warnings(meter, windows, plan, void_reasons)),
     )
 
 
 def measure_prepared(
     calls: Generator[Call, None, None], meter: Meter, plan: Plan, name: str
 ) -> Measurement:
-    """Measure calls that each need preparing: one call per window, and whatever ``calls`` does is between windows.
+    """Measure calls that each need preparation: one per window, prepared between windows.
 
-    Windows cannot be made longer here, so a coarse counter ends in a warning.
+    Such windows cannot be made longer, so a coarse counter ends in a warning.
     """
     windows: list[Window] = []
-    plan, void = noting_void(plan)
-    plan.tell(Step("warm-up"))
+    plan, void_reasons = collect_void_reasons(plan)
+    plan.on_step(Step("warm-up"))
     call_once(next(calls))
     budget_s = plan.max_time_s * MEASURE_SHARE
-    plan.tell(Step("windows", allowed_s=budget_s))
+    plan.on_step(Step("windows", allowed_s=budget_s))
     began = perf_counter()
     for call in calls:
         windows.append(take_prepared(meter, chain([call], calls), plan))
         spent_s = perf_counter() - began
-        plan.tell(Step("windows", len(windows), spent_s, budget_s))
+        plan.on_step(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             break
     calls.close()
@@ -101,17 +108,17 @@ def measure_prepared(
         info(meter),
         tuple(windows),
         (),
-        tuple(find_warnings(meter, tuple(windows), plan, void)),
+        tuple(find_warnings(meter, tuple(windows), plan, void_reasons)),
     )
 
 
 def call_once(call: Callable[[], T]) -> T:
-    """What it returns; refuses a coroutine function, which by itself only makes a coroutine and does none of its work."""
+    """Call once and return the result. Raises `FixtureMisuse` for a coroutine function."""
     result = call()
     if inspect.iscoroutine(result):
         result.close()
         raise FixtureMisuse(
-            f"{name_of(call)} is a coroutine function, and calling it does none of its work; "
+            f"{name_of(call)} is a coroutine function: calling it does none of its work; "
             "measure lambda: asyncio.run(...) around it"
         )
     return result
@@ -119,7 +126,7 @@ def call_once(call: Callable[[], T]) -> T:
 
 @untraced()
 def warm_up(call: Call, budget_s: float) -> float:
-    """Call until the time of a call settles or the budget is used up; gives the seconds per call."""
+    """Call until the time of a call settles or the budget ends. Returns the seconds per call."""
     clock = perf_counter
     began = clock()
     call_once(call)
@@ -138,22 +145,23 @@ def warm_up(call: Call, budget_s: float) -> float:
     return min(recent, default=seconds)
 
 
-def calibrate(
+def calls_per_window(
     meter: Meter,
     call: Call,
     seconds_per_call: float,
     plan: Plan,
     shortest_window_s: float = SHORTEST_WINDOW_S,
 ) -> int:
-    """Calls per window such that the counter's own error is at most ``plan.max_quantisation``."""
+    """Calls per window that keep the counter's own error within ``plan.max_quantisation``."""
     about = info(meter)
     if seconds_per_call > plan.max_time_s * LONGEST_WINDOW_SHARE:
-        return 1  # already longer than a window should be, and a trial would cost as much again
+        return 1  # longer than a window should be, and a trial would cost as much again
     shortest_s = about.lag_s(seconds_per_call) / plan.max_quantisation
     if about.windows_end_on_ticks:
         shortest_s = max(shortest_s, meter.update_interval_s)
     elif not about.ticks:
-        # Sampled watts would need windows of 2 to 10 s. Rather enough windows, too short, which find_warnings says.
+        # Sampled watts would need windows of 2 to 10 s. Take enough windows, and warn that they
+        # are short (find_warnings).
         shortest_s = max(shortest_window_s, min(shortest_s, plan.max_time_s / LONGEST_UNTICKED))
     else:
         shortest_s = max(shortest_window_s, shortest_s)
@@ -163,7 +171,7 @@ def calibrate(
     trial = take_window(meter, call, calls, plan)
     step = _step_share(meter, trial)
     if step > plan.max_quantisation:
-        # Grow by the counter's steps; where it did not move at all, by as much as one window may last.
+        # Grow by the counter's steps; if it did not move, by as much as one window may last.
         longest = max(
             1, int(plan.max_time_s * LONGEST_WINDOW_SHARE / max(trial.seconds / trial.calls, 1e-9))
         )
@@ -179,14 +187,14 @@ def calibrate(
 def take_windows(
     meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan
 ) -> tuple[Window, ...]:
-    """Windows of ``calls`` calls each until the budget is used up, 6 to 50 of them (fewer where they take hours)."""
+    """6 to 50 windows of ``calls`` calls each, until the budget ends; fewer if they take hours."""
     windows: list[Window] = []
-    plan.tell(Step("windows", allowed_s=budget_s))
+    plan.on_step(Step("windows", allowed_s=budget_s))
     began = perf_counter()
     while True:
         windows.append(take_window(meter, call, calls, plan))
         spent_s = perf_counter() - began
-        plan.tell(Step("windows", len(windows), spent_s, budget_s))
+        plan.on_step(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             return tuple(windows)
 
@@ -196,36 +204,39 @@ def _enough(windows: int, spent_s: float, budget_s: float) -> bool:
 
 
 def find_warnings(
-    meter: Meter, windows: tuple[Window, ...], plan: Plan, void: Sequence[str] = ()
+    meter: Meter, windows: tuple[Window, ...], plan: Plan, void_reasons: Sequence[str] = ()
 ) -> list[str]:
-    """What a reader of these windows has to be told, each with its likely cause and what helps.
+    """Warnings for a reader of these windows, each with its likely cause and a remedy.
 
-    ``void``: why windows beside these were void.
+    ``void_reasons``: why the meter failed in windows that were taken again.
     """
     warnings = []
-    if void:
-        these = "a window was" if len(void) == 1 else f"{len(void)} windows were"
-        warnings.append(f"{these} void and taken again: {void[-1]}")
+    if void_reasons:
+        these = "a window was" if len(void_reasons) == 1 else f"{len(void_reasons)} windows were"
+        warnings.append(f"{these} void and taken again: {void_reasons[-1]}")
     window = windows[len(windows) // 2]
     still = [each for each in windows if _step_share(meter, each) == math.inf]
     error = max(info(meter).quantisation(each) for each in windows)
     if still:
         warnings.append(
-            f"the counter of {meter.name} did not move in {len(still)} of {len(windows)} windows, one of {still[0].seconds:.3g} s: "
-            "no joules can be told"
+            f"the counter of {meter.name} did not move in {len(still)} of {len(windows)} windows, "
+            f"one of them {still[0].seconds:.3g} s long: no joules; raise --energy-max-time"
         )
     elif error > plan.max_quantisation * COARSE:
         warnings.append(
-            f"the counter of {meter.name} is too coarse for these windows: its own error is {error:.1%} of a window "
-            f"of {window.seconds:.3g} s; --energy-max-time above {plan.max_time_s:g} makes longer ones"
+            f"the counter of {meter.name} is too coarse for these windows: its own error is "
+            f"{error:.1%} of a window of {window.seconds:.3g} s; an --energy-max-time above "
+            f"{plan.max_time_s:g} makes longer windows"
         )
     if window.seconds_per_call < SHORTEST_CALL_S:
         warnings.append(
-            f"a call takes {window.seconds_per_call * 1e9:.0f} ns, of which being called is a good part; do more in one call"
+            f"a call takes {window.seconds_per_call * 1e9:.0f} ns, much of it for the call itself; "
+            "do more work in one call"
         )
     if len(windows) < FEWEST_WINDOWS:
         warnings.append(
-            f"only {len(windows)} windows fit into the time, too few for an interval; raise --energy-max-time"
+            f"only {len(windows)} windows fit into the time, too few for an interval; "
+            "raise --energy-max-time"
         )
     return warnings
 
@@ -236,7 +247,7 @@ def _step_share(meter: Meter, window: Window) -> float:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """What to call it in a report."""
+    """The function's name in a report."""
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__qualname__", type(function).__name__)

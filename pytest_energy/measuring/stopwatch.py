@@ -1,4 +1,4 @@
-"""Where the time of a measurement went: warm-up, calibration, windows or blocks of each test."""
+"""How long each phase of a test's measurement takes, for the progress line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_energy.plan import Step
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What one test's measurement took."""
+class PhaseTimes:
+    """Seconds that one test's measurement took."""
 
     name: str
     seconds: dict[str, float]
-    """Of each phase, in the order in which they came."""
+    """Per phase, in the order of the phases."""
     done: int
     """Windows or blocks taken."""
 
@@ -25,7 +25,7 @@ class Spent:
 
 
 class Stopwatch:
-    """Listens to the steps of one measurement, and passes them on to whoever shows them."""
+    """Times the steps of one measurement and passes each on to ``show``."""
 
     def __init__(
         self, name: str, show: Callable[[Step], None], clock: Callable[[], float] = perf_counter
@@ -39,18 +39,18 @@ class Stopwatch:
     def __call__(self, step: Step) -> None:
         self._close()
         self._phase = step.phase
-        # A start within --energy-against has no count of its own: what was known stays.
+        # A start within --energy-against has no count of its own: show the last count.
         if step.allowed_s:
             self._last = step
         self._show(self._last if self._last.done else step)
-        # Showing it is no part of any phase.
+        # Showing a step belongs to no phase.
         self._since_s = self._clock()
 
-    def stop(self) -> Spent:
-        """The measurement has ended, in whatever way."""
+    def stop(self) -> PhaseTimes:
+        """End the last phase, and return the times."""
         self._close()
         self._phase = None
-        return Spent(self._name, dict(self._seconds), self._last.done)
+        return PhaseTimes(self._name, dict(self._seconds), self._last.done)
 
     def _close(self) -> None:
         if self._phase is not None:

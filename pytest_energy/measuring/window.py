@@ -1,7 +1,7 @@
-"""One window: how it is opened and closed, around calls or around nothing.
+"""Step 2 of a measurement: one window, between two readings, around calls or around nothing.
 
-Inside a window nothing of ours runs but the loop over the calls. Garbage collection and tracing (a debugger's, coverage's) are
-off in it, as pytest-benchmark has it, and the collector runs between windows as it likes.
+In a window only the loop over the calls runs. Garbage collection and tracing (debuggers, coverage)
+are off in it, as in pytest-benchmark; the collector may run between windows.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from pytest_energy.plan import Call, Plan
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
 
-# A counter that has not moved for this many of its update intervals is taken for dead.
+# A counter that stands still for this many of its update intervals has failed ...
 DEAD_AFTER_UPDATES = 50
-# ... but no sooner than this: under load a driver may be late.
+# ... but not before this time: a driver may be late under load.
 DEAD_AFTER_S = 2.0
-# A counter that has missed this many updates while others moved stands still, and is not waited for.
+# Windows do not wait for a counter that misses this many updates while others move.
 STILL_AFTER_UPDATES = 3
-# What our readings and our loop take within a window is taken off it where it is more than this share of it: less is
-# lost in the counter's own 1 %. A reading of powercap takes 2 us here and one of the estimate 5, more with each child: of
-# a window of 10 ms 0.05 % at most, of one of 2 ms 0.25 %. A turn of the loop takes 5 ns, so 0.5 % of calls of 1 us.
+# Our own readings and loop are subtracted from a window if they exceed this share of it. Smaller
+# amounts are lost in the counter's own 1 %. A powercap reading takes 2 us: 0.25 % of 2 ms.
 OWN_SHARE = 0.001
 LOOPS_TIMED = 10_000
-# A meter may fail once, as after a suspend. One that fails so many times in a row on one window is broken.
+# A meter may fail once, as after a suspend. One that fails this often in a row is broken.
 MOST_VOID = 3
 IDLE_WINDOWS = 5
 IDLE_WINDOW_S = 0.05
@@ -42,7 +41,7 @@ IDLE_UPDATES = 10
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Line tracing (coverage before Python 3.14, debuggers) makes Python code several times slower. A profiler is left on."""
+    """Switch line tracing off: it makes Python code several times slower. Profilers stay on."""
     tracer = sys.gettrace()
     if tracer is None:
         yield
@@ -52,21 +51,21 @@ def untraced() -> Iterator[None]:
         yield
     finally:
         sys.settrace(tracer)
-        _notice()
+        _call_for_the_tracer()
 
 
-def _notice() -> None:
-    """A call, by which coverage's tracer in C comes back into its place here, in the frame in which it was taken away.
+def _call_for_the_tracer() -> None:
+    """Let coverage's C tracer resume in the frame where it stopped.
 
-    It does so at the first call that it sees. A call in one of the frames further up came too late: it had missed the returns in between,
-    and booked the lines of the test behind its measurement to other files, or to none.
+    It resumes at the first call that it sees. If that call comes in an outer frame, it has missed
+    the returns in between and books the test's remaining lines to the wrong file.
     """
 
 
 def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
-    """One window around ``calls`` calls, or some more where it has to end on the counter's tick.
+    """A window around ``calls`` calls, or a few more if it has to end on the counter's tick.
 
-    Where the meter fails the window is void, and is taken again, `MOST_VOID` times in all.
+    If the meter fails, the window is void and is taken again, at most `MOST_VOID` times in all.
     """
 
     def take() -> Window:
@@ -79,13 +78,14 @@ def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
 
 
 def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
-    """One window around the next of ``calls``. Where the meter fails it is void, and the one after it is measured instead."""
+    """A window around the next of ``calls``. If the meter fails, the call after it is measured."""
 
     def take() -> Window:
         call = next(calls, None)
         if call is None:
             raise MeterFailed(
-                f"{meter.name} failed in the last of the prepared calls, and there is none to measure instead"
+                f"{meter.name} failed in the last of the prepared calls, and no call is left "
+                "to measure instead"
             )
         with _undisturbed():
             return plain_window(meter, call, 1, plan.synchronize)
@@ -98,7 +98,7 @@ def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
         try:
             return take()
         except MeterFailed as failure:
-            plan.void(str(failure))
+            plan.on_void_window(str(failure))
     return take()
 
 
@@ -116,7 +116,7 @@ def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None)
         synchronize()
     ended_s = clock()
     after = meter.read()
-    # A reading tells its instant, and what it does before that, or after it, is outside the window.
+    # A reading names its instant; what it does before or after that is outside the window.
     reading_s = min(
         (after.at_s - before.at_s) - (ended_s - started_s),
         (started_s - opening_s) + (clock() - ended_s),
@@ -125,7 +125,7 @@ def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None)
 
 
 def _less_own_cost(window: Window, reading_s: float) -> Window:
-    """The window without what our own readings and loop took of it, at its mean power, where that matters."""
+    """The window less our own readings and loop, at its mean power, if they matter."""
     own_s = max(0.0, reading_s) + window.calls * _seconds_per_loop()
     if not OWN_SHARE * window.seconds < own_s < window.seconds:
         return window
@@ -139,7 +139,7 @@ def _less_own_cost(window: Window, reading_s: float) -> Window:
 
 @cache
 def _seconds_per_loop() -> float:
-    """What one turn of the loop around the calls takes, less the call: some 10 ns. Measured once a process."""
+    """Seconds of the loop itself per call, about 10 ns. Measured once per process."""
 
     def loops_s() -> float:
         began = perf_counter()
@@ -163,10 +163,10 @@ def _undisturbed() -> Iterator[None]:
 
 
 def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
-    """A window from one tick of a slow counter to another, so that it is wrong by a call, not by an update.
+    """A window from one tick of a slow counter to another: its error is a call, not an update.
 
-    A counter that is refreshed every 100 ms lags by up to 100 ms. Right after it has moved it does
-    not lag: there the window starts. At its end, calls go on until the counter moves once more.
+    A counter that is refreshed every 100 ms lags by up to 100 ms, except just after it moved. The
+    window starts there, and its calls continue until the counter moves again.
     """
     if synchronize is not None:
         synchronize()
@@ -197,10 +197,10 @@ def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | Non
 
 
 def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
-    """The reading in which the last of the counters moved, and which counters do move.
+    """The reading in which the last counter moved, and the names of the counters that move.
 
-    Fast counters move at once, so it is the slow one's tick. A counter that stands still while others move
-    several times (a GPU asleep beside a busy one) is not waited for.
+    Fast counters move at once, so this is the tick of the slowest. A counter that stands still
+    while others move several times, as that of a sleeping GPU, is not waited for.
     """
     wanted = frozenset(domain.name for domain in meter.domains)
     first = reading = meter.read()
@@ -221,7 +221,7 @@ def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
 
 
 def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:
-    """Windows with nothing running in this process: what the machine draws anyway. ``calls`` is 0."""
+    """Windows in which this process sleeps: the machine's idle power. ``calls`` is 0."""
     length_s = max(IDLE_WINDOW_S, 0.0 if is_slow(meter) else meter.update_interval_s * IDLE_UPDATES)
 
     def take() -> Window:
@@ -234,7 +234,7 @@ def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:
 
 
 def is_slow(meter: Meter) -> bool:
-    """Whether windows have to start and end on the counter's ticks."""
+    """Whether windows start and end on the counter's ticks."""
     return info(meter).windows_end_on_ticks
 
 
@@ -249,5 +249,6 @@ def _dead_after_s(meter: Meter) -> float:
 def _dead(meter: Meter, before: Reading, after: Reading) -> MeterFailed:
     still = sorted(set(before.joules) - _moved(before, after))
     return MeterFailed(
-        f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter seems frozen"
+        f"{meter.name}: {still} did not move for {after.at_s - before.at_s:.1f} s: the counter is "
+        "frozen; choose another meter with --energy-meter"
     )

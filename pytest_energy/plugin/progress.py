@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_energy.measuring.stopwatch import Spent
+from pytest_energy.measuring.stopwatch import PhaseTimes
 from pytest_energy.plan import Step
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.timings import left_s, live_line, log_line
@@ -33,8 +33,8 @@ class Progress:
         self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
         self._live = self._reporter is not None and bool(self._reporter.isatty())
         self._tests, self._allowed_s, self._clock = tests, allowed_s, clock
-        self._finished: list[Spent] = []
-        self._ended: Spent | None = None
+        self._finished: list[PhaseTimes] = []
+        self._ended: PhaseTimes | None = None
         self._shown_at_s: float | None = None
 
     def step(self, name: str, step: Step) -> None:
@@ -52,7 +52,7 @@ class Progress:
             live_line(step, name.split("::", 1)[-1], number, self._tests, remaining_s, width)
         )
 
-    def ended(self, spent: Spent) -> None:
+    def ended(self, spent: PhaseTimes) -> None:
         """The measurement of a test is over: pytest's own line is put back, for it to write the outcome behind."""
         self._finished.append(spent)
         self._ended = spent

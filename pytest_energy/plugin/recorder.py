@@ -13,12 +13,12 @@ from pytest_energy.errors import FixtureMisuse, MeterFailed
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
-from pytest_energy.measuring.stopwatch import Spent, Stopwatch
+from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
 from pytest_energy.measuring.window import idle_windows
 from pytest_energy.meters import Meter, info
 from pytest_energy.model import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
 from pytest_energy.options import Options
-from pytest_energy.plan import Plan, noting_void
+from pytest_energy.plan import Plan, collect_void_reasons
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -42,7 +42,7 @@ class Session:
         """Tests that asked pytest-benchmark for a measurement while it was switched off."""
         self.against: Against | None = None
         """The other commit, where ``--energy-against`` names one."""
-        self.timings: list[Spent] = []
+        self.timings: list[PhaseTimes] = []
         self.progress: Progress | None = None
         """Who shows how far it is, with ``-v``."""
 
@@ -63,7 +63,7 @@ class Session:
             name, lambda step: progress.step(name, step) if progress is not None else None
         )
         try:
-            yield replace(plan, tell=stopwatch)
+            yield replace(plan, on_step=stopwatch)
         finally:
             self.timings.append(stopwatch.stop())
             if progress is not None:
@@ -122,7 +122,7 @@ class Recorder:
         self._only_once()
         self.session.ensure_idle()
         meter = self.session.meter_info
-        watched_plan, void = noting_void(self._plan)
+        watched_plan, void = collect_void_reasons(self._plan)
         with self.session.watched(self.name, watched_plan) as plan:
             self.comparison = versus(
                 baseline,
@@ -229,7 +229,7 @@ class AgainstRecorder(Recorder):
             return False
         self.session.ensure_idle()
         meter = self.session.meter_info
-        watched_plan, void = noting_void(self._plan)
+        watched_plan, void = collect_void_reasons(self._plan)
         try:
             with self.session.watched(self.name, watched_plan) as plan:
                 self.comparison = self._against.compare(

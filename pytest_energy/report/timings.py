@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_energy.measuring.stopwatch import Spent
+from pytest_energy.measuring.stopwatch import PhaseTimes
 from pytest_energy.plan import Step
 from pytest_energy.report.escape import plain
 
@@ -41,13 +41,13 @@ def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, w
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def log_line(spent: Spent, number: int, of: int, remaining_s: float) -> str:
+def log_line(spent: PhaseTimes, number: int, of: int, remaining_s: float) -> str:
     """One line for a log, after a test."""
     line = f"energy {number}/{of}: {duration(spent.total_s)}, {_phases(spent)}"
     return line + (f"; about {duration(remaining_s)} left" if number < of else "")
 
 
-def _phases(spent: Spent) -> str:
+def _phases(spent: PhaseTimes) -> str:
     parts = [
         f"{phase} {duration(seconds)}"
         + (f" ({spent.done})" if phase in ("windows", "blocks") else "")

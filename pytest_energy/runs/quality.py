@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from pytest_energy.model import Verdict
 from pytest_energy.runs.comparison import Change, CompareOptions
 from pytest_energy.runs.summary import BenchmarkSummary
-from pytest_energy.stats.order_statistics import median
 
 # An accuracy without a stated tolerance is taken as a share of this many cases: a small test set.
 # Losing k cases and winning none has a chance of 2**-k by the sign test. At 1 % that is 7 cases, so

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 from pytest_energy.gate import NOT_GATED_ESTIMATE, against_tolerance
 from pytest_energy.model import Interval, Verdict
@@ -14,7 +14,7 @@ from pytest_energy.runs.comparison import SUITE_ALPHA, Change, CompareOptions
 from pytest_energy.runs.noise import Noise, Quantity
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from pytest_energy.stats.gps_up import COUNTER_SHARE
-from pytest_energy.stats.order_statistics import exp_interval, median
+from pytest_energy.stats.order_statistics import exp_interval
 from pytest_energy.stats.unpaired import (
     few_chance,
     few_shift,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable
 from pytest_energy.model import MeterInfo, Result
 from pytest_energy.runs.comparable import meter_identity
 from pytest_energy.runs.json_format import Run
-from pytest_energy.stats.order_statistics import median
 
 # pytest-benchmark writes this as the commit of a project without a repository.
 UNVERSIONED = "unversioned"

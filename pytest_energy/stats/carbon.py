@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 JOULES_PER_KWH = 3.6e6
+# Grams of one call are too few to read, so they are reported per million calls.
 CALLS = 1e6
-"""Grams per call are too few to read, so they are given per million calls."""
 
 
 def grams_per_million_calls(joules: float, grams_per_kwh: float) -> float:
-    """Grams of CO2e of a million calls, of joules per call and the carbon intensity of the electricity.
+    """Grams of CO2e per million calls, from joules per call and grams per kWh.
 
     >>> grams_per_million_calls(3.6, 400)
     400.0

@@ -1,11 +1,13 @@
-"""GPS-UP: what was won and what was paid, in three ratios and eight categories.
+"""GPS-UP: time, energy and power of two pieces of code, in three ratios and eight categories.
 
-Source: Abdulsalam, Zong, Gu, Qiu: Using the Greenup, Powerup, and Speedup metrics to evaluate software
-energy efficiency, IGSC 2015.
+Source: Abdulsalam, Zong, Gu, Qiu: Using the Greenup, Powerup, and Speedup metrics to evaluate
+software energy efficiency, IGSC 2015.
 
     Speedup = T_baseline / T_candidate      above 1: the candidate is faster
     Greenup = E_baseline / E_candidate      above 1: it takes less energy
-    Powerup = P_candidate / P_baseline      above 1: it draws more power; = Speedup / Greenup, block by block
+    Powerup = P_candidate / P_baseline      above 1: it draws more power
+
+Powerup is Speedup / Greenup in each block.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from pytest_energy.model import Block, Interval, MeterInfo
-from pytest_energy.stats.order_statistics import exp_interval, median, median_sequence
+from pytest_energy.stats.order_statistics import exp_interval, median_sequence
 
-# A counter whose own error is more than this share of the tolerance decides nothing. Its steps are a grid for the
-# ratios: with a grid of a third, rounding to it can neither carry 0 % past a tolerance nor 5 % back inside 3 %.
+# A counter decides nothing if its own error exceeds this share of the tolerance. Its steps are a
+# grid for the ratios: rounding to a third moves neither 0 % past a tolerance nor 5 % inside 3 %.
 COUNTER_SHARE = 1 / 3
 
 CATEGORIES = {
@@ -35,13 +38,13 @@ CATEGORIES = {
 
 @dataclass(frozen=True)
 class GpsUp:
-    """The three ratios. Greenup and powerup are None where the counter did not move in some block."""
+    """The three ratios. Greenup and powerup are None if the counter did not move in some block."""
 
     speedup: Interval
     greenup: Interval | None
     powerup: Interval | None
     counter_error: float = 0.0
-    """By how much the counter's own lag and steps can move one side's joules in a block, as a share: see `counter_error`."""
+    """The counter's own error as a share of one side's joules in a block: see `counter_error`."""
 
     @property
     def category(self) -> int | None:
@@ -49,10 +52,10 @@ class GpsUp:
 
 
 def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
-    """The median of the replicates' ratios, with intervals that hold at any stopping time (see stats.py).
+    """The medians of the replicates' ratios, with intervals that hold at any stopping time.
 
-    A replicate is a block, or, where blocks have a replicate's number, the median of those that share one.
-    Ratios are per call, so the two sides may have had different numbers of calls.
+    A replicate is a block, or the median of the blocks that share a replicate's number. Ratios are
+    per call, so the sides may have different numbers of calls.
     """
     log_speedups: list[float] = []
     log_greenups: list[float] = []
@@ -78,14 +81,8 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
     )
 
 
-def extent(blocks: Sequence[Block]) -> str:
-    """How much was measured, in words."""
-    starts = {block.replicate for block in blocks} - {None}
-    return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"
-
-
 def _by_replicate(blocks: Sequence[Block], values: Sequence[float]) -> list[float]:
-    """One value a replicate: the median of its blocks' values."""
+    """One value per replicate: the median of its blocks' values."""
     groups: dict[object, list[float]] = {}
     for place, (block, value) in enumerate(zip(blocks, values, strict=True)):
         groups.setdefault(
@@ -95,10 +92,10 @@ def _by_replicate(blocks: Sequence[Block], values: Sequence[float]) -> list[floa
 
 
 def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
-    """The counter's own error as a share of what one side of a block takes; the median over the blocks.
+    """The counter's own error as a share of one side's joules in a block; median over the blocks.
 
-    More blocks do not make it smaller: a side's joules come in steps of this size, the ratios with them, and the
-    middle one of many such ratios is still on a step. Longer windows do.
+    More blocks do not reduce it: joules come in steps of this size, and the median of such ratios
+    still lies on a step. Longer windows do.
     """
     return median(
         [max(meter.quantisation(block.side(letter)) for letter in "AB") for block in blocks]
@@ -106,7 +103,7 @@ def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
 
 
 def category(speedup: Interval, greenup: Interval | None, powerup: Interval | None) -> int | None:
-    """The category that the intervals support, or None. "Same" means that the interval holds 1.
+    """The category that the intervals support, or None. "Same": the interval holds 1.
 
     >>> from pytest_energy.model import Interval
     >>> category(Interval(1.5, 1.4, 1.6), Interval(1.5, 1.4, 1.6), Interval(1.0, 0.97, 1.02))
@@ -132,5 +129,5 @@ def category(speedup: Interval, greenup: Interval | None, powerup: Interval | No
 
 
 def _side(ratio: Interval) -> int:
-    """+1 where the whole interval lies above 1, -1 below, 0 where it holds 1."""
+    """+1 if the whole interval lies above 1, -1 if below, 0 if it holds 1."""
     return (ratio.low > 1) - (ratio.high < 1)

@@ -1,29 +1,31 @@
-"""From raw windows to the figures that people read: joules, watts and seconds per call.
+"""From raw windows to joules, watts and seconds per call.
 
-Nothing of this is kept: it is worked out anew from the saved windows each time.
+These figures are never saved: they are computed from the saved windows each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from pytest_energy.model import Interval, Measurement, Window
-from pytest_energy.stats.order_statistics import median, median_interval, positive
+from pytest_energy.stats.order_statistics import median_interval, positive
 
-# Of the figures of one measurement, which describe and do not decide.
+# For the figures of one measurement, which describe and do not decide.
 FIGURES_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Per call. Joules and watts of an estimate carry its band. None: the counter cannot tell."""
+    """Per call. An estimate's joules and watts have its band. None: the counter did not move."""
 
     joules: Interval | None
-    """Gross: what the windows counted."""
+    """Gross joules: what the windows counted."""
     net_joules: Interval | None
-    """Gross less idle power x seconds. None without idle windows, too. Below 0 where the idle power was the greater:
-    a sleep, or a neighbour who was busy only then. Its unknown lower bound is minus infinity, not 0."""
+    """Gross less idle power x seconds. None without idle windows, too. Negative if the idle power
+    was higher: a sleep, or a neighbour that was busy only then. An unknown lower bound is minus
+    infinity, not 0."""
     watts: Interval | None
     seconds: Interval
     domains: dict[str, float]
@@ -65,7 +67,7 @@ def figures(measurement: Measurement) -> Figures:
 
 
 def idle_watts(measurement: Measurement) -> Interval | None:
-    """What the machine drew with nothing running, without the band. None where it was not measured."""
+    """The machine's idle power, without the band. None if it was not measured."""
     if not measurement.idle:
         return None
     watts = [
@@ -76,7 +78,7 @@ def idle_watts(measurement: Measurement) -> Interval | None:
 
 
 def _banded(interval: Interval, band: tuple[float, float]) -> Interval:
-    """Bounds moved outwards: a net of joules may be negative, and then the greater factor is the lower bound's."""
+    """Bounds moved outwards. For a negative bound (net joules) the greater factor is lower."""
     low, high = interval.low, interval.high
     return Interval(
         interval.value, min(low * factor for factor in band), max(high * factor for factor in band)

@@ -1,21 +1,20 @@
-"""Floats in, floats out: two sets of runs that were not taken in turns, on the log scale.
+"""Two sets of runs that were not taken in turns, compared on the log scale.
 
-One float is one run. The windows of a run share whatever the machine was doing that minute, so they
-tell nothing of the next run: only the spread between runs does.
+One float is one run. The windows of a run share the state of the machine in that minute, so they
+say nothing about the next run: only the spread between runs does.
 
-- `rank_shift`: exact order-statistic bounds on the shift between two sets (Mann-Whitney, with the estimate
-  of Hodges and Lehmann). It assumes that a change shifts the logs and leaves their spread alone, and runs
-  that do not depend on each other; no distribution, and one odd run cannot move it. It needs 5 runs a side
-  for 1 %, or 10 against 3.
-- `few_shift`: for fewer runs, a t bound from what spread the runs show, and never narrower than the noise
-  that was measured for the machine: two or three runs that happen to agree say little of the next.
+- `rank_shift`: exact bounds by order statistics on the shift between two sets (Mann-Whitney, with
+  the estimate of Hodges and Lehmann). It assumes that a change shifts the logarithms and keeps
+  their spread, and that runs are independent. It assumes no distribution, and one odd run does not
+  move it. It needs 5 runs a side for 1 %, or 10 against 3.
+- `few_shift`: a t bound for fewer runs. It is never narrower than the machine's measured noise: two
+  or three runs that happen to agree say little about the next.
 
-Rejected: Welch's t. On recorded RAPL runs it finds fewer of the true changes (32 % of +5 % against 37 %, and two false
-alarms against one), and in simulation its bound at 99 % fails in 3 % of comparisons of 10 normal runs with 2, in 6 %
-where runs have two modes (studies/saved_runs_study.py). Its one advantage, unequal spreads, is
-little here: what is tested is the same code on the same machine, or a shift of it.
+Rejected: Welch's t. It finds fewer true changes, and its bound at 99 % fails in 3 to 6 % of
+simulated comparisons (docs/gate.md, "Across saved runs"). Unequal spreads, its one advantage,
+matter little here: both sides are the same code on the same machine, or a shift of it.
 
-What no bound here can see: runs that depend on each other, such as ten in one hour. Spread them out.
+No bound here detects runs that depend on each other, such as ten in one hour. Spread runs out.
 
 Bounds are one-sided, each at 1 - alpha, because each verdict rests on one of them.
 """
@@ -25,19 +24,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, median
 
 from pytest_energy.model import Interval
-from pytest_energy.stats.order_statistics import median
 
 
 def rank_can_tell(old_runs: int, new_runs: int, alpha: float) -> bool:
-    """Whether so many runs suffice for `rank_shift` to bound anything at this level."""
+    """Whether `rank_shift` has finite bounds for so many runs at this level."""
     return old_runs > 0 and new_runs > 0 and alpha * math.comb(old_runs + new_runs, old_runs) >= 1
 
 
 def runs_for_rank(alpha: float) -> int:
-    """The fewest runs on each side with which `rank_shift` can tell anything: 5 for 1 %, 7 for 0.1 %."""
+    """The fewest runs a side for finite bounds of `rank_shift`: 5 at 1 %, 7 at 0.1 %."""
     runs = 1
     while not rank_can_tell(runs, runs, alpha):
         runs += 1
@@ -45,10 +43,10 @@ def runs_for_rank(alpha: float) -> int:
 
 
 def rank_shift(old: Sequence[float], new: Sequence[float], alpha: float) -> Interval:
-    """By how much ``old`` lies above ``new``: the median of all differences, and bounds that each hold at 1 - alpha.
+    """How far ``old`` lies above ``new``: the median of all differences, each bound at 1 - alpha.
 
-    Source: Hodges and Lehmann, Estimates of location based on rank tests, 1963; bounds from the exact
-    distribution of Mann-Whitney's U.
+    Source: Hodges and Lehmann, Estimates of location based on rank tests, 1963; bounds from the
+    exact distribution of Mann-Whitney's U.
     """
     differences = sorted(a - b for a in old for b in new)
     drop = _highest_tail(len(old), len(new), alpha)
@@ -58,9 +56,9 @@ def rank_shift(old: Sequence[float], new: Sequence[float], alpha: float) -> Inte
 
 
 def rank_chance(old: Sequence[float], new: Sequence[float], limit: float) -> float:
-    """How probable it is, if ``old`` lies above ``new`` by ``limit`` or more, to see them as low as this.
+    """The probability to see ``old`` this low if it lies above ``new`` by ``limit`` or more.
 
-    Ties count against the finding, so it is never too small.
+    Ties count against the finding, so the probability is never too small.
     """
     below = sum(a - b < limit for a in old for b in new)
     return _tails(len(old), len(new))[len(old) * len(new) - below]
@@ -73,10 +71,10 @@ def few_shift(
     noise_runs: int | None,
     alpha: float,
 ) -> Interval:
-    """By how much ``old`` lies above ``new`` where there are too few runs for ranks; bounds each at 1 - alpha.
+    """How far ``old`` lies above ``new``, for too few runs for ranks; each bound at 1 - alpha.
 
-    ``noise_sd`` is the standard deviation between single runs on this machine, found from ``noise_runs`` runs
-    (None: taken as known).
+    ``noise_sd`` is the standard deviation between single runs on this machine, estimated from
+    ``noise_runs`` runs (None: known exactly).
     """
     shift = fmean(old) - fmean(new)
     width = max(
@@ -93,7 +91,7 @@ def few_chance(
     noise_runs: int | None,
     limit: float,
 ) -> float:
-    """As `rank_chance`, for `few_shift`."""
+    """Like `rank_chance`, for `few_shift`."""
     gap = limit - (fmean(old) - fmean(new))
     if gap <= 0:
         return 1.0
@@ -104,7 +102,7 @@ def few_chance(
 
 
 def pooled_sd(old: Sequence[float], new: Sequence[float]) -> float | None:
-    """The standard deviation between runs of one side, from both; None where neither has two."""
+    """The standard deviation between runs of one side, from both; None if neither has two runs."""
     freedom = len(old) + len(new) - 2
     if freedom < 1:
         return None
@@ -115,11 +113,11 @@ def pooled_sd(old: Sequence[float], new: Sequence[float]) -> float | None:
 def _errors(
     old: Sequence[float], new: Sequence[float], noise_sd: float, noise_runs: int | None
 ) -> list[tuple[float, int | None]]:
-    """Standard errors of the difference of two means, and their degrees of freedom: of the noise, of the runs themselves."""
+    """Standard errors of a difference of means with their degrees of freedom: noise, then runs."""
     share = math.sqrt(1 / len(old) + 1 / len(new))
     single = min(len(old), len(new)) == 1
-    # Against one run the noise counts as between two single runs, however many the other side has: those may
-    # all be of one good hour, and the noise was not.
+    # Against a single run the noise counts as between two single runs, however many the other side
+    # has: its runs may all be of one quiet hour.
     noise_share = math.sqrt(2) if single else share
     errors: list[tuple[float, int | None]] = [
         (noise_sd * noise_share, None if noise_runs is None else noise_runs - 1)
@@ -131,7 +129,7 @@ def _errors(
 
 
 def holm(chances: Sequence[float], alpha: float) -> list[bool]:
-    """Which findings stand among so many, with probability ``alpha`` at most that any one of them is chance.
+    """Which findings stand, with probability ``alpha`` at most that any of them is chance.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
@@ -145,9 +143,10 @@ def holm(chances: Sequence[float], alpha: float) -> list[bool]:
 
 @lru_cache(maxsize=256)
 def _tails(old_runs: int, new_runs: int) -> tuple[float, ...]:
-    """Of each u from 0 to old_runs x new_runs: how probable U <= u is where both sides are alike. Exact.
+    """P(U <= u) for each u from 0 to old_runs x new_runs if both sides are alike. Exact.
 
-    The counts are the coefficients of the Gaussian binomial, product of (1 - x**(new_runs + i)) / (1 - x**i).
+    The counts are the coefficients of the Gaussian binomial, the product of
+    (1 - x**(new_runs + i)) / (1 - x**i).
     """
     size = old_runs * new_runs + 1
     counts = [1] + [0] * (size - 1)
@@ -165,14 +164,14 @@ def _tails(old_runs: int, new_runs: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _highest_tail(old_runs: int, new_runs: int, alpha: float) -> int:
-    """The highest u with a probability of U <= u of at most alpha; -1: none."""
+    """The highest u with P(U <= u) <= alpha; -1: none."""
     return sum(tail <= alpha for tail in _tails(old_runs, new_runs)) - 1
 
 
 def student_t_cdf(t: float, freedom: int | None) -> float:
-    """How probable a value of Student's t of at most ``t`` is; None: infinitely many degrees of freedom.
+    """P(Student's t <= ``t``). ``freedom`` None: infinitely many degrees of freedom.
 
-    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4: finite sums.
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
     if freedom is None:
         return NormalDist().cdf(t)
@@ -190,7 +189,7 @@ def student_t_cdf(t: float, freedom: int | None) -> float:
 
 @lru_cache(maxsize=1024)
 def student_t_quantile(share: float, freedom: int | None) -> float:
-    """The value that Student's t exceeds with probability 1 - ``share``, which must lie in [0.5, 1)."""
+    """The value that Student's t exceeds with probability 1 - ``share``; ``share`` in [0.5, 1)."""
     if freedom is None:
         return NormalDist().inv_cdf(share)
     low, high = 0.0, 1.0

@@ -1,4 +1,4 @@
-"""What is asked, and the verdict on it."""
+"""The requirements of a benchmark, and the verdicts on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_energy.gate import Budget, Gate, Thresholds, show
+from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks, show
 from pytest_energy.model import Interval, Quality
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
 from tests.energy.rigs.made_up import (
@@ -138,8 +138,8 @@ def test_counter_that_did_not_move_meets_no_threshold():
     assert verdicts_of(Gate(), greenup=None) == {"speedup": "unchanged", "greenup": "inconclusive"}
 
 
-def test_counter_that_did_not_move_is_not_measured_on_for():
-    """No later block brings the greenup back, so only the speedup keeps a comparison going."""
+def test_a_counter_that_stood_still_does_not_prolong_a_comparison():
+    """No later block restores the greenup, so only the speedup prolongs a comparison."""
     assert decided(Gate(), greenup=None)
     assert not decided(Gate(), speedup=UNKNOWN, greenup=None)
 
@@ -149,20 +149,21 @@ def test_counter_that_did_not_move_is_not_measured_on_for():
     # A counter of 1 ms: 1 % of a side's two windows of 50 ms, and a third of the tolerance of 3 %.
     [(0.051, "unchanged"), (0.049, "inconclusive")],
 )
-def test_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict):
+def test_a_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict):
     alike = compared(tuple(block(window(window_s, 1.0), window(window_s, 1.0)) for _ in range(12)))
     judged = Gate().judge(result(measurement(*SIX), alike))
     assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
     if verdict == "inconclusive":
         assert judged[1].reason.startswith(
-            "counter: that of made-up is too coarse: its own error is 1.02% of a side's joules in a block, and may be 1.00%, a third"
+            "counter: made-up is too coarse: its own error is 1.02% of a side's joules in a block; "
+            "at most 1.00%, a third of the tolerance, is allowed"
         )
-    # No block more of the same length would help, so none is asked for.
+    # More blocks of the same length would not help, so the comparison ends.
     assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
 
 
 @pytest.mark.parametrize(("counter_error", "lost"), [(0.03 * COUNTER_SHARE, False), (0.0101, True)])
-def test_counter_exactly_as_fine_as_it_must_be_is_measured_on_for(counter_error, lost):
+def test_a_counter_just_fine_enough_prolongs_a_comparison(counter_error, lost):
     assert Gate(tolerance=0.03).decided(GpsUp(SURE, UNKNOWN, SURE, counter_error), SENSOR) is lost
 
 
@@ -172,7 +173,7 @@ def test_coarse_counter_meets_no_threshold():
     assert {v.metric: v.verdict for v in judged} == {"speedup": "met", "greenup": "inconclusive"}
 
 
-def test_coarse_counter_is_enough_for_a_wider_tolerance():
+def test_a_coarse_counter_suffices_for_a_wider_tolerance():
     alike = compared(tuple(block(window(0.02, 1.0), window(0.02, 1.0)) for _ in range(12)))
     assert verdicts(Gate(tolerance=0.1), result(measurement(*SIX), alike)) == {
         "speedup": "unchanged",
@@ -195,7 +196,7 @@ def test_estimated_joules_are_not_gated():
     assert decided(Gate(), greenup=UNKNOWN, meter=ESTIMATE)
 
 
-def test_estimated_joules_are_gated_where_one_opts_in():
+def test_estimated_joules_are_gated_on_request():
     gate = Gate(Budget(max_joules=1e-9, max_watts=1e-9), gate_estimates=True)
     assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {
         "joules": "missed",
@@ -209,7 +210,7 @@ def test_estimated_joules_are_gated_where_one_opts_in():
 
 
 def test_band_of_an_estimate_counts():
-    """At 1.5 J and a band of 0.5 to 2, a budget of 2 J is not met for certain."""
+    """At 1.5 J and a band of 0.5 to 2, a budget of 2 J may be exceeded."""
     gate = Gate(Budget(max_joules=2.0), gate_estimates=True)
     assert verdicts(gate, result(measurement(*SIX))) == {"joules": "met"}
     assert verdicts(gate, result(measurement(*SIX, meter=ESTIMATE))) == {"joules": "inconclusive"}
@@ -233,13 +234,13 @@ def test_quality(value, floor, verdict):
     assert verdicts(Gate(), made) == {"accuracy": verdict}
 
 
-def test_only_what_the_marker_names_is_gated():
+def test_only_the_marker_s_ratios_are_gated():
     gate = Gate(thresholds=Thresholds(speedup=1.0))
     assert verdicts_of(gate, greenup=exactly(0.1)) == {"speedup": "met"}
     assert decided(gate, greenup=UNKNOWN)
 
 
-def test_marker_without_a_threshold_says_that_it_gates_nothing():
+def test_a_marker_without_a_threshold_is_not_gated():
     assert verdicts_of(Gate(thresholds=Thresholds())) == {"gps_up": "not gated"}
     assert decided(Gate(thresholds=Thresholds()), UNKNOWN, UNKNOWN)
 
@@ -250,14 +251,14 @@ def test_thresholds_without_a_comparison_are_missed():
     }
 
 
-def test_nothing_asked():
+def test_no_requirement_no_verdict():
     assert verdicts(Gate(), result(measurement(*SIX))) == {}
 
 
 @pytest.mark.parametrize(
     ("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")]
 )
-def test_what_is_asked_is_not_changed_on_the_way(asked, field):
+def test_requirements_are_frozen(asked, field):
     with pytest.raises(FrozenInstanceError):
         setattr(asked, field, 9.0)
 
@@ -272,18 +273,19 @@ def test_what_is_asked_is_not_changed_on_the_way(asked, field):
         (Gate(Budget(max_seconds=1.0), Thresholds()), False),
     ],
 )
-def test_only_markers_ask_for_something(gate, nothing):
+def test_only_markers_require_a_measurement(gate, nothing):
     assert gate.asks_nothing is nothing
 
 
-def test_reason_has_all_that_one_asks_next():
+def test_a_reason_names_values_limits_and_evidence():
     twice = tuple(block(window(1.0, 10.0), window(2.0, 20.0)) for _ in range(12))
     made = result(measurement(*SIX), compared(twice), Quality("accuracy", 0.7, 0.84))
     speedup, greenup, joules, accuracy = Gate(Budget(max_joules=0.1), Thresholds(1.2, 1.2)).judge(
         made
     )
     assert speedup.reason == (
-        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 (baseline fp32, 12 blocks at 99%; joules measured by made-up)"
+        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 "
+        "(baseline fp32, 12 blocks at 99%; joules measured by made-up)"
     )
     assert greenup.verdict == "missed"
     assert (
@@ -294,14 +296,21 @@ def test_reason_has_all_that_one_asks_next():
     assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
 
 
-def test_high_confidence_is_not_rounded_to_certainty():
+def test_a_high_confidence_is_not_rounded_to_100_per_cent():
     made = compared(
         tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001
     )
     assert "20 blocks at 99.9%" in Gate().judge(result(measurement(*SIX), made))[0].reason
 
 
-def test_unknown_bounds_are_said_to_be_unknown():
+def test_block_count_names_starts_only_if_several_blocks_share_one():
+    alike = block(window(1.0, 1.0), window(1.0, 1.0))
+    assert count_blocks([alike] * 12) == "12 blocks"
+    by_start = [replace(alike, replicate=number // 4) for number in range(12)]
+    assert count_blocks(by_start) == "12 blocks of 3 starts"
+
+
+def test_unknown_bounds_are_named_unknown():
     assert show(UNKNOWN) == "1 [too few blocks for an interval]"
     assert show(Interval(1.63, 1.6, 1.66)) == "1.63 [1.6, 1.66]"
 
@@ -328,8 +337,8 @@ def test_decided_exactly_when_no_verdict_is_inconclusive(gate, speedup, greenup,
 
 
 @given(gates, ratios, st.floats(0, 1), st.floats(0, 1))
-def test_narrower_interval_never_turns_a_verdict_round(gate, ratio, a, b):
-    """More evidence settles what was inconclusive, and unsettles nothing."""
+def test_a_narrower_interval_never_reverses_a_verdict(gate, ratio, a, b):
+    """More evidence settles an inconclusive verdict and changes no other."""
     if ratio is UNKNOWN:
         return
     low, high = sorted(ratio.low + share * (ratio.high - ratio.low) for share in (a, b))
@@ -339,7 +348,7 @@ def test_narrower_interval_never_turns_a_verdict_round(gate, ratio, a, b):
 
 
 @given(results(), gates)
-def test_everything_asked_gets_a_verdict(made, gate):
+def test_every_requirement_gets_a_verdict(made, gate):
     gate = replace(gate, budget=Budget(1.0, 1.0, 1.0))
     metrics = [verdict.metric for verdict in gate.judge(made)]
     ratios = (

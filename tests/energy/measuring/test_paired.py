@@ -1,4 +1,4 @@
-"""Comparisons in turns, against a meter whose truth is known."""
+"""Comparisons in turns, against a meter with known joules."""
 
 import itertools
 import random
@@ -49,7 +49,7 @@ def test_the_same_code_twice_shows_no_difference():
     assert comparison.category is None
 
 
-def test_blocks_are_turned_by_a_coin_and_hold_both_sides_twice():
+def test_a_coin_orders_each_block_and_both_sides_are_in_it_twice():
     comparison = versus(
         work, work, meter=ClockMeter(), plan=Plan(max_time_s=1.0), coin=random.Random(7)
     )
@@ -60,7 +60,7 @@ def test_blocks_are_turned_by_a_coin_and_hold_both_sides_twice():
     )
 
 
-def test_it_stops_as_soon_as_the_question_is_decided():
+def test_it_stops_as_soon_as_it_is_decided():
     plan = Plan(max_time_s=60.0)
     began = time.perf_counter()
     comparison = versus(
@@ -74,12 +74,12 @@ def test_it_stops_as_soon_as_the_question_is_decided():
     assert comparison.speedup.high < 0.9
 
 
-def test_it_takes_the_blocks_that_an_interval_needs_even_where_the_time_is_short():
+def test_it_takes_the_blocks_that_an_interval_needs_even_if_the_time_is_short():
     comparison = versus(time.sleep, time.sleep, 0.01, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
     assert len(comparison.blocks) == blocks_needed(0.01)
 
 
-def test_it_gives_up_on_slow_code_after_four_times_the_time_and_bounds_nothing():
+def test_it_stops_on_slow_code_after_four_times_the_time_without_bounds():
     comparison = versus(time.sleep, time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
     assert len(comparison.blocks) < blocks_needed(0.01)
     assert comparison.speedup.high == float("inf")
@@ -106,7 +106,7 @@ def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for versus.py and what it measures with."""
+    """Time that only work moves, for all of measuring/."""
     clock = VirtualClock()
     for module in (
         "pytest_energy.measuring.single",
@@ -117,7 +117,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_windows_of_a_comparison_are_as_short_as_one_turn_of_the_scheduler(clock):
+def test_windows_of_a_comparison_fit_into_one_time_slice(clock):
     comparison = versus(
         clock.work, clock.work, 0.0001, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
     )
@@ -135,12 +135,12 @@ def test_windows_of_a_comparison_are_as_short_as_one_turn_of_the_scheduler(clock
         ({"A": 0.0, "B": 0.0}, {"A": 4, "B": 4}),  # calls that are prepared one by one
     ],
 )
-def test_sides_that_take_alike_have_as_many_calls_in_a_window(seconds, matched):
-    """Where 4 calls end after the scheduler's turn and 3 before, the same code looked faster by a third."""
+def test_similar_sides_have_equally_many_calls_in_a_window(seconds, matched):
+    """4 calls end after the time slice, 3 before it: equal code looked a third faster."""
     assert match_calls({"A": 4, "B": 3}, seconds) == matched
 
 
-def test_calls_match_although_a_neighbour_spoilt_the_warm_up(clock, monkeypatch):
+def test_calls_match_although_a_neighbour_disturbed_the_warm_up(clock, monkeypatch):
     monkeypatch.setattr(
         sys.modules["pytest_energy.measuring.paired"],
         "warm_up",
@@ -154,12 +154,14 @@ def test_calls_match_although_a_neighbour_spoilt_the_warm_up(clock, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "gives_way"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)]
+    ("seconds", "yields"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)]
 )
-def test_all_windows_give_way_before_or_none(seconds, gives_way, clock, monkeypatch):
-    ways = []
+def test_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, monkeypatch):
+    yielded_at_s = []
     monkeypatch.setattr(
-        sys.modules["pytest_energy.measuring.paired"], "_give_way", lambda: ways.append(clock.now_s)
+        sys.modules["pytest_energy.measuring.paired"],
+        "_yield_cpu",
+        lambda: yielded_at_s.append(clock.now_s),
     )
     slower = partial(clock.work, seconds * 1.1)
     comparison = versus(
@@ -168,7 +170,7 @@ def test_all_windows_give_way_before_or_none(seconds, gives_way, clock, monkeypa
         seconds,
         meter=ClockMeter(update_interval_s=1e-6, clock=clock),
     )
-    assert len(ways) == 4 * len(comparison.blocks) * gives_way
+    assert len(yielded_at_s) == 4 * len(comparison.blocks) * yields
 
 
 @pytest.mark.parametrize("tolerance", [0.03, 0.01])
@@ -225,7 +227,7 @@ def test_many_share_the_baselines_windows_in_mirrored_orders(clock):
     }
 
 
-def test_each_of_many_leaves_when_it_is_decided(clock):
+def test_each_of_many_stops_when_it_is_decided(clock):
     compared = many(
         clock, plan=Plan(max_time_s=1.0), decided=lambda ratios: ratios.speedup.high < 0.9
     )
@@ -234,7 +236,7 @@ def test_each_of_many_leaves_when_it_is_decided(clock):
 
 
 def test_steady_drift_cancels_for_each_of_many(clock):
-    """Each call takes a little longer than the one before: as long as a third more within a block."""
+    """Each call takes a little longer than the one before, up to a third more within a block."""
     calls = itertools.count()
 
     def work():

@@ -1,4 +1,4 @@
-"""Windows, warm-up, calibration: against a meter whose truth is known."""
+"""Windows, warm-up and calls per window, against a meter with known joules."""
 
 import gc
 import math
@@ -10,7 +10,7 @@ from pytest_energy import figures, measure
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.measuring.single import (
     FEWEST_WINDOWS,
-    calibrate,
+    calls_per_window,
     find_warnings,
     measure_prepared,
     warm_up,
@@ -26,7 +26,7 @@ SHORT = Plan(max_time_s=1.0)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for all of measure.py and windows.py."""
+    """Time that only work moves, for single.py and window.py."""
     clock = VirtualClock()
     for module in ("pytest_energy.measuring.single", "pytest_energy.measuring.window"):
         monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
@@ -58,18 +58,16 @@ def test_a_domain_inside_another_is_not_counted_twice(clock):
     ],
     ids=["lag", "coarse steps", "no step in the trial window"],
 )
-def test_calibration_makes_windows_long_enough_for_the_counter(counter, clock):
+def test_windows_are_long_enough_for_the_counter(counter, clock):
     meter = ClockMeter(clock=clock, **counter)
     plan = Plan(max_time_s=5.0, max_quantisation=0.02)
-    calls = calibrate(meter, clock.work, 0.001, plan)
+    calls = calls_per_window(meter, clock.work, 0.001, plan)
     window = plain_window(meter, clock.work, calls, None)
     assert info(meter).quantisation(window) <= plan.max_quantisation * 1.5
 
 
 @pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
-def test_windows_on_a_slow_counter_are_wrong_by_a_call_and_not_by_an_update(
-    update_interval_s, clock
-):
+def test_windows_on_a_slow_counter_err_by_a_call_and_not_by_an_update(update_interval_s, clock):
     """Unaligned, a 100 ms counter makes a 300 ms window wrong by up to a third."""
     meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s, clock=clock)
     call_s = 0.002
@@ -91,16 +89,16 @@ def test_a_frozen_counter_is_an_error_and_not_a_hang(clock):
         measure(clock.work, meter=meter, plan=SHORT)
 
 
-def test_a_counter_that_never_moves_gives_no_joules_and_says_so(clock):
+def test_a_counter_that_never_moves_gives_no_joules_and_a_warning(clock):
     measurement = measure(clock.work, meter=ClockMeter(watts=1e-9, clock=clock), plan=SHORT)
     assert figures(measurement).joules is None
     assert figures(measurement).watts is None
     assert any("did not move" in warning for warning in measurement.warnings)
 
 
-def test_a_call_too_short_for_the_loop_around_it_is_warned_of(clock):
+def test_a_call_too_short_for_the_loop_around_it_gets_a_warning(clock):
     measurement = measure(clock.work, 1e-7, meter=ClockMeter(clock=clock), plan=SHORT)
-    assert any("being called" in warning for warning in measurement.warnings)
+    assert any("for the call itself" in warning for warning in measurement.warnings)
 
 
 def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
@@ -114,7 +112,7 @@ def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
     assert seen[-1] is False
 
 
-def test_an_exception_of_the_code_reaches_the_caller_as_it_was(clock):
+def test_an_exception_of_the_code_reaches_the_caller_unchanged(clock):
     calls = []
 
     def fails_later():
@@ -137,7 +135,7 @@ def test_slow_calls_get_fewer_windows_and_a_warning(clock):
     assert figures(measurement).seconds.high == float("inf")
 
 
-def test_a_call_of_ten_minutes_is_made_no_more_often_than_it_must_be(clock):
+def test_a_call_of_ten_minutes_runs_at_most_four_times(clock):
     calls = []
     measurement = measure(
         lambda: calls.append(clock.work(600.0)), meter=ClockMeter(clock=clock, watts=30.0)
@@ -164,7 +162,7 @@ def test_prepared_calls_are_prepared_outside_their_windows(clock):
     assert all(window.calls == 1 for window in measurement.windows)
 
 
-def test_queued_work_is_waited_for_before_each_reading(clock):
+def test_each_reading_waits_for_queued_work(clock):
     waits = []
     plan = Plan(max_time_s=0.2, synchronize=lambda: waits.append(None))
     meter = ClockMeter(clock=clock)
@@ -180,7 +178,7 @@ def test_idle_windows_hold_no_calls(clock):
     ) == pytest.approx(7.0, rel=0.02)
 
 
-def test_net_joules_take_the_idle_power_off(clock):
+def test_net_joules_subtract_the_idle_power(clock):
     measurement = measure(clock.work, meter=ClockMeter(watts=7.0, clock=clock), plan=SHORT)
     with_idle = type(measurement)(
         measurement.name,
@@ -192,7 +190,7 @@ def test_net_joules_take_the_idle_power_off(clock):
     assert abs(figures(with_idle).net_joules.value) < 0.05 * figures(with_idle).joules.value
 
 
-def test_warm_up_gives_the_settled_time_of_a_call(clock):
+def test_warm_up_returns_the_settled_time_of_a_call(clock):
     slow_first = iter([0.05, 0.03])
     assert warm_up(lambda: clock.work(next(slow_first, 0.001)), 0.5) == pytest.approx(
         0.001, rel=0.2
@@ -209,13 +207,13 @@ def test_warm_up_gives_the_settled_time_of_a_call(clock):
         ("max_quantisation", 2),
     ],
 )
-def test_an_impossible_plan_is_refused(field, value):
+def test_an_invalid_plan_is_refused(field, value):
     with pytest.raises(OptionError, match=repr(value).replace("(", r"\(")):
         Plan(**{field: value})
 
 
-def test_a_domain_that_stands_still_does_not_hold_up_the_others(clock):
-    """A second GPU asleep beside a busy one; windows go by the counter that moves."""
+def test_windows_do_not_wait_for_a_domain_that_stands_still(clock):
+    """A second GPU sleeps beside a busy one; windows follow the counter that moves."""
 
     class Uneven(ClockMeter):
         domains = (Domain("gpu-0"), Domain("gpu-1"))
@@ -232,7 +230,7 @@ def test_a_domain_that_stands_still_does_not_hold_up_the_others(clock):
 
 
 class SampledMeter(ClockMeter):
-    """Integrates a register of watts that is refreshed every 100 ms: each reading moves the joules, and none tells when."""
+    """Integrates watts that are refreshed every 100 ms: every reading moves: no tick."""
 
     ticks = False
 
@@ -248,14 +246,14 @@ class SampledMeter(ClockMeter):
         return Reading(now_s, {"package-0": self._joules, "core-0": 0.0})
 
 
-def test_windows_of_a_meter_without_ticks_are_as_wrong_as_its_register_is_old(clock):
+def test_windows_of_a_meter_without_ticks_err_by_the_age_of_its_register(clock):
     meter = SampledMeter(clock, lambda at_s: 20.0)
     window = plain_window(meter, clock.work, 500, None)
     assert info(meter).quantisation(window) == pytest.approx(0.1 / window.seconds, rel=0.01)
     assert not is_slow(meter)
 
 
-def test_a_meter_without_ticks_gets_windows_for_an_interval_and_a_warning_that_they_are_short(
+def test_a_meter_without_ticks_gets_enough_windows_and_a_warning_that_they_are_short(
     clock,
 ):
     measurement = measure(
@@ -273,14 +271,14 @@ def test_a_meter_without_ticks_gets_windows_for_an_interval_and_a_warning_that_t
     assert patient.warnings == ()
 
 
-def test_a_long_call_on_a_slow_counter_is_wrong_by_an_update_and_not_by_the_call(clock):
-    """One that lasts three updates does not need windows of a hundred calls."""
+def test_a_long_call_on_a_slow_counter_errs_by_an_update_and_not_by_the_call(clock):
+    """A call of three updates does not need windows of a hundred calls."""
     meter = ClockMeter(update_interval_s=0.1, clock=clock)
-    calls = calibrate(meter, lambda: clock.work(0.3), 0.3, Plan())
+    calls = calls_per_window(meter, lambda: clock.work(0.3), 0.3, Plan())
     assert calls * 0.3 == pytest.approx(0.1 / Plan().max_quantisation, rel=0.05)
 
 
-def test_one_window_that_did_not_move_is_told_of_even_among_many_that_did(clock):
+def test_one_window_without_joules_among_many_gets_a_warning(clock):
     meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
     windows = [plain_window(meter, lambda: clock.work(0.15), 1, None) for _ in range(8)]
     quiet = type(windows[0])(0.005, {"package-0": 0.0, "core-0": 0.0}, 1)
@@ -292,7 +290,7 @@ def test_one_window_that_did_not_move_is_told_of_even_among_many_that_did(clock)
     )
 
 
-def test_what_the_readings_take_is_taken_off_the_window(clock):
+def test_the_time_of_the_readings_is_subtracted_from_the_window(clock):
     class Slow(ClockMeter):
         def read(self):
             reading = super().read()
@@ -306,7 +304,7 @@ def test_what_the_readings_take_is_taken_off_the_window(clock):
     assert meter.reads == 2
 
 
-def test_a_window_that_the_readings_hardly_touch_is_left_as_it_was_counted(clock):
+def test_a_window_with_negligible_readings_stays_as_counted(clock):
     meter = ClockMeter(watts=10.0, clock=clock)
     before_s = clock.now_s
     window = plain_window(meter, lambda: clock.work(0.5), 1, None)
@@ -315,7 +313,7 @@ def test_a_window_that_the_readings_hardly_touch_is_left_as_it_was_counted(clock
 
 
 def test_two_windows_open_at_once_on_one_meter_are_both_right(clock):
-    """Nested and overlapping: a reading takes nothing from the meter, so any two of them are a window."""
+    """Nested and overlapping: a reading changes nothing in the meter."""
     meter = ClockMeter(watts=8.0, clock=clock)
     outer = meter.read()
     clock.work(0.5)
@@ -345,7 +343,7 @@ def test_a_measurement_inside_a_measured_call_leaves_both_right(clock):
     assert outer.joules["package-0"] == pytest.approx(8.0 * 0.1, rel=0.02)
 
 
-def test_a_window_that_an_exception_ended_does_not_touch_the_next(clock):
+def test_a_window_that_an_exception_ended_does_not_affect_the_next(clock):
     meter = ClockMeter(watts=8.0, clock=clock)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -356,7 +354,7 @@ def test_a_window_that_an_exception_ended_does_not_touch_the_next(clock):
 
 
 class FailingMeter(ClockMeter):
-    """Fails in the readings whose numbers are given, from 1, as often as they say."""
+    """Fails in the readings, numbered from 1, for which ``fails`` is true."""
 
     def __init__(self, fails, **keywords):
         super().__init__(**keywords)
@@ -370,7 +368,7 @@ class FailingMeter(ClockMeter):
 
 
 @pytest.mark.parametrize("update_interval_s", [1e-4, 0.1])
-def test_a_void_window_is_taken_again_and_told_of(clock, update_interval_s):
+def test_a_void_window_is_taken_again_and_reported(clock, update_interval_s):
     meter = FailingMeter(
         lambda number: number in (9, 40),
         watts=30.0,
@@ -394,7 +392,7 @@ def test_a_void_window_costs_a_prepared_call_and_nothing_else(clock):
     assert "a window was void and taken again: reading 6 went wrong" in measurement.warnings[0]
 
 
-def test_a_meter_that_keeps_failing_is_given_up(clock):
+def test_a_meter_that_keeps_failing_ends_the_measurement(clock):
     calls = []
     meter = FailingMeter(lambda number: number > 4, clock=clock)
     with pytest.raises(MeterFailed, match="reading .* went wrong"):
@@ -402,7 +400,7 @@ def test_a_meter_that_keeps_failing_is_given_up(clock):
     assert len(calls) < 200 and gc.isenabled()
 
 
-def test_idle_windows_outlive_a_failed_reading(clock):
+def test_idle_windows_survive_a_failed_reading(clock):
     windows = idle_windows(FailingMeter(lambda number: number == 4, watts=7.0, clock=clock))
     assert [window.joules["package-0"] / window.seconds for window in windows] == [
         pytest.approx(7.0, rel=0.05)

@@ -18,7 +18,7 @@ from pytest_energy.errors import OptionError
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import measure
-from pytest_energy.measuring.stopwatch import Spent, Stopwatch
+from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
 from pytest_energy.model import Quality
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan, Step
@@ -290,7 +290,7 @@ def test_nothing_is_told_within_a_window():
     def work():
         return sum(range(1000))
 
-    plan = Plan(max_time_s=0.2, tell=lambda step: told.append((step.phase, meter.reads)))
+    plan = Plan(max_time_s=0.2, on_step=lambda step: told.append((step.phase, meter.reads)))
     measure(work, meter=meter, plan=plan)
     versus(work, work, meter=meter, plan=plan)
     assert {phase for phase, _ in told} == {"warm-up", "calibration", "windows", "blocks"}
@@ -307,7 +307,9 @@ def test_the_stopwatch_gives_each_phase_its_time_and_none_to_showing():
         watch(Step(phase, done, allowed_s=5.0))
         clock.work(seconds)
     spent = watch.stop()
-    assert spent == Spent("a", {"warm-up": pytest.approx(1.0), "blocks": pytest.approx(5.0)}, 4)
+    assert spent == PhaseTimes(
+        "a", {"warm-up": pytest.approx(1.0), "blocks": pytest.approx(5.0)}, 4
+    )
 
 
 def test_time_left():

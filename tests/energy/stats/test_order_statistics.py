@@ -1,9 +1,10 @@
-"""Medians and their intervals, against SciPy, and against the two errors: missing the median, and peeking."""
+"""Intervals of medians, against SciPy, and against missed medians and early looks."""
 
 from __future__ import annotations
 
 import math
 import random
+from statistics import median
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,6 @@ from pytest_energy.model import Interval
 from pytest_energy.stats.order_statistics import (
     blocks_needed,
     exp_interval,
-    median,
     median_interval,
     median_sequence,
     positive,
@@ -28,7 +28,7 @@ values = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=60)
 
 
 def rejected_ends(interval_of, n: int, alpha: float) -> int:
-    """How many of n values at each end lie outside the interval, less one: -1 where nothing is known."""
+    """How many of n values at each end lie outside the interval, less one; -1 if unbounded."""
     interval = interval_of([float(rank) for rank in range(n)], alpha)
     return -1 if math.isinf(interval.low) else int(interval.low)
 
@@ -48,7 +48,7 @@ def test_interval_needs_as_many_values_as_it_says(alpha, fewest):
 
 @pytest.mark.parametrize(("n", "alpha"), [(2, 0.5), (4, 0.125), (7, 2**-6)])
 def test_interval_may_miss_as_often_as_is_allowed_and_not_less(n, alpha):
-    """That all n lie on one side of the median has a chance of 2 / 2**n, which is exactly alpha here."""
+    """All n lie on one side of the median with probability 2 / 2**n: exactly alpha here."""
     assert rejected_ends(median_interval, n, alpha) == 0
     assert rejected_ends(median_interval, n, alpha * 0.999) == -1
 
@@ -65,7 +65,7 @@ def test_sequence_agrees_with_scipys_beta(alpha):
 
 
 def chance_of_ever_missing(interval_of, alpha: float, looks: int) -> float:
-    """Exactly, over all sequences of so many values: that the interval misses the median after one value or another.
+    """The exact probability that the interval ever misses the median within so many values.
 
     The number of values below the median is a walk with fair steps; those walks that have left the
     interval are taken out and added up.
@@ -173,16 +173,11 @@ def test_one_value(interval_of):
 
 @both
 def test_no_value(interval_of):
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="no median"):
         interval_of([], 0.05)
 
 
-def test_median():
-    assert median([3.0, 1.0, 2.0]) == 2.0
-    assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
-
-
-def test_unknown_bound_of_what_cannot_be_negative_is_zero():
+def test_an_unknown_lower_bound_of_a_positive_value_is_zero():
     assert positive(Interval(2.0, -math.inf, math.inf)) == Interval(2.0, 0.0, math.inf)
     assert positive(Interval(2.0, 1.0, 3.0)) == Interval(2.0, 1.0, 3.0)
 
