@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         f"{digits(calibration.full_watts)} W, in between by exponent {calibration.exponent:g}, "
         f"against {calibration.source}"
     )
-    elsewhere = "" if path == calibration_path() else f"; use --energy-meter estimate:{path}"
+    elsewhere = f"; use --energy-meter estimate:{path}" if arguments.output else ""
     print(f"written to {path}{elsewhere}")
     return ExitCode.OK
 

@@ -211,7 +211,10 @@ def find_calibration(
 
     One that was named must be there; one of another machine is passed over, and the note says so.
     """
-    path = Path(argument) if argument else calibration_path()
+    try:
+        path = Path(argument) if argument else calibration_path()
+    except OptionError:
+        return None, ()  # a user without a home folder has no calibration
     named = bool(argument or os.environ.get(PATH_VARIABLE))
     if not named and not path.exists():
         return None, ()

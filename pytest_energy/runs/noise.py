@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_energy.errors import RunUnreadable
+from pytest_energy.errors import OptionError, RunUnreadable
 from pytest_energy.machine import config_folder, write_config
 from pytest_energy.stats.unpaired import few_shift
 
@@ -80,7 +80,10 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
 
     Raises `RunUnreadable` for a broken file.
     """
-    path = noise_path(machine, meter_name)
+    try:
+        path = noise_path(machine, meter_name)
+    except OptionError:
+        return DEFAULT_NOISE  # a user without a home folder has no noise file
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
