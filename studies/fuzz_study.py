@@ -31,9 +31,8 @@ with atheris.instrument_imports(include=["pytest_energy", "tsbench.data.formats"
     from pytest_energy.errors import EnergyError, RunUnreadable
     from pytest_energy.meters import MeterSettings
     from pytest_energy.meters.powercap import open_powercap
-    from pytest_energy.options import Options
+    from pytest_energy.options import OPTIONS, Options
     from pytest_energy.runs import json_format
-    from pytest_energy.settings import SETTINGS
     from tsbench.data import formats
     from tsbench.errors import TsbenchError
 
@@ -265,14 +264,14 @@ class AllOptions:
         given = atheris.FuzzedDataProvider(data)
         texts = {}
         for _ in range(given.ConsumeIntInRange(1, 4)):
-            setting = given.PickValueInList(list(SETTINGS))
+            setting = given.PickValueInList(list(OPTIONS))
             texts[setting.name] = (
                 given.ConsumeUnicode(given.ConsumeIntInRange(0, 20))
                 if setting.metavar
                 else given.ConsumeBool()
             )
         try:
-            Options.of(True, texts)
+            Options.of(texts)
         except EnergyError:
             return False
         return True
