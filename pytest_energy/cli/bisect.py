@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from pytest_energy.cli.arguments import add_options, read_options
 from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.cli.project_settings import read_project_settings
 from pytest_energy.measuring.machine_lock import machine_lock
 
 NAMES = ("meter", "watts", "max_time", "tolerance", "alpha", "gate_estimates", "lock_timeout")
@@ -37,14 +39,17 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Print each step, then the commit."""
-    from pytest_energy.commits.bisect import bisect
+    from pytest_energy.commits.bisect import bisect, worker_command_line
 
     options = read_options(arguments, *NAMES)
     tests = list(arguments.tests)
     if arguments.meter:
         tests.append(f"--energy-meter={arguments.meter}")
+    addopts = read_project_settings(Path.cwd()).values.get("addopts", [])
+    addopts = shlex.split(addopts) if isinstance(addopts, str) else addopts
+    line = worker_command_line(tests, addopts)
     with machine_lock(options.lock_timeout_s, print):
-        culprit = bisect(Path.cwd(), arguments.good, arguments.bad, tests, options, print)
+        culprit = bisect(Path.cwd(), arguments.good, arguments.bad, line, options, print)
     if len(culprit.suspects) == 1:
         print(f"{culprit.suspects[0]} made {culprit.test} worse")
     else:

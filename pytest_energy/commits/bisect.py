@@ -79,14 +79,14 @@ class Bisection:
         self,
         folder: Path,
         good: str,
-        arguments: Sequence[str],
+        command_line: CommandLine,
         options: Options,
         print_line: PrintLine,
     ):
         self.repo = find_repo(folder)
         self.good = resolve(self.repo, good)
         self._folder, self._options, self._print_line = folder.resolve(), options, print_line
-        self._command_line = worker_command_line(arguments)
+        self._command_line = command_line
         with open_meter(options.meter, options.meter_settings) as meter:
             self._meter: MeterInfo = info(meter)
 
@@ -190,25 +190,32 @@ class Bisection:
                 yield against
 
 
-def worker_command_line(arguments: Sequence[str]) -> CommandLine:
-    """The arguments for pytest, taken apart. Raises `OptionError` for an option that workers do
-    not take."""
+def worker_command_line(arguments: Sequence[str], addopts: Sequence[str]) -> CommandLine:
+    """The arguments for pytest after the project's ``addopts`` and PYTEST_ADDOPTS, taken apart.
+
+    Raises `OptionError` where the arguments hold an option that workers do not take.
+    """
     given = split_command_line(arguments, PASSED_ON)
     for name, _ in given.options:
         if name not in PASSED_ON:
             raise OptionError(
                 f"bisect does not pass {name} on to pytest; it passes {', '.join(PASSED_ON)}"
             )
-    added = split_command_line(shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), PASSED_ON)
-    options = [option for option in added.options if option[0] in PASSED_ON]
-    return CommandLine((*options, *given.options), given.paths, without_project_options=True)
+    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    options = [
+        option
+        for added in (addopts, environment)
+        for option in split_command_line(added, PASSED_ON).options
+        if option[0] in PASSED_ON
+    ]
+    return CommandLine((*options, *given.options), given.paths)
 
 
 def bisect(
     folder: Path,
     good: str,
     bad: str,
-    arguments: Sequence[str],
+    command_line: CommandLine,
     options: Options,
     print_line: PrintLine,
 ) -> Culprit:
@@ -216,7 +223,7 @@ def bisect(
 
     Raises `OptionError` where there is nothing to bisect.
     """
-    search = Bisection(folder, good, arguments, options, print_line)
+    search = Bisection(folder, good, command_line, options, print_line)
     commits = search.commits_until(bad)
     print_line(f"{len(commits)} commits between {search.good[:12]} and {commits[-1][:12]}")
     name, worst = search.worst(commits[-1])

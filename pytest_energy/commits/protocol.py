@@ -35,8 +35,6 @@ class Collect(Message):
     """Files, folders and node ids, relative to the folder. Those that are missing are left out."""
     import_paths: tuple[str, ...]
     """For the front of sys.path."""
-    reads_project_options: bool
-    """Whether the worker adds the ini file's ``addopts``."""
     tree: str
     """The top of this side's tree."""
     forbidden_tree: str

@@ -61,8 +61,6 @@ class CommandLine:
     """(name, values) in order."""
     paths: tuple[str, ...]
     """Files, folders and node ids."""
-    without_project_options: bool = False
-    """The ini file's ``addopts`` are not among the options: each worker reads them itself."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ class Side:
     paths: tuple[str, ...]
     import_paths: tuple[str, ...]
     """For the front of sys.path."""
-    reads_project_options: bool
     tree: Path
     """The top of this side's tree."""
     forbidden_tree: str = ""
@@ -89,7 +86,6 @@ class Side:
             self.options,
             self.paths,
             self.import_paths,
-            self.reads_project_options,
             str(self.tree),
             self.forbidden_tree,
         )
@@ -105,7 +101,6 @@ def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
         options,
         paths,
         _import_paths(repo, repo),
-        command_line.without_project_options,
         repo,
     )
 
@@ -126,7 +121,6 @@ def commit_side(
         options,
         paths,
         _import_paths(checkout.repo, checkout.path),
-        command_line.without_project_options,
         checkout.path,
         str(checkout.repo),
     )

@@ -29,7 +29,6 @@ from pytest_energy.commits.worker import ServingRecorder, fork_replicate
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.plugin.stash import WORKER
-from pytest_energy.plugin.worker_options import project_options
 
 MEASURING_FIXTURES = {"energy", "benchmark"}
 
@@ -173,8 +172,7 @@ def main(descriptor: int) -> None:
         channel.send(Collected((), (), ()))
         return
     files = dict.fromkeys(path.partition("::")[0] for path in paths)
-    added = project_options(list(files)) if order.reads_project_options else []
-    arguments = [*added, *order.options, *_own_plugin(), *files]
+    arguments = [*order.options, *_own_plugin(), *files]
     status = pytest.main(arguments, plugins=[Worker(channel, order, paths)])
     channel.send(PytestEnded(int(status)))
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from inspect import signature
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_energy.commits.loaded_files import OWN_PACKAGE, in_tree
@@ -63,27 +61,6 @@ def _call_with(hook: Any, known: Mapping[str, object]) -> None:
     """Call a hook with the arguments that it declares."""
     count = hook.__code__.co_argcount
     hook(*(known[name] for name in hook.__code__.co_varnames[:count]))
-
-
-def project_options(paths: Sequence[str]) -> list[str]:
-    """The ini file's ``addopts`` that workers take, in a process where pytest has not begun."""
-    from _pytest.config.findpaths import determine_setup
-
-    known: dict[str, Any] = {
-        "inifile": None,
-        "override_ini": None,
-        "args": paths,
-        "rootdir_cmd_arg": None,
-        "invocation_dir": Path.cwd(),
-    }
-    taken = signature(determine_setup).parameters  # not the same in each version of pytest
-    found = determine_setup(**{name: value for name, value in known.items() if name in taken})
-    addopts: Any = found[2].get("addopts", [])
-    addopts = getattr(addopts, "value", addopts)
-    given = split_command_line(
-        shlex.split(addopts) if isinstance(addopts, str) else addopts, PASSED_ON
-    )
-    return [part for name, values in given.options if name in PASSED_ON for part in (name, *values)]
 
 
 class _OptionRecorder:

@@ -74,8 +74,9 @@ def test_without_pytest_benchmark_its_options_are_left_out():
 
 def test_bisect_refuses_options_that_workers_do_not_take(monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--junitxml=o.xml -m 'not slow'")
-    assert worker_command_line(["-k", "a", "t.py"]) == CommandLine(
-        (("-m", ("not slow",)), ("-k", ("a",))), ("t.py",), without_project_options=True
+    addopts = ["--import-mode=importlib", "--html", "o.html"]
+    assert worker_command_line(["-k", "a", "t.py"], addopts) == CommandLine(
+        (("--import-mode", ("importlib",)), ("-m", ("not slow",)), ("-k", ("a",))), ("t.py",)
     )
     with pytest.raises(OptionError, match="bisect does not pass --junitxml on to pytest"):
-        worker_command_line(["--junitxml=o.xml"])
+        worker_command_line(["--junitxml=o.xml"], [])
