@@ -1,4 +1,4 @@
-"""Checkpoints: there and back, and what happens to damaged ones."""
+"""Checkpoints: saving, loading, and damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def saved(tmp_path, tiny_model):
     return path
 
 
-def test_there_and_back(saved, tiny_model):
+def test_round_trip(saved, tiny_model):
     found = checkpoints.load(saved)
     assert found.about == {"seed": 0}
     assert found.model.config == tiny_model.config
@@ -52,16 +52,17 @@ def test_weights_of_another_shape_are_named(saved, tiny_model):
     [
         ({}, "metadata"),
         ({"config": {"layers": 3}, "about": {}}, "layers"),
-        ({"config": 3, "about": {}}, "metadata"),
+        ({"config": 3, "about": {}}, "config is of type int"),
+        ({"config": {}, "about": [1]}, "about is of type list"),
     ],
 )
-def test_metadata_that_is_no_config_is_an_error(saved, tiny_model, about, problem):
+def test_invalid_metadata_is_an_error(saved, tiny_model, about, problem):
     checkpoints.save_weights(saved, tiny_model, about)
     with pytest.raises(CheckpointError, match=rf"tiny\.safetensors: .*{problem}"):
         checkpoints.load(saved)
 
 
-def test_a_file_from_before_a_field_was_added_is_read(saved, tiny_model):
+def test_an_older_file_without_a_later_field_is_read(saved, tiny_model):
     config = vars(tiny_model.config).copy()
     for field in checkpoints.LATER_FIELDS:
         del config[field]
@@ -69,7 +70,7 @@ def test_a_file_from_before_a_field_was_added_is_read(saved, tiny_model):
     assert checkpoints.load(saved).model.config == tiny_model.config
 
 
-def test_a_safetensors_file_of_someone_else_is_an_error(saved):
+def test_another_programs_safetensors_file_is_an_error(saved):
     from safetensors.torch import save_file
 
     save_file({"w": torch.zeros(2)}, saved)
@@ -112,3 +113,43 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("TSBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert cache.folder() == tmp_path / "b" / "tsbench"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_layers": 2_000_000},
+        {"d_model": 2**40, "n_heads": 1},
+        {"ff_dim": 2**62},
+        {"patch_timepoints": 2**32, "timepoints": 2**32},
+        {"in_channels": 10**30},
+        {"n_classes": 10**9},
+        {"patch_timepoints": 0},
+        {"n_heads": 0},
+        {"n_layers": -1},
+        {"n_layers": True},
+        {"n_layers": 2.0},
+        {"d_model": "16"},
+        {"dropout": float("nan")},
+        {"dropout": -1.0},
+        {"residual_stem": 1},
+        {"stem_channels": None},
+    ],
+    ids=str,
+)
+def test_a_config_that_the_weights_contradict_is_not_built(saved, tiny_model, changes):
+    config = {**vars(tiny_model.config), **changes}
+    checkpoints.save_weights(saved, tiny_model, {"config": config, "about": {}})
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: "):
+        checkpoints.load(saved)
+
+
+def test_deeply_nested_metadata_is_an_error(saved, tiny_model):
+    from safetensors.torch import save
+
+    deep = "[" * 100_000 + "]" * 100_000
+    for metadata in ({"config": deep, "about": "{}"}, {"config": "{}", "about": deep}):
+        content = save(tiny_model.state_dict(), {"format": checkpoints.FORMAT, **metadata})
+        saved.write_bytes(content)
+        with pytest.raises(CheckpointError, match="metadata is invalid"):
+            checkpoints.load(saved)

@@ -1,7 +1,8 @@
 """Trained models as safetensors files, each with a model card beside it.
 
-A file holds the weights and, in its metadata, the ModelConfig and where the model came from,
-as JSON. Nothing is ever unpickled.
+A file holds the weights and, in its metadata, the ModelConfig and the model's origin as JSON.
+Nothing is unpickled. A file may come from anybody: its config is checked against its weights
+before a model of that config is built.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -21,12 +23,14 @@ from tsbench.model import Classifier, ModelConfig
 
 SHIPPED_FOLDER = Path(__file__).parent
 FORMAT = "tsbench-1"
-LATER_FIELDS = {"window_stem"}  # of ModelConfig: an older file lacks them, and has their defaults
+LATER_FIELDS = {"window_stem"}  # of ModelConfig: older files lack them and have the defaults
+# A malformed file makes json raise RecursionError, and torch the others.
+MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in eval mode, and what its file says of where it came from."""
+    """A model in eval mode, and the record of its origin."""
 
     model: Classifier
     about: dict[str, Any]
@@ -34,7 +38,7 @@ class Checkpoint:
 
 
 def save(path: Path, model: Classifier, about: dict[str, object]) -> None:
-    """Writes the model, whole or not at all; `about` must be JSON."""
+    """Writes the model atomically; `about` must be JSON."""
     save_weights(path, model, {"config": asdict(model.config), "about": about})
 
 
@@ -42,6 +46,7 @@ def load(path: Path) -> Checkpoint:
     """The model that `path` holds. Raises CheckpointError, which names the file."""
     weights, metadata = read_tensors(path)
     config, about = _parse(path, metadata)
+    _check_shapes(path, config, weights)
     model = Classifier(config)
     _fill(path, model, weights)
     return Checkpoint(model, about, path)
@@ -62,13 +67,13 @@ def load_weights(path: Path, model: nn.Module) -> None:
 def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:  # names and shapes of what does not fit
+    except RuntimeError as error:  # with the names and shapes
         raise CheckpointError(path, f"weights do not fit the model: {error}") from None
     model.eval()
 
 
 def shipped(dataset: str, config: str) -> Path | None:
-    """The path of the checkpoint in this package, or None where there is none."""
+    """The path of the checkpoint in this package, or None."""
     for path in list_shipped():
         if path.stem.lower() == f"{dataset}-{config}".lower():
             return path
@@ -81,17 +86,17 @@ def list_shipped() -> list[Path]:
 
 
 def read_about(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Config and origin of a checkpoint, without building its model."""
-    return _parse(path, read_tensors(path, values_too=False)[1])
+    """Config and origin of a checkpoint, without its model."""
+    return _parse(path, read_tensors(path, with_values=False)[1])
 
 
-def read_tensors(path: Path, values_too: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, with_values: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of any safetensors file. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(path, "no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            names = file.keys() if values_too else ()
+            names = file.keys() if with_values else ()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path, f"corrupt, or not safetensors: {error}") from None
@@ -101,10 +106,49 @@ def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str,
     if metadata.get("format") != FORMAT:
         raise CheckpointError(path, f"format {metadata.get('format')!r}, expected {FORMAT!r}")
     try:
-        values = json.loads(metadata["config"])
-        about = json.loads(metadata["about"])
-        if set(values) | LATER_FIELDS != {field.name for field in fields(ModelConfig)}:
+        values: dict[str, Any] = _object(metadata, "config")
+        about = _object(metadata, "about")
+        types: dict[str, type] = {f.name: type(f.default) for f in fields(ModelConfig)}
+        if set(values) | LATER_FIELDS != set(types):
             raise ValueError(f"config has the fields {sorted(values)}")
+        for name, value in values.items():
+            least = 1 if types[name] is int else 0
+            if type(value) is not types[name] or not value >= least:
+                raise ValueError(f"config has {name} {value!r}")
         return ModelConfig(**values), about
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(path, f"metadata cannot be used: {error}") from None
+    except MALFORMED as error:
+        raise CheckpointError(path, f"metadata is invalid: {error}") from None
+
+
+def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
+    value = json.loads(metadata[key])
+    if not isinstance(value, dict):
+        raise TypeError(f"{key} is of type {type(value).__name__}, expected an object")
+    return value
+
+
+def _check_shapes(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+    """Raises CheckpointError if a model of this config has other weights than the file.
+
+    Building it could otherwise take any amount of time and memory: the file chooses the config.
+    """
+    if config.n_layers > len(weights):
+        raise CheckpointError(
+            path,
+            f"weights do not fit the model: {config.n_layers} layers, {len(weights)} tensors",
+        )
+    try:
+        with torch.device("meta"):  # shapes without memory
+            expected = {key: value.shape for key, value in Classifier(config).state_dict().items()}
+    except MALFORMED as error:  # sizes beyond what torch can count
+        raise CheckpointError(path, f"config cannot be built: {error}") from None
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            shapes = [
+                None if s is None else tuple(s) for s in (found.get(name), expected.get(name))
+            ]
+            raise CheckpointError(
+                path,
+                f"weights do not fit the model: {name} has shape {shapes[0]}, not {shapes[1]}",
+            )
