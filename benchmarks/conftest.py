@@ -1,4 +1,4 @@
-"""What the benchmarks share: data, models and variants, each made once and outside windows."""
+"""Options of the suite, and its data, models and variants, each made once."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ NOTES = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The suite on other data than its own."""
+    """Adds options to run the suite on other data."""
     group = parser.getgroup("tsbench", "the compression suite's data and models")
     group.addoption(
         "--tsbench-full",
         action="store_true",
-        help="every variant that is installed, not only the core set",
+        help="run every installed variant, not only the core set",
     )
     group.addoption(
         "--tsbench-dataset",
         metavar="NAME",
-        help="only this dataset; any of the UCR archive's, or synthetic",
+        help="run only this dataset: one of the UCR archive, or synthetic",
     )
     group.addoption(
         "--tsbench-config",
         metavar="CONFIG",
-        help=f"only models of this shape: {', '.join(CONFIGS)}",
+        help=f"run only models of this config: {', '.join(CONFIGS)}",
     )
     group.addoption(
         "--tsbench-data",
         metavar="FOLDER",
         type=Path,
-        help="where datasets are (default: TSBENCH_DATA)",
+        help="the datasets' folder (default: TSBENCH_DATA)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Bad options end the run before anything is trained."""
+    """Rejects bad options before anything is trained."""
     name = config.getoption("--tsbench-config")
     if name is not None and name.lower() not in CONFIGS:
         raise pytest.UsageError(f"--tsbench-config {name}: must be one of {', '.join(CONFIGS)}")
     folder = config.getoption("--tsbench-data")
     if folder is not None and not folder.is_dir():
-        raise pytest.UsageError(f"--tsbench-data {folder}: no such folder")
+        raise pytest.UsageError(f"--tsbench-data {folder}: the folder does not exist")
     config.pluginmanager.register(Progress(config), "tsbench-progress")
 
 
 class Progress:
-    """A line after each benchmark: which of how many it was, what it took, about how long the rest will."""
+    """A line after each benchmark: its number, its time, and about how long the rest takes."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -81,7 +81,8 @@ class Progress:
         self.done += 1
         left_s = (now_s - self.began_s) / self.done * (self.total - self.done)
         name = nodeid.partition("[")[2].rstrip("]") or nodeid
-        line = f" [{self.done}/{self.total}] {name}: {now_s - self.last_s:.0f} s, about {minutes(left_s)} left"
+        took_s = now_s - self.last_s
+        line = f" [{self.done}/{self.total}] {name}: {took_s:.0f} s, about {minutes(left_s)} left"
         self.last_s = now_s
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
@@ -89,7 +90,8 @@ class Progress:
 
 
 def minutes(seconds: float) -> str:
-    """
+    """Seconds as text.
+
     >>> minutes(59.4), minutes(61)
     ('59 s', '1 min 1 s')
     """
@@ -98,14 +100,14 @@ def minutes(seconds: float) -> str:
 
 
 class Workshop:
-    """Makes what a benchmark measures, and keeps it for the session.
+    """Makes and caches what benchmarks measure.
 
-    Its methods take only names and sizes, so that each result is made once.
+    Its methods take only names and sizes, so that each result is made once per session.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.notes: list[str] = []  # what was done to the data, to be said at the end
+        self.notes: list[str] = []  # on what reading changed in the data
         self.loaded = cache(self._loaded)
         self.data = cache(self._data)
         self.model = cache(self._model)
@@ -122,7 +124,7 @@ class Workshop:
         return prepare(loaded, plan_for(loaded).timepoints)
 
     def _model(self, dataset: str, config: str) -> Classifier:
-        """The shipped model where it was trained on this very data, else one trained now."""
+        """A trained model: shipped, cached or trained now."""
         return trained_model(self.data(dataset), config)
 
     def _variant(self, dataset: str, config: str, variant: str, batch_cases: int) -> Classify:
@@ -131,7 +133,7 @@ class Workshop:
         )
 
     def another_fp32(self, dataset: str, config: str, batch_cases: int) -> Classify:
-        """A second copy of the baseline, never the cached one."""
+        """A new copy of the baseline."""
         return self._variant(dataset, config, "fp32", batch_cases)
 
     def _quality(
@@ -139,8 +141,8 @@ class Workshop:
     ) -> tuple[float, float]:
         """Accuracy, and agreement with fp32's predictions, on the whole test split.
 
-        Per batch size too: a variant calibrated and compiled for another batch size is
-        another program, with scales of its own.
+        It depends on the batch size: a variant compiled and calibrated for another one is another
+        program, with its own scales.
         """
         data = self.data(dataset)
         logits = batched_logits(
@@ -150,14 +152,14 @@ class Workshop:
         return accuracy(logits, data.test_y), agreement(logits, baseline)
 
     def batch(self, dataset: str, batch_cases: int) -> torch.Tensor:
-        """The first test cases, from the start again where there are fewer: an engine takes only whole batches."""
+        """The first test cases, repeated if there are fewer: engines take whole batches only."""
         x = self.data(dataset).test_x
         return x[torch.arange(batch_cases) % len(x)]
 
 
 @pytest.fixture(scope="session")
 def workshop(pytestconfig: pytest.Config) -> Workshop:
-    """One workshop for the whole run."""
+    """The Workshop of this session."""
     made = Workshop(pytestconfig.getoption("--tsbench-data"))
     pytestconfig.stash[NOTES] = made.notes
     return made
@@ -166,21 +168,21 @@ def workshop(pytestconfig: pytest.Config) -> Workshop:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Says what was done to the data on the way in, and which of it is generated."""
+    """Prints the datasets' notes."""
     for note in config.stash.get(NOTES, []):
         terminalreporter.write_line(f"tsbench: {note}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As `tsbench.measure` has it, for all of the suite."""
+    """One torch thread for the whole suite, as in `tsbench measure`."""
     with threads.one_thread():
         yield
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """What is not on this machine skips its benchmark with the line that says how to get it."""
+    """Skips a benchmark whose dataset or variant is unavailable, with the remedy."""
     try:
         return (yield)
     except (DatasetUnavailable, VariantUnavailable) as error:

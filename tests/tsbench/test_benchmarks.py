@@ -115,12 +115,51 @@ def test_without_an_engine_its_benchmarks_skip_and_the_rest_run(unseen, tmp_path
     assert 'onnxruntime not installed; pip install "tsbench[onnx]"' in done.stdout
 
 
-def test_every_threshold_is_of_a_variant_that_there_is():
-    from benchmarks import test_compression
-    from tsbench import variants
+def test_the_thresholds_are_those_that_were_set():
+    from benchmarks import thresholds
 
-    for dataset, config, variant, batch_cases in test_compression.EXPECTED:
-        assert (dataset, config) in test_compression.MODELS
-        assert variant in variants.names()
-        assert batch_cases in test_compression.BATCHES
-    assert {*test_compression.CORE} <= {*variants.BUILT_IN}
+    suite = thresholds.read()
+    assert suite.models == (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
+    assert len(suite.expected) == 2 * 23 * 2
+    assert suite.expected["PLAID", "t1", "fp32", 1] == thresholds.Expected(0.87, None)
+    student = suite.expected["RefrigerationDevices", "t1", "student", 32]
+    assert student == thresholds.Expected(0.5, 33.0)
+    assert "fp32" in suite.core and "EPYC" in suite.machine
+
+
+VALID = """
+machine = "m"
+batches = [1, 32]
+core = ["fp32"]
+[models.PLAID.t1]
+fp32 = { accuracy = 0.8, ratio = { 1 = 1, 32 = 0.5 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("valid", "invalid", "problem"),
+    [
+        ("fp32 = {", "int4 = {", r"PLAID\.t1\.int4 must be one of fp32"),
+        ("PLAID.t1", "PLAID.t9", r"PLAID\.t9 must be one of t1"),
+        ("0.8", "80.0", r"accuracy must be between 0 and 1"),
+        ("0.8", '"0.8"', r"accuracy must be between 0 and 1"),
+        ("accuracy = 0.8, ", "", r"fp32\.accuracy must be present"),
+        ("32 = 0.5", "16 = 0.5", r"ratio\.32 must be present"),
+        ("32 = 0.5", "32 = 0.5, 64 = 1", r"ratio\.64 must be left out"),
+        ("32 = 0.5", "32 = -1", r"ratio\.32 must be a number above 0"),
+        ("32 = 0.5", "32 = true", r"ratio\.32 must be a number above 0"),
+        ("ratio =", "ratios =", r"fp32\.ratios must be left out"),
+        ('core = ["fp32"]', 'core = ["fp64"]', "core: fp64 must be one of"),
+        ("[1, 32]", "[0]", "batches must be whole numbers above 0"),
+        ("machine", "place", "machine must be present"),
+    ],
+)
+def test_an_invalid_threshold_is_named(tmp_path, valid, invalid, problem):
+    from benchmarks import thresholds
+
+    path = tmp_path / "thresholds.toml"
+    path.write_text(VALID)
+    assert len(thresholds.read(path).expected) == 2
+    path.write_text(VALID.replace(valid, invalid))
+    with pytest.raises(ValueError, match=problem):
+        thresholds.read(path)

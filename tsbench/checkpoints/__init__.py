@@ -113,7 +113,8 @@ def _parse(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, dict[str,
             raise ValueError(f"config has the fields {sorted(values)}")
         for name, value in values.items():
             least = 1 if types[name] is int else 0
-            if type(value) is not types[name] or not value >= least:
+            wrong_type = type(value) is not types[name]
+            if wrong_type or not value >= least:
                 raise ValueError(f"config has {name} {value!r}")
         return ModelConfig(**values), about
     except MALFORMED as error:

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         )
     left = [each for each in tasks if each not in results]
     for line in forecast(tasks, left, results):
-        _say(console, line)
+        _print(console, line)
     if options.dry_run:
         return 0
     started_s = time.monotonic()
@@ -70,18 +70,18 @@ def run(options: argparse.Namespace) -> int:
     for count, done in enumerate(finished, 1):
         if isinstance(done, task.Failed):
             failures += 1
-            _say(console, f"{count}/{len(left)} FAILED {done.task}: {done.reason}")
+            _print(console, f"{count}/{len(left)} FAILED {done.task}: {done.reason}")
             continue
-        results.keep(done)
+        results.save(done)
         left_s = (time.monotonic() - started_s) / count * (len(left) - count)
-        _say(console, f"{count}/{len(left)} {done.task}, about {duration(left_s)} left")
+        _print(console, f"{count}/{len(left)} {done.task}, about {duration(left_s)} left")
     if failures:
-        _say(
+        _print(
             console,
             f"{failures} of {len(left)} tasks failed; run the command again to retry only those",
         )
     return 1 if failures else 0
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -132,8 +132,8 @@ def _teacher(
         answered = ~np.isnan(answers[:, 0])
         right = (answers[answered].argmax(axis=1) == data.train_y[answered]).mean()
         console.print(
-            f"{named}: accuracy {right:.4f} on training cases, each predicted by a model that did not "
-            f"train on it",
+            f"{named}: accuracy {right:.4f} on training cases, each predicted by a model that did "
+            f"not train on it",
             highlight=False,
         )
         return answers
@@ -191,7 +191,8 @@ def _progress(console: Console, n_epochs: int) -> Iterator[Callable[[EpochReport
             )
             if not console.is_terminal and (report.epoch % 10 == 0 or report.epoch == n_epochs):
                 console.print(
-                    f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  validation {validation}",
+                    f"epoch {report.epoch}/{n_epochs}  loss {report.loss:.3f}  "
+                    f"validation {validation}",
                     highlight=False,
                 )
 

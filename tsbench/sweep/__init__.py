@@ -1,1 +1,1 @@
-"""Many trainings and measurements from one file, here or on a Ray cluster: `tsbench sweep spec.toml`."""
+"""Trainings and measurements of a spec file, here or on a Ray cluster: `tsbench sweep`."""

@@ -20,7 +20,8 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
         f"{len(trainings)} trainings, {len(measuring)} measurements"
     )
     if measuring:
-        yield f"measuring: {duration(sum(each.max_time_s * len(each.variants) for each in measuring))} at least, one per node at a time"
+        seconds = sum(each.max_time_s * len(each.variants) for each in measuring)
+        yield f"measuring: {duration(seconds)} at least, one per node at a time"
     if trainings:
         known = [record for record in results.records() if record["task"]["kind"] == "train"]
         alike = [_alike(each, known) for each in trainings]
@@ -30,9 +31,12 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
                 for records in alike
                 if records
             )
-            yield f"training, estimated from finished ones: {duration(seconds)} of CPU, {_joules(alike)}"
+            cpu = duration(seconds)
+            yield f"training, estimated from finished ones: {cpu} of CPU, {_joules(alike)}"
         if unknown := sum(not records for records in alike):
-            yield f"training: time and joules of {unknown} are unknown until a similar one has finished"
+            yield (
+                f"training: time and joules of {unknown} are unknown until a similar one has finished"
+            )
 
 
 def _alike(training: Task, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

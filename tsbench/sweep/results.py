@@ -1,4 +1,4 @@
-"""The folder of a sweep's results: one JSON file a finished task, the trained models beside them."""
+"""A sweep's results folder: one JSON file per finished task, and the trained models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsbench.sweep.task import Done, Task
 
 
 class _Files(Protocol):
-    """A folder, wherever it is; a file in it is there whole or not at all."""
+    """A folder of any kind, with atomic writes."""
 
     def names(self) -> list[str]: ...
     def has(self, name: str) -> bool: ...
@@ -39,7 +39,7 @@ class _Local:
 
 
 class _Remote:
-    """Any URL that fsspec knows. An object store shows an object once all of it is there."""
+    """Any URL that fsspec knows. Object stores write objects atomically."""
 
     def __init__(self, url: str):
         try:
@@ -48,7 +48,7 @@ class _Remote:
             self._system, self._root = url_to_fs(url)
         except ImportError as error:
             raise TsbenchError(
-                f"--out {url}: {error}; pip install fsspec, and what it needs for this kind of URL"
+                f"--out {url}: {error}; pip install fsspec, and its package for this kind of URL"
             ) from None
         except ValueError as error:
             raise TsbenchError(f"--out {url}: {error}") from None
@@ -72,7 +72,7 @@ class _Remote:
 
 
 class Results:
-    """Finished work by its task's key."""
+    """Finished tasks, found by their keys."""
 
     def __init__(self, where: str):
         self.where = where
@@ -83,8 +83,8 @@ class Results:
             task.kind != "train" or self._files.has(_weights(task))
         )
 
-    def keep(self, done: Done) -> None:
-        """The record last: where it is, the model is too."""
+    def save(self, done: Done) -> None:
+        """Writes the model, then the record: if there is a record, there is a model."""
         if done.weights:
             self._files.write(_weights(done.task), done.weights)
         self._files.write(_record(done.task), (json.dumps(done.record, indent=1) + "\n").encode())
@@ -94,19 +94,17 @@ class Results:
         return self._files.read(_weights(training))
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Every finished task's record. Raises TsbenchError for a file that is none."""
+        """The record of every finished task. Raises TsbenchError for any other file."""
         for name in self._files.names():
             where = f"{self.where}/{name}"
             try:
                 record = json.loads(self._files.read(name))
             except ValueError as error:
                 raise TsbenchError(
-                    f"{where}: not JSON: {error}; delete it and sweep again"
+                    f"{where}: invalid JSON: {error}; delete it and run the sweep again"
                 ) from None
             if not isinstance(record, dict) or not isinstance(record.get("task"), dict):
-                raise TsbenchError(
-                    f"{where}: not a result of a sweep; keep other files out of this folder"
-                )
+                raise TsbenchError(f"{where}: not a sweep's result; remove it from this folder")
             yield record
 
 

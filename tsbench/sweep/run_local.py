@@ -1,4 +1,4 @@
-"""Tasks on this machine: trainings in a pool of processes, measurements one at a time after them."""
+"""Tasks on this machine: trainings in a pool of processes, then measurements one at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from multiprocessing import get_context
 
 from tsbench.sweep.task import Done, Failed, Task, attempt
 
-POOLS = 4  # a worker killed for memory takes the pool down; the fourth time it is the task
+POOLS = 4  # a killed worker ends its pool; after the fourth, the remaining tasks fail
 
 
 def run(
     tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes], jobs: int
 ) -> Iterator[Done | Failed]:
-    """Each task as it finishes; the caller keeps it before it asks for the next."""
+    """Yields each task when it finishes. The caller saves it before it asks for the next."""
     without_model = set()
     for done in _pooled([(task, b"") for task in tasks if task.kind == "train"], execute, jobs):
         if isinstance(done, Failed):
@@ -49,4 +49,6 @@ def _pooled(
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
     for task, _ in left.values():
-        yield Failed(task, f"its process was killed {POOLS} times; try --jobs 1, or look at memory")
+        yield Failed(
+            task, f"its process was killed {POOLS} times; try --jobs 1, or check the memory"
+        )

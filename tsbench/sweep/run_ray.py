@@ -1,7 +1,7 @@
-"""Tasks on a Ray cluster: trainings pack, one CPU each; a measurement takes every CPU and GPU of its node.
+"""Tasks on a Ray cluster: a training takes one CPU, a measurement all CPUs and GPUs of its node.
 
-Ray by itself would let a measurement wait for ever behind trainings that take each CPU as it becomes free. So each task is sent
-to a node by name, and a node that is to measure next gets no more trainings.
+Left to Ray, a measurement could wait forever for trainings that take every CPU as it becomes free.
+So each task is sent to a named node, and a node that will measure gets no more trainings.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from tsbench.sweep.spec import HERE
 from tsbench.sweep.task import Done, Failed, Task, attempt
 
 CONNECT_TIMEOUT_S = 10.0
-RETRIES = 3  # of one task, each time on another loss of its node
-LOOK_AGAIN_S = 1.0  # for new nodes, and for lost ones
-# A board that is started again is back in a few minutes.
-WAIT_FOR_NODE_S = 600.0
+RETRIES = 3  # of a task whose node is lost
+POLL_INTERVAL_S = 1.0  # for new and lost nodes, and for finished tasks
+WAIT_FOR_NODE_S = 600.0  # a board restarts in a few minutes
 
 
 @dataclass(frozen=True)
 class Node:
-    """One machine of the cluster; `resources` as Ray has them: CPU, GPU and the names given to `ray start --resources`."""
+    """A machine of the cluster.
+
+    `resources` are Ray's: CPU, GPU and the names given to `ray start --resources`.
+    """
 
     id: str
     resources: dict[str, float]
@@ -42,23 +44,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Running:
-    """A task, and the node that it was sent to."""
+    """A task and its node."""
 
     task: Task
     node_id: str
 
 
 def connect(address: str) -> None:
-    """Raises TsbenchError without Ray, or where nothing answers there within ten seconds."""
+    """Raises TsbenchError without Ray, or if the cluster does not answer within ten seconds."""
     try:
         import ray
     except ModuleNotFoundError:
-        raise TsbenchError("--ray needs Ray: pip install 'tsbench[ray]'") from None
+        raise TsbenchError("--ray requires Ray: pip install 'tsbench[ray]'") from None
     if ray.is_initialized():
         return
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     try:
-        if separator:  # Ray itself would try for minutes
+        if separator:  # ray.init would try for minutes
             socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, OverflowError) as error:
@@ -74,7 +76,7 @@ def check_devices(tasks: Sequence[Task]) -> None:
     for device in dict.fromkeys(task.device for task in tasks if task.kind == "measure"):
         if not any(node.fits(device) for node in nodes):
             raise TsbenchError(
-                f"device {device!r}: no node of the cluster has it; there are: {_devices(nodes)}"
+                f"device {device!r}: no node of the cluster has it; it has {_devices(nodes)}"
             )
 
 
@@ -91,7 +93,10 @@ def place(
     trainings: Sequence[Task],
     running: Sequence[Running],
 ) -> list[Running]:
-    """What to send where now: at most one measurement to a node, and to that node nothing else."""
+    """The tasks to start now, each with its node.
+
+    A node gets at most one measurement, and then nothing else.
+    """
     measuring = {each.node_id for each in running if each.task.kind == "measure"}
     load = Counter(each.node_id for each in running)
     placed = []
@@ -113,58 +118,106 @@ def place(
 def run(
     tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes]
 ) -> Iterator[Done | Failed]:
-    """Each task as it finishes; a measurement starts once its training was kept. Raises TsbenchError where no node is left."""
-    import ray
-    from ray.exceptions import RayError
+    """Yields each task when it finishes. The caller saves it before it asks for the next.
 
-    trainings = deque(task for task in tasks if task.kind == "train")
-    measuring = [task for task in tasks if task.kind == "measure"]
-    unfinished, without_model = set(trainings), set()
-    running: dict[ray.ObjectRef, Running] = {}
-    losses: Counter[Task] = Counter()
-    idle_since_s: float | None = None
-    while trainings or measuring or running:
-        for task in [task for task in measuring if task.training in without_model]:
-            measuring.remove(task)
+    A measurement starts after its training was saved. Raises TsbenchError if no node is left.
+    """
+    schedule = _Schedule(tasks, execute, weights)
+    while schedule.unfinished:
+        yield from schedule.without_model()
+        schedule.start()
+        if schedule.running:
+            yield from schedule.finished()
+        elif schedule.unfinished:
+            schedule.wait_for_node()
+
+
+class _Schedule:
+    """Which tasks wait, which run, and which node each runs on."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        execute: Callable[..., Done],
+        weights: Callable[[Task], bytes],
+    ):
+        self._execute, self._weights = execute, weights
+        self._trainings = deque(task for task in tasks if task.kind == "train")
+        self._measuring = [task for task in tasks if task.kind == "measure"]
+        self._untrained = set(self._trainings)
+        self._failed_trainings: set[Task] = set()
+        self._losses: Counter[Task] = Counter()
+        self._idle_since_s: float | None = None
+        self.running: dict[Any, Running] = {}  # by Ray's reference
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._trainings) + len(self._measuring) + len(self.running)
+
+    def without_model(self) -> Iterator[Failed]:
+        """Fails the measurements whose training failed."""
+        for task in [each for each in self._measuring if each.training in self._failed_trainings]:
+            self._measuring.remove(task)
             yield Failed(task, "its training failed")
-        nodes = alive_nodes()
-        ready = [task for task in measuring if task.training not in unfinished]
-        for each in place(nodes, ready, trainings, list(running.values())):
+
+    def start(self) -> None:
+        """Sends tasks to every node that has room for them."""
+        nodes = {node.id: node for node in alive_nodes()}
+        ready = [task for task in self._measuring if task.training not in self._untrained]
+        placed = place(list(nodes.values()), ready, self._trainings, list(self.running.values()))
+        for each in placed:
             if each.task.kind == "measure":
-                measuring.remove(each.task)
-                node = next(node for node in nodes if node.id == each.node_id)
-                running[_submit(each, execute, node.resources, weights(each.task.training))] = each
-            else:
-                trainings.popleft()
-                running[_submit(each, execute, {"CPU": 1}, b"")] = each
-        if not running:
-            if not (trainings or measuring):
-                return
-            now_s = time.monotonic()
-            idle_since_s = idle_since_s or now_s
-            if now_s - idle_since_s > WAIT_FOR_NODE_S:
-                left = len(trainings) + len(measuring)
-                raise TsbenchError(
-                    f"no node for {left} tasks in {WAIT_FOR_NODE_S:g} s; the cluster has {_devices(nodes)}"
+                self._measuring.remove(each.task)
+                resources, weights = (
+                    nodes[each.node_id].resources,
+                    self._weights(each.task.training),
                 )
-            time.sleep(LOOK_AGAIN_S)
-            continue
-        idle_since_s = None
-        finished, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_AGAIN_S)
-        for ref in finished:
-            task = running.pop(ref).task
-            try:
-                done: Done | Failed = ray.get(ref)
-            except RayError as error:  # its node, or its process, is gone
-                losses[task] += 1
-                if losses[task] <= RETRIES:
-                    (measuring if task.kind == "measure" else trainings).append(task)
-                    continue
-                done = Failed(task, f"lost {losses[task]} times: {type(error).__name__}")
+            else:
+                self._trainings.popleft()
+                resources, weights = {"CPU": 1.0}, b""
+            self.running[_submit(each, self._execute, resources, weights)] = each
+        if self.running:
+            self._idle_since_s = None
+
+    def wait_for_node(self) -> None:
+        """Waits a moment for a node. Raises TsbenchError after WAIT_FOR_NODE_S without one."""
+        now_s = time.monotonic()
+        self._idle_since_s = self._idle_since_s or now_s
+        if now_s - self._idle_since_s > WAIT_FOR_NODE_S:
+            raise TsbenchError(
+                f"no node for {self.unfinished} tasks in {WAIT_FOR_NODE_S:g} s; "
+                f"the cluster has {_devices(alive_nodes())}"
+            )
+        time.sleep(POLL_INTERVAL_S)
+
+    def finished(self) -> Iterator[Done | Failed]:
+        """The tasks that finish within POLL_INTERVAL_S. A task whose node is lost waits again."""
+        import ray
+
+        references, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_INTERVAL_S)
+        for reference in references:
+            task = self.running.pop(reference).task
+            done = self._outcome(task, reference)
+            if done is None:
+                continue
             if isinstance(done, Failed) and task.kind == "train":
-                without_model.add(task)
+                self._failed_trainings.add(task)
             yield done
-            unfinished.discard(task)
+            self._untrained.discard(task)  # the caller has saved it
+
+    def _outcome(self, task: Task, reference: Any) -> Done | Failed | None:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            done: Done | Failed = ray.get(reference)
+            return done
+        except RayError as error:  # its node or its process is gone
+            self._losses[task] += 1
+            if self._losses[task] > RETRIES:
+                return Failed(task, f"lost {self._losses[task]} times: {type(error).__name__}")
+            (self._measuring if task.kind == "measure" else self._trainings).append(task)
+            return None
 
 
 def _submit(
@@ -173,10 +226,10 @@ def _submit(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # The device's own resource, too: whoever else shares the cluster then sees that it is in use.
+    # The device's own resource too: other users of the cluster then see that it is in use.
     device = each.task.device
     named = {device: resources[device]} if device in resources else {}
-    scheduled: Any = ray.remote  # its types know no NodeAffinitySchedulingStrategy
+    scheduled: Any = ray.remote  # its types do not know NodeAffinitySchedulingStrategy
     remote = scheduled(
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU", 0),
@@ -192,4 +245,4 @@ def _devices(nodes: Sequence[Node]) -> str:
     names = {
         name for node in nodes for name in node.resources if ":" not in name and name not in given
     }
-    return ", ".join(sorted(names)) or f"{len(nodes)} nodes without a name for their device"
+    return ", ".join(sorted(names)) or f"{len(nodes)} nodes without device names"

@@ -1,4 +1,4 @@
-"""What a sweep's TOML file asks for, checked before anything starts."""
+"""A sweep's TOML file, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-HERE = "any"  # the device that is whatever machine there is
+HERE = "any"  # the device name that matches every machine
 
 
 @dataclass(frozen=True)
 class Spec:
-    """Every combination of the lists is one task; without variants nothing is measured."""
+    """Each combination of the lists is one task. Without variants nothing is measured."""
 
     datasets: tuple[str, ...]
     configs: tuple[str, ...]
@@ -33,7 +33,7 @@ class Spec:
 
 
 def read(path: Path) -> Spec:
-    """The spec in the file. Raises TsbenchError, one line, for what cannot be meant."""
+    """The spec in the file. Raises TsbenchError, in one line, if it is invalid."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -59,7 +59,7 @@ def read(path: Path) -> Spec:
             raise TsbenchError(f"{path}: {key} must be a list of at least one name")
     for key in ("seeds", "batches", "devices"):
         if key in values and not values[key]:
-            raise TsbenchError(f"{path}: {key} must not be empty; leave it out for its default")
+            raise TsbenchError(f"{path}: {key} must not be empty; omit it for its default")
     if "epochs" in found:
         values["epochs"] = _list(path, "epochs", [found["epochs"]], int, 1)[0]
     if "max_time_s" in found:
@@ -82,7 +82,8 @@ def _list(path: Path, key: str, value: object, kind: type, least: int | None) ->
     for each in value:
         if not isinstance(each, kind) or isinstance(each, bool):
             raise TsbenchError(
-                f"{path}: {key} must hold {'names' if kind is str else 'whole numbers'}, got {each!r}"
+                f"{path}: {key} must contain {'names' if kind is str else 'whole numbers'}, "
+                f"got {each!r}"
             )
         if least is not None and isinstance(each, int) and each < least:
             raise TsbenchError(f"{path}: {key} must be at least {least}, got {each}")

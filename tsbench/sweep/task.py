@@ -1,4 +1,4 @@
-"""The tasks of a sweep: what there is to do, and doing one of them on the machine that this runs on."""
+"""The tasks of a sweep, and their execution on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ from tsbench.sweep.spec import Spec
 if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
 
-LOCK_TIMEOUT_S = (
-    3600.0  # a measurement beside ours takes minutes; an hour means that something hangs
-)
+LOCK_TIMEOUT_S = 3600.0  # other measurements take minutes: after an hour something hangs
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training, or the measuring of all variants of one model at one batch size: they share blocks."""
+    """One training; or one model's variants at one batch size, measured in shared blocks."""
 
     kind: str  # train, measure
     dataset: str
@@ -42,7 +40,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """A hash of all that the result depends on: data, config, code version."""
+        """A hash of everything that the result depends on: data, config, code version."""
         from tsbench.measure import MEASURING_VERSION
         from tsbench.training.train import TRAINING_VERSION
 
@@ -59,13 +57,13 @@ class Task:
 
     @property
     def training(self) -> Task:
-        """The training that this task needs the model of."""
+        """The training whose model this task measures."""
         return Task("train", self.dataset, self.data_sha256, self.config, self.seed, self.epochs)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a task came to: `record` is JSON; `weights` is a trained model's checkpoint file."""
+    """The result of a task. `record` is JSON; `weights` is a trained model's checkpoint file."""
 
     task: Task
     record: dict[str, object]
@@ -74,23 +72,23 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A task that came to nothing. It is not kept, so the next sweep tries it again."""
+    """A task that failed. It is not saved, so the next sweep retries it."""
 
     task: Task
     reason: str
 
 
 def attempt(execute: Callable[..., Done], task: Task, weights: bytes) -> Done | Failed:
-    """What the task comes to: one that fails must not end the hundreds beside it."""
+    """The task's result. A failure must not end the hundreds of other tasks."""
     try:
         return execute(task, weights)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is said of this task
+    except Exception as error:  # noqa: BLE001 - it is reported with its task
         lines = str(error).splitlines()
         return Failed(task, f"{type(error).__name__}: {lines[0] if lines else ''}")
 
 
 def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
-    """Every task of the spec, trainings first. Raises TsbenchError for a name that there is not."""
+    """Every task of the spec, trainings first. Raises TsbenchError for an unknown name."""
     from tsbench import variants
     from tsbench.data import datasets
     from tsbench.errors import UnknownName
@@ -135,10 +133,10 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
 
 
 def execute(task: Task, weights: bytes = b"") -> Done:
-    """Does the task, here. A measuring task needs the weights of its training."""
+    """Executes the task on this machine. A measurement requires the weights of its training."""
     started_s = time.perf_counter()
     done = _train(task) if task.kind == "train" else _measure(task, weights)
-    # The node's monotonic clock, as that of the windows; no host name, which is nobody's business.
+    # Times are of the node's monotonic clock, as those of readings. No host name, for privacy.
     about = {
         "task": asdict(task),
         "node": _node(),
@@ -149,7 +147,7 @@ def execute(task: Task, weights: bytes = b"") -> Done:
 
 
 def _node() -> str:
-    """Ray's name of the node that this runs on, or "here"."""
+    """Ray's id of this node, or "here"."""
     ray = sys.modules.get("ray")
     return (
         str(ray.get_runtime_context().get_node_id())
@@ -166,7 +164,8 @@ def _prepared(task: Task) -> Prepared:
     loaded = datasets.load(task.dataset)
     if loaded.fingerprint != task.data_sha256:
         raise TsbenchError(
-            f"{task.dataset} on {platform.node()} is other data than the driver's: copy the same files there"
+            f"{task.dataset} on {platform.node()} differs from the driver's data; copy the "
+            f"driver's files there"
         )
     return prepare(loaded, plan_for(loaded).timepoints)
 
@@ -202,7 +201,7 @@ def _measure(task: Task, weights: bytes) -> Done:
         path.write_bytes(weights)
         model = checkpoints.load(path).model
     with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
-        # The readings' clock, the node's monotonic one, before the first window and after the last.
+        # The readings' clock before the first window and after the last.
         from_s = meter.read().at_s
         rows = measure.measure(
             model, data, task.variants, [task.batch_cases], task.max_time_s, meter

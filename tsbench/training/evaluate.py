@@ -1,4 +1,4 @@
-"""How good a model is, and how far two models agree."""
+"""Accuracy of a model, and agreement of two models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Large enough to amortise the calls, small enough to stay in a core's cache.
+# Large enough to amortise calls, small enough for a core's cache.
 EVALUATION_BATCH_CASES = 32
 
 
@@ -16,8 +16,8 @@ def batched_logits(
 ) -> Tensor:
     """Logits (cases, n_classes) of every case in x, computed batch by batch.
 
-    Every call gets exactly `batch_cases` cases (the last one is filled up, and the filling
-    cut off again), because a compiled or exported model may be tied to one batch size.
+    Every call gets exactly `batch_cases` cases, because a compiled or exported model may accept
+    only one batch size. The last batch is filled up, and the filling's logits are dropped.
     """
     if batch_cases < 1 or len(x) < 1:
         raise ValueError(f"cannot evaluate {len(x)} cases in batches of {batch_cases}")
@@ -28,7 +28,7 @@ def batched_logits(
             missing = batch_cases - len(batch)
             if missing:
                 batch = torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])])
-            # An engine may hand out its own output buffer, to be overwritten by the next call.
+            # The next call may overwrite an engine's own output buffer.
             outputs.append(classify(batch)[: batch_cases - missing].clone())
     return torch.cat(outputs)
 

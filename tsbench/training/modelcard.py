@@ -1,4 +1,4 @@
-"""The model card that stands beside a checkpoint: where it came from and how good it is."""
+"""The model card beside a checkpoint: origin and accuracy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tsbench.data.prepared import Prepared
 
 
 def write_card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> None:
-    """Writes `path` with the suffix `.md`, from what the checkpoint says and its accuracy."""
+    """Writes the card of the checkpoint at `path`, with the suffix `.md`."""
     cache.write_atomically(
         path.with_suffix(".md"), card(path, config_name, data, test_accuracy).encode()
     )
 
 
 def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> str:
-    """The card's text: Markdown."""
+    """The card as Markdown."""
     config, about = checkpoints.read_about(path)
     recipe = about["recipe"]
     joules = about["joules"]
@@ -35,7 +35,8 @@ def card(path: Path, config_name: str, data: Prepared, test_accuracy: float) -> 
         f"d_model {config.d_model}, feed-forward {config.ff_dim}",
         "seed": recipe["seed"],
         "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items() if k != "seed"),
-        "training CPU-seconds": f"{about['cpu_seconds']:.0f} (one thread, torch {about['torch_version']})",
+        "training CPU-seconds": f"{about['cpu_seconds']:.0f} "
+        f"(one thread, torch {about['torch_version']})",
         "training joules": energy,
         "test accuracy": f"{test_accuracy:.4f} (one seed; how it was chosen: docs/models.md)",
         "command": f"`tsbench train {data.name} {config_name} --seed {recipe['seed']} "

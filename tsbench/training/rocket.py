@@ -1,12 +1,12 @@
-"""A teacher from outside: aeon's MultiRocket and Hydra, with ridge regression on both.
+"""A teacher that is no transformer: aeon's MultiRocket and Hydra, with ridge regression on both.
 
-The best of what is published on these datasets and quick to train; far too slow to be run in the place of a compact model, but a
-transformer can learn from what it answers:
+It is among the best published classifiers that train quickly. It is far too slow to replace a
+compact model, but a transformer can learn from its predictions:
 
     tsbench train PLAID student --teacher multirocket_hydra
 
-It answers for each training case by a model that has not seen that case. One that has is sure of every label, and says nothing
-of which classes are alike, which is what there is to learn from a teacher.
+Each training case is predicted by a model that did not train on it. A model that did is certain of
+every label, and so tells nothing about which classes are alike.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 NAME = "multirocket_hydra"
 LIBRARIES = ("aeon", "sklearn")
 FOLDS = 5
-COPIES = 3  # each training case as it is, and circularly shifted: half of what augmentation is for a network
+COPIES = 3  # of each training case: unchanged, and two circularly shifted
 # Ridge's own choice among these, by leave-one-out, as in MultiRocket's paper (arXiv:2102.00457).
 PENALTIES = np.logspace(-1, 4, 6)
-TEMPERATURES = np.geomspace(
-    0.02, 2.0, 41
-)  # a margin of ridge regression is about 1 where it is sure
+TEMPERATURES = np.geomspace(0.02, 2.0, 41)  # a certain margin of ridge regression is about 1
 
 
 def answers(data: Prepared, recipe: Recipe) -> np.ndarray:
-    """What it thinks of each training case: probabilities, float32 (cases, classes), each row by a model without that case.
+    """Probabilities of each training case, float32 (cases, classes).
 
-    What the recipe holds out for choosing, the teacher never sees either: its rows are nan. Raises TeacherUnavailable without aeon.
+    A row is by a model that did not train on its case. Rows of cases that the recipe holds out are
+    nan: the teacher does not use them either. Raises TeacherUnavailable without aeon.
     """
     require()
     kept, _ = kept_and_held_out(data.train_y, recipe, np.random.default_rng(recipe.seed))
@@ -57,7 +56,7 @@ def _cross_fitted(x: np.ndarray, labels: np.ndarray, n_classes: int, recipe: Rec
 
     rng = np.random.default_rng(recipe.seed)
     copies = [x, *(preprocess.circular_shift(x, rng) for _ in range(COPIES - 1))]
-    # No labels in this: the kernels' biases are quantiles of what they give.
+    # Uses no labels: the kernels' biases are quantiles of their outputs.
     by_copy = np.split(
         StandardScaler().fit_transform(_features(np.concatenate(copies), recipe.seed)), COPIES
     )
@@ -75,7 +74,10 @@ def _cross_fitted(x: np.ndarray, labels: np.ndarray, n_classes: int, recipe: Rec
 def folds(
     labels: np.ndarray, block_cases: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices (rest, held out), so that each case is held out once: classes in equal parts, blocks of a class whole."""
+    """Indices (rest, held out) of each fold. Each case is held out once.
+
+    Folds divide each class evenly, and keep blocks of a class whole.
+    """
     fold = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -86,7 +88,10 @@ def folds(
 
 
 def calibrated(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Margins (cases, classes) as probabilities, by the temperature under which the labels are likeliest (arXiv:1706.04599)."""
+    """Margins (cases, classes) as probabilities, with the temperature of the highest likelihood.
+
+    See arXiv:1706.04599.
+    """
     from scipy.special import log_softmax
 
     scaled = [log_softmax(margins / temperature, axis=1) for temperature in TEMPERATURES]
@@ -95,7 +100,7 @@ def calibrated(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def require() -> None:
-    """Raises TeacherUnavailable, with the line that installs it, without aeon."""
+    """Raises TeacherUnavailable, with the line that installs it, if aeon is missing."""
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         raise TeacherUnavailable(
@@ -104,9 +109,12 @@ def require() -> None:
 
 
 def _features(x: np.ndarray, seed: int) -> np.ndarray:
-    """(cases, features): both transforms of the z-normed signal, and each channel's log_std, of x (cases, 2 * channels, timepoints)."""
+    """Both transforms of the signal, and each channel's log_std: (cases, features).
+
+    x is (cases, 2 * channels, timepoints), see preprocess.to_array.
+    """
     signal, level = np.split(x, 2, axis=1)
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # read when numba is first imported
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba reads it at import
     with one_thread():
         from aeon.transformations.collection.convolution_based import HydraTransformer, MultiRocket
 
@@ -114,12 +122,12 @@ def _features(x: np.ndarray, seed: int) -> np.ndarray:
         hydra: Any = HydraTransformer(random_state=seed, n_jobs=1).fit_transform(
             signal.astype(np.float64)
         )
-    # Counts of kernels that win: their roots are closer to normal, as in Hydra's own scaler.
+    # Hydra counts winning kernels. Square roots are closer to normal, as in its own scaler.
     return np.hstack([rocket, np.sqrt(np.maximum(np.asarray(hydra), 0)), level[:, :, 0]])
 
 
 def _margins(model: Any, features: np.ndarray, n_classes: int) -> np.ndarray:
-    """(cases, n_classes), 0 for both sides' middle; classes that the model never saw are as unlikely as can be."""
+    """Margins (cases, n_classes). Classes that the model did not see get the lowest margin."""
     decided = model.decision_function(features)
     if decided.ndim == 1:  # two classes have one margin
         decided = np.stack([-decided, decided], axis=1)

@@ -29,7 +29,7 @@ INPUT, OUTPUT = "x", "logits"
 
 
 def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
-    """The model as an ONNX file of standard operators, fp32, for exactly this batch size; cached."""
+    """The model as an ONNX file of standard operators, fp32, for this batch size; cached."""
     return cached(
         "fp32",
         lambda path: _export(_plain(model), data, batch_cases, path),

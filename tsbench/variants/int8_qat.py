@@ -101,7 +101,7 @@ def fake_quantized(model: Classifier, data: Prepared) -> nn.Module:
 
 
 def fold_batch_norms(model: Classifier) -> Classifier:
-    """Folds each batch norm of the stem into its convolution, in place. Same function in eval mode."""
+    """Folds the stem's batch norms into its convolutions, in place. Same function in eval mode."""
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

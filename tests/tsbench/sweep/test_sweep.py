@@ -209,7 +209,7 @@ def test_a_folder_with_nothing_measured_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
     (tmp_path / "a.json").write_text("{")
     assert main(["table", str(tmp_path)]) == 2
-    assert "a.json: not JSON" in capsys.readouterr().err
+    assert "a.json: invalid JSON" in capsys.readouterr().err
 
 
 def test_results_go_to_any_url_that_fsspec_knows():
@@ -217,7 +217,7 @@ def test_results_go_to_any_url_that_fsspec_knows():
     results = Results("memory://sweep/results")
     training = Task("train", "a", "0", "t1", 0, 1)
     assert training not in results and list(results.records()) == []
-    results.keep(Done(training, {"task": {"kind": "train"}}, b"model"))
+    results.save(Done(training, {"task": {"kind": "train"}}, b"model"))
     assert training in results and results.weights(training) == b"model"
     assert list(results.records()) == [{"task": {"kind": "train"}}]
     with pytest.raises(TsbenchError, match="nonesuch"):
@@ -255,7 +255,7 @@ def test_a_forecast_lists_measured_and_estimated_joules_apart(tmp_path):
     ):
         seed = {7.0: 1, 5.0: 2}.get(joules, 0)
         task = Task("train", dataset, "0", "t1", seed, 1)
-        results.keep(
+        results.save(
             Done(
                 task,
                 {

@@ -101,7 +101,7 @@ def test_a_node_is_lost_half_way_and_everything_is_done_once():
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         with pytest.raises(
             TsbenchError,
-            match=r"device 'toaster': no node of the cluster has it; there are: board$",
+            match=r"device 'toaster': no node of the cluster has it; it has board$",
         ):
             run_ray.check_devices([replace(MEASURING[0], device="toaster")])
         measuring = [*MEASURING, *(replace(task, device="board") for task in MEASURING[:2])]
