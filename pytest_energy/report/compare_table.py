@@ -62,7 +62,9 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
         f"of unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
     )
     yield from software_lines(comparison.old, comparison.new)
-    if not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
+    if comparison.identical:
+        yield "OLD and NEW are identical: the same saved data"
+    elif not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
         floors = ", ".join(
             f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}"
             for quantity in ("joules", "seconds")

@@ -11,6 +11,7 @@ medians of the runs. `gate.against_tolerance` gives the verdict; `stats/unpaired
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_energy.errors import RunsIncomparable
@@ -47,12 +48,11 @@ def compare_runs(
     for name in shared:
         ratios.add(name, before[name], after[name])
     changes = ratios.changes()
-    rows = [
-        BenchmarkChanges(
-            name, (*changes[name], *quality_changes(before[name], after[name], options))
-        )
-        for name in shared
-    ]
+    identical = _identical(old, new)
+    rows = []
+    for name in shared:
+        found = (*changes[name], *quality_changes(before[name], after[name], options))
+        rows.append(BenchmarkChanges(name, tuple(map(_unchanged, found)) if identical else found))
     rows += [
         _only_on_one_side(name, 0, len(runs), "not in the baseline")
         for name, runs in after.items()
@@ -64,7 +64,9 @@ def compare_runs(
         if name not in after
     ]
     rows.sort(key=lambda row: (row.severity, row.name))
-    return RunComparison(tuple(old), tuple(new), tuple(rows), options, noise, ratios.gated)
+    return RunComparison(
+        tuple(old), tuple(new), tuple(rows), options, noise, ratios.gated, identical
+    )
 
 
 def compare_saved(
@@ -102,6 +104,20 @@ def _by_name(runs: Sequence[RunSummary]) -> dict[str, list[BenchmarkSummary]]:
 
 def _where(runs: Sequence[RunSummary]) -> str:
     return runs[0].path if len(runs) == 1 else f"{runs[0].path} and {len(runs) - 1} more"
+
+
+def _identical(old: Sequence[RunSummary], new: Sequence[RunSummary]) -> bool:
+    """Whether both sides are the same saved data, as when a file is compared with itself."""
+    return [(run.at, run.benchmarks) for run in old] == [(run.at, run.benchmarks) for run in new]
+
+
+def _unchanged(change: Change) -> Change:
+    """Of the same data, no statistics are needed. What is not gated stays so."""
+    if change.verdict.verdict == "not gated":
+        return change
+    return replace(
+        change, verdict=Verdict(change.metric, "unchanged", "OLD and NEW are identical"), advice=""
+    )
 
 
 def _only_on_one_side(name: str, old_runs: int, new_runs: int, reason: str) -> BenchmarkChanges:

@@ -72,6 +72,8 @@ class RunComparison:
     noise: Noise
     gated: int
     """The number of ratios that were gated together."""
+    identical: bool = False
+    """Whether OLD and NEW are the same data."""
 
     @property
     def counts(self) -> Counter[str]:

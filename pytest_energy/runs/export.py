@@ -60,17 +60,29 @@ METRICS = (
 )
 
 
+# A spreadsheet runs a cell that begins with one of these.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+MOST_INT64 = 2**63 - 1
+
+
 def rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """One dict per benchmark and run, with the keys of `COLUMNS` in that order."""
-    return [_row(run, result) for run in runs for result in run.results]
+    """One dict per benchmark and run, with the keys of `COLUMNS` in that order.
+
+    Texts are printable Unicode, and whole numbers have 64 bits: what a file has beyond that is
+    escaped, or unknown.
+    """
+    return [_portable(_row(run, result)) for run in runs for result in run.results]
 
 
 def as_csv(table: Sequence[dict[str, Any]]) -> str:
-    """RFC 4180 with a header; numbers in full precision."""
+    """RFC 4180 with a header; numbers in full precision.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [name for name, _, _ in COLUMNS])
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({name: _not_a_formula(value) for name, value in row.items()} for row in table)
     return text.getvalue()
 
 
@@ -107,7 +119,9 @@ def as_prometheus(table: Sequence[dict[str, Any]]) -> str:
         if known:
             metric = f"pytest_energy_{name}"
             lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
-            lines += [f"{metric}{{{_labels(row)}}} {row[name]!r}" for row in known]
+            # A test that is in a file twice has the same labels twice: the last one counts.
+            values = {_labels(row): row[name] for row in known}
+            lines += [f"{metric}{{{labels}}} {value!r}" for labels, value in values.items()]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -123,6 +137,24 @@ def _labels(row: dict[str, Any]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _portable(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _portable_value(value) for name, value in row.items()}
+
+
+def _portable_value(value: Any) -> Any:
+    if isinstance(value, str) and not value.isprintable():
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)
+    if isinstance(value, int) and abs(value) > MOST_INT64:
+        return None
+    return value
+
+
+def _not_a_formula(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
 
 
 def _row(run: Run, result: Result) -> dict[str, Any]:

@@ -42,6 +42,9 @@ from pytest_energy.stats.per_call import figures
 SCHEMA = 2
 READABLE_SCHEMAS = (1, 2)
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
+# Quantities beyond these would overflow in ratios and sums. A machine's are far within: a year is
+# 3e7 s, and a data centre's year 1e15 J.
+SMALLEST, LARGEST = 1e-30, 1e30
 # A real sensor's comparison has some 12 blocks: these are plain, more are packed.
 MOST_PLAIN_BLOCKS = 16
 # Of a window in JSON. Clocks count ns in windows of seconds; a counter's steps are coarser.
@@ -235,9 +238,9 @@ def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
         of_type(str, saved["name"]),
         one_of(get_args(Provenance), saved["provenance"]),
         domains,
-        number(saved["update_interval_s"], 0),
-        number(saved["resolution_joules"], 0),
-        (number(low, 0), number(high, 0)),
+        number(saved["update_interval_s"], 0, LARGEST),
+        number(saved["resolution_joules"], 0, LARGEST),
+        (number(low, 0, LARGEST), number(high, 0, LARGEST)),
         tuple(of_type(str, note) for note in saved["notes"]),
         of_type(bool, saved["ticks"]),
     )
@@ -302,9 +305,11 @@ def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     if not number(seconds, 0) > 0 or number(calls, fewest_calls) != int(calls):
         raise ValueError(f"a window of {shown(seconds)} s and {shown(calls)} calls")
     # Counters only go up.
-    return Window(
-        float(seconds), {name: number(value, 0) for name, value in joules.items()}, int(calls)
-    )
+    checked = {name: number(value, 0) for name, value in joules.items()}
+    for name, quantity in (("s", seconds), ("calls", calls), *(("J", j) for j in checked.values())):
+        if quantity and not SMALLEST <= quantity <= LARGEST:
+            raise ValueError(f"a window of {shown(quantity)} {name}, which no machine measures")
+    return Window(float(seconds), checked, int(calls))
 
 
 def _interval_to_json(interval: Interval | None) -> dict[str, float | None] | None:

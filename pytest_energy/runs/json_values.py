@@ -27,17 +27,18 @@ def one_of(allowed: Sequence[str], value: Any) -> Any:
     return value
 
 
-def number(value: Any, lowest: float = -math.inf) -> float:
+def number(value: Any, lowest: float = -math.inf, highest: float = MAX_FLOAT) -> float:
     """A finite number. Python's json also reads NaN, Infinity and 1e999, and True is an int."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
         or not lowest <= value
-        or not abs(value) <= MAX_FLOAT
+        or not abs(value) <= highest
     ):
         raise ValueError(
             f"{shown(value)} is not a finite number"
             + (f" of {lowest} or more" if math.isfinite(lowest) else "")
+            + (f" and {highest:g} or less" if highest < MAX_FLOAT else "")
         )
     return float(value)
 

@@ -45,10 +45,10 @@ def _verdict(
     if not old or not new:
         side = "new run" if old else "baseline"
         return Verdict(name, "not gated", f"{name} is missing in the {side}")
-    if any(map(math.isnan, new)):
-        return Verdict(name, "regressed", f"{name} is not a number in the new run")
     if any(map(math.isnan, old)):
         return Verdict(name, "not gated", f"{name} is not a number in the baseline")
+    if any(map(math.isnan, new)):
+        return Verdict(name, "regressed", f"{name} is not a number in the new run")
     tolerance, source = options.quality_tolerance, "as asked"
     if tolerance is None:
         if not all(0 <= value <= 1 for value in (*old, *new)):

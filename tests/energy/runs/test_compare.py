@@ -519,6 +519,16 @@ def test_runs_of_other_software_are_compared_only_if_asked(tmp_path, capsys, sof
     assert f"software differs, OLD / NEW: {difference}" in out.out
 
 
+def test_a_file_is_identical_to_itself(tmp_path, capsys):
+    run = write_run(tmp_path / "run.json", qualities={"f1": 0.7}, at="2026-02-03T04:05:06")
+    code, out = compare(capsys, run, run, "--strict")
+    assert code == 0
+    assert "OLD and NEW are identical" in out.out
+    assert "1 benchmarks; 3 unchanged" in out.out
+    later = write_run(tmp_path / "later.json", qualities={"f1": 0.7}, at="2026-02-03T04:05:07")
+    assert compare(capsys, run, later, "--strict")[0] == ExitCode.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("cpu", ["unknown", "", None])
 def test_an_unknown_cpu_equals_no_other(tmp_path, capsys, cpu):
     runs = [write_run(tmp_path / name, machine={**MACHINE, "cpu": cpu}) for name in ("a", "b")]

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from pytest_energy import cli
 from pytest_energy.runs import json_format
-from pytest_energy.runs.export import COLUMNS, METRICS, _escaped, as_csv, as_prometheus, rows
+from pytest_energy.runs.export import (
+    COLUMNS,
+    METRICS,
+    _escaped,
+    _portable_value,
+    as_csv,
+    as_prometheus,
+    rows,
+)
 from pytest_energy.stats.per_call import figures
 from tests.energy.rigs.saved_runs import Runs, commit_of, name_of, write_runs
 
@@ -190,3 +198,39 @@ def test_the_docs_name_every_column():
     assert [
         f"| `{name}` | {kinds[kind]} | {meaning} |" in text for name, kind, meaning in COLUMNS
     ] == [True] * len(COLUMNS)
+
+
+def row(**changed):
+    return {name: None for name, _, _ in COLUMNS} | {"benchmark": "t", "joules": 1.5} | changed
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_spreadsheet_runs_no_cell(start):
+    text = as_csv([row(benchmark=f"{start}HYPERLINK(1)", joules=-2.5)])
+    (read,) = csv.DictReader(io.StringIO(text))
+    assert read["benchmark"] == f"'{start}HYPERLINK(1)"
+    assert read["joules"] == "-2.5"
+
+
+@given(st.text(st.characters(), max_size=20), st.integers(-(2**70), 2**70))
+def test_texts_are_printable_and_whole_numbers_have_64_bits(text, number):
+    name, value = _portable_value(text), _portable_value(number)
+    assert name.encode() and name.isprintable()
+    assert value is None or value == number
+    assert (value is None) == (not -(2**63) < number < 2**63)
+    as_csv([row(benchmark=name, calls=value)]).encode()
+
+
+def test_a_lone_surrogate_is_exported_as_an_escape(two_runs, tmp_path, capfdbinary):
+    path = min(tmp_path.rglob("*.json"))
+    document = json.loads(path.read_text(encoding="utf8"))
+    document["benchmarks"][0]["fullname"] = "a\ud83d"
+    document["energy"]["machine"]["cores"] = 10**30
+    path.write_text(json.dumps(document), encoding="utf8")
+    assert cli.main(["export", str(path), "--csv", "-"]) == 0
+    assert b"a\\ud83d" in capfdbinary.readouterr().out
+
+
+def test_prometheus_has_each_benchmark_once():
+    text = as_prometheus([row(joules=1.5), row(joules=2.5)])
+    assert text.count("pytest_energy_joules{") == 1 and "2.5" in text

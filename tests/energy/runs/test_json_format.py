@@ -724,3 +724,26 @@ def test_a_run_has_a_line_for_each_benchmark(document):
     text = json_format.document_text(document)
     assert json.loads(text) == document
     assert len(text.splitlines()) == 3 + len(document["benchmarks"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{WINDOW}.0", 1e-40),
+        (f"{WINDOW}.0", 1e40),
+        (f"{WINDOW}.1.dram-0", 1e200),
+        (f"{WINDOW}.1.dram-0", 1e-200),
+        (f"{WINDOW}.2", 10**35),
+        ("energy.meters.0.update_interval_s", 1e100),
+        ("energy.meters.0.band", [0.5, 1e100]),
+    ],
+)
+def test_quantities_that_no_machine_measures_are_refused(tmp_path, document, path, value):
+    message = unreadable(tmp_path, change(document, path, value))
+    assert "which no machine measures" in message or "or less" in message or "calls" in message
+
+
+def test_an_integer_of_many_digits_is_refused_in_one_short_line(tmp_path, document):
+    document["energy"]["machine"] = 10**4000
+    message = unreadable(tmp_path, document)
+    assert len(message) < 150 and "\n" not in message
