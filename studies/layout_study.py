@@ -88,8 +88,8 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def verdict_of_run(folder: Path, max_time_s: float) -> tuple[str, float, int]:
-    """The verdict on time, the ratio, and the number of starts."""
+def verdict_of_run(folder: Path, max_time_s: float) -> tuple[str, float]:
+    """The verdict on time, and the ratio."""
     saved = folder.parent / "run.json"
     saved.unlink(missing_ok=True)
     done = subprocess.run(
@@ -108,8 +108,7 @@ def verdict_of_run(folder: Path, max_time_s: float) -> tuple[str, float, int]:
         raise SystemExit(done.stdout + done.stderr)
     ours = json.loads(saved.read_text(encoding="utf8"))["benchmarks"][0]["energy"]
     (verdict,) = [v["verdict"] for v in ours["verdicts"] if v["metric"] == "speedup"]
-    blocks = ours["versus"]["blocks"]
-    return verdict, ours["versus"]["speedup"]["value"], len({block[2] for block in blocks})
+    return verdict, ours["versus"]["speedup"]["value"]
 
 
 def main() -> None:
@@ -136,7 +135,7 @@ def main() -> None:
                 (repo / "library.py").write_text(library(kind, edit), encoding="utf8")
                 for _ in range(options.runs):
                     began_s = time.perf_counter()
-                    verdict, ratio, _ = verdict_of_run(repo, options.max_time_s)
+                    verdict, ratio = verdict_of_run(repo, options.max_time_s)
                     seconds.append(time.perf_counter() - began_s)
                     verdicts[verdict] += 1
                     ratios.append(ratio)

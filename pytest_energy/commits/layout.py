@@ -14,17 +14,12 @@ from dataclasses import dataclass
 MOST_ENVIRONMENT_BYTES = 4096
 SEEDS = 2**32
 
-# Runs in the worker before it imports anything of ours: what is allocated later lies elsewhere.
-# One block moves the C heap by up to a page in steps of malloc's 16 bytes; objects of each of
-# Python's size classes move what Python allocates within its pools. `padding` is never freed.
-PAD_HEAP = """
-import random, sys
-coin = random.Random(int(sys.argv[3]))
-padding = [bytes(1024 + 16 * coin.randrange(256))]
-padding += [object() for _ in range(coin.randrange(256))]
-padding += [float(number) for number in range(coin.randrange(256))]
-padding += [bytes(size) for size in range(8, 472, 16) for _ in range(coin.randrange(64))]
-"""
+# How many blocks of at most so many bytes: they fill the holes of the C heap and move its end. All
+# stay below the 128 KiB from which malloc takes whole pages.
+BLOCKS = {2048: 64, 8192: 32, 32768: 8, 120_000: 4}
+# Python's own allocator has a pool of a page for each multiple of 16 bytes up to 512; bytes objects
+# have a header of 33.
+SMALL_BYTES = range(8, 472, 16)
 
 
 @dataclass(frozen=True)
@@ -45,3 +40,16 @@ class Layout:
         """Environment variables for the process. A hash seed that the user set stays."""
         seed = os.environ.get("PYTHONHASHSEED", str(self.hash_seed))
         return {"PYTHONHASHSEED": seed, "ENERGY_WORKER_PADDING": "-" * self.environment_bytes}
+
+
+def pad_heap(coin: random.Random) -> list[object]:
+    """Memory to keep for the process's life: what is allocated later lies elsewhere."""
+    padding: list[object] = [
+        bytes(coin.randrange(most // 4, most))
+        for most, number in BLOCKS.items()
+        for _ in range(number)
+    ]
+    padding += [object() for _ in range(coin.randrange(256))]
+    padding += [float(number) for number in range(coin.randrange(256))]
+    padding += [bytes(size) for size in SMALL_BYTES for _ in range(coin.randrange(64))]
+    return padding

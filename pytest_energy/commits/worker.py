@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pytest_energy.commits.channel import Channel, ChannelClosed
+from pytest_energy.commits.layout import pad_heap
 from pytest_energy.commits.loaded_files import loaded_files
 from pytest_energy.commits.protocol import (
     CallsPerWindow,
@@ -99,8 +101,12 @@ def fork_replicate(channel: Channel, test: str, run: Callable[[], object]) -> No
 
 def _run_child(channel: Channel, test: str, run: Callable[[], object]) -> NoReturn:
     """Whatever happens, the child ends here and never in pytest's loop."""
+    padding: list[object] = []
     try:
         os.setpgid(0, 0)  # the worker ends what the test's own forks leave, by this group
+        # Forks inherit the worker's layout. What the test allocates from here on lies elsewhere in
+        # each; what its modules and fixtures hold does not (docs/gate.md).
+        padding += pad_heap(random.Random())
         run()
         channel.send(Failed(f"{test} measured nothing"))
     except ChannelClosed:

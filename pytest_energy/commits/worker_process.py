@@ -15,7 +15,7 @@ from typing import TypeVar
 from pytest_energy.commits.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.commits.git import environment
 from pytest_energy.commits.janitor import Janitor, kill_session
-from pytest_energy.commits.layout import PAD_HEAP, Layout
+from pytest_energy.commits.layout import Layout
 from pytest_energy.commits.protocol import (
     CallsPerWindow,
     Collected,
@@ -54,13 +54,15 @@ NOTHING_COLLECTED = (0, 4, 5)
 
 # Loads our package and nothing else of its folder: the worker may belong to another environment,
 # and the code under test may be another version of this very package.
-BOOTSTRAP = f"""{PAD_HEAP}
-import importlib.util
+BOOTSTRAP = """
+import importlib.util, random, sys
 folder, descriptor = sys.argv[1], int(sys.argv[2])
 spec = importlib.util.spec_from_file_location(
     "pytest_energy", folder + "/__init__.py", submodule_search_locations=[folder])
 module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+from pytest_energy.commits.layout import pad_heap
+padding = pad_heap(random.Random(int(sys.argv[3])))
 from pytest_energy.plugin.worker import main
 main(descriptor)
 """

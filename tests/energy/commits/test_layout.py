@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_energy.commits.against import Against, may_be_layout
-from pytest_energy.commits.layout import PAD_HEAP, Layout
+from pytest_energy.commits.layout import Layout
 from pytest_energy.gate import Gate
 from pytest_energy.model import Block, Comparison, Domain, Interval, MeterInfo, Window
 from pytest_energy.plan import Plan
@@ -95,12 +95,17 @@ def test_which_comparisons_are_measured_again(speedup, greenup, expected):
 
 
 def test_memory_lies_elsewhere_in_each_process():
-    script = PAD_HEAP + "import ctypes\nprint(id(bytes(2000)) % 4096, id(object()) % 4096)"
-    places = set()
-    for seed in range(8):
-        command = [sys.executable, "-c", script, "package", "descriptor", str(seed)]
-        places.add(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert len(places) >= 6
+    script = (
+        "import random\nfrom pytest_energy.commits.layout import pad_heap\n"
+        "padding = pad_heap(random.Random({}))\n"
+        "print(id([bytes({}) for _ in range(32)][-1]) % 4096)"
+    )
+    for size in (20, 2000, 50_000):
+        places = set()
+        for seed in range(6):
+            command = [sys.executable, "-c", script.format(seed, size)]
+            places.add(subprocess.run(command, capture_output=True, check=True).stdout)
+        assert len(places) >= 4, size
 
 
 def test_layouts_are_drawn_and_the_users_hash_seed_stays(monkeypatch):
