@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_energy.model import Block, Interval, MeterInfo, Quality, Result, Verdict
+from pytest_energy.model import Block, Interval, MeterInfo, Provenance, Quality, Result, Verdict
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error
 from pytest_energy.stats.per_call import figures
 
@@ -20,7 +20,18 @@ NOT_GATED_ESTIMATE = (
     "joules are estimated from CPU seconds here and add nothing to the timings; "
     "energy_gate_estimates = true gates them anyway"
 )
+NOT_GATED_ATTRIBUTED = (
+    "joules are attributed here: a share, by CPU time, of what another machine's sensor counted; "
+    "energy_gate_estimates = true gates them, energy_trust_sensor = true calls them measured"
+)
 NO_JOULES = "the counter of {} did not move in some window"
+
+
+def joules_not_gated(provenance: Provenance, gate_estimates: bool) -> str | None:
+    """The reason why joules of this provenance must not decide, or None if they may."""
+    if provenance == "measured" or gate_estimates:
+        return None
+    return NOT_GATED_ATTRIBUTED if provenance == "attributed" else NOT_GATED_ESTIMATE
 
 
 @dataclass(frozen=True)
@@ -87,14 +98,15 @@ class Gate:
 
     def _of_ratios(self, ratios: GpsUp, meter: MeterInfo, evidence: str) -> Iterator[Verdict]:
         asked = self.thresholds or Thresholds()
+        not_gated = joules_not_gated(meter.provenance, self.gate_estimates)
         for metric, ratio, threshold in (
             ("speedup", ratios.speedup, asked.speedup),
             ("greenup", ratios.greenup, asked.greenup),
         ):
             if self.thresholds is not None and threshold is None:
                 continue
-            if metric == "greenup" and meter.provenance == "estimated" and not self.gate_estimates:
-                yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
+            if metric == "greenup" and not_gated:
+                yield Verdict(metric, "not gated", not_gated)
             elif ratio is None:
                 yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             elif metric == "greenup" and self._too_coarse(ratios):
@@ -120,6 +132,7 @@ class Gate:
     def _of_budget(self, result: Result) -> Iterator[Verdict]:
         meter = result.measurement.meter
         per_call = figures(result.measurement)
+        not_gated = joules_not_gated(meter.provenance, self.gate_estimates)
         evidence = (
             f"{len(result.measurement.windows)} windows; joules {meter.provenance} by {meter.name}"
         )
@@ -130,8 +143,8 @@ class Gate:
         ):
             if limit is None:
                 continue
-            if metric != "seconds" and meter.provenance == "estimated" and not self.gate_estimates:
-                yield Verdict(metric, "not gated", NOT_GATED_ESTIMATE)
+            if metric != "seconds" and not_gated:
+                yield Verdict(metric, "not gated", not_gated)
             elif value is None:
                 yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             else:

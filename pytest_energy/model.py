@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-Provenance = Literal["measured", "estimated"]
+Provenance = Literal["measured", "attributed", "estimated"]
 VerdictName = Literal[
     "met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"
 ]

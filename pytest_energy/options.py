@@ -165,7 +165,18 @@ OPTIONS = (
         "Make windows long enough for this error of the counter (default: 1%).",
         "SHARE",
     ),
-    Option("gate_estimates", None, False, "Let estimated joules pass or fail a gate too."),
+    Option(
+        "gate_estimates",
+        None,
+        False,
+        "Let estimated and attributed joules pass or fail a gate too.",
+    ),
+    Option(
+        "trust_sensor",
+        None,
+        False,
+        "Declare that RAPL in this virtual machine is the hardware's own, and count as measured.",
+    ),
     Option(
         "quality_tolerance",
         _quality_tolerance,
@@ -207,6 +218,7 @@ class Options:
     grams_per_kwh: float | None = None
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S
     strict: bool = False
+    trust_sensor: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
@@ -229,6 +241,7 @@ class Options:
             watts=values["watts"],
             plan=plan,
             gate_estimates=values["gate_estimates"],
+            trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],
             grams_per_kwh=values["carbon_intensity"],
             lock_timeout_s=values["lock_timeout"],
@@ -240,4 +253,4 @@ class Options:
         """The part of the options that meters get."""
         from pytest_energy.meters import MeterSettings  # most runs open no meter
 
-        return MeterSettings(watts=self.watts)
+        return MeterSettings(watts=self.watts, trust_sensor=self.trust_sensor)

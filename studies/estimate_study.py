@@ -28,7 +28,7 @@ from pytest_energy.meters.power_model import (
     TDP_SHARES,
     UNCALIBRATED_BAND,
     PowerModel,
-    fit_watts,
+    fit_power_curve,
 )
 
 JOULES_PER_KWH = 3.6e6
@@ -123,7 +123,7 @@ def two_points(sweeps: list[Sweep]) -> None:
     total, by_sensor = [], {}
     for sweep in sweeps:
         ends = [sweep.points[0], sweep.points[-1]]
-        found = ratios(PowerModel(*fit_watts(ends)[:2], "fit"), sweep.points[1:-1])
+        found = ratios(PowerModel(*fit_power_curve(ends)[:2], "fit"), sweep.points[1:-1])
         row(f"{sweep.machine.name}, {sweep.shape}, {sweep.sensor}", found, CALIBRATED_BAND)
         by_sensor.setdefault(sweep.sensor, []).extend(found)
         total += found
@@ -142,7 +142,7 @@ def several_points(sweeps: list[Sweep]) -> None:
         sweep for sweep in sweeps if sweep.shape == "some_cores" and sweep.sensor == "RAPL"
     ):
         chosen = {0, 1, len(some.points) // 4, len(some.points) // 2, len(some.points) - 1}
-        idle_watts, full_watts, exponent = fit_watts([some.points[i] for i in sorted(chosen)])
+        idle_watts, full_watts, exponent = fit_power_curve([some.points[i] for i in sorted(chosen)])
         model = PowerModel(idle_watts, full_watts, "fit", exponent)
         print(
             f"  {some.machine.name}: {idle_watts:.1f} W idle, {full_watts:.1f} W full, exponent "

@@ -11,7 +11,16 @@ from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.cli.project_settings import read_project_settings
 from pytest_energy.measuring.machine_lock import machine_lock
 
-NAMES = ("meter", "watts", "max_time", "tolerance", "alpha", "gate_estimates", "lock_timeout")
+NAMES = (
+    "meter",
+    "watts",
+    "max_time",
+    "tolerance",
+    "alpha",
+    "gate_estimates",
+    "trust_sensor",
+    "lock_timeout",
+)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

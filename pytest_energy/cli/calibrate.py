@@ -13,14 +13,14 @@ from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.meters import open_meter
 from pytest_energy.meters.calibration import (
     SECONDS_PER_LOAD,
-    calibrate,
     calibration_of_watts,
     calibration_path,
+    fit_watts,
     save_calibration,
 )
 from pytest_energy.report.units import digits
 
-NAMES = ("watts", "meter", "lock_timeout")
+NAMES = ("watts", "meter", "trust_sensor", "lock_timeout")
 NO_SENSOR = (
     "read the watts off a wall meter, with the machine idle and with all CPUs busy, and give both: "
     "pytest-energy calibrate --watts 41,178"
@@ -58,11 +58,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         with open_meter(options.meter, options.meter_settings) as meter:
             if meter.provenance != "measured":
                 raise MeterUnavailable(
-                    "no sensor counts joules here, so there is nothing to fit the estimate to",
+                    "no sensor of this machine counts joules, so there is nothing to fit the estimate to",
                     NO_SENSOR,
                 )
             with machine_lock(options.lock_timeout_s, _print_step):
-                calibration = calibrate(meter, seconds, say=_print_step)
+                calibration = fit_watts(meter, seconds, on_step=_print_step)
     try:
         save_calibration(calibration, path)
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_energy.cli.arguments import add_options, read_options
 from pytest_energy.cli.exit_codes import ExitCode
-from pytest_energy.meters import survey
+from pytest_energy.meters import check_meters
 from pytest_energy.report.doctor import doctor_report
 
 # One busy neighbour on one CPU; the system's own work stays well below.
@@ -27,13 +27,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Try every meter, and show what disturbs measurements on this machine.",
     )
     command.add_argument("--json", action="store_true", help="Print JSON.")
-    add_options(command, "watts")
+    add_options(command, "watts", "trust_sensor")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Always `ExitCode.OK`: a machine without a sensor is no fault."""
-    checks = survey(read_options(arguments, "watts").meter_settings)
+    checks = check_meters(read_options(arguments, "watts", "trust_sensor").meter_settings)
     if arguments.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:

@@ -29,7 +29,7 @@ from pytest_energy.commits.worker_arguments import (
 )
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import OptionError
-from pytest_energy.gate import count_blocks
+from pytest_energy.gate import count_blocks, joules_not_gated
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import Comparison, Interval, MeterInfo
 from pytest_energy.options import Options
@@ -93,8 +93,8 @@ class Bisection:
     @property
     def metric(self) -> str:
         """Energy where a sensor counts it; else time, from which an estimate is computed."""
-        estimated = self._meter.provenance == "estimated" and not self._options.gate_estimates
-        return "speedup" if estimated else "greenup"
+        not_gated = joules_not_gated(self._meter.provenance, self._options.gate_estimates)
+        return "speedup" if not_gated else "greenup"
 
     def commits_until(self, bad: str) -> list[str]:
         """From after the good commit to the bad one, oldest first, along first parents."""

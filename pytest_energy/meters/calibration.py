@@ -1,6 +1,6 @@
 """Idle and full-load watts measured on this very machine, and the small file that keeps them.
 
-With a sensor, `calibrate` runs loads and reads it; with a wall meter, the user reads the display while
+With a sensor, `fit_watts` runs loads and reads it; with a wall meter, the user reads the display while
 `busy_cpus` keeps the CPUs busy, and `calibration_of_watts` takes the figures. The estimate finds the file by
 itself, which helps where the sensor or the wall meter is not there every day.
 """
@@ -22,14 +22,14 @@ from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.machine import config_folder, write_config
-from pytest_energy.meters import Meter, info
 from pytest_energy.meters.power_model import (
     CALIBRATED_BAND,
     PowerModel,
     cpu_name,
-    fit_watts,
+    fit_power_curve,
     watts_are_possible,
 )
+from pytest_energy.meters.protocol import Meter, info
 from pytest_energy.model import window_between
 
 SCHEMA = 1
@@ -68,15 +68,15 @@ class Calibration:
         )
 
 
-def calibrate(
+def fit_watts(
     meter: Meter,
     seconds_per_load: float = SECONDS_PER_LOAD,
     settle_s: float = SETTLE_S,
-    say: Callable[[str], None] = lambda line: None,
+    on_step: Callable[[str], None] = lambda line: None,
 ) -> Calibration:
     """Measure this machine's watts with none, some and all CPUs busy, and fit the curve.
 
-    ``meter`` must be a sensor of the CPU's energy; ``say`` is told of each load. Takes about
+    ``meter`` must be a sensor of the CPU's energy; ``on_step`` gets a line per load. Takes about
     5 x (``settle_s`` + ``seconds_per_load``) on 8 CPUs. Raises `OptionError` for an estimated meter and
     `MeterFailed` where its counter does not rise with the load.
     """
@@ -87,7 +87,7 @@ def calibrate(
     cpus = os.cpu_count() or 1
     points = []
     for busy in sorted({0, 1, math.ceil(cpus / 4), math.ceil(cpus / 2), cpus}):
-        say(f"{busy} of {cpus} CPUs busy for {settle_s + seconds_per_load:g} s")
+        on_step(f"{busy} of {cpus} CPUs busy for {settle_s + seconds_per_load:g} s")
         with busy_cpus(busy):
             time.sleep(settle_s)
             before = meter.read()
@@ -110,7 +110,7 @@ def calibration_of_watts(
 
 def _fit(points: Sequence[tuple[float, float]], source: str) -> Calibration:
     try:
-        idle_watts, full_watts, exponent = fit_watts(points)
+        idle_watts, full_watts, exponent = fit_power_curve(points)
     except ValueError as error:
         raise MeterFailed(f"no power curve fits what {source} counted: {error}") from error
     return Calibration(

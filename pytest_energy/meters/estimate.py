@@ -19,7 +19,6 @@ import threading
 from pathlib import Path
 
 from pytest_energy.errors import MeterFailed, OptionError
-from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.meters.calibration import find_calibration, read_cpuinfo
 from pytest_energy.meters.power_model import (
     AVERAGE_WATTS_PER_VCPU,
@@ -33,6 +32,7 @@ from pytest_energy.meters.power_model import (
     watts_are_possible,
 )
 from pytest_energy.meters.process_cpu import ProcessTreeClock
+from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.model import Domain, Reading
 
 DOMAIN = "cpu-estimate"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
-from pytest_energy.meters import Meter, MeterSettings, split_root
+from pytest_energy.meters.protocol import Meter, MeterSettings, split_root
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,

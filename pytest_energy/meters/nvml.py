@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,

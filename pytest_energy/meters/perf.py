@@ -19,9 +19,10 @@ from time import perf_counter  # CLOCK_MONOTONIC on Linux; the project's one clo
 from typing import TypeVar
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.meters.powercap import RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import ALL_DOMAINS, ONE_COUNTER_A_PACKAGE, cpu_vendor
+from pytest_energy.meters.protocol import Meter, MeterSettings
+from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
 # perf's own scale is 2**-32 J, finer than the registers. Their unit is not shown here; 2**-14 J is Intel's on packages, and
@@ -56,7 +57,9 @@ _NOT_ALLOWED = (
 
 def open_perf(settings: MeterSettings, argument: str | None) -> PerfMeter:
     """Open ``perf``, ``perf:psys``, ``perf:package-0+core-0`` or ``perf:all``."""
-    return PerfMeter(domains=argument.split("+") if argument else None)
+    return PerfMeter(
+        domains=argument.split("+") if argument else None, trust_sensor=settings.trust_sensor
+    )
 
 
 class PerfMeter(Meter):
@@ -68,7 +71,6 @@ class PerfMeter(Meter):
     """
 
     name = "perf"
-    provenance = "measured"
     update_interval_s = RAPL_UPDATE_INTERVAL_S
 
     def __init__(
@@ -78,6 +80,7 @@ class PerfMeter(Meter):
         *,
         cpus: str | os.PathLike[str] = "/sys/devices/system/cpu",
         cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo",
+        trust_sensor: bool = False,
     ):
         found = _find_events(
             os.fspath(pmu), os.fspath(cpus), cpu_vendor(cpuinfo) in ONE_COUNTER_A_PACKAGE
@@ -91,7 +94,8 @@ class PerfMeter(Meter):
         self.resolution_joules = max(
             RAPL_STEP_JOULES, *(event.joules_per_count for event in chosen)
         )
-        notes = []
+        self.provenance, about = rapl_provenance(cpuinfo, trust_sensor)
+        notes = [*about]
         if "psys" in found and "psys" not in names:
             notes.append(
                 "psys holds the packages already, and counts only when asked for (perf:psys)"

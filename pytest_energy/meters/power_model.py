@@ -110,13 +110,13 @@ def load_curve(utilisation: float, exponent: float = CURVE_EXPONENT) -> float:
     return float(utilisation**exponent)
 
 
-def fit_watts(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """Idle watts, full-load watts and the curve's exponent that fit measured (CPU load, watts) best.
 
     Two loads settle idle and full, with the usual exponent; from three on, the exponent is fitted too. The
     squares of the relative errors are least. Raises ValueError where the points settle nothing.
 
-    >>> idle_watts, full_watts, exponent = fit_watts([(0.0, 10.0), (1.0, 50.0)])
+    >>> idle_watts, full_watts, exponent = fit_power_curve([(0.0, 10.0), (1.0, 50.0)])
     >>> round(idle_watts), round(full_watts), exponent
     (10, 50, 0.6)
     """

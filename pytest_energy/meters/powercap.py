@@ -25,7 +25,6 @@ from time import (
 from typing import Any
 
 from pytest_energy.errors import MeterFailed
-from pytest_energy.meters import Meter, MeterSettings, split_root
 from pytest_energy.meters.powercap_zones import (
     choose,
     core_note,
@@ -33,6 +32,8 @@ from pytest_energy.meters.powercap_zones import (
     read_number,
     unreadable,
 )
+from pytest_energy.meters.protocol import Meter, MeterSettings, split_root
+from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
 # Intel's SDM vol. 3B, "RAPL Domains", has the energy status registers updated about every 1 ms; AMD's Zen 2 was
@@ -69,7 +70,9 @@ def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMete
     A tree elsewhere: ``powercap:root=DIR`` or ``powercap:psys+root=DIR``.
     """
     domains, root = split_root(argument, os.path.join(settings.sysfs, "powercap"))
-    return PowercapMeter(root, domains.split("+") if domains else None)
+    return PowercapMeter(
+        root, domains.split("+") if domains else None, trust_sensor=settings.trust_sensor
+    )
 
 
 class PowercapMeter(Meter):
@@ -88,7 +91,6 @@ class PowercapMeter(Meter):
     """
 
     name = "powercap"
-    provenance = "measured"
     update_interval_s = RAPL_UPDATE_INTERVAL_S
 
     def __init__(
@@ -98,6 +100,7 @@ class PowercapMeter(Meter):
         *,
         cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo",
         max_zone_watts: float = MAX_ZONE_WATTS,
+        trust_sensor: bool = False,
     ):
         found = find_counters(os.fspath(root), cpuinfo)
         chosen = choose(found, domains)
@@ -106,7 +109,8 @@ class PowercapMeter(Meter):
             Domain(counter.name, next((p for p in counter.inside if p in names), None))
             for counter in chosen
         )
-        self.notes = (*found.notes, *core_note(chosen, cpuinfo))
+        self.provenance, notes = rapl_provenance(cpuinfo, trust_sensor)
+        self.notes = (*notes, *found.notes, *core_note(chosen, cpuinfo))
         self._max_zone_watts = max_zone_watts
         self._lock = threading.Lock()
         self._failure: MeterFailed | None = None

@@ -53,7 +53,7 @@ class Counter:
 
 
 @dataclass(frozen=True)
-class Found:
+class ZoneLayout:
     """The domains of a tree, each once, and what a reader of their joules has to know."""
 
     root: str
@@ -69,7 +69,7 @@ class _Zone:
     name: str
 
 
-def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> Found:
+def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
     """Every domain under ``root``; raises `MeterUnavailable` where there is none.
 
     ``cpuinfo`` is where the CPU's vendor stands, on which it depends whether the dies of a package count apart.
@@ -125,10 +125,10 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> Found:
         raise MeterUnavailable(
             f"{root} has no RAPL zone that is known here: {'; '.join(notes)}", _NO_SENSOR
         )
-    return Found(root, counters, tuple(notes))
+    return ZoneLayout(root, counters, tuple(notes))
 
 
-def choose(found: Found, domains: Sequence[str] | None) -> list[Counter]:
+def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
     """The counters to read: the packages and their DRAM, or those named; `OptionError` for a name that is not there."""
     if domains is None:
         counted = [counter for counter in found.counters.values() if counter.counted]

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from time import perf_counter  # CLOCK_MONOTONIC on Linux; the project's one clock
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import Meter, MeterSettings
 from pytest_energy.meters.powercap import MAX_ZONE_WATTS, RAPL_COUNTER_STEPS, RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import find_counters, read_number
+from pytest_energy.meters.protocol import Meter, MeterSettings
+from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
 PYRAPL_ROOT = "/sys/class/powercap"  # written into pyRAPL, so no option can move it
@@ -33,7 +34,7 @@ def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
         raise OptionError(
             f"pyrapl counts packages and DRAM and takes no argument, so {argument!r} means nothing to it"
         )
-    return PyraplMeter()
+    return PyraplMeter(settings.trust_sensor)
 
 
 class PyraplMeter(Meter):
@@ -45,10 +46,9 @@ class PyraplMeter(Meter):
     """
 
     name = "pyrapl"
-    provenance = "measured"
     update_interval_s = RAPL_UPDATE_INTERVAL_S
 
-    def __init__(self) -> None:
+    def __init__(self, trust_sensor: bool = False) -> None:
         self._energy_uj = _open_sensor()
         values_uj = self._energy_uj()
         self._slots = [slot for slot, value_uj in enumerate(values_uj) if value_uj != NOT_COUNTED]
@@ -71,7 +71,9 @@ class PyraplMeter(Meter):
             * 1e-6
             / MAX_ZONE_WATTS
         )
+        self.provenance, about = rapl_provenance("/proc/cpuinfo", trust_sensor)
         self.notes = (
+            *about,
             "pyRAPL counts packages and DRAM, and has no wrap handling",
             (
                 f"a counter that fell is taken for a wrap where its range is known; a window over {self._longest_gap_s:.0f} s, in "

@@ -15,11 +15,11 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, get_args
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
-from pytest_energy.meters import Meter, MeterSettings, info
-from pytest_energy.model import Domain, MeterInfo, Reading
+from pytest_energy.meters.protocol import Meter, MeterSettings, info
+from pytest_energy.model import Domain, MeterInfo, Provenance, Reading
 
 VERSION = 1
 _MARK = "pytest_energy_trace"
@@ -134,9 +134,10 @@ def _header(about: MeterInfo) -> dict[str, object]:
 def _parse_header(line: object) -> MeterInfo:
     if not isinstance(line, dict) or line.get(_MARK) != VERSION:
         raise ValueError(f'an object with "{_MARK}": {VERSION} is wanted')
-    if line.get("provenance") not in ("measured", "estimated"):
+    if line.get("provenance") not in get_args(Provenance):
         raise ValueError(
-            f"provenance must be measured or estimated, got {line.get('provenance')!r}"
+            f"provenance must be one of {', '.join(get_args(Provenance))}, "
+            f"got {line.get('provenance')!r}"
         )
     domains: Any = line.get("domains")
     band: Any = line.get("band")

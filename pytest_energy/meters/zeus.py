@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import Meter, MeterSettings
+from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from pytest_energy.meters import Finding
+from pytest_energy.meters import MeterCheck
 from pytest_energy.model import Domain, MeterInfo
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
@@ -17,20 +17,29 @@ INDENT = " " * 6
 
 
 def doctor_report(
-    findings: Sequence[Finding], disturbances: Sequence[str] = (), width: int = WIDTH
+    checks: Sequence[MeterCheck], disturbances: Sequence[str] = (), width: int = WIDTH
 ) -> str:
     """Each meter: what it counts and how finely, or what is missing and the line that mends it; then what disturbs."""
     lines: list[str] = []
-    for finding in findings:
-        mark, first, *more = _told(finding)
+    for check in checks:
+        mark, first, *more = _told(check)
         lines += _wrapped(f"  {mark:<4}", first, width)
         for line in more:
             lines += _wrapped(INDENT, line, width)
     for line in disturbances:
         lines += _wrapped("", f"noise: {line}", width)
-    sensors = [f.name for f in findings if f.meter is not None and f.meter.provenance == "measured"]
+    sensors = [c.name for c in checks if c.meter is not None and c.meter.provenance == "measured"]
+    attributed = [
+        c.name for c in checks if c.meter is not None and c.meter.provenance == "attributed"
+    ]
     if sensors:
         lines += _wrapped("", f"This machine can measure joules: {', '.join(sensors)}.", width)
+    elif attributed:
+        verdict = (
+            f"Joules here are ATTRIBUTED by {', '.join(attributed)}: shares of the host's. "
+            "They are not gated. Time and accuracy are."
+        )
+        lines += _wrapped("", verdict, width)
     else:
         verdict = "No sensor counts joules here: runs are ESTIMATED, and joules are not gated. Time and accuracy are."
         lines += _wrapped("", verdict, width)
@@ -51,20 +60,20 @@ def noise_report(noise: Noise, meter_name: str, path: str) -> str:
     )
 
 
-def _told(finding: Finding) -> Iterator[str]:
+def _told(check: MeterCheck) -> Iterator[str]:
     """Yes or no, the first line, and what stands below it."""
-    meter = finding.meter
+    meter = check.meter
     if meter is None:
         yield "no"
-        yield f"{finding.name}: {finding.reason}"
-        if finding.permission == "denied":
+        yield f"{check.name}: {check.reason}"
+        if check.permission == "denied":
             yield "permission: denied"
-        if finding.remedy:
-            yield f"do: {finding.remedy}"
+        if check.remedy:
+            yield f"do: {check.remedy}"
         return
     yield "yes"
-    yield f"{finding.name}: {meter.provenance}; {', '.join(map(_domain, meter.domains))}"
-    yield f"{_fineness(meter)}; permission: {finding.permission}"
+    yield f"{check.name}: {meter.provenance}; {', '.join(map(_domain, meter.domains))}"
+    yield f"{_fineness(meter)}; permission: {check.permission}"
     if meter.provenance == "estimated":
         low, high = meter.band
         yield f"the truth is taken to lie within {low:g} to {high:g} times its value"

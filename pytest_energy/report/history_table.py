@@ -54,7 +54,7 @@ def _table(group: Group) -> Table:
     time_factor, time_unit = scale_for(
         (sample.seconds or 0 for series in group.series for sample in series.samples), "s"
     )
-    label = "" if group.meter.provenance == "measured" else " estimated"
+    label = "" if group.meter.provenance == "measured" else f" {group.meter.provenance}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark", overflow="fold", ratio=1)
     table.add_column("runs", justify="right")

@@ -218,6 +218,8 @@ def _provenance(meter: MeterInfo | None) -> str:
         return "no benchmark was measured"
     if meter.provenance == "measured":
         return f"measured by {meter.name}, counting {', '.join(domain.name for domain in meter.domains)}"
+    if meter.provenance == "attributed":
+        return f"ATTRIBUTED by {meter.name}; {'; '.join(meter.notes)}"
     low, high = meter.band
     return f"ESTIMATED by {meter.name}, the truth within {low:g} to {high:g} times; {'; '.join(meter.notes)}"
 
@@ -238,7 +240,7 @@ def _summary(results: Iterable[Result]) -> str:
 
 def _table(results: Sequence[Result], meter: MeterInfo | None) -> str:
     seen = [figures(result.measurement) for result in results]
-    label = "" if meter is None or meter.provenance == "measured" else " estimated"
+    label = "" if meter is None or meter.provenance == "measured" else f" {meter.provenance}"
     scales = {
         "J": scale_for((each.joules.value for each in seen if each.joules), "J"),
         "W": (1.0, "W"),

@@ -300,6 +300,8 @@ def _closing(results: Sequence[Result], meter: MeterInfo, look: Look) -> list[st
 def _provenance(meter: MeterInfo) -> str:
     if meter.provenance == "measured":
         return f"measured by {meter.name}"
+    if meter.provenance == "attributed":
+        return f"ATTRIBUTED by {meter.name}"
     return f"ESTIMATED by {meter.name}, the truth within {_band(meter)}"
 
 

@@ -27,7 +27,7 @@ COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("cores", int, "its CPUs"),
     ("memory_gib", int, "its memory, GiB"),
     ("meter", str, "the meter's name"),
-    ("provenance", str, "measured or estimated"),
+    ("provenance", str, "measured, attributed or estimated"),
     ("benchmark", str, "the test's id"),
     ("seconds", float, "median over the windows, s"),
     ("seconds_low", float, "its 95 % interval"),

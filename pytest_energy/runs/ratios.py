@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
-from pytest_energy.gate import NOT_GATED_ESTIMATE, against_tolerance
+from pytest_energy.gate import against_tolerance, joules_not_gated
 from pytest_energy.model import Interval, Verdict
 from pytest_energy.runs.comparison import SUITE_ALPHA, Change, CompareOptions
 from pytest_energy.runs.noise import Noise, Quantity
@@ -191,12 +191,11 @@ class RatioComparison:
 
 def _joules_not_gated(runs: Sequence[RunSummary], options: CompareOptions) -> str | None:
     """The reason why joules decide nothing here, or None."""
-    if runs[0].meter.provenance == "measured":
-        return None
-    if not options.gate_estimates:
-        return NOT_GATED_ESTIMATE
+    provenance = runs[0].meter.provenance
+    if reason := joules_not_gated(provenance, options.gate_estimates):
+        return reason
     # The notes of an estimate name the watts that it uses.
-    if len({run.meter.notes for run in runs}) > 1:
+    if provenance == "estimated" and len({run.meter.notes for run in runs}) > 1:
         return "joules are estimated, and not from the same watts in all runs"
     return None
 

@@ -16,14 +16,19 @@ from pytest_energy.meters.calibration import (
     PATH_VARIABLE,
     Calibration,
     busy_cpus,
-    calibrate,
     calibration_of_watts,
     calibration_path,
+    fit_watts,
     load_calibration,
     save_calibration,
 )
 from pytest_energy.meters.estimate import open_estimate
-from pytest_energy.meters.power_model import CALIBRATED_BAND, CURVE_EXPONENT, PowerModel, fit_watts
+from pytest_energy.meters.power_model import (
+    CALIBRATED_BAND,
+    CURVE_EXPONENT,
+    PowerModel,
+    fit_power_curve,
+)
 from pytest_energy.meters.process_cpu import ProcessTreeClock
 from pytest_energy.model import Domain, Reading
 
@@ -40,13 +45,15 @@ def no_calibration_of_the_user(monkeypatch, tmp_path):
 def test_a_fit_finds_the_curve_that_made_the_points(idle_watts, more_watts, fiftieths, loads):
     exponent = fiftieths * 2 / 100 if loads > 2 else CURVE_EXPONENT
     truth = PowerModel(idle_watts, idle_watts + more_watts, "a test", exponent)
-    fitted = fit_watts([(n / (loads - 1), truth.watts(n / (loads - 1))) for n in range(loads)])
+    fitted = fit_power_curve(
+        [(n / (loads - 1), truth.watts(n / (loads - 1))) for n in range(loads)]
+    )
     assert fitted == pytest.approx((truth.idle_watts, truth.full_watts, exponent), rel=1e-6)
 
 
 def test_a_fit_bears_watts_that_fall_at_full_load():
     # A power limit does this: a Threadripper 1950X drew 174.7 W with 16 threads busy and 165.3 W with 32.
-    idle_watts, full_watts, exponent = fit_watts(
+    idle_watts, full_watts, exponent = fit_power_curve(
         [(0, 44.4), (0.1, 75.7), (0.25, 92.4), (0.5, 174.7), (1, 165.3)]
     )
     assert idle_watts == pytest.approx(44.4, rel=0.05)
@@ -67,7 +74,7 @@ def test_a_fit_bears_watts_that_fall_at_full_load():
 )
 def test_points_that_settle_nothing_are_refused(points):
     with pytest.raises(ValueError, match="needed|must"):
-        fit_watts(points)
+        fit_power_curve(points)
 
 
 class TwoStateSensor(Meter):
@@ -97,7 +104,7 @@ def test_calibrating_against_a_sensor_gives_its_watts(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     said = []
     with TwoStateSensor() as sensor:
-        calibration = calibrate(sensor, seconds_per_load=0.3, settle_s=0.2, say=said.append)
+        calibration = fit_watts(sensor, seconds_per_load=0.3, settle_s=0.2, on_step=said.append)
     assert calibration.points == (
         (0.0, pytest.approx(20.0)),
         (0.5, pytest.approx(60.0)),
@@ -114,7 +121,7 @@ def test_a_sensor_that_does_not_follow_the_load_calibrates_nothing(monkeypatch):
         TwoStateSensor(busy_watts=10.0) as sensor,
         pytest.raises(MeterFailed, match="must rise with the CPU load"),
     ):
-        calibrate(sensor, seconds_per_load=0.2, settle_s=0.2)
+        fit_watts(sensor, seconds_per_load=0.2, settle_s=0.2)
 
 
 @linux
@@ -136,7 +143,7 @@ def test_an_estimate_cannot_calibrate_itself():
         open_estimate(MeterSettings(watts=(10, 60))) as meter,
         pytest.raises(OptionError, match="needs a sensor"),
     ):
-        calibrate(meter)
+        fit_watts(meter)
 
 
 def test_a_wall_meters_figures_must_be_possible():

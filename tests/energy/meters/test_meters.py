@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import CompositeMeter, Meter, info, installed, open_meter, split_root
+from pytest_energy.meters import CombinedMeter, Meter, info, installed, open_meter, split_root
 from pytest_energy.model import Domain, Reading
 
 
@@ -54,13 +54,15 @@ def only(monkeypatch):
             return open_it
 
         factories = {name: factory(meter) for name, meter in meters.items()}
-        monkeypatch.setattr(sys.modules["pytest_energy.meters"], "installed", lambda: factories)
+        monkeypatch.setattr(
+            sys.modules["pytest_energy.meters.registry"], "installed", lambda: factories
+        )
 
     return install
 
 
 def test_several_are_read_as_one_that_is_as_coarse_as_the_coarsest():
-    both = CompositeMeter(
+    both = CombinedMeter(
         [Board("cpu", "package-0", 20.0), Slow("gpu", "gpu-0", 300.0, at_s=10.001)]
     )
     about = info(both)
@@ -81,8 +83,8 @@ def test_several_are_read_as_one_that_is_as_coarse_as_the_coarsest():
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        (Board("guess", "board-0", provenance="estimated"), "partly measured and partly estimated"),
-        (Board("again", "package-0"), "'package-0'.* would be counted twice"),
+        (Board("guess", "board-0", provenance="estimated"), "is measured.*is estimated"),
+        (Board("again", "package-0"), "'package-0'.* would count twice"),
     ],
     ids=["two provenances", "one domain twice"],
 )
@@ -106,7 +108,7 @@ def test_closing_closes_all(only):
     meters = Board("cpu", "package-0"), Board("gpu", "gpu-0")
     only(first=meters[0], second=meters[1])
     with open_meter("first,second") as both:
-        assert isinstance(both, CompositeMeter) and [meter.closed for meter in meters] == [0, 0]
+        assert isinstance(both, CombinedMeter) and [meter.closed for meter in meters] == [0, 0]
     assert [meter.closed for meter in meters] == [1, 1]
 
 

@@ -1,0 +1,87 @@
+"""Joules inside a virtual machine are attributed, unless the user declares the sensor real."""
+
+import pytest
+
+from pytest_energy.errors import OptionError
+from pytest_energy.gate import NOT_GATED_ATTRIBUTED, Budget, Gate
+from pytest_energy.meters import open_meter
+from pytest_energy.meters.powercap import PowercapMeter
+from pytest_energy.meters.virtual import is_virtual
+from pytest_energy.model import Domain, Measurement, MeterInfo, Result, Window
+from pytest_energy.runs.comparable import meter_identity
+from tests.energy.rigs.powercap_tree import LAYOUTS, Tree
+
+BARE = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme de rdrand\n"
+GUEST = "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu hypervisor rdrand\n"
+ATTRIBUTED = MeterInfo("powercap", "attributed", (Domain("package-0"),), 0.001, 1e-6)
+
+
+@pytest.fixture
+def cpuinfo(tmp_path):
+    def write(text):
+        path = tmp_path / "proc_cpuinfo"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "virtual"),
+    [
+        (BARE, False),
+        (GUEST, True),
+        ("flags\t\t: fpu nohypervisor\n", False),
+        ("model name\t: hypervisor\nflags\t\t: fpu\n", False),
+        ("Features\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_a_guest_has_the_hypervisor_flag(cpuinfo, text, virtual):
+    assert is_virtual(cpuinfo(text)) is virtual
+
+
+def test_without_cpuinfo_no_machine_is_virtual(tmp_path):
+    assert not is_virtual(tmp_path / "none")
+
+
+@pytest.mark.parametrize("layout", ["single", "client"])
+@pytest.mark.parametrize(
+    ("text", "trust", "provenance", "note"),
+    [
+        (BARE, False, "measured", ""),
+        (BARE, True, "measured", ""),
+        (GUEST, False, "attributed", "shares of the host's joules"),
+        (GUEST, True, "measured", "the user declares"),
+    ],
+)
+def test_rapl_in_a_guest_is_attributed(tmp_path, cpuinfo, layout, text, trust, provenance, note):
+    tree = Tree(tmp_path / "powercap", LAYOUTS[layout])
+    with PowercapMeter(tree.root, cpuinfo=cpuinfo(text), trust_sensor=trust) as meter:
+        assert meter.provenance == provenance
+        assert note in " ".join(meter.notes)
+        assert ("hypervisor" in " ".join(meter.notes)) == (provenance == "attributed")
+
+
+def test_attributed_joules_gate_only_where_estimates_may():
+    window = Window(1.0, {"package-0": 5.0}, 10)
+    result = Result("test", Measurement("test", ATTRIBUTED, (window,) * 20))
+    budget = Budget(max_joules=0.001, max_seconds=0.001)
+    joules, seconds = Gate(budget).judge(result)
+    assert (joules.verdict, joules.reason) == ("not gated", NOT_GATED_ATTRIBUTED)
+    assert seconds.verdict == "missed"
+    assert Gate(budget, gate_estimates=True).judge(result)[0].verdict == "missed"
+
+
+def test_attributed_and_measured_meters_are_never_the_same():
+    measured = MeterInfo("powercap", "measured", ATTRIBUTED.domains, 0.001, 1e-6)
+    assert meter_identity(measured) != meter_identity(ATTRIBUTED)
+
+
+def test_a_guests_share_and_an_estimate_are_not_added_up(monkeypatch, tmp_path, cpuinfo):
+    tree = Tree(tmp_path / "powercap", LAYOUTS["single"])
+    monkeypatch.setattr(
+        "pytest_energy.meters.powercap.rapl_provenance", lambda *_: ("attributed", ())
+    )
+    with pytest.raises(OptionError, match="powercap is attributed.*estimate is estimated"):
+        open_meter(f"powercap:root={tree.root},estimate")
