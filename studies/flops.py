@@ -1,8 +1,8 @@
-"""How many floating-point operations a classifier needs for a batch, counted from its shapes.
+"""The floating-point operations of a classifier for a batch, counted from its shapes.
 
-Two operations a multiply-add, as papers on hardware count and torch's FlopCounterMode does; norms,
-activations, softmax and additions are left out, as there. A weight that is zero counts like
-any other, since dense kernels multiply by it.
+A multiply-add is two operations, as in papers on hardware and in torch's FlopCounterMode. Norms,
+activations, softmax and additions do not count, as there. A weight of zero counts, because dense
+kernels multiply by it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PER_MULTIPLY_ADD = 2
 class Flops:
     """Floating-point operations of one call, by part of the model."""
 
-    stem: int  # convolutions, those that make the patches included
+    stem: int  # convolutions, including those of the patches
     projections: int  # q, k, v and the output of attention
     products: int  # q times k, and attention times v
     feed_forward: int
@@ -38,7 +38,7 @@ class Flops:
 
 
 def flops(model: Classifier, batch_cases: int) -> Flops:
-    """What one call with `batch_cases` cases takes; heads and channels that were cut out do not count.
+    """The operations of one call. Removed heads and channels do not count.
 
     >>> from tsbench.model import Classifier, ModelConfig
     >>> flops(Classifier(ModelConfig()), 1).head == 2 * 64 * 11
@@ -77,7 +77,7 @@ def _widths(layer: Any) -> tuple[int, int]:
 
 
 def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
-    """Multiply-adds for one case of the convolutions in a module, and the timepoints that it gives out."""
+    """Multiply-adds per case of a module's convolutions, and its output's timepoints."""
     from torch import nn
 
     from tsbench.model import PatchStatistics
@@ -86,11 +86,11 @@ def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
         return 0, timepoints // module.timepoints
     if isinstance(module, nn.Conv1d):
         kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]
-        assert isinstance(padding, int)  # and no "same", in a stem of ours
+        assert isinstance(padding, int)  # in a stem of ours, not "same"
         left = (timepoints + 2 * padding - kernel) // stride + 1
         return left * module.out_channels * module.in_channels // module.groups * kernel, left
     total = 0
-    for child in module.children():  # in the order in which they are applied, in a stem of ours
+    for child in module.children():  # in a stem of ours, in the order of application
         count, timepoints = _convolutions(child, timepoints)
         total += count
     return total, timepoints

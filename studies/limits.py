@@ -1,11 +1,12 @@
-"""How far each variant is from what this CPU could do: the tables of docs/limits.md.
+"""The distance of each variant from what this CPU can do: the tables of docs/limits.md.
 
     python -m studies.limits PLAID t1 --json limits.json     measure, save, print
-    python -m studies.limits --from a.json b.json c.json     print what was saved, of several runs the medians
+    python -m studies.limits --from a.json b.json c.json     print the medians of saved runs
 
-The lower bound of a call is the time its multiply-adds take at the measured peak of their data type, part by
-part, or the time its weights take to come from the cache, whichever is longer. Norms, activations, softmax and
-each operator's own overhead are not in it: no variant can reach it, and the distance says how much they cost.
+The lower bound of a call is the longer of two times: its multiply-adds at the measured peak of
+their data type, part by part; or its weights at the bandwidth of the cache. Norms, activations,
+softmax and the operators' own overhead are not in it, so no variant reaches it. The distance says
+what those cost.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 BATCHES = (1, 32)
-ROUNDS = 15  # each times every variant once, so that a noisy minute meets all of them
+ROUNDS = 15  # each times every variant once: a noisy minute affects all of them
 MIN_TIMED_NS = 30_000_000  # per variant and round
 
 _ALL_FP32 = dict.fromkeys(Flops.__dataclass_fields__, "fp32")
 _LINEARS_INT8 = _ALL_FP32 | {"projections": "int8", "feed_forward": "int8", "head": "int8"}
-# What each technique computes its products in; those not named here are in fp32. PT2E's quantizer for x86
-# leaves one-dimensional convolutions alone, and attention's products too.
+# The data type of each technique's products; fp32 if it is not here. PT2E's quantizer for x86
+# leaves one-dimensional convolutions and attention's products in fp32.
 DATA_TYPES = {
     "bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
@@ -58,17 +59,17 @@ DATA_TYPES = {
         _LINEARS_INT8,
     ),
     **dict.fromkeys(("onnx_int8_dynamic", "onnx_int8_static"), _LINEARS_INT8),
-    # NNCF chooses among attention's products; a bound has to allow for all of them.
+    # NNCF quantizes some of attention's products; the bound allows for all.
     "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
 }
-COMPACT = {"student", "student_openvino_bf16"}  # the dataset's compact model, whatever the model is
-# Techniques whose result cannot be looked into, and the one that makes a model of the same shape.
+COMPACT = {"student", "student_openvino_bf16"}  # they run the dataset's compact model
+# Techniques with an opaque result, and the one that makes a model of the same shape.
 SHAPED_LIKE = {"l1_structured_int8": "l1_structured", "depth_int8": "depth"}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One variant at one batch size: what it has to do, how long that takes at least, and how long it took."""
+    """One variant at one batch size: its operations, their lower bound, and the measured time."""
 
     variant: str
     batch_cases: int
@@ -83,14 +84,14 @@ class Limit:
 
 
 def bound_ms(work: Flops, n_weights: int, data_types: dict[str, str], peak: Peak) -> float:
-    """The least time for one call of that work with these data types by part."""
+    """The least time of one call with these data types by part."""
     computing = sum(n / peak.operations_per_s[data_types[part]] for part, n in work.parts().items())
     smallest = min(BYTES[data_type] for data_type in data_types.values())
     return 1000 * max(computing, n_weights * smallest / peak.bytes_per_s["cache"])
 
 
 def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
-    """A model of the layers, heads and channels that the variant has; its weights may be others."""
+    """A model with the variant's layers, heads and channels; its weights may differ."""
     from tsbench.training.load_or_train import trained_model
     from tsbench.training.recipes import compact_for
 
@@ -111,7 +112,7 @@ def measure(
     batches: Sequence[int] = BATCHES,
     rounds: int = ROUNDS,
 ) -> list[Limit]:
-    """The limit of each variant at each batch size; "fp32" is among the names, or is added. One torch thread."""
+    """The limit of each variant, and of fp32, at each batch size; with one torch thread."""
     from tsbench.model import parameter_count
 
     names = ("fp32", *(name for name in names if name != "fp32"))
@@ -141,7 +142,7 @@ def measure(
 
 
 def interleaved_ms(calls: dict[str, Classify], x: Tensor, rounds: int) -> dict[str, list[float]]:
-    """CPU milliseconds a call of each, one figure a round; every round times all of them in turn."""
+    """CPU milliseconds per call, one value per round. Each round times all callables in turn."""
     import torch
 
     timed: dict[str, list[float]] = {name: [] for name in calls}
@@ -156,7 +157,7 @@ def interleaved_ms(calls: dict[str, Classify], x: Tensor, rounds: int) -> dict[s
 
 
 def _timed_ns(call: Classify, x: Tensor, repeats: int) -> int:
-    """CPU nanoseconds a call, after one that is not counted."""
+    """CPU nanoseconds per call, after an uncounted one."""
     call(x)
     started = time.process_time_ns()
     for _ in range(repeats):
@@ -165,7 +166,7 @@ def _timed_ns(call: Classify, x: Tensor, repeats: int) -> int:
 
 
 def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[Limit]]:
-    """Several runs of the same variants as one: the highest peaks, since one that was reached is possible; else medians."""
+    """Several runs of the same variants as one: the highest peaks, and medians of the rest."""
 
     def highest(rates: Sequence[dict[str, float]]) -> dict[str, float]:
         return {name: max(each[name] for each in rates) for name in rates[0]}
@@ -182,9 +183,9 @@ def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[
     for same in zip(*(limits for _, limits in runs), strict=True):
         if len({(limit.variant, limit.batch_cases, str(limit.flops)) for limit in same}) > 1:
             raise ValueError(
-                f"these runs are of different models or variants: {same[0].variant} in one of them"
+                f"the runs differ in models or variants: {same[0].variant} in one of them"
             )
-        # Each run's bound is by its own peak; the lowest goes with the highest peaks.
+        # The lowest bound is that of the highest peaks.
         bound = min(limit.bound_ms for limit in same)
         limits.append(
             replace(
@@ -222,8 +223,8 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{limit.variant}` | {limit.batch_cases} | {sum(limit.flops.values()) / 1e6:.1f} | {limit.bound_ms:.3f} "
-        f"| {limit.cpu_ms:.2f} | {limit.times_bound:.1f} | {limit.speedup:.2f} |"
+        f"| `{limit.variant}` | {limit.batch_cases} | {sum(limit.flops.values()) / 1e6:.1f} "
+        f"| {limit.bound_ms:.3f} | {limit.cpu_ms:.2f} | {limit.times_bound:.1f} | {limit.speedup:.2f} |"
         for limit in limits
     ]
     return "\n".join(lines)
@@ -233,20 +234,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and saves, or prints what was saved."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.limits",
-        description="Lower bounds, and how far variants are from them.",
+        description="Lower bounds, and the distance of variants from them.",
     )
     parser.add_argument("dataset", nargs="?", default="PLAID")
     parser.add_argument(
-        "config", nargs="?", default="t1", help="one whose model comes with tsbench"
+        "config", nargs="?", default="t1", help="a config whose model tsbench ships"
     )
     parser.add_argument(
         "--variant",
         action="append",
         metavar="NAME",
-        help="only this one, beside fp32; may be repeated",
+        help="only this one beside fp32; may be repeated",
     )
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help=f"how often each is timed (default {ROUNDS})"
+        "--rounds", type=int, default=ROUNDS, help=f"rounds of timing (default {ROUNDS})"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the figures")
     parser.add_argument(
@@ -255,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         metavar="FILE",
         dest="saved",
-        help="print the figures saved here, measure nothing; of several files the medians",
+        help="print saved figures, of several files the medians, and measure nothing",
     )
     options = parser.parse_args(arguments)
     if options.saved is None:
@@ -287,7 +288,7 @@ def _figures(
     path = checkpoints.shipped(dataset, config)
     if path is None:
         refuse(
-            f"no model of {dataset} {config} comes with tsbench; those that do: "
+            f"tsbench ships no model of {dataset} {config}; it ships: "
             + ", ".join(each.stem for each in checkpoints.list_shipped())
         )
     loaded = datasets.load(dataset)

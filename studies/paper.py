@@ -1,9 +1,10 @@
-"""The paper's claims beside what a saved run of the suite measured, and accuracy against energy as a picture.
+"""The paper's claims beside a saved run of the suite, and accuracy against energy as a picture.
 
-    python -m studies.paper RUN.json                      # the tables of docs/paper.md
-    python -m studies.paper RUN.json --plot FOLDER        # and docs/pareto-*.svg (needs matplotlib: pip install --group plot)
+    python -m studies.paper RUN.json                   # the tables of docs/paper.md
+    python -m studies.paper RUN.json --plot FOLDER     # and docs/pareto-*.svg
 
-RUN.json is what `make bench` or `make bench-full` leaves in `.benchmarks/`. The claims are those of arXiv:2502.16627's abstract.
+RUN.json is a file that `make bench` or `make bench-full` saves in `.benchmarks/`. The claims are
+those of arXiv:2502.16627's abstract. --plot requires matplotlib: pip install --group plot.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NAME_POINTS, LINE_POINTS, LETTER_POINTS = 8, 10, 4.6
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of a method, the ratio that this means, and which variants are that method."""
+    """A claim of the paper on a method, its ratio, and the variants of that method."""
 
     method: str
     said: str
@@ -65,6 +66,19 @@ CLAIMS = (
 )
 
 
+CLAIM_HEADINGS = (
+    "method",
+    "the paper",
+    "data",
+    "variant",
+    "batch",
+    "Speedup",
+    "Greenup",
+    "accuracy, less fp32's",
+    "the claim",
+)
+
+
 @dataclass(frozen=True)
 class Measured:
     """One benchmark of the suite, of a saved run."""
@@ -82,21 +96,21 @@ class Measured:
 
 
 def read(path: Path) -> list[Measured]:
-    """The suite's benchmarks in a saved run. Raises TsbenchError where there is none, and what reading a run raises."""
+    """The suite's benchmarks in a saved run. Raises TsbenchError if it has none."""
     from pytest_energy.runs.json_format import read_run
 
     found = [
         measured for result in read_run(path).results if (measured := _measured(result)) is not None
     ]
     if not found:
-        raise TsbenchError(f"{path}: no benchmark of the compression suite is in it")
+        raise TsbenchError(f"{path}: has no benchmark of the compression suite")
     return found
 
 
 def claims_table(rows: Sequence[Measured]) -> str:
     """Markdown: each claim, and what was measured of it at each batch size."""
     lines = [
-        "| method | the paper | data | variant | batch | Speedup | Greenup | accuracy, less fp32's | the claim |",
+        f"| {' | '.join(CLAIM_HEADINGS)} |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     fp32 = {
@@ -111,8 +125,10 @@ def claims_table(rows: Sequence[Measured]) -> str:
             before = fp32.get((row.dataset, row.config, row.batch_cases))
             lost = "" if before is None else f" ({100 * (row.accuracy - before):+.1f} points)"
             lines.append(
-                f"| {claim.method} | {claim.said} | {row.dataset} {row.config} | `{row.variant}` | {row.batch_cases} | "
-                f"{_shown(row.speedup)} | {_shown(row.greenup)} | {row.accuracy:.3f}{lost} | {_verdict(claim, row)} |"
+                f"| {claim.method} | {claim.said} | {row.dataset} {row.config} "
+                f"| `{row.variant}` | {row.batch_cases} "
+                f"| {_shown(row.speedup)} | {_shown(row.greenup)} "
+                f"| {row.accuracy:.3f}{lost} | {_verdict(claim, row)} |"
             )
     return "\n".join(lines)
 
@@ -129,14 +145,15 @@ def all_table(rows: Sequence[Measured]) -> str:
         joules = "not counted" if row.joules is None else f"{row.joules:.3g} {row.provenance}"
         front = "on the front" if row in pareto_front(_alike(rows, row)) else ""
         lines.append(
-            f"| {row.dataset} {row.config} | {row.batch_cases} | `{row.variant}` | {_shown(row.speedup)} | {_shown(row.greenup)} | "
+            f"| {row.dataset} {row.config} | {row.batch_cases} | `{row.variant}` "
+            f"| {_shown(row.speedup)} | {_shown(row.greenup)} | "
             f"{row.accuracy:.3f} | {joules} | {front} |"
         )
     return "\n".join(lines)
 
 
 def pareto_front(rows: Iterable[Measured]) -> list[Measured]:
-    """Those that no other beats in both accuracy and joules, cheapest first."""
+    """The rows that no other beats in both accuracy and joules, cheapest first."""
     front: list[Measured] = []
     for row in sorted(
         (row for row in rows if row.joules is not None), key=lambda row: (row.joules, -row.accuracy)
@@ -147,7 +164,7 @@ def pareto_front(rows: Iterable[Measured]) -> list[Measured]:
 
 
 def plot(rows: Sequence[Measured], path: Path) -> None:
-    """Accuracy against joules a case of rows of one dataset, config and batch size, with the Pareto front, as SVG."""
+    """An SVG of accuracy against joules per case, with the Pareto front."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -183,7 +200,7 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
 
 
 def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
-    """Each point's variant beside it or, where that name would lie on another, above or below it with a line to the point."""
+    """Writes each point's variant beside it; where names would overlap, above or below it."""
     axes.margins(x=0.2)  # names reach beyond their points
     axes.figure.canvas.draw()  # settles where points are
     points_per_pixel = 72 / axes.figure.dpi

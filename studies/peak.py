@@ -1,8 +1,8 @@
-"""What one core of this CPU can do at most: operations per second by data type, and bytes per second.
+"""The most that one core of this CPU reaches: operations and bytes per second, by data type.
 
-By timed products of square matrices, and by copies, the best of several sizes and turns: what a
-kernel does reach, which is less than what the data sheet says. CPU time, so that a
-neighbour who takes the core away does not lower it; one who shares its caches or its clock still does.
+Products of square matrices and copies are timed, and the best of several sizes and turns counts:
+what a kernel reaches, which is less than the data sheet's peak. CPU time is measured, so other
+processes on the core do not lower it; those that share its caches or clock still do.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ SIZES = (
     1024,
 )  # rows and columns; 256 is best in fp32 on an EPYC with 1 MiB of L2
 TURNS = 15
-MIN_TIMED_NS = 5_000_000  # per turn: the CPU clock's own cost, about 1 us, is nothing beside it
+MIN_TIMED_NS = 5_000_000  # per turn: reading the CPU clock takes about 1 us
 COPY_BYTES = {"cache": 2**18, "memory": 2**27}  # in a 1 MiB L2 with its copy; beyond a 32 MiB L3
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One core's limits."""
+    """The limits of one core."""
 
     operations_per_s: dict[str, float]  # by data type: fp32, bf16, int8; two a multiply-add
     bytes_per_s: dict[str, float]  # read and written, by where they are: cache, memory
 
 
 def measure(sizes: tuple[int, ...] = SIZES, turns: int = TURNS) -> Peak:
-    """Measures it, in about ten seconds."""
+    """Measures the limits, in about ten seconds."""
     import torch
 
     with one_thread(), torch.inference_mode():
@@ -68,7 +68,7 @@ def _fp32(size: int) -> Callable[[], Tensor]:
 
 
 def _fp32_packed(size: int) -> Callable[[], Tensor]:
-    """oneDNN's product, its weights laid out beforehand: MKL's, torch.mm, reaches half of that on an EPYC."""
+    """oneDNN's product with packed weights. MKL's, torch.mm, reaches half of it on an EPYC."""
     import torch
 
     a, b = (matrix.to_mkldnn() for matrix in torch.randn(2, size, size))
@@ -99,7 +99,7 @@ def _copy(n_bytes: int) -> Callable[[], Tensor]:
 
 
 def _rate(call: Callable[[], object], work: int, turns: int) -> float:
-    """Work done per CPU-second, in the best turn."""
+    """Work per CPU-second in the best turn."""
     call()  # the first one allocates, and lets oneDNN choose a kernel
     calls = 1
     while (taken := _timed_ns(call, calls)) < MIN_TIMED_NS:

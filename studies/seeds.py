@@ -92,7 +92,7 @@ VARIANT_HEADINGS = ("variant", "accuracy", "std (each seed)", "less its own mode
 def variant_rows(
     made: Seeds, dataset_name: str, names: Sequence[str], folder: Path | None = None
 ) -> Iterator[tuple[str, ...]]:
-    """For each variant of these models: accuracy on the test split, and the change by the variant."""
+    """Each variant of these models: accuracy on the test split, and its change."""
     dataset = datasets.load(dataset_name, folder)
     data = prepare(dataset, plan_for(dataset).timepoints)
     for name in names:

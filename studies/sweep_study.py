@@ -1,11 +1,11 @@
-"""What the sweep promises, on a Ray cluster of three nodes on this machine, and what a task costs. Run by hand::
+"""The sweep's promises on a Ray cluster of three nodes on this machine, and a task's overhead::
 
     python -m studies.sweep_study
 
-1. 12 trainings and 12 measurements with plain processes, then on Ray, where the driver is killed half-way, started again, and a node is
-   killed under it: the same models, everything done, nothing twice.
-2. From the windows' clocks: no two measurements overlap, and training goes on beside them.
-3. Empty tasks: what each costs by itself, up to 10 000 of them.
+1. 12 trainings and 12 measurements with plain processes. Then on Ray, where the driver is killed
+   half-way and restarted, and a node is killed: the same models, everything done, no task twice.
+2. By the readings' clocks: no two measurements overlap, and trainings run beside them.
+3. Empty tasks, up to 10 000: the overhead of each.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def same_on_both(folder: Path) -> None:
     local = sweep(folder, "--out", str(folder / "local"), "--jobs", "2")
     count = len(finished_lines(local))
     print(
-        f"plain processes: exit {local.wait()}, {count} tasks, {time.perf_counter() - began_s:.0f} s",
+        f"plain processes: exit {local.wait()}, {count} tasks, "
+        f"{time.perf_counter() - began_s:.0f} s",
         flush=True,
     )
 
@@ -104,12 +105,14 @@ def same_on_both(folder: Path) -> None:
     cluster.remove_node(lost, allow_graceful=False)
     second += finished_lines(again)
     print(
-        f"Ray: driver killed after {len(first)} tasks ({kept} kept), a node killed after {len(second[:5])} more; "
+        f"Ray: driver killed after {len(first)} tasks ({kept} kept), "
+        f"a node killed after {len(second[:5])} more; "
         f"exit {again.wait()}, {time.perf_counter() - began_s:.0f} s"
     )
     found = records(out)
     print(
-        f"Ray: {len(found)} of {count} tasks kept; finished and kept twice: {kept + len(second) - len(found)}"
+        f"Ray: {len(found)} of {count} tasks kept; "
+        f"finished and kept twice: {kept + len(second) - len(found)}"
     )
     print(f"the same models: {models(folder / 'local') == models(out)} ({len(models(out))})")
     clocks_of(found)
@@ -117,7 +120,7 @@ def same_on_both(folder: Path) -> None:
 
 
 def measuring_on_boards(folder: Path) -> None:
-    """Two of three nodes are boards; what the third trains goes on beside their windows."""
+    """Two of three nodes are boards; the third trains while they measure."""
     from ray.cluster_utils import Cluster
 
     (folder / "spec.toml").write_text(
@@ -139,7 +142,8 @@ def clocks_of(found: list[dict]) -> None:
     spans = [(record["measured_from_s"], record["measured_until_s"]) for record in measured]
     both = sum(overlaps(one, other) for one, other in itertools.combinations(spans, 2))
     print(
-        f"measurements: {len(spans)} on {len({record['node'] for record in measured})} nodes, overlapping pairs: {both}"
+        f"measurements: {len(spans)} on {len({record['node'] for record in measured})} nodes, "
+        f"overlapping pairs: {both}"
     )
     beside = {True: 0, False: 0}
     for record in found:
@@ -148,13 +152,14 @@ def clocks_of(found: list[dict]) -> None:
                 if overlaps((record["started_s"], record["ended_s"]), span):
                     beside[record["node"] == other["node"]] += 1
     print(
-        f"trainings beside a measurement: {beside[False]} on other nodes, {beside[True]} on its own",
+        f"trainings beside a measurement: {beside[False]} on other nodes, "
+        f"{beside[True]} on its own",
         flush=True,
     )
 
 
 def empty(task: Task, weights: bytes) -> Done:
-    """A task that does nothing: what is left is the overhead."""
+    """A task that does nothing but the overhead."""
     return Done(task, {})
 
 

@@ -1,4 +1,4 @@
-"""Small data and a small model for the tests, and a cache of their own."""
+"""A small dataset, a small model, and a cache for each test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = ModelConfig(
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache, nor downloads anything."""
+    """Keeps tests off the user's cache and the network."""
     monkeypatch.setenv(cache.CACHE_FOLDER_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(download.OFFLINE_VARIABLE, "1")
 
@@ -39,7 +39,7 @@ def plaid():
 
 @pytest.fixture
 def tiny_model():
-    """An untrained model, in eval mode, its batch norms with statistics of some data."""
+    """An untrained model in eval mode; its batch norms have seen data."""
     torch.manual_seed(0)
     model = Classifier(TINY)
     model(torch.randn(32, 2, 64))
@@ -48,7 +48,7 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def tiny_data():
-    """Sine waves of three frequencies: easy to tell apart, quick to learn."""
+    """Sine waves of three frequencies, which are quick to learn."""
     rng = np.random.default_rng(0)
 
     def split(n_cases):
@@ -66,7 +66,7 @@ def tiny_data():
 
 @pytest.fixture(scope="session")
 def refrigeration_devices():
-    """Only where someone has it: it cannot be downloaded in a test."""
+    """Skips where it is not installed: a test cannot download it."""
     if not os.environ.get(datasets.DATA_FOLDER_VARIABLE):
         pytest.skip("set TSBENCH_DATA to a UCR folder that holds RefrigerationDevices")
     return datasets.load("RefrigerationDevices")

@@ -1,4 +1,4 @@
-"""The suite under benchmarks/ on data that it has never seen."""
+"""The suite under benchmarks/ on an unknown dataset, and its thresholds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(*arguments, **environment):
 
 @pytest.fixture
 def unseen(tmp_path):
-    """Two classes of 720 timepoints as UCR 2018 writes them, one value missing."""
+    """Two classes of 720 timepoints in UCR 2018's format, with one missing value."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data" / "Unseen"
     folder.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_bad_options_are_usage_errors():
     assert "Traceback" not in done.stderr
 
 
-def test_a_dataset_that_cannot_be_had_skips_with_the_layout(tmp_path):
+def test_an_unavailable_dataset_skips_with_the_folder_layout(tmp_path):
     done = run("--tsbench-dataset", "Computers", "--tsbench-data", tmp_path, "-k", "fp32", "-rs")
     assert done.returncode == 0
     assert "4 skipped" in done.stdout  # fp32 and onnx_fp32

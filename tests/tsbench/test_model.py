@@ -1,4 +1,4 @@
-"""The classifier against torch's own layers as oracle."""
+"""The classifier, with torch's own layers as oracle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
 
 @pytest.mark.parametrize("stem", [{}, {"residual_stem": True}, {"window_stem": True}])
 def test_the_forward_is_stock_encoder_and_head(stem):
-    """Rebuilt from torch's layers and our state_dict, without our forward."""
+    """The logits, from torch's layers and our state_dict, without our forward."""
     c = replace(TINY, **stem)
     tiny_model = Classifier(c)
     tiny_model(torch.randn(32, 2, 64))  # gives the batch norms some statistics
@@ -52,7 +52,7 @@ def test_the_forward_is_stock_encoder_and_head(stem):
         torch.testing.assert_close(tiny_model(x), expected, **TOLERANCE)
 
 
-def test_window_statistics_are_numpys():
+def test_patch_statistics_equal_numpys():
     x = torch.randn(3, 2, 24) * 10
     x[0, 0] = 1.0  # a constant has no variance to take the logarithm of
     windows = x.numpy().reshape(3, 2, 4, 6)
@@ -65,13 +65,13 @@ def test_window_statistics_are_numpys():
     )
 
 
-def test_two_stems_are_an_error():
+def test_a_config_with_two_stems_is_an_error():
     with pytest.raises(ValueError, match="one stem"):
         replace(TINY, residual_stem=True, window_stem=True)
 
 
 @pytest.mark.parametrize(("timepoints", "patch"), [(720, 30), (512, 16), (96, 24), (101, 1)])
-def test_the_windows_fit_the_timepoints(timepoints, patch):
+def test_statistics_patches_fit_the_timepoints(timepoints, patch):
     assert config_for("statistics", 2, timepoints, 3).patch_timepoints == patch
 
 
@@ -117,7 +117,7 @@ def test_to_plain_computes_the_same_and_shares_nothing(tiny_model, fused_attenti
 
 
 @pytest.mark.parametrize(("name", "n_layers", "n_heads"), [("t1", 8, 8), ("T2", 12, 16)])
-def test_the_papers_configs(name, n_layers, n_heads):
+def test_the_configs_of_the_paper(name, n_layers, n_heads):
     config = config_for(name, 2, 512, 11)
     model = Classifier(config)
     assert len(model.encoder.layers) == n_layers

@@ -35,7 +35,7 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
             yield f"training, estimated from finished ones: {cpu} of CPU, {_joules(alike)}"
         if unknown := sum(not records for records in alike):
             yield (
-                f"training: time and joules of {unknown} are unknown until a similar one has finished"
+                f"training: time and joules of {unknown} are unknown until a similar one finishes"
             )
 
 

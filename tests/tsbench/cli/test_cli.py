@@ -1,4 +1,4 @@
-"""The command, as a user sees it."""
+"""The command line, as a user sees it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def test_variants_are_listed(capsys):
 
 
 def test_listing_variants_shows_versions_and_loads_no_torch():
-    script = "import sys; from tsbench import cli; cli.main(['variants']); assert 'torch' not in sys.modules"
+    script = (
+        "import sys; from tsbench import cli; cli.main(['variants'])\n"
+        "assert 'torch' not in sys.modules"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -93,7 +96,7 @@ def test_measure_prints_a_table_of_80_columns_and_writes_json(
         (["--variant", "fp32", "--json", "/nowhere/x.json"], "folder /nowhere does not exist"),
     ],
 )
-def test_what_measure_cannot_do_is_one_line(tiny_found, arguments, problem, capsys):
+def test_errors_of_measure_are_one_line(tiny_found, arguments, problem, capsys):
     assert cli.main(["measure", "waves", "t1", *arguments]) == 2
     assert problem in capsys.readouterr().err
 
@@ -111,7 +114,7 @@ def test_models_are_listed(capsys):
         (["train", "PLAID", "t1", "--output", "model.pt"], "must end in .safetensors"),
     ],
 )
-def test_what_the_user_can_put_right_is_one_line_and_exit_code_2(arguments, problem, capsys):
+def test_errors_of_the_user_are_one_line_and_exit_code_2(arguments, problem, capsys):
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("tsbench: error: ")
@@ -156,7 +159,7 @@ def test_train_prints_its_cost(capsys):
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
-    """A real kill of a real process; `test_train` has the finer cases."""
+    """Kills a real process; test_train.py has the finer cases."""
     command = [
         sys.executable,
         "-m",

@@ -138,9 +138,7 @@ def test_classes_without_a_header_are_those_of_the_training_split_in_order(tmp_p
         ("1\t2\n1\t3\n", "1\t2\n", r"Made_TRAIN\.tsv", "one class only"),
     ],
 )
-def test_cases_that_cannot_be_used_are_named_by_file_and_line(
-    tmp_path, train, test, where, problem
-):
+def test_invalid_cases_are_named_by_file_and_line(tmp_path, train, test, where, problem):
     with pytest.raises(DataFormatError, match=f"{where}: .*{problem}"):
         datasets.load("Made", _made(tmp_path, train, test))
 
@@ -166,7 +164,7 @@ def test_ts_is_preferred_and_half_a_dataset_is_none(tmp_path):
 
 
 def test_electric_devices_shape_in_ucrs_format(tmp_path):
-    """8926/7711 cases of 96 timepoints, 7 classes, as UCR 2018 writes them; the values are generated."""
+    """8926/7711 cases of 96 timepoints, 7 classes, in UCR 2018's format, with generated values."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "ElectricDevices"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Downloads, from a server on loopback that can break off."""
+"""Downloads from a server on loopback that can fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SET = "@problemName Made\n@univariate true\n@classLabel true a b\n@data\n1,2:a\n
 
 
 def packed(files, name="Made"):
-    """A zip of these files, with the folders that the archive's zips sometimes have."""
+    """A zip of these files in a folder, as some of the archive's zips are."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for half, text in files.items():
@@ -61,7 +61,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """The handler class, serving; the archive's address points to it."""
+    """The handler class of a running server, which is the archive for the test."""
     handler = type(
         "Handler",
         (Server,),

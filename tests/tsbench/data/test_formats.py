@@ -1,4 +1,4 @@
-"""The readers of the archive's formats: against generated files and damaged ones."""
+"""The readers of the archive's formats, with generated and damaged files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tsbench.data import formats
 from tsbench.errors import DataFormatError
 
 HEADER = "@problemName Made\n@timeStamps false\n@univariate true\n@classLabel true a b\n@data\n"
-ARFF = "% made\n@relation Made\n@attribute t1 numeric\n@attribute 't 2' REAL\n@attribute target {a,b}\n@data\n"
+ARFF = (
+    "% made\n@relation Made\n@attribute t1 numeric\n@attribute 't 2' REAL\n"
+    "@attribute target {a,b}\n@data\n"
+)
 
 gappy = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=8)
 
@@ -25,7 +28,7 @@ def _write(folder, text, name="Made_TRAIN.ts"):
 
 
 def _same(table, rows):
-    """The table holds these (values, label), NaN being equal to NaN."""
+    """Asserts that the table has these (values, label); NaN equals NaN."""
     np.testing.assert_equal(
         [case.values[0].tolist() for case in table.cases], [row for row, _ in rows]
     )
@@ -107,7 +110,8 @@ def test_any_bytes_give_a_table_or_an_error_that_names_the_file(content, suffix,
 
 def test_relational_arff_has_channels(tmp_path):
     text = (
-        "@relation Made\n@attribute all relational\n@attribute t1 numeric\n@attribute t2 numeric\n@end all\n"
+        "@relation Made\n@attribute all relational\n@attribute t1 numeric\n"
+        "@attribute t2 numeric\n@end all\n"
         "@attribute target {a,b}\n@data\n'1,2\\n3,?',b\n"
     )
     (case,) = formats.read(_write(tmp_path, text, "Made.arff")).cases
@@ -203,7 +207,7 @@ def test_a_missing_file_is_named(tmp_path):
         ),
     ],
 )
-def test_damage_to_the_others_names_file_and_line_too(tmp_path, name, text, line, problem):
+def test_damage_to_other_formats_names_file_and_line(tmp_path, name, text, line, problem):
     path = _write(tmp_path, text, name)
     with pytest.raises(DataFormatError) as caught:
         formats.read(path)

@@ -1,4 +1,4 @@
-"""Each preprocessing step's promise, over wide inputs."""
+"""The properties of each preprocessing step, over wide inputs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_z_norm_removes_scale_and_offset_and_log_std_keeps_the_scale(case, scale
 
 
 @given(cases, st.integers(1, 100))
-def test_tile_repeats_with_the_cases_own_period(case, timepoints):
+def test_tile_repeats_with_the_cases_length(case, timepoints):
     tiled = preprocess.tile(case, timepoints)
     assert tiled.shape == (case.shape[0], timepoints)
     for t in range(timepoints):
@@ -130,7 +130,7 @@ def test_stratified_split_of_all_or_nothing_is_an_error(fraction):
         elements=st.floats(-1e3, 1e3) | st.just(np.nan),
     )
 )
-def test_fill_gaps_keeps_what_is_known_and_stays_within_it(case):
+def test_fill_gaps_keeps_known_values_and_their_range(case):
     known = ~np.isnan(case)
     if not known.any(axis=1).all():
         with pytest.raises(ValueError, match="any known value"):

@@ -1,4 +1,4 @@
-"""FLOPs against torch's own counter, peaks that are peaks, bounds that add up."""
+"""FLOPs against torch's counter, measured peaks, and lower bounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORE = peak.Peak({"fp32": 1e9, "bf16": 2e9, "int8": 4e9}, {"cache": 1e12, "memor
 
 
 def counted(plain, n_cases):
-    """Torch's count by operator; the math kernel, because the counter knows no fused attention on CPUs."""
+    """Torch's count by operator. Its counter does not know fused attention on a CPU."""
     c = plain.config
     x = torch.randn(n_cases, c.in_channels, c.timepoints)
     with (
@@ -34,7 +34,7 @@ def counted(plain, n_cases):
 
 @pytest.mark.parametrize("name", ["t1", "t2", "student", "statistics"])
 @pytest.mark.parametrize("n_cases", [1, 3])
-def test_flops_are_those_torch_counts(name, n_cases):
+def test_flops_equal_torchs_count(name, n_cases):
     model = Classifier(config_for(name, 2, 720, 5)).eval()
     ours, theirs = flops(model, n_cases), counted(to_plain(model), n_cases)
     assert ours.stem == theirs["aten.convolution"]
@@ -43,7 +43,7 @@ def test_flops_are_those_torch_counts(name, n_cases):
     assert ours.total == sum(theirs.values()) == sum(ours.parts().values())
 
 
-def test_flops_of_what_was_cut(tiny_model, tiny_data):
+def test_flops_of_pruned_models(tiny_model, tiny_data):
     whole = flops(tiny_model, 2)
     slim, shallow = l1_structured.prune(tiny_model, 0.5), depth.prune(tiny_model, tiny_data, 0.5)
     assert flops(slim, 2).total == sum(counted(slim, 2).values())
@@ -95,7 +95,7 @@ def test_bound_adds_up_by_data_type(tiny_model):
         ("depth@removed=0.5,tuned=yes", 0.5),
     ],
 )
-def test_shape_is_the_pruned_one(name, left, tiny_model, tiny_data):
+def test_shape_of_a_pruned_variant(name, left, tiny_model, tiny_data):
     shape = limits.shape_of(name, tiny_model, tiny_data)
     assert flops(shape, 1).feed_forward == flops(tiny_model, 1).feed_forward * left
 
@@ -143,11 +143,11 @@ def test_several_runs_become_one(tiny_model):
     assert core.operations_per_s == {"fp32": 2.0}
     assert (limit.cpu_ms, limit.bound_ms) == (4.0, 0.5)
     other = run(3.0, 1.0)[0], [limits.Limit("bf16", 1, {}, 1.0, 1.0, 1.0)]
-    with pytest.raises(ValueError, match="different models or variants"):
+    with pytest.raises(ValueError, match="differ in models or variants"):
         limits.median_of([run(3.0, 1.0), other])
 
 
-def test_a_model_that_is_not_shipped_is_refused(capsys):
+def test_an_unshipped_model_is_refused(capsys):
     with pytest.raises(SystemExit):
         limits.main(["PLAID", "t9"])
     assert "PLAID-t1" in capsys.readouterr().err

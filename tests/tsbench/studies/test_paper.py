@@ -1,4 +1,4 @@
-"""The paper's claims beside a saved run."""
+"""The paper's claims compared with a saved run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.energy.runs.test_json_format import saved
 
 
 def benchmark(variant: str, batch: int, speedup: float, accuracy: float):
-    """One of the suite's, in which speedup and greenup are the same; fp32 takes 3 J a window."""
+    """A benchmark of the suite with equal Speedup and Greenup; fp32 takes 3 J per window."""
     blocks = tuple(block(window(0.1 * speedup, 3.0 * speedup), window(0.1, 3.0)) for _ in range(20))
     made = result(
         measurement(*(window(0.1, 3.0),) * 12),
@@ -59,7 +59,7 @@ def test_what_another_beats_in_both_is_not_on_the_front(run_file):
     assert rows["student"].joules == pytest.approx(cheap.joules / 32)
 
 
-def test_the_picture_is_the_same_each_time(run_file, tmp_path, capsys):
+def test_the_picture_is_deterministic(run_file, tmp_path, capsys):
     pytest.importorskip(
         "matplotlib", reason="matplotlib is not installed: pip install --group plot"
     )

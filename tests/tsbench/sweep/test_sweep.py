@@ -1,4 +1,4 @@
-"""`tsbench sweep` on this machine: what it refuses, that it finishes, that it does nothing twice."""
+"""`tsbench sweep` on this machine: errors, results, and no task twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from tsbench.sweep.results import Results
 from tsbench.sweep.table import JOULES_APART, page, places
 from tsbench.sweep.task import Done, Failed, Task
 
-GOOD = 'datasets = ["synthetic:timepoints=32,cases=6"]\nconfigs = ["student"]\nseeds = [0, 1]\nepochs = 1\n'
+GOOD = """
+datasets = ["synthetic:timepoints=32,cases=6"]
+configs = ["student"]
+seeds = [0, 1]
+epochs = 1
+"""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_a_bad_spec_is_one_line_before_anything_starts(tmp_path, capsys, text, s
 
 
 @pytest.mark.slow
-def test_finished_work_is_not_done_again(tmp_path, capsys):
+def test_finished_tasks_are_not_repeated(tmp_path, capsys):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(GOOD)
     assert main(["sweep", str(spec), "--out", str(out)]) == 0
@@ -67,7 +72,7 @@ MEASURING = (
 
 
 @pytest.mark.slow
-def test_measured_and_shown(tmp_path, capsys):
+def test_a_sweep_is_measured_and_its_table_shown(tmp_path, capsys):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(MEASURING)
     assert main(["sweep", str(spec), "--out", str(out), "--dry-run"]) == 0
@@ -100,7 +105,7 @@ def test_measured_and_shown(tmp_path, capsys):
     assert "onnx_fp32" in page.read_text(encoding="utf8")
 
 
-def test_a_device_that_is_not_here_is_refused_before_anything_starts(tmp_path, capsys):
+def test_a_missing_device_is_refused_before_anything_starts(tmp_path, capsys):
     spec = tmp_path / "spec.toml"
     spec.write_text(MEASURING + 'devices = ["jetson-orin"]\n')
     assert main(["sweep", str(spec), "--out", str(tmp_path / "out")]) == 2
@@ -135,7 +140,7 @@ def record(variant, config, seed=0, device="any", **row):
     }
 
 
-def test_seeds_are_joined_and_devices_are_not():
+def test_seeds_are_combined_and_devices_kept_apart():
     found = places(
         [
             record("a", "t1", 0, accuracy=0.5),
@@ -224,7 +229,7 @@ def test_results_go_to_any_url_that_fsspec_knows():
         Results("nonesuch://sweep")
 
 
-def test_one_that_fails_does_not_end_the_others_and_has_no_measurement():
+def test_a_failed_training_does_not_stop_the_others_and_is_not_measured():
     tasks = [Task("train", "a", "0", "t1", seed, 1) for seed in range(3)]
     tasks += [replace(task, kind="measure", device="any") for task in tasks]
     done = {each.task: each for each in run_local.run(tasks, unlucky, lambda training: b"model", 2)}
@@ -269,7 +274,7 @@ def test_a_forecast_lists_measured_and_estimated_joules_apart(tmp_path):
         )
     assert list(forecast(trainings, trainings, results))[1:] == [
         "training, estimated from finished ones: 6 s of CPU, 6 J estimated, 10 J measured",
-        "training: time and joules of 1 are unknown until a similar one has finished",
+        "training: time and joules of 1 are unknown until a similar one finishes",
     ]
     assert list(forecast(trainings, trainings[2:3], results))[1] == (
         "training, estimated from finished ones: 2 s of CPU, joules not counted"

@@ -1,4 +1,4 @@
-"""The sweep on a Ray cluster of several nodes on this machine, one of which is lost; and where tasks are sent."""
+"""The sweep on a Ray cluster on this machine, of which a node is lost; and where tasks go."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_node_that_measures_gets_nothing_else_and_the_others_train():
 
 
 def test_a_measurement_does_not_wait_behind_trainings():
-    """It is sent although the node is full: Ray starts it when the running ones end, and no more are sent there."""
+    """A full node gets a measurement: Ray starts it after the running tasks, and gets no more."""
     busy = [Running(task, "a") for task in TRAININGS[:2]]
     assert place([node("a")], MEASURING[:2], TRAININGS[2:], busy) == [Running(MEASURING[0], "a")]
 
@@ -53,7 +53,7 @@ def test_a_device_is_measured_on_a_node_that_has_it():
     assert place([node("a")], [on_a_board], [], []) == []
 
 
-def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
+def test_an_address_without_a_cluster_is_one_line(tmp_path, capsys):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     spec = tmp_path / "spec.toml"
     spec.write_text(
@@ -70,7 +70,7 @@ def test_an_address_where_nobody_answers_is_one_line(tmp_path, capsys):
     "ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
 )
 @pytest.mark.slow
-def test_a_node_is_lost_half_way_and_everything_is_done_once():
+def test_a_node_is_lost_and_every_task_is_done_once():
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     from ray.cluster_utils import Cluster
 

@@ -1,4 +1,4 @@
-"""A teacher from outside: what it answers, and what a model learns from answers alone."""
+"""MultiRocket as a teacher: its answers, and a model that learns from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_case_is_left_out_once_with_its_whole_block(labels, block_cases, se
     assert sorted(seen) == list(range(len(labels)))
 
 
-def test_probabilities_are_as_sure_as_the_margins_were_right():
+def test_probabilities_match_how_often_the_margins_are_right():
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=300)
     margins = np.eye(3)[labels] * 2 - 1
@@ -51,8 +51,8 @@ def test_probabilities_are_as_sure_as_the_margins_were_right():
     assert wrong.max() < 0.6  # says nothing, and knows it
 
 
-def test_a_model_comes_to_answer_as_it_is_told_to(tiny_data):
-    """What it is told names the classes in another order than the labels do."""
+def test_a_model_learns_a_teachers_answers(tiny_data):
+    """The answers name the classes in another order than the labels do."""
     told = np.eye(3, dtype=np.float32)[(tiny_data.train_y + 1) % 3]
     alone, taught = (
         train.train(tiny_data, TINY, RECIPE, teacher=teacher).model for teacher in (None, told)
@@ -67,7 +67,7 @@ def test_a_model_comes_to_answer_as_it_is_told_to(tiny_data):
     assert teacher_sha256(told) != teacher_sha256(told[::-1].copy())
 
 
-def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
+def test_without_aeon_the_error_says_how_to_install_it(capsys, monkeypatch):
     monkeypatch.setattr(rocket, "LIBRARIES", ("aeon_that_is_not_there",))
     with pytest.raises(TeacherUnavailable):
         rocket.require()
@@ -82,7 +82,7 @@ def test_without_aeon_it_says_how_to_get_it(capsys, monkeypatch):
     )
 
 
-def test_its_name_is_the_commands():
+def test_the_teachers_name_is_the_commands():
     assert rocket.NAME == OUTSIDE_TEACHER
 
 
@@ -90,7 +90,7 @@ def test_its_name_is_the_commands():
 @pytest.mark.filterwarnings(
     "default"
 )  # of aeon's, numba's and scikit-learn's, in each other's code
-def test_it_answers_for_cases_that_it_has_not_seen(tiny_data):
+def test_answers_are_for_unseen_cases(tiny_data):
     recipe = replace(RECIPE, validation_share=0.25)
     answers = rocket.answers(tiny_data, recipe)
     kept, held_out = train.kept_and_held_out(tiny_data.train_y, recipe, np.random.default_rng(0))

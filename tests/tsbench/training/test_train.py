@@ -1,4 +1,4 @@
-"""Training: the same each time, cached, and never from the test split."""
+"""Training is deterministic, cached, resumable, and does not use the test split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny_data):
+def test_weights_depend_on_the_seed_alone(tiny_data):
     first = _weights(train.train(tiny_data, TINY, RECIPE).model)
     torch.manual_seed(99)  # what happened before must not matter
     torch.rand(3)
@@ -38,13 +38,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny_data):
     assert not _equal(first, _weights(train.train(tiny_data, TINY, replace(RECIPE, seed=1)).model))
 
 
-def test_dropout_is_deterministic_too(tiny_data):
+def test_dropout_is_deterministic(tiny_data):
     config = replace(TINY, dropout=0.2)
     first, second = (_weights(train.train(tiny_data, config, RECIPE).model) for _ in range(2))
     assert _equal(first, second)
 
 
-def test_it_learns_what_can_be_learnt(tiny_data):
+def test_training_learns_separable_classes(tiny_data):
     model = train.train(tiny_data, TINY, replace(RECIPE, epochs=20)).model
     assert not model.training
     assert accuracy(batched_logits(model, tiny_data.test_x), tiny_data.test_y) > 0.9
@@ -58,7 +58,7 @@ def test_the_test_split_does_not_matter(tiny_data):
     )
 
 
-def test_threads_and_generator_are_left_as_they_were(tiny_data):
+def test_threads_and_generator_are_restored(tiny_data):
     n_threads = torch.get_num_threads()
     state = torch.get_rng_state()
     train.train(tiny_data, TINY, replace(RECIPE, epochs=1))
@@ -76,7 +76,7 @@ def test_each_epoch_is_reported(tiny_data):
     assert 0 <= result.validation_accuracy <= 1
 
 
-def test_with_spliced_cases_it_learns_too(tiny_data):
+def test_training_learns_from_spliced_cases(tiny_data):
     model = train.train(tiny_data, TINY, replace(RECIPE, epochs=20, splice=0.2)).model
     assert accuracy(batched_logits(model, tiny_data.test_x), tiny_data.test_y) > 0.9
     assert not _equal(
@@ -104,7 +104,7 @@ def test_blocks_of_cases_are_held_out_together(tiny_data, monkeypatch):
     assert all(len(block & held_out) in (0, 4) for block in blocks)
 
 
-def test_cached_the_second_time(tiny_data):
+def test_the_second_training_is_loaded_from_the_cache(tiny_data):
     first = load_or_train(tiny_data, TINY, RECIPE)
     path = cached_path(tiny_data, TINY, RECIPE)
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # and nothing half-written
@@ -115,7 +115,7 @@ def test_cached_the_second_time(tiny_data):
 
 
 class Killed(Exception):
-    """Stands for a kill: nothing after it runs."""
+    """Stands for a kill: nothing runs after it."""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ class Killed(Exception):
     [replace(RECIPE, splice=0.2), replace(RECIPE, validation_share=0.25, patience=2, epochs=12)],
 )
 @pytest.mark.parametrize("killed_after", [1, 3])
-def test_killed_and_started_again_the_weights_are_the_same(
+def test_an_interrupted_training_ends_with_the_same_weights(
     tiny_data, recipe, killed_after, monkeypatch
 ):
     monkeypatch.setattr(resume, "SAVING_SHARE", 1e9)  # after each epoch
@@ -148,7 +148,7 @@ def test_killed_and_started_again_the_weights_are_the_same(
     assert not list((cache.folder() / "partial").iterdir())
 
 
-def test_a_state_of_something_else_is_named_and_not_gone_on_with(tiny_data, tiny_model):
+def test_another_trainings_state_is_named_and_not_resumed(tiny_data, tiny_model):
     path = cached_path(tiny_data, TINY, RECIPE)
     partial = cache.folder() / "partial" / path.name
     checkpoints.save(partial, tiny_model, {})
@@ -161,7 +161,7 @@ def test_a_state_of_something_else_is_named_and_not_gone_on_with(tiny_data, tiny
         load_or_train(tiny_data, TINY, RECIPE)
 
 
-def test_it_stops_early_with_the_best_epochs_weights(tiny_data):
+def test_early_stopping_returns_the_best_epochs_weights(tiny_data):
     reports = []
     recipe = replace(RECIPE, epochs=40, validation_share=0.25, patience=3)
     result = train.train(tiny_data, TINY, recipe, reports.append)
@@ -172,7 +172,7 @@ def test_it_stops_early_with_the_best_epochs_weights(tiny_data):
         replace(RECIPE, patience=3)
 
 
-def test_a_student_comes_to_answer_as_its_teacher_does(tiny_data):
+def test_a_student_learns_its_teachers_answers(tiny_data):
     """The teacher names the classes in another order than the labels do."""
     x = torch.from_numpy(tiny_data.train_x)
     teacher = train.train(
@@ -199,7 +199,7 @@ def test_the_distillation_loss_is_0_for_the_teachers_own_answer(tiny_model, tiny
         torch.testing.assert_close(train.distillation_loss(logits * 0, tiny_model, x), expected * 4)
 
 
-def test_the_cache_key_follows_data_config_and_recipe(tiny_data):
+def test_the_cache_key_depends_on_data_config_and_recipe(tiny_data):
     paths = {
         cached_path(tiny_data, TINY, RECIPE),
         cached_path(replace(tiny_data, fingerprint="other"), TINY, RECIPE),

@@ -1,4 +1,4 @@
-"""Other engines against torch: the same logits in fp32, nearly the same predictions below it.
+"""Other engines compared with torch: equal logits in fp32, most predictions below it.
 
 An engine that is not installed skips its tests with the line that installs it.
 """
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(folder, monkeypatch):
-    """One for all tests here: exporting a model takes seconds."""
+    """One cache for this module: exporting a model takes seconds."""
     monkeypatch.setenv(cache.CACHE_FOLDER_VARIABLE, str(folder))
 
 
@@ -49,7 +49,7 @@ def trained(tiny_data):
 
 @pytest.fixture(scope="module")
 def built(trained, tiny_data):
-    """Builds a variant once for all tests, or skips with the line that installs it."""
+    """Builds a variant once for this module, or skips with the line that installs it."""
     made = {}
 
     def build(name, batch_cases=4):
@@ -75,7 +75,7 @@ def test_fp32_logits_are_torchs(name, batch_cases, built, trained, tiny_data):
 
 
 @pytest.mark.parametrize("name", LOWER)
-def test_lower_precision_predicts_mostly_the_same(name, built, trained, tiny_data):
+def test_lower_precision_agrees_on_most_cases(name, built, trained, tiny_data):
     before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
     logits = batched_logits(built(name), tiny_data.test_x, 4)
     expected = batched_logits(trained, tiny_data.test_x)
@@ -109,7 +109,7 @@ def test_x_need_not_be_contiguous(name, built, tiny_data):
 
 
 @pytest.mark.parametrize("name", ["onnx_int8_static", "openvino_int8"])
-def test_calibrated_int8_is_made_once(name, built, trained, tiny_data, monkeypatch):
+def test_calibrated_int8_is_built_once(name, built, trained, tiny_data, monkeypatch):
     first = batched_logits(built(name), tiny_data.test_x, 4)
 
     def never(*arguments):
@@ -138,7 +138,7 @@ def test_onnx_static_quantizes_products_with_weights_and_no_others(built, traine
             assert "DequantizeLinear" in inputs
 
 
-def test_openvino_int8_leaves_the_convolutions_alone(built, trained, tiny_data):
+def test_openvino_int8_does_not_quantize_convolutions(built, trained, tiny_data):
     built("openvino_int8")
     made = openvino_engine.quantize(_openvino.converted(trained, tiny_data, 4), tiny_data, 4)
 
@@ -180,7 +180,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(module, name,
     assert f"{module} not installed; {line}" in str(caught.value)
 
 
-def test_what_no_extra_of_ours_has_is_installed_by_its_own_name():
+def test_a_library_without_an_extra_is_installed_by_its_name():
     assert requirements.found("no-such-package") is None
     assert requirements.remedy("no-such-package") == "pip install no-such-package"
     assert requirements.found("torch") == torch.__version__
@@ -190,7 +190,7 @@ def test_what_no_extra_of_ours_has_is_installed_by_its_own_name():
 @pytest.mark.parametrize(
     ("name", "tolerance"), [("student", FP32_TOLERANCE), ("student_openvino_bf16", 0.05)]
 )
-def test_the_student_is_the_datasets_compact_model_and_nothing_of_the_other(
+def test_the_student_is_the_datasets_compact_model(
     name, tolerance, trained, tiny_data, monkeypatch
 ):
     try:

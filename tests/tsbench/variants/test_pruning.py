@@ -1,4 +1,4 @@
-"""Pruning reaches the sparsity or the size asked for; fine-tuning keeps it; int8 goes on top."""
+"""Pruning reaches its sparsity or size, fine-tuning keeps it, and int8 can follow."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def flat(weights):
 
 @pytest.mark.parametrize("method", SCOPES)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 1.0])
-def test_the_smallest_become_zeros_in_each_scope(method, sparsity, tiny_model):
+def test_the_smallest_weights_of_each_scope_become_zeros(method, sparsity, tiny_model):
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     pruned = variants.get(f"{method}@sparsity={sparsity}").build(tiny_model, None, 1)
     originals, now = groups(tiny_model, SCOPES[method]), groups(pruned, SCOPES[method])
@@ -95,7 +95,7 @@ def test_scopes_differ_and_norms_of_single_weights_do_not(tiny_model):
     assert all(torch.equal(l1[name], l2[name]) for name in l1)
 
 
-def test_a_sparsity_of_no_meaning(tiny_model):
+def test_an_invalid_sparsity_is_an_error(tiny_model):
     with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.1"):
         unstructured.prune(tiny_model, 1.1, "matrix")
 
@@ -116,7 +116,7 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest(name, trained, tiny_dat
     )
 
 
-def test_no_hook_outlives_fine_tuning(tiny_model):
+def test_fine_tuning_removes_its_hooks(tiny_model):
     pruned = unstructured.prune(tiny_model, 0.5, "matrix")
     weight = groups(pruned, "encoder")[0][0]
     with tuning.zeros_kept(pruned):
@@ -132,7 +132,7 @@ def saved_bytes(model, path):
     return path.stat().st_size
 
 
-def test_who_is_smaller_and_who_is_not(tiny_model, tiny_data, tmp_path):
+def test_which_prunings_make_a_smaller_model(tiny_model, tiny_data, tmp_path):
     def sizes(model):
         return (
             parameter_count(model),
@@ -149,7 +149,7 @@ def test_who_is_smaller_and_who_is_not(tiny_model, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_depth_removes_the_layer_that_does_nothing(plain, trained, tiny_data):
+def test_depth_removes_a_layer_without_effect(plain, trained, tiny_data):
     model = to_plain(trained)
     with torch.no_grad():  # a residual layer whose two outputs are zeros passes its input on
         for linear in (encoder_layers(model)[0].out, encoder_layers(model)[0].ff2):
@@ -204,7 +204,7 @@ def test_nothing_removed_is_the_same_model(name, trained, tiny_data):
         ("l1_int8_static", "l1_unstructured"),
     ],
 )
-def test_a_hybrid_is_its_parts_one_after_the_other(name, first, trained, tiny_data, uncompiled):
+def test_a_hybrid_is_pruning_then_int8(name, first, trained, tiny_data, uncompiled):
     try:
         hybrid = variants.get(name).build(trained, tiny_data, 4)
     except VariantUnavailable as error:

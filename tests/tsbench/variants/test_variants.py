@@ -1,4 +1,4 @@
-"""Every variant: new, close to what it came from, and what it says it is."""
+"""Every variant leaves the model unchanged, agrees with it, and does what its name says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def trained(tiny_data):
 
 
 @pytest.mark.parametrize("name", EAGER)
-def test_a_variant_leaves_the_model_alone(name, trained, tiny_data):
+def test_a_variant_does_not_change_the_model(name, trained, tiny_data):
     before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
     built = variants.get(name).build(trained, tiny_data, 4)
     logits = batched_logits(built, tiny_data.test_x, 4)
@@ -42,7 +42,7 @@ def test_a_variant_leaves_the_model_alone(name, trained, tiny_data):
 
 
 @pytest.mark.parametrize("name", EAGER)
-def test_a_variant_predicts_mostly_what_the_model_does(name, trained, tiny_data):
+def test_a_variant_agrees_with_the_model_on_most_cases(name, trained, tiny_data):
     built = variants.get(name).build(trained, tiny_data, 4)
     expected = batched_logits(trained, tiny_data.test_x)
     assert agreement(batched_logits(built, tiny_data.test_x, 4), expected) >= 0.9
@@ -96,7 +96,7 @@ def test_l1_structured_equals_the_masked_model(trained, tiny_data, share):
     )
 
 
-def test_l1_structured_is_really_smaller(trained):
+def test_l1_structured_has_fewer_parameters(trained):
     c = trained.config
     slim = l1_structured.prune(trained, 0.5)
     # Each layer loses half of: q, k, v rows with biases; output columns; both feed-forward halves.
@@ -120,7 +120,7 @@ def test_l1_structured_removes_the_weakest_head_and_channel(trained):
     assert channels.argmin() == 5
 
 
-def test_l1_structured_is_trained_again_once(trained, tiny_data, monkeypatch):
+def test_l1_structured_is_retrained_once(trained, tiny_data, monkeypatch):
     from tsbench.training import train
 
     first = variants.get("l1_structured").build(trained, tiny_data, 1)
@@ -186,7 +186,7 @@ def test_int8_dynamic_without_engines(monkeypatch):
         variants.get("int8_dynamic").check()
 
 
-def test_bf16_computes_in_bf16_and_answers_in_fp32(trained, tiny_data):
+def test_bf16_computes_in_bf16_and_returns_fp32(trained, tiny_data):
     built = variants.get("bf16").build(trained, tiny_data, 4)
     assert {parameter.dtype for parameter in built.parameters()} == {torch.bfloat16}
     logits, expected = (
@@ -228,7 +228,7 @@ def test_an_unknown_variant_names_the_known_ones():
         variants.get("int4")
 
 
-def test_training_mode_of_a_model_does_not_leak(tiny_data):
+def test_variants_of_a_model_in_training_mode_are_in_eval_mode(tiny_data):
     from tests.tsbench.conftest import TINY
 
     model = Classifier(TINY)  # in training mode, as made
