@@ -111,7 +111,7 @@ def left_behind(temporary: Path, repository: Path) -> list[str]:
     found = [str(path) for path in temporary.glob("pytest-energy-*")]
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = os.fsdecode((process / "cmdline").read_bytes().replace(b"\0", b" "))
             folder = os.readlink(process / "cwd")
         except OSError:
             continue  # it ended meanwhile

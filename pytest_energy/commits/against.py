@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import count, cycle
 from pathlib import Path
@@ -41,7 +41,7 @@ MOST_FRESH = 2
 LARGEST_OF_LAYOUT = 1.5
 # Two forks with their warm-up take about 0.1 s. Windows of 0.2 s leave a third of the time to
 # that: 16 starts in 5 s, and 11 are the fewest for a verdict.
-REPLICATE_S = 0.2
+REPLICATE_S, START_S = 0.2, 0.1
 # Names this alike are taken for one test renamed: two parametrizations of one test are less alike.
 RENAMED_LIKENESS = 0.8
 
@@ -113,7 +113,7 @@ class Against:
         blocks = take_blocks(
             lambda: self._replicate(next(self._pairs), name, next(numbers), meter, calls, plan),
             meter,
-            plan,
+            replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
             decided,
         )
         first = comparison_of(self.label, blocks, meter, plan.alpha)
@@ -161,8 +161,9 @@ class Against:
             _pin_to_one_cpu(list(forks.values()))
             if not calls:
                 plan.on_step(Step("calibration"))
-                needed = {letter: fork.calls_per_window() for letter, fork in forks.items()}
-                seconds = {letter: fork.seconds_per_call for letter, fork in forks.items()}
+                found = {letter: fork.calls_per_window() for letter, fork in forks.items()}
+                needed = {letter: each.calls for letter, each in found.items()}
+                seconds = {letter: each.seconds_per_call for letter, each in found.items()}
                 calls.update(match_calls(needed, seconds))
             plan.on_step(Step("blocks"))
 
@@ -190,6 +191,11 @@ class Against:
         reason = self._loaded_files.difference(forks["A"].loaded_files, forks["B"].loaded_files)
         if reason is not None:
             raise ReplicateFailed(reason)
+
+
+def shortest_time_s(alpha: float) -> float:
+    """The time in which the fewest starts for a verdict fit: 3.3 s at 1 %."""
+    return blocks_needed(alpha) * (REPLICATE_S + START_S)
 
 
 def may_be_layout(comparison: Comparison, tolerance: float) -> bool:

@@ -94,7 +94,6 @@ class SetUpDone(Message):
 class Ready(Message):
     """The fork stands at its measurement."""
 
-    seconds_per_call: float
     cpu: int | None
     """Where it runs; None where it is more than one thread's work, or the system does not tell."""
     loaded_files: dict[str, str]
@@ -108,6 +107,7 @@ class Pinned(Message):
 @dataclass(frozen=True)
 class CallsPerWindow(Message):
     calls: int
+    seconds_per_call: float
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class WorkerProcess:
         ready = self._answer(Ready, READY_LIMIT_S)
         self._forked = True
         try:
-            yield Replicate(self, ready.seconds_per_call, ready.cpu, ready.loaded_files)
+            yield Replicate(self, ready.cpu, ready.loaded_files)
         finally:
             # Also where the other side failed: this fork would answer for the next test's.
             if self._forked:
@@ -223,7 +223,6 @@ class Replicate:
     """A forked worker, at the measurement."""
 
     worker: WorkerProcess
-    seconds_per_call: float
     cpu: int | None
     """Where it runs; None where it is more than one thread's work, or the system does not tell."""
     loaded_files: Mapping[str, str]
@@ -232,8 +231,8 @@ class Replicate:
     def pin_to_cpu(self, cpu: int) -> None:
         self.worker.ask(PinToCpu(cpu), Pinned, WINDOW_LIMIT_S)
 
-    def calls_per_window(self) -> int:
-        return self.worker.ask(CountCalls(), CallsPerWindow, WINDOW_LIMIT_S).calls
+    def calls_per_window(self) -> CallsPerWindow:
+        return self.worker.ask(CountCalls(), CallsPerWindow, WINDOW_LIMIT_S)
 
     def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
         """A window of so many calls. Raises `ReplicateFailed`."""

@@ -4,6 +4,7 @@ import itertools
 import random
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -148,3 +149,18 @@ def test_bad_luck_of_the_first_processes_is_not_called_regressed(pytester, repo,
     result.stdout.no_fnmatch_line("*speedup regressed*")
     assert len(list((repo.parent / "counted").iterdir())) > 2, "fresh processes were started"
     nothing_left(repo)
+
+
+def test_a_time_too_short_for_a_verdict_is_raised():
+    """--energy-max-time=0.01 would end with too few starts in any case."""
+    against = Pretended([1.0, 1.001], [])
+    replicate = against._replicate
+
+    def slow_start(*given):
+        time.sleep(0.01)
+        return replicate(*given)
+
+    against._replicate = slow_start
+    comparison = against.compare("t", METER, Plan(max_time_s=0.01), lambda ratios: True)
+    assert len(comparison.blocks) == 11
+    assert 0.96 < comparison.speedup.low <= comparison.speedup.high < 1.04
