@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_energy.errors import MeterUnavailable, OptionError
-from pytest_energy.options import OPTIONS, Options
-from pytest_energy.plugin import hookspecs
+from pytest_energy.options import Options
+from pytest_energy.plugin import command_line, hookspecs
+from pytest_energy.plugin.command_line import (
+    check_with_energy,
+    check_without_energy,
+    given_texts,
+    options_of,
+)
 from pytest_energy.plugin.outcome import (
     complaints,
     conclude,
@@ -29,7 +34,6 @@ from pytest_energy.plugin.stash import (
     CLEANUP,
     FLOORS,
     GATE,
-    OPTIONS_KEY,
     SESSION,
     WORKER,
     benchmark_session,
@@ -41,14 +45,6 @@ if TYPE_CHECKING:
     from pytest_energy.plugin.fixtures import EnergyFixture
     from pytest_energy.plugin.recorder import Session
 
-OF_WHAT_IS_MEASURED = {
-    "--energy-against": "compared",
-    "--energy-compare": "compared",
-    "--energy-markdown": "told",
-    "--energy-report": "shown",
-}
-"""Options that mean something only beside ``--energy``, and what they would do with what it measures."""
-
 MARKERS = (
     "energy(max_joules, max_watts, max_seconds, tolerance): the most that one call may take, all optional.",
     "gps_up(speedup, greenup): what energy.versus has to reach, both optional.",
@@ -56,51 +52,14 @@ MARKERS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("energy", "energy: joules, watts and seconds")
-    group.addoption(
-        "--energy", action="store_true", default=False, help="Measure energy, and gate it."
-    )
-    group.addoption(
-        "--energy-compare",
-        metavar="RUN",
-        nargs="?",
-        const="",
-        default=None,
-        help="Compare this run with a saved one: the newest, or RUN, a file or a folder of runs (write --energy-compare=RUN).",
-    )
-    group.addoption(
-        "--energy-against",
-        metavar="REV",
-        default=None,
-        help="Compare this tree with a commit, live, test by test.",
-    )
-    group.addoption(
-        "--energy-against-python",
-        metavar="PYTHON",
-        default=None,
-        help="The interpreter of REV's tests, where they need another environment (default: this one).",
-    )
-    group.addoption(
-        "--energy-markdown",
-        metavar="FILE",
-        default=None,
-        help="Write a pull request's comment about this run.",
-    )
-    group.addoption(
-        "--energy-report",
-        metavar="FILE",
-        default=None,
-        help="Write this run as a page that opens anywhere.",
-    )
-    for option in OPTIONS:
-        # argparse takes a single % for a format.
-        help_text = option.help.replace("%", "%%")
-        if option.parse is None:
-            group.addoption(option.flag, action="store_true", default=None, help=help_text)
-            parser.addini(option.ini, option.help, type="bool", default=False)
-        else:
-            group.addoption(option.flag, metavar=option.metavar, default=None, help=help_text)
-            parser.addini(option.ini, option.help, default="")
+    command_line.register(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    command_line.complete_bare_compare(early_config, parser, args)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -111,58 +70,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if any(given_texts(config).values()):
-        options_of(config)  # a typo in an option is one without --energy, too
+        options_of(config)  # refuse a wrong value without --energy too
     if WORKER in config.stash:
         config.stash[WORKER].configure(options_of(config), hookspecs.synchronizer(config))
     elif config.getoption("--energy"):
-        refuse_xdist(config)
-        if (
-            config.getoption("--energy-report") and find_spec("vl_convert") is None
-        ):  # before minutes of measuring
-            raise pytest.UsageError(
-                '--energy-report needs vl-convert-python: pip install "pytest-energy[report]"'
-            )
+        check_with_energy(config)
         config.stash[SESSION] = open_session(config, options_of(config))
     else:
-        for flag, use in OF_WHAT_IS_MEASURED.items():
-            if config.getoption(flag) is not None:
-                raise pytest.UsageError(
-                    f"{flag} needs --energy: without it nothing is measured that could be {use}"
-                )
-
-
-def given_texts(config: pytest.Config) -> dict[str, Any]:
-    """The command line's texts, else the ini file's, by option name; false if neither has one."""
-    given = {}
-    for option in OPTIONS:
-        value = config.getoption(option.flag)
-        try:
-            given[option.name] = config.getini(option.ini) if value is None else value
-        except (ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"{option.ini} in the ini file: {error}") from None
-    return given
-
-
-def options_of(config: pytest.Config) -> Options:
-    """The options of this run, parsed on first use."""
-    if OPTIONS_KEY not in config.stash:
-        try:
-            config.stash[OPTIONS_KEY] = Options.of(given_texts(config))
-        except OptionError as error:
-            raise pytest.UsageError(str(error)) from None
-    return config.stash[OPTIONS_KEY]
-
-
-def refuse_xdist(config: pytest.Config) -> None:
-    if (
-        hasattr(config, "workerinput")
-        or config.getoption("dist", "no") != "no"
-        or config.getoption("numprocesses", None)
-    ):
-        raise pytest.UsageError(
-            "--energy cannot run with xdist's workers side by side: the counters belong to the whole machine, "
-            "and each worker's joules would hold the others'; use -n 0"
-        )
+        check_without_energy(config)
 
 
 def open_session(config: pytest.Config, options: Options) -> Session:

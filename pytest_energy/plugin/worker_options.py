@@ -14,6 +14,7 @@ from pytest_energy.commits.worker_arguments import (
     Values,
     split_command_line,
 )
+from pytest_energy.plugin.command_line import COMPARE
 
 if TYPE_CHECKING:
     import pytest
@@ -38,10 +39,11 @@ def worker_command_line(config: pytest.Config) -> CommandLine:
 
 def option_values(config: pytest.Config) -> dict[str, Values]:
     """How many values each option of this run takes. pytest has no public way to ask for it."""
-    return {
+    values: dict[str, Values] = {
         name: action.nargs for action in config._parser.optparser._actions
         for name in action.option_strings
     }  # fmt: skip
+    return values | {COMPARE: 0}  # see `complete_bare_compare`
 
 
 def project_defined_options(config: pytest.Config) -> set[str]:

@@ -73,6 +73,7 @@ def test_plugin_loads_no_measuring_until_it_is_needed():
         for name in (
             "errors",
             "plugin",
+            "plugin.command_line",
             "plugin.hookspecs",
             "plugin.outcome",
             "plugin.stash",

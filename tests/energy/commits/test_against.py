@@ -198,7 +198,7 @@ def test_outside_of_git_it_is_a_usage_error(pytester, repo, monkeypatch):
 def test_without_the_energy_option_it_is_a_usage_error(pytester, repo):
     result = run(pytester, "--energy-against", "HEAD")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["ERROR: --energy-against needs --energy*"])
+    result.stderr.fnmatch_lines(["ERROR: --energy-against requires --energy*"])
 
 
 def test_hooks_of_the_users_repo_do_not_run(repo, tmp_path):

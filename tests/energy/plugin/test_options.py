@@ -14,8 +14,9 @@ from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.meters import MeterSettings
 from pytest_energy.options import OPTIONS, Options
 from pytest_energy.plan import Plan
-from pytest_energy.plugin import options_of
+from pytest_energy.plugin.command_line import options_of
 from pytest_energy.plugin.markers import Mark, gate_from_marks
+from pytest_energy.plugin.worker_options import worker_command_line
 
 FLAGS = {option.name: option.flag for option in OPTIONS}
 PLAN_FIELDS = {
@@ -212,3 +213,43 @@ def test_marker_takes_keywords_only(marker):
         gate_from_marks(
             mark if marker == "energy" else None, mark if marker == "gps_up" else None, Options()
         )
+
+
+COMPARE_THEN_A_PATH = [
+    (["--energy-compare", "sub/test_one.py"], ""),
+    (["sub/test_one.py", "--energy-compare"], ""),
+    (["--energy-compare=", "sub/test_one.py"], ""),
+    (["--energy-compare=run.json", "sub/test_one.py"], "run.json"),
+    (["--energy-compare", "--", "sub/test_one.py"], ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "run"), COMPARE_THEN_A_PATH)
+def test_energy_compare_never_takes_the_argument_after_it(pytester, arguments, run):
+    pytester.mkdir("sub").joinpath("test_one.py").write_text("def test_it(): pass")
+    # pytest looks for the initial conftest files before it parses all options.
+    pytester.path.joinpath("sub", "conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--mine')"
+    )
+    config = pytester.parseconfig("--energy", *arguments, "--mine=x")
+    assert config.getoption("--energy-compare") == run
+    assert config.args == ["sub/test_one.py"]
+
+
+@pytest.mark.parametrize("place", ["addopts", "environment"])
+def test_a_bare_energy_compare_of_addopts_takes_no_path(pytester, monkeypatch, place):
+    pytester.makepyfile(test_one="def test_it(): pass")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    if place == "addopts":
+        pytester.makeini("[pytest]\naddopts = --energy-compare\n")
+    else:
+        monkeypatch.setenv("PYTEST_ADDOPTS", "--energy-compare")
+    config = pytester.parseconfig("test_one.py")
+    assert config.getoption("--energy-compare") == ""
+    assert config.args == ["test_one.py"]
+
+
+def test_workers_get_the_path_after_a_bare_energy_compare(pytester):
+    pytester.makepyfile(test_one="def test_it(): pass")
+    config = pytester.parseconfig("--energy-compare", "test_one.py")
+    assert worker_command_line(config).paths == ("test_one.py",)

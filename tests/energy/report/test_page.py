@@ -305,7 +305,7 @@ def test_the_option_fails_early_and_never_loses_the_run(pytester, monkeypatch):
     assert json_format.read_run(pytester.path / "run.json").results
     without = pytester.runpytest_subprocess("--energy-report=page.html")
     assert without.ret == pytest.ExitCode.USAGE_ERROR
-    without.stderr.fnmatch_lines(["*--energy-report needs --energy*"])
+    without.stderr.fnmatch_lines(["*--energy-report requires --energy*"])
     pytester.makeconftest("import sys; sys.modules['vl_convert'] = None")
     missing = pytester.runpytest_subprocess(*options, "--energy-report=page.html")
     assert missing.ret == pytest.ExitCode.USAGE_ERROR

@@ -223,7 +223,7 @@ def test_a_comment_without_energy_or_into_nowhere_is_an_error(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     alone = suite.runpytest("--energy-markdown", "out.md")
     assert alone.ret == 4
-    alone.stderr.fnmatch_lines(["ERROR: --energy-markdown needs --energy*"])
+    alone.stderr.fnmatch_lines(["ERROR: --energy-markdown requires --energy*"])
     nowhere = suite.runpytest(*MEASURED, "--energy-markdown", "no/out.md")
     assert nowhere.ret == 4
     nowhere.stdout.fnmatch_lines(

@@ -722,7 +722,7 @@ def test_no_saved_run_is_a_usage_error(suite, option):
 def test_energy_compare_requires_energy(suite):
     result = suite.runpytest("--energy-compare")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["ERROR: --energy-compare needs --energy*"])
+    result.stderr.fnmatch_lines(["ERROR: --energy-compare requires --energy*"])
 
 
 def test_another_machine_is_printed_as_not_gated(suite):
