@@ -19,6 +19,7 @@ def test_a_module_of_ones_own(pytester):
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_arrays_of_ones_own(capsys):
     exec(compile(BLOCKS[1], PAGE.name, "exec"), {})
     assert float(capsys.readouterr().out) > 0.9

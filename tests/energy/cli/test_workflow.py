@@ -44,6 +44,7 @@ def branch(repo):  # noqa: F811
     return repo
 
 
+@pytest.mark.slow
 def test_a_regression_ends_in_1_and_stands_in_the_comment(branch):
     (branch / "library.py").write_text(SLOWER)
     git(branch, "commit", "-qam", "slower")

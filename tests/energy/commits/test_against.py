@@ -101,6 +101,7 @@ def test_slower_code_that_is_not_even_committed_is_found(pytester, repo):
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_the_same_code_is_no_regression(pytester, repo):
     result = run(pytester, *AGAINST, "HEAD")
     result.assert_outcomes(passed=2)
@@ -346,6 +347,7 @@ def test_all_that_a_test_measures_is_compared_and_the_rest_is_reported(pytester,
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_a_commit_whose_pytest_does_not_start_has_no_tests_to_compare_with(pytester, repo):
     (repo / "conftest.py").write_text(
         "import pytest\n\ndef pytest_configure():\n    raise pytest.UsageError('not yet')\n"

@@ -143,6 +143,7 @@ def counted(tmp_path_factory):
     return outputs
 
 
+@pytest.mark.slow
 def test_equal_code_counts_the_same_in_every_process(counted):
     (first, again, _), (elsewhere, *_) = counted
     assert first[0].startswith("callgrind 3.")
@@ -152,6 +153,7 @@ def test_equal_code_counts_the_same_in_every_process(counted):
     assert first[2] <= 1e-4
 
 
+@pytest.mark.slow
 def test_two_per_cent_more_work_counts_two_per_cent_more(counted):
     (first, _, more), _ = counted
     assert more[1]["instructions"] / first[1]["instructions"] == pytest.approx(1.02, abs=5e-4)

@@ -260,6 +260,7 @@ def test_random_windows_over_random_wraps_are_all_right():
     assert bad == 0
 
 
+@pytest.mark.slow
 def test_windows_on_a_driven_tree_are_all_right(tmp_path):
     # Short windows against what the counter is known to have shown before and after each reading: nothing is rounded off.
     layout = Layout(

@@ -134,6 +134,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_says_so(suite):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_is_said_and_ends_nothing(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
     suite.makeconftest(FULL_DISK.format(size=100))
@@ -146,6 +147,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_and_ends_nothing(suite):
     assert "nor could its journal " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_save_never_overwrites_the_first(suite):
     suite.makepyfile(SUITE.format(n=1, then="pass"))
     for _ in range(2):
@@ -185,6 +187,7 @@ def test_the_number_that_another_run_took_is_passed_over(suite):
     assert saved(suite.path)[0].read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants(suite):
     """A few here; studies/kill_study.py does 200."""
     suite.makepyfile(SUITE.format(n=20, then="print(number)"))

@@ -632,6 +632,7 @@ def test_the_noise_of_a_machine_is_saved_and_used(tmp_path, capsys):
         assert code == 2 and "pytest-energy noise" in out.err
 
 
+@pytest.mark.slow
 def test_noise_is_measured(capsys):
     command = [
         sys.executable,

@@ -79,7 +79,9 @@ def test_measure_prints_a_table_of_80_columns_and_writes_json(
         ("l1_unstructured", 3),
     ]
     for row in found["rows"]:
-        assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
+        low, value, high = (row["speedup"][key] for key in ("low", "value", "high"))
+        # A busy machine may leave too few blocks for an upper bound.
+        assert low <= value and (high is None or value <= high)
         assert row["provenance"] in ("measured", "estimated")
         assert row["blocks"] >= 4 and 0 <= row["accuracy"] <= 1 and 0 <= row["agreement"] <= 1
     by_batch = [
@@ -131,6 +133,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_train_writes_model_and_card(capsys, tmp_path):
     output = tmp_path / "made.safetensors"
     arguments = ["train", "ItalyPowerDemand", "t1", "--epochs", "1", "--output", str(output)]

@@ -204,6 +204,7 @@ def test_nothing_removed_is_the_same_model(name, trained, tiny_data):
         ("l1_int8_static", "l1_unstructured"),
     ],
 )
+@pytest.mark.slow
 def test_a_hybrid_is_pruning_then_int8(name, first, trained, tiny_data, uncompiled):
     try:
         hybrid = variants.get(name).build(trained, tiny_data, 4)
