@@ -1,11 +1,11 @@
-"""NVIDIA GPUs, through NVML and its own Python binding (the package nvidia-ml-py).
+"""NVIDIA GPUs, through NVML and its Python binding (the package nvidia-ml-py).
 
-Volta and newer count their joules (``nvmlDeviceGetTotalEnergyConsumption``, millijoules since the driver
-was loaded). What has no such counter is sampled for its power instead, and the meter's notes say so. A
-GPU that gives neither is named, and never counts as 0.
+Volta and newer count joules (``nvmlDeviceGetTotalEnergyConsumption``, millijoules since the driver
+was loaded). Power is sampled on GPUs without that counter, and the notes say so. A GPU that gives
+neither is named, and never counts as 0.
 
-The counter is slow: it stands still for 20 to 100 ms, depending on the GPU, and then jumps. The interval
-is in no manual, so it is found by watching the counter when the meter is opened.
+The counter stands still for 20 to 100 ms, depending on the GPU, and then jumps. No manual has the
+interval, so the meter watches the counter when it is opened.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters.cuda_visible import Gpu, uuids_from_torch, visible_gpus
+from pytest_energy.meters.plausible import CheckedCounter, plausible_watts
 from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
@@ -32,22 +34,25 @@ WATTS_PER_MILLIWATT = 1e-3
 
 INSTALL_REMEDY = 'pip install "pytest-energy[nvml]"'
 DRIVER_REMEDY = "install or load the NVIDIA driver, until nvidia-smi lists the GPU"
-PERMISSION_REMEDY = "give this user read and write access to /dev/nvidiactl and /dev/nvidia*, or start the container with its GPUs (--gpus all)"
+PERMISSION_REMEDY = (
+    "give this user read and write access to /dev/nvidiactl and /dev/nvidia*, or start the "
+    "container with its GPUs (--gpus all)"
+)
 NOT_SUPPORTED_REMEDY = (
     "this GPU has no power sensor that NVML may read (a MIG instance, a vGPU or an old GeForce); "
-    "measure on the whole GPU, or leave it out by naming the others, as nvml:0+2"
+    "measure on the whole GPU, or name the others, as nvml:0+2"
 )
 REBOOT_REMEDY = "the driver was updated under a running kernel module: reload the module, or reboot"
 
 
 @dataclass(eq=False)
 class _Gpu:
-    """One GPU, and what is kept of its counter between two reads."""
+    """One GPU and its counter."""
 
     index: int
     handle: Any
     label: str
-    last_millijoules: int = 0
+    counter: CheckedCounter
     update_interval_s: float = DEFAULT_UPDATE_INTERVAL_S
 
     @property
@@ -56,10 +61,11 @@ class _Gpu:
 
 
 class NvmlMeter(Meter):
-    """The joules of NVIDIA GPUs, each a domain: ``gpu-0``, ``gpu-1``, numbered as nvidia-smi does.
+    """The joules of NVIDIA GPUs, each a domain: ``gpu-0``, ``gpu-1``, with nvidia-smi's numbers.
 
-    ``indices`` picks GPUs. Without it, those count that ``CUDA_VISIBLE_DEVICES`` leaves visible. Raises
-    `MeterUnavailable` where there is nothing to read, with the reason in NVML's words.
+    ``indices`` picks GPUs; without it, the GPUs that are visible to CUDA programs count. Raises
+    `MeterUnavailable` with NVML's reason if there is nothing to read, and `OptionError` if
+    CUDA_VISIBLE_DEVICES does not say which GPUs are meant.
     """
 
     name = "nvml"
@@ -77,26 +83,26 @@ class NvmlMeter(Meter):
             self.close()
             raise
 
-    @property  # grows while it is read
+    @property  # grows while the meter is read
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What a reader of the numbers has to know, and whether sampling was ever held up."""
+        """What was assumed or left out, and whether sampling was ever held up."""
         return (*self._notes, *held_up_notes("nvml", self._integrator))
 
     def read(self) -> Reading:
-        """The joules of each GPU since its driver was loaded, or since the meter was opened where they are sampled."""
+        """The joules of each GPU since its driver was loaded, or, if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the nvml meter was read after it was closed; open it again")
         at_s = time.perf_counter()
         joules = {}
         for gpu in self._counted:
-            joules[gpu.domain] = self._millijoules(gpu) * JOULES_PER_MILLIJOULE
+            joules[gpu.domain] = self._joules(gpu)
         if self._integrator is not None:
             for gpu, value in zip(self._sampled, self._integrator.joules()[1], strict=True):
                 joules[gpu.domain] = value
         return Reading(at_s, joules)
 
     def close(self) -> None:
-        """Stop sampling and let go of NVML."""
+        """Stop sampling and shut NVML down."""
         if self._closed:
             return
         self._closed = True
@@ -105,7 +111,7 @@ class NvmlMeter(Meter):
         try:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError:
-            pass  # a driver that has gone needs no goodbye, and nothing is read after this
+            pass  # the driver is gone, and nothing is read after this
 
     def _open(self, indices: tuple[int, ...] | None) -> None:
         gpus = self._find(indices)
@@ -137,7 +143,7 @@ class NvmlMeter(Meter):
                 self._integrator = WattsIntegrator(self._watts)
         except MeterFailed as failure:
             raise MeterUnavailable(
-                f"it was there, and went while it was opened: {failure}", DRIVER_REMEDY
+                f"reading failed while it was opened: {failure}", DRIVER_REMEDY
             ) from failure
         used = [gpu for gpu in gpus if gpu in self._counted or gpu in self._sampled]
         self._notes += [note for gpu in used if (note := self._mig_note(gpu))]
@@ -148,10 +154,10 @@ class NvmlMeter(Meter):
             intervals.append(DEFAULT_UPDATE_INTERVAL_S)
             steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
             sampled = ", ".join(gpu.label for gpu in self._sampled)
-            # What nvmlDeviceGetPowerUsage gives is averaged so since Ampere, GA100 excepted, says NVML's reference.
+            # NVML's reference on nvmlDeviceGetPowerUsage; GA100 is an exception.
             self._notes.append(
-                f"nvml: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms, "
-                "which Ampere and newer average over 1 s"
+                f"nvml: {sampled}: joules are power sampled every "
+                f"{self._integrator.interval_s * 1000:g} ms, averaged over 1 s since Ampere"
             )
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
@@ -176,15 +182,14 @@ class NvmlMeter(Meter):
                 f"there is no GPU {missing[0]}", f"this machine has 0 to {there[-1]}"
             )
         chosen = indices if indices is not None else self._visible(there)
-        gpus = []
+        gpus: list[_Gpu] = []
         for index in chosen:
             try:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-                gpus.append(
-                    _Gpu(index, handle, f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})")
-                )
+                label = f"gpu-{index} ({self._nvml.nvmlDeviceGetName(handle)})"
+                gpus.append(_Gpu(index, handle, label, CheckedCounter(f"{label}: its counter")))
             except self._nvml.NVMLError as error:
-                # Leaving it out would make its joules a silent 0, and which GPUs are asked for is one option away.
+                # Without it, its joules would be a silent 0.
                 remedy = f"{_remedy(self._nvml, error)}; or name the others, as nvml:0+2"
                 raise MeterUnavailable(
                     f"gpu-{index} cannot be opened: {error}", remedy, _denied(self._nvml, error)
@@ -192,25 +197,30 @@ class NvmlMeter(Meter):
         return gpus
 
     def _visible(self, there: range) -> list[int]:
-        """The GPUs that CUDA programs started from here can use, as far as that can be told."""
-        wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if wanted is None:
-            return list(there)
-        entries = [entry.strip() for entry in wanted.split(",")]
-        if not wanted.strip() or entries[0] in ("-1", "NoDevFiles"):
-            raise MeterUnavailable(
-                f"CUDA_VISIBLE_DEVICES={wanted!r} hides every GPU",
-                "unset it, or name the GPUs to count, as nvml:0",
-            )
-        visible = [int(entry) for entry in entries if entry.isdecimal() and int(entry) in there]
-        if len(visible) == len(entries):
-            self._notes.append(f"nvml: only the GPUs of CUDA_VISIBLE_DEVICES={wanted} count")
-            return sorted(set(visible))
-        # UUIDs and MIG instances: which GPU holds them is not worth guessing
-        self._notes.append(
-            f"nvml: CUDA_VISIBLE_DEVICES={wanted} is not a list of GPU numbers, so every GPU counts"
-        )
-        return list(there)
+        gpus = [Gpu(index, *self._name_and_uuid(index)) for index in there]
+        visible, notes = visible_gpus(os.environ, gpus, self._mig_parent, uuids_from_torch)
+        self._notes += notes
+        return visible
+
+    def _name_and_uuid(self, index: int) -> tuple[str, str]:
+        texts = []
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            for function in (self._nvml.nvmlDeviceGetName, self._nvml.nvmlDeviceGetUUID):
+                texts.append(str(function(handle)))
+        except self._nvml.NVMLError:
+            pass  # an old driver; a GPU that cannot be opened is reported where it is opened
+        name, uuid = [*texts, "", ""][:2]
+        return name, uuid
+
+    def _mig_parent(self, mig_id: str) -> int | None:
+        """The number of the GPU that has this MIG instance."""
+        try:
+            instance = self._nvml.nvmlDeviceGetHandleByUUID(mig_id.encode())
+            parent = self._nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
+            return int(self._nvml.nvmlDeviceGetIndex(parent))
+        except self._nvml.NVMLError:
+            return None
 
     def _error_of(self, function: str, gpu: _Gpu) -> Exception | None:
         try:
@@ -227,34 +237,32 @@ class NvmlMeter(Meter):
             return None  # older than MIG
         if current_mode != self._nvml.NVML_DEVICE_MIG_ENABLE:
             return None
-        return f"nvml: {gpu.label} is in MIG mode: the joules are the whole GPU's, all its instances together"
+        return (
+            f"nvml: {gpu.label} is in MIG mode: the joules are the whole GPU's, all its instances "
+            "together"
+        )
 
-    def _millijoules(self, gpu: _Gpu) -> int:
+    def _joules(self, gpu: _Gpu) -> float:
         try:
             millijoules: int = self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)
         except self._nvml.NVMLError as error:
             raise MeterFailed(f"{gpu.label}: reading its energy counter failed: {error}") from error
-        if millijoules < gpu.last_millijoules:
-            raise MeterFailed(
-                f"{gpu.label}: its energy counter went back from {gpu.last_millijoules} to {millijoules} mJ; "
-                "the driver was reloaded or the GPU reset, so open the meter again"
-            )
-        gpu.last_millijoules = millijoules
-        return millijoules
+        return gpu.counter.step(millijoules * JOULES_PER_MILLIJOULE, time.perf_counter())
 
     def _watts(self) -> list[float]:
         watts = []
         for gpu in self._sampled:
             try:
-                watts.append(self._nvml.nvmlDeviceGetPowerUsage(gpu.handle) * WATTS_PER_MILLIWATT)
+                milliwatts = self._nvml.nvmlDeviceGetPowerUsage(gpu.handle)
             except self._nvml.NVMLError as error:
                 raise MeterFailed(f"{gpu.label}: reading its power failed: {error}") from error
+            watts.append(plausible_watts(gpu.label, milliwatts * WATTS_PER_MILLIWATT))
         return watts
 
     def _watch(self) -> None:
-        """Find each counter's update interval, all of them at once, so that eight GPUs take no longer than one."""
+        """Find the update intervals of all counters at once."""
         watched = self._counted.copy()
-        intervals = watch_update_intervals(lambda: [self._millijoules(gpu) for gpu in watched])
+        intervals = watch_update_intervals(lambda: [self._joules(gpu) for gpu in watched])
         for gpu, interval_s in zip(watched, intervals, strict=True):
             if interval_s is None:
                 self._stands_still(gpu)
@@ -262,11 +270,11 @@ class NvmlMeter(Meter):
             gpu.update_interval_s = interval_s
             if interval_s == WATCH_BOUND_S:
                 self._notes.append(
-                    f"nvml: {gpu.label} updates its counter slower than every {WATCH_BOUND_S / 2:g} s"
+                    f"nvml: {gpu.label} updates less often than every {WATCH_BOUND_S / 2:g} s"
                 )
 
     def _stands_still(self, gpu: _Gpu) -> None:
-        """A counter that did not move: dead if the GPU tells of watts meanwhile, else perhaps only asleep."""
+        """A counter that did not move is dead if the GPU draws power, else perhaps asleep."""
         try:
             draws_power = self._nvml.nvmlDeviceGetPowerUsage(gpu.handle) > 0
         except self._nvml.NVMLError:
@@ -275,7 +283,8 @@ class NvmlMeter(Meter):
             self._counted.remove(gpu)
             self._sample(
                 gpu,
-                f"has an energy counter that stood still for {WATCH_BOUND_S:g} s while it drew power",
+                f"has an energy counter that stood still for {WATCH_BOUND_S:g} s while it drew "
+                "power",
             )
         else:
             self._notes.append(
@@ -285,17 +294,15 @@ class NvmlMeter(Meter):
 
 
 def open_nvml(settings: MeterSettings, argument: str | None) -> NvmlMeter:
-    """The GPUs that ``argument`` lists with plus signs between, as in ``nvml:0+2``, or all that are visible."""
-    del settings  # nothing in it concerns a GPU
+    """Open the GPUs that ``argument`` lists, as in ``nvml:0+2``, or all that CUDA sees."""
+    del settings  # has nothing for GPUs
     if argument is None:
         return NvmlMeter()
     parts = [part.strip() for part in argument.split("+")]
     if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) != len(
         parts
     ):
-        raise OptionError(
-            f"nvml:{argument}: list each GPU once, by number, with plus signs between, as in nvml:0+2"
-        )
+        raise OptionError(f"nvml:{argument}: list each GPU once by its number, as in nvml:0+2")
     return NvmlMeter(tuple(int(part) for part in parts))
 
 
@@ -322,9 +329,11 @@ def _start(nvml: ModuleType) -> None:
 
 
 def _remedy(nvml: ModuleType, *errors: Any) -> str:
-    """What to do about the first of these errors that says something more than that the driver is at fault."""
+    """The remedy of the first error that has one of its own, else the driver's."""
     known = {
-        nvml.NVML_ERROR_LIBRARY_NOT_FOUND: f"libnvidia-ml.so.1 comes with the driver: {DRIVER_REMEDY}",
+        nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+            f"libnvidia-ml.so.1 comes with the driver: {DRIVER_REMEDY}"
+        ),
         nvml.NVML_ERROR_NO_PERMISSION: PERMISSION_REMEDY,
         nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: REBOOT_REMEDY,
         nvml.NVML_ERROR_NOT_SUPPORTED: NOT_SUPPORTED_REMEDY,

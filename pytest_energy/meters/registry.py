@@ -87,13 +87,16 @@ def _open_one(factories: dict[str, MeterFactory], part: str, settings: MeterSett
 
 def _open_auto(factories: dict[str, MeterFactory], settings: MeterSettings) -> Meter:
     found: list[Meter] = []
-    for group in AUTO_SENSORS:
-        for name in group:
-            try:
-                found.append(factories[name](settings, None))
-            except MeterUnavailable:
-                continue  # `pytest-energy doctor` shows why
-            break
+    with ExitStack() as opened:
+        for group in AUTO_SENSORS:
+            for name in group:
+                try:
+                    found.append(factories[name](settings, None))
+                except MeterUnavailable:
+                    continue  # `pytest-energy doctor` shows why
+                opened.callback(found[-1].close)
+                break
+        opened.pop_all()
     if not found:
         return factories[AUTO_FALLBACK](settings, None)
     return _best_provenance(found)

@@ -1,7 +1,7 @@
-"""What meters of slow devices share: finding how often a counter is refreshed, and joules from watts.
+"""Slow devices: how often a counter is refreshed, and joules from sampled watts.
 
-A device that counts no joules is sampled in a thread, and its watts integrated by the trapezoid rule.
-That is always said in its meter's notes: what the device did between two samples is a straight line here.
+A thread samples a device without a counter, and its watts are integrated by the trapezoid rule. The
+meter's notes say so: between two samples, the power is taken to be a straight line.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from collections.abc import Callable, Sequence
 from pytest_energy.errors import MeterFailed
 
 SAMPLING_INTERVAL_S = 0.02
-"""Between two samples. NVML's power registers refresh every 20 to 100 ms and an INA3221 every few to a few
-hundred, so that faster sampling reads the same value twice; slower would blur the edge of a 1 s window by more than 2 %."""
+"""Between two samples. NVML's power registers refresh every 20 to 100 ms, an INA3221 every few to a
+few hundred. Faster sampling reads a value twice; slower blurs a window of 1 s by 2 %."""
 
 HELD_UP_INTERVALS = 10
-"""A gap of so many intervals between samples is worth a word: other threads kept the interpreter to themselves."""
+"""A gap of so many intervals gets a note: other threads held the interpreter."""
 
 JOIN_TIMEOUT_S = 1.0
-"""How long closing waits for the thread, which is asleep for at most one interval unless the device hangs."""
+"""How long closing waits for the thread, which sleeps one interval unless the device hangs."""
 
 WATCH_BOUND_S = 0.5
-"""The longest that opening watches the counters. Long enough for four intervals of 100 ms, NVML's slowest."""
+"""How long opening watches the counters: four intervals of 100 ms, NVML's slowest, fit in."""
 
 WATCH_POLL_S = 0.0005
-"""Between two looks while watching: 2.5 % of NVML's shortest interval (20 ms), half of amd_energy's 1 ms."""
+"""Between two reads while watching: 2.5 % of NVML's shortest interval, half of amd_energy's."""
 
 WATCH_INTERVALS = 4
-"""Intervals after which a counter is known well enough. Their median shrugs off one look that came late."""
+"""Intervals to watch. Their median ignores one read that came late."""
 
 DEFAULT_UPDATE_INTERVAL_S = 0.1
-"""Where a counter did not move while watched: the slowest common interval, so that windows come out rather too long."""
+"""Of a counter that did not move while watched: the slowest common one makes long windows."""
 
 
 def watch_update_intervals(read_counters: Callable[[], Sequence[float]]) -> list[float | None]:
-    """The seconds between two moves of each counter, all of them watched at once and for at most `WATCH_BOUND_S`.
+    """The seconds between two moves of each counter, watched together for `WATCH_BOUND_S` at most.
 
-    None for a counter that did not move at all, and the bound for one that moved only once: it is slower than half of it.
+    None for a counter that did not move, and the bound for one that moved only once.
     """
     last = list(read_counters())
     moves: list[list[float]] = [[] for _ in last]
@@ -67,11 +67,11 @@ def _interval_of(instants: Sequence[float]) -> float | None:
 
 
 class WattsIntegrator:
-    """Cumulative joules of several things that tell only watts, since this was made.
+    """Cumulative joules, since this was made, of devices that report only watts.
 
-    ``read_watts`` returns the watts of each, always in the same order, and raises `MeterFailed` where it
-    cannot. Every call of `joules` takes a sample of its own, so that a window of any length ends on one.
-    Once a sample has failed, every later call raises: a piece of the integral is missing for good::
+    ``read_watts`` returns the watts of each, always in the same order, or raises `MeterFailed`.
+    Every call of `joules` takes a sample, so a window of any length ends on one. After a failed
+    sample the next call raises, since its window lacks a piece; later windows are sound::
 
         integrator = WattsIntegrator(lambda: [12.5])
         at_s, joules = integrator.joules()
@@ -94,17 +94,20 @@ class WattsIntegrator:
 
     @property
     def held_up(self) -> bool:
-        """Whether samples were ever so far apart that what lies between them is a guess."""
+        """Whether two samples were ever too far apart for a straight line."""
         return self.longest_gap_s > HELD_UP_INTERVALS * self.interval_s
 
     def joules(self) -> tuple[float, list[float]]:
-        """The instant of a sample taken now, and the joules of each thing up to it."""
+        """The instant of a sample taken now, and the joules of each device up to it."""
         with self._lock:
             self._sample()
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
             return self._at_s, self._joules.copy()
 
     def close(self) -> None:
-        """Stop sampling. Closing twice does no harm."""
+        """Stop sampling. A second call does nothing."""
         _sampling.discard(self)
         self.pause()
 
@@ -117,20 +120,19 @@ class WattsIntegrator:
         self._thread.start()
 
     def pause(self) -> None:
-        """Stop the thread. The next sample, whoever takes it, covers the time until then."""
+        """Stop the thread. The next sample covers the time until then."""
         self._stop.set()
         if self._thread is not threading.current_thread():
             self._thread.join(JOIN_TIMEOUT_S)
 
     def _sample(self) -> None:
-        if self._failure is not None:
-            raise MeterFailed(str(self._failure)) from self._failure
+        """Add a piece to the integral, or keep the failure for the window that lacks it."""
         at_s = time.perf_counter()
         try:
             watts = self._read_watts()
         except MeterFailed as failure:
             self._failure = failure
-            raise
+            return
         seconds = at_s - self._at_s
         for i, now in enumerate(watts):
             self._joules[i] += 0.5 * (self._watts[i] + now) * seconds
@@ -141,10 +143,7 @@ class WattsIntegrator:
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(self.interval_s):
             with self._lock:
-                try:
-                    self._sample()
-                except MeterFailed:
-                    return  # kept in _failure, and raised to whoever reads next
+                self._sample()
 
 
 _sampling: weakref.WeakSet[WattsIntegrator] = weakref.WeakSet()
@@ -160,16 +159,14 @@ def _resume_all() -> None:
         integrator.resume()
 
 
-# Python 3.12 and later warn where a process forks beside a thread, and a test that forks would fail
-# for our thread where its project makes warnings errors.
+# From Python 3.12 on, a fork beside a thread warns. In a project that makes warnings errors, our
+# thread would fail tests that fork.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_pause_all, after_in_parent=_resume_all)
 
 
 def held_up_notes(meter: str, integrator: WattsIntegrator | None) -> tuple[str, ...]:
-    """A note for a meter whose sampling was ever held up; none where it samples nothing."""
+    """A note for a meter whose sampling was ever held up."""
     if integrator is None or not integrator.held_up:
         return ()
-    return (
-        f"{meter}: the power sampling was held up for {integrator.longest_gap_s:.2f} s at the longest",
-    )
+    return (f"{meter}: the power sampling was held up for up to {integrator.longest_gap_s:.2f} s",)

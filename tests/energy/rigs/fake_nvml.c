@@ -19,12 +19,12 @@
 #include <unistd.h>
 
 enum { MAX_GPUS = 8, MAX_STEPS = 16384 };
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, DRIVER_NOT_LOADED = 9 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9 };
 
 struct step { double at_s, watts, joules_before; };
 
 struct gpu {
-    char name[64];
+    char name[64], uuid[64], mig_uuid[64];
     int32_t handle_error, energy_error, power_error, mig_mode; /* mig_mode -1: not supported */
     double update_interval_s, jitter_s, origin_s, joules_at_origin;
     int64_t step_count;
@@ -126,6 +126,33 @@ int nvmlDeviceGetName(struct gpu *g, char *name, unsigned length) {
     int error = refused(g, SUCCESS);
     if (!error) snprintf(name, length, "%s", g->name);
     return error;
+}
+
+int nvmlDeviceGetUUID(struct gpu *g, char *uuid, unsigned length) {
+    int error = refused(g, SUCCESS);
+    if (!error) snprintf(uuid, length, "%s", g->uuid);
+    return error;
+}
+
+/* A MIG instance's handle is its GPU's: one instance a GPU is enough here. */
+int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
+    if (!state) return UNINITIALIZED;
+    for (int i = 0; i < state->gpu_count; i++)
+        if (!strcmp(uuid, state->gpus[i].mig_uuid)) {
+            *handle = &state->gpus[i];
+            return SUCCESS;
+        }
+    return NOT_FOUND;
+}
+
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(struct gpu *instance, struct gpu **gpu) {
+    *gpu = instance;
+    return refused(instance, SUCCESS);
+}
+
+int nvmlDeviceGetIndex(struct gpu *g, unsigned *index) {
+    *index = (unsigned)(g - state->gpus);
+    return refused(g, SUCCESS);
 }
 
 int nvmlDeviceGetTotalEnergyConsumption(struct gpu *g, unsigned long long *millijoules) {

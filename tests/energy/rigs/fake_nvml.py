@@ -49,6 +49,8 @@ class FakeGpu(ctypes.Structure):
 
     _fields_ = [
         ("name", ctypes.c_char * 64),
+        ("uuid", ctypes.c_char * 64),
+        ("mig_uuid", ctypes.c_char * 64),
         ("handle_error", ctypes.c_int32),
         ("energy_error", ctypes.c_int32),
         ("power_error", ctypes.c_int32),
@@ -139,6 +141,8 @@ class FakeNvml:
         origin_s = time.perf_counter() - 10.0
         for i, gpu in enumerate(self.gpus):
             gpu.name = f"Fake GPU {i}".encode()
+            gpu.uuid = f"GPU-{i}{i}{i}{i}abcd-0000-4000-8000-00000000000{i}".encode()
+            gpu.mig_uuid = f"MIG-{i}1e5c0de-0000-5000-8000-00000000000{i}".encode()
             gpu.mig_mode = -1
             gpu.update_interval_s = update_interval_s
             gpu.jitter_s = jitter_s
