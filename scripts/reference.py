@@ -61,10 +61,16 @@ EXIT_CODES = (
         "`pytest-energy`",
         ExitCode.UNUSABLE,
         (
-            "could not be done, and one line says why: wrong options, no such meter, files that "
-            "cannot be compared"
+            "not done, and one line says why: invalid options, an absent meter, files that are not "
+            "comparable, a fault of pytest-energy itself"
         ),
     ),
+    (
+        "`pytest-energy compare`",
+        ExitCode.UNUSABLE,
+        "also if no benchmark was gated; the reasons are printed",
+    ),
+    ("`pytest-energy record -- COMMAND`", "COMMAND's", "the recorded command's own exit code"),
     ("`pytest-energy compare --strict`", ExitCode.INCONCLUSIVE, "something stayed inconclusive"),
     ("`pytest-energy`", ExitCode.INTERRUPTED, "interrupted by Ctrl-C"),
     ("`pytest-energy`", ExitCode.CLOSED_PIPE, "the reader of the output closed it, as `head` does"),
@@ -274,11 +280,17 @@ def page() -> str:
             [("`pytest_energy_synchronize()`", first_line(hookspecs.pytest_energy_synchronize))],
         ),
         "## Exit codes",
-        table(("of", "code", "means"), [(of, int(code), text) for of, code, text in EXIT_CODES]),
+        table(
+            ("of", "code", "means"),
+            [
+                (of, code if isinstance(code, str) else int(code), text)
+                for of, code, text in EXIT_CODES
+            ],
+        ),
         "## Commands",
     ]
     for name, about, parser in commands():
-        parts += [f"### `{name}`", cell(about[:1].upper() + about[1:]) + "."]
+        parts += [f"### `{name}`", cell(about[:1].upper() + about[1:]).rstrip(".") + "."]
         if rows := argument_rows(parser):
             parts.append(table(("argument", ""), rows))
     parts += [

@@ -35,7 +35,7 @@ def command(folder: Path) -> tuple[dict, float, float]:
     with tempfile.TemporaryFile("w+") as output:
         began_s = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest_energy", "history", "--json", str(folder)],
+            [sys.executable, "-m", "pytest_energy", "history", "--format=json", str(folder)],
             stdout=output,
         )
         _, status, used = os.wait4(process.pid, 0)

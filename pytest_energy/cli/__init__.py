@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -23,7 +24,7 @@ from pytest_energy.cli import (
 )
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.errors import EnergyError
-from pytest_energy.report.escape import encodable, plain
+from pytest_energy.report.escape import plain
 
 COMMANDS = (
     *(doctor, compare, bisect, history, report, export),
@@ -34,40 +35,36 @@ TRACEBACK_VARIABLE = "PYTEST_ENERGY_TRACEBACK"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. A fault is one line on standard error, never 1."""
-    arguments, command = record.split_command(sys.argv[1:] if arguments is None else arguments)
-    program = parser()
-    parsed = program.parse_args(arguments)
-    if command is not None:
-        parsed.command = command
+    _prepare_streams()
     try:
-        if "run" not in parsed:
-            program.print_help()
-            code = int(ExitCode.OK)
-        else:
-            code = int(parsed.run(parsed))
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except EnergyError as error:
-        return _fail(str(error))
+        code = _fail(str(error))
     except BrokenPipeError:
-        # The reader, such as head, has seen enough. Python would fail again in its last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.CLOSED_PIPE
+        code = ExitCode.CLOSED_PIPE  # the reader, such as head, has seen enough
     except KeyboardInterrupt:
         _fail("interrupted")
-        return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - reported as our fault, with an exit code of its own
-        if os.environ.get(TRACEBACK_VARIABLE):
-            traceback.print_exc()
-        return _fail(
-            f"a fault of pytest-energy: {type(error).__name__}: {error}; "
-            f"{TRACEBACK_VARIABLE}=1 shows where"
-        )
-    return code
+        code = ExitCode.INTERRUPTED
+    except OSError as error:
+        _print_traceback_if_asked()
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        code = _fail(f"{where}{error.strerror or error}")
+    except Exception as error:  # noqa: BLE001 - reported as our fault
+        _print_traceback_if_asked()
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        code = _fail(f"a fault of pytest-energy: {what}; {TRACEBACK_VARIABLE}=1 shows where")
+    _flush_or_discard()
+    return int(code)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the program and of all commands."""
-    program = argparse.ArgumentParser(prog="pytest-energy", description=__doc__)
+    program = argparse.ArgumentParser(
+        prog="pytest-energy",
+        description="Compare saved runs, find commits, and see what this machine can measure.",
+        epilog="pytest-energy COMMAND --help explains a command. pytest --energy measures tests.",
+    )
     program.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
@@ -75,9 +72,51 @@ def parser() -> argparse.ArgumentParser:
     return program
 
 
+def _run(arguments: Sequence[str]) -> int:
+    arguments, recorded_command = record.split_command(arguments)
+    program = parser()
+    try:
+        parsed = program.parse_args(arguments)
+    except SystemExit as ended:  # after help, the version, or an error of the arguments
+        return int(ended.code or 0)
+    if recorded_command is not None:
+        parsed.command = recorded_command
+    if "run" not in parsed:
+        program.print_help()
+        return ExitCode.OK
+    return int(parsed.run(parsed))
+
+
+def _prepare_streams() -> None:
+    """Let every text be printed: a closed stream takes it, and no encoding refuses it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_or_discard() -> None:
+    """Python flushes once more when it exits; an error there would change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _print_traceback_if_asked() -> None:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exc()
+
+
 def _fail(message: str) -> ExitCode:
-    line = f"pytest-energy: {' '.join(plain(part) for part in message.splitlines())}"
-    print(encodable(line, sys.stderr.encoding), file=sys.stderr)
+    line = " ".join(plain(part) for part in message.splitlines())
+    try:
+        print(f"pytest-energy: {line}", file=sys.stderr)
+    except OSError:
+        pass  # standard error is full or closed; the exit code remains
     return ExitCode.UNUSABLE
 
 

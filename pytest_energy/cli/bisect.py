@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
-from pytest_energy.cli.arguments import add_options, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_options,
+    current_folder,
+    new_command,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.cli.project_settings import read_project_settings
 from pytest_energy.measuring.machine_lock import machine_lock
@@ -22,21 +28,20 @@ NAMES = (
     "lock_timeout",
 )
 
+HELP = CommandHelp(
+    summary="Find the commit that made a test worse.",
+    description=(
+        "Compare commits between GOOD and BAD live with GOOD, and halve the range each time. "
+        "Branches, index and files of the repository stay unchanged."
+    ),
+    example="pytest-energy bisect v1.0 main tests/test_model.py",
+    exit_codes={ExitCode.OK: "the commit is printed, or those that cannot be told apart"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "bisect",
-        help="Find the commit that made a test burn more.",
-        description=(
-            "Halve the commits between GOOD and BAD by live comparisons with GOOD. Your branches, "
-            "index and files stay as they are."
-        ),
-        epilog=(
-            "Exit codes: 0 the commit, or the commits that cannot be told apart, are printed; "
-            "2 nothing to bisect. Example: pytest-energy bisect v1.0 main tests/test_model.py"
-        ),
-    )
+    command = new_command(commands, "bisect", HELP)
     command.add_argument("good", metavar="GOOD", help="A commit that was still good.")
     command.add_argument("bad", metavar="BAD", help="A later commit that is not.")
     command.add_argument(
@@ -54,11 +59,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     tests = list(arguments.tests)
     if arguments.meter:
         tests.append(f"--energy-meter={arguments.meter}")
-    addopts = read_project_settings(Path.cwd()).values.get("addopts", [])
+    addopts = read_project_settings(current_folder()).values.get("addopts", [])
     addopts = shlex.split(addopts) if isinstance(addopts, str) else addopts
     line = worker_command_line(tests, addopts)
     with machine_lock(options.lock_timeout_s, print):
-        culprit = bisect(Path.cwd(), arguments.good, arguments.bad, line, options, print)
+        culprit = bisect(current_folder(), arguments.good, arguments.bad, line, options, print)
     if len(culprit.suspects) == 1:
         print(f"{culprit.suspects[0]} made {culprit.test} worse")
     else:

@@ -6,7 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from pytest_energy.cli.arguments import add_options, parse_seconds, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_options,
+    new_command,
+    parse_seconds,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.measuring.machine_lock import machine_lock
@@ -26,15 +33,17 @@ NO_SENSOR = (
     "pytest-energy calibrate --watts 41,178"
 )
 
+HELP = CommandHelp(
+    summary="Fit the estimated meter to this machine.",
+    description="Fit the estimated meter, by a sensor or by two values of a wall meter.",
+    example="pytest-energy calibrate --watts 41,178",
+    exit_codes={ExitCode.OK: "the calibration is written"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "calibrate",
-        help="Fit the estimated meter to this machine.",
-        description="Fit the estimated meter, by a sensor or by two figures of a wall meter.",
-        epilog="Example: pytest-energy calibrate --watts 41,178",
-    )
+    command = new_command(commands, "calibrate", HELP)
     add_options(command, *NAMES)
     command.add_argument(
         "--seconds",
@@ -58,7 +67,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         with open_meter(options.meter, options.meter_settings) as meter:
             if meter.provenance != "measured":
                 raise MeterUnavailable(
-                    "no sensor of this machine counts joules, so there is nothing to fit the estimate to",
+                    "no sensor of this machine counts joules, so there is nothing to fit the "
+                    "estimate to",
                     NO_SENSOR,
                 )
             with machine_lock(options.lock_timeout_s, _print_step):

@@ -1,4 +1,4 @@
-"""``pytest-energy compare``: two saved runs, or two folders of them."""
+"""``pytest-energy compare``: saved runs, or folders of them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,55 @@ import argparse
 import os
 import sys
 
-from pytest_energy.cli.arguments import add_options, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_format,
+    add_options,
+    new_command,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
-from pytest_energy.cli.saved_files import print_passed_over
+from pytest_energy.cli.saved_files import print_passed_over, print_warning
 from pytest_energy.errors import OptionError
+from pytest_energy.options import Options
+from pytest_energy.report.compare_matrix import matrix_json, matrix_table
 from pytest_energy.report.compare_table import as_json, terminal_table
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.markdown import markdown
 from pytest_energy.runs.compare import compare_saved
-from pytest_energy.runs.comparison import CompareOptions
+from pytest_energy.runs.comparison import CompareOptions, RunComparison
 from pytest_energy.runs.load import DEFAULT_LAST
 
 NAMES = (
     *("tolerance", "alpha", "quality_tolerance", "gate_estimates"),
     *("carbon_intensity", "strict"),
 )
+# Of several comparisons, the first of these codes counts.
+WORST_FIRST = (ExitCode.REGRESSED, ExitCode.UNUSABLE, ExitCode.INCONCLUSIVE, ExitCode.OK)
+
+HELP = CommandHelp(
+    summary="Compare saved runs, or folders of them.",
+    description=(
+        "Compare NEW with OLD, benchmark by benchmark. With MORE, compare each with OLD in one "
+        "table."
+    ),
+    example="pytest-energy compare old.json new.json",
+    exit_codes={
+        ExitCode.OK: "nothing regressed",
+        ExitCode.REGRESSED: "something regressed",
+        ExitCode.UNUSABLE: "not comparable, or nothing was gated; a line says why",
+        ExitCode.INCONCLUSIVE: "something is inconclusive, with --strict",
+    },
+)
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "compare",
-        help="Compare two saved runs, or two folders of them.",
-        description="Compare two saved runs, or two folders of them, benchmark by benchmark.",
-        epilog=(
-            "Exit codes: 0 nothing regressed, 1 something regressed, 2 not comparable, "
-            "3 inconclusive, with --strict. Example: pytest-energy compare old.json new.json"
-        ),
-    )
+    command = new_command(commands, "compare", HELP)
     command.add_argument("old", metavar="OLD", help="A saved run, or a folder of them.")
     command.add_argument("new", metavar="NEW", help="A saved run, or a folder of them.")
+    command.add_argument("more", metavar="MORE", nargs="*", help="More runs to compare with OLD.")
     command.add_argument(
         "--last",
         metavar="N",
@@ -50,9 +69,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=["software"],
         help="Compare runs of different interpreters and versions too: --across software.",
     )
-    shape = command.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="Print JSON.")
-    shape.add_argument("--markdown", action="store_true", help="Print a pull request's comment.")
+    add_format(command, "text", "json", "markdown")
     command.set_defaults(run=run)
 
 
@@ -60,10 +77,30 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Compare, print, and give the exit code that the verdicts ask for."""
     if arguments.last < 1:
         raise OptionError(f"--last takes the number of runs, 1 or more, not {arguments.last}")
+    if arguments.more and arguments.format == "markdown":
+        raise OptionError("--format markdown takes two runs, OLD and NEW; use text or json")
     options = read_options(arguments, *NAMES)
-    comparison = compare_saved(
+    news = [arguments.new, *arguments.more]
+    comparisons = [_compare(arguments, new, options) for new in news]
+    codes = [_exit_code(comparison, options.strict) for comparison in comparisons]
+    if arguments.format == "text":
+        print(encodable(_text(comparisons, options), sys.stdout.encoding))
+    elif arguments.format == "markdown":
+        print(encodable(markdown(comparisons[0], options.grams_per_kwh), sys.stdout.encoding))
+    elif len(news) > 1:
+        print(matrix_json(comparisons, codes, options.grams_per_kwh))
+    else:
+        print(as_json(comparisons[0], codes[0], options.grams_per_kwh))
+    for new, code in zip(news, codes, strict=True):
+        if code is ExitCode.UNUSABLE:
+            print_warning(f"{new}: nothing was gated: see the reasons above")
+    return next(code for code in WORST_FIRST if code in codes)
+
+
+def _compare(arguments: argparse.Namespace, new: str, options: Options) -> RunComparison:
+    return compare_saved(
         arguments.old,
-        arguments.new,
+        new,
         arguments.last,
         CompareOptions(
             options.plan.tolerance,
@@ -74,13 +111,17 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         ),
         print_passed_over,
     )
-    code = ExitCode.of(comparison.failure(options.strict))
-    if arguments.json:
-        print(as_json(comparison, code, options.grams_per_kwh))
-    elif arguments.markdown:
-        print(encodable(markdown(comparison, options.grams_per_kwh), sys.stdout.encoding))
-    else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        table = terminal_table(comparison, colour, options.grams_per_kwh)
-        print(encodable(table, sys.stdout.encoding))
-    return code
+
+
+def _exit_code(comparison: RunComparison, strict: bool) -> ExitCode:
+    counts = comparison.counts
+    if counts["not gated"] == counts.total():
+        return ExitCode.UNUSABLE  # a pass would be silent: nothing was gated
+    return ExitCode.of(comparison.failure(strict))
+
+
+def _text(comparisons: list[RunComparison], options: Options) -> str:
+    if len(comparisons) > 1:
+        return matrix_table(comparisons)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return terminal_table(comparisons[0], colour, options.grams_per_kwh)

@@ -9,35 +9,47 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from pytest_energy.cli.arguments import add_options, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_format,
+    add_options,
+    new_command,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.meters import check_meters
 from pytest_energy.report.doctor import doctor_report
 
-# One busy neighbour on one CPU; the system's own work stays well below.
+NAMES = ("watts", "trust_sensor")
+# Half of one CPU. The system's own work stays well below.
 BUSY_LOAD = 0.5
 STEADY_GOVERNOR = "performance"
 
+HELP = CommandHelp(
+    summary="Show what this machine can measure, and how to measure more.",
+    description="Try every meter, and show what disturbs measurements on this machine.",
+    example="pytest-energy doctor --all",
+    exit_codes={ExitCode.OK: "done, with or without a sensor"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "doctor",
-        help="Show what this machine can measure, and what to do about the rest.",
-        description="Try every meter, and show what disturbs measurements on this machine.",
-    )
-    command.add_argument("--json", action="store_true", help="Print JSON.")
-    add_options(command, "watts", "trust_sensor")
+    command = new_command(commands, "doctor", HELP)
+    command.add_argument("--all", action="store_true", help="Show why each absent meter is absent.")
+    add_format(command, "text", "json")
+    add_options(command, *NAMES)
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Always `ExitCode.OK`: a machine without a sensor is no fault."""
-    checks = check_meters(read_options(arguments, "watts", "trust_sensor").meter_settings)
-    if arguments.json:
+    """Print the findings. A machine without a sensor is no fault."""
+    checks = check_meters(read_options(arguments, *NAMES).meter_settings)
+    if arguments.format == "json":
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        print(doctor_report(checks, tuple(disturbances())))
+        print(doctor_report(checks, tuple(disturbances()), arguments.all))
     return ExitCode.OK
 
 
@@ -47,32 +59,32 @@ def disturbances(
 ) -> Iterator[str]:
     """A line for each disturbance, with its remedy; nothing on a quiet machine.
 
-    ``cpus`` is where the kernel shows its CPUs. In a virtual machine or a container it shows no
-    clocks, and a line says so.
+    ``cpus`` is the folder in which the kernel shows its CPUs. Where it shows no clocks, as in a
+    virtual machine, a line reports that.
     """
     files = cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")
     governors = sorted({text for path in files if (text := _text(path))})
     turbo = _turbo(cpus)
     if not governors and turbo is None:
         yield (
-            "clocks: not shown here, as in most virtual machines and containers; the host decides "
-            "about governor and turbo"
+            "clocks: the kernel does not show them, as in most virtual machines and containers; "
+            "the host sets governor and turbo"
         )
     restless = [name for name in governors if name != STEADY_GOVERNOR]
     if restless:
         yield (
-            f"governor: {', '.join(restless)}, so that clocks follow the load; do: sudo cpupower "
+            f"governor: {', '.join(restless)}, so clocks follow the load; do: sudo cpupower "
             f"frequency-set -g {STEADY_GOVERNOR}"
         )
     if turbo is not None and turbo[0]:
-        yield f"turbo: on, so that clocks follow the temperature; do: {turbo[1]}"
+        yield f"turbo: on, so clocks follow the temperature; do: {turbo[1]}"
     try:
         busy = (load or os.getloadavg)()[0]
     except (OSError, AttributeError):  # Windows has none
         return
     if busy >= BUSY_LOAD:
         yield (
-            f"load: {busy:.1f} programs were running over the last minute, and a sensor counts "
+            f"load: {busy:.1f} programs ran on average over the last minute, and a sensor counts "
             "their joules as yours; end them"
         )
 

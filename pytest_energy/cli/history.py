@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from pytest_energy.cli.arguments import CommandHelp, Commands, add_format, new_command
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.cli.saved_files import print_passed_over
 from pytest_energy.errors import OptionError
@@ -15,15 +16,20 @@ from pytest_energy.runs.history import load_history
 
 LOG_COLUMNS = 120  # of an output that is no terminal and has no width
 
+HELP = CommandHelp(
+    summary="Show each benchmark over time, with the commits that changed it.",
+    description=(
+        "Show each benchmark of saved runs over time. The extra history also finds the commits "
+        "that changed it."
+    ),
+    example="pytest-energy history .benchmarks",
+    exit_codes={ExitCode.OK: "printed"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "history",
-        help="Show each benchmark over time, with the commits that changed it.",
-        description="Show each benchmark of saved runs over time, and the commits that changed it.",
-        epilog="Example: pytest-energy history .benchmarks",
-    )
+    command = new_command(commands, "history", HELP)
     command.add_argument(
         "paths", metavar="PATH", nargs="+", help="Folders of saved runs, or files."
     )
@@ -33,7 +39,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument(
         "--test", metavar="TEXT", default="", help="Only benchmarks with this in their names."
     )
-    command.add_argument("--json", action="store_true", help="Print JSON.")
+    add_format(command, "text", "json")
     command.set_defaults(run=run)
 
 
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     history = load_history(arguments.paths, arguments.last, arguments.test)
     for line in history.broken:
         print_passed_over(line)
-    if arguments.json:
+    if arguments.format == "json":
         print(history_json(history))
         return ExitCode.OK
     from rich.console import Console  # the other commands need none

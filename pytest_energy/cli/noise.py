@@ -7,7 +7,14 @@ import json
 import sys
 from dataclasses import asdict
 
-from pytest_energy.cli.arguments import add_options, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_format,
+    add_options,
+    new_command,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.machine import fingerprint
 from pytest_energy.measuring.machine_lock import machine_lock
@@ -16,17 +23,20 @@ from pytest_energy.runs.noise import save_noise
 
 NAMES = ("meter", "watts", "lock_timeout")
 
+HELP = CommandHelp(
+    summary="Measure how much single runs of unchanged code differ here.",
+    description=(
+        "Run the same code in fresh processes, and save the spread for this machine and meter. "
+        "compare calls no smaller change between two single runs a regression."
+    ),
+    example="pytest-energy noise --minutes 10",
+    exit_codes={ExitCode.OK: "measured and saved"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "noise",
-        help="Measure the floor under comparisons of saved runs, and keep it.",
-        description=(
-            "Run the same code in fresh processes and keep the spread for this machine and meter. "
-            "compare calls no smaller change of single runs a regression."
-        ),
-    )
+    command = new_command(commands, "noise", HELP)
     command.add_argument(
         "--minutes",
         metavar="MINUTES",
@@ -34,7 +44,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=2.0,
         help="Spread the runs over this time (default: 2). More minutes see slower drift.",
     )
-    command.add_argument("--json", action="store_true", help="Print JSON.")
+    add_format(command, "text", "json")
     add_options(command, *NAMES)
     command.set_defaults(run=run)
 
@@ -49,7 +59,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             options.meter, options.meter_settings, arguments.minutes, _progress
         )
     path = save_noise(noise, fingerprint(), meter_name)
-    if arguments.json:
+    if arguments.format == "json":
         print(json.dumps({"path": str(path), "meter": meter_name, **asdict(noise)}, indent=2))
     else:
         print(noise_report(noise, meter_name, str(path)))

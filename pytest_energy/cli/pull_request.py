@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_energy.cli.arguments import CommandHelp, Commands, current_folder, new_command
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.errors import OptionError
@@ -21,21 +22,25 @@ from pytest_energy.report.markdown import trouble_markdown
 CODE_OF = {0: ExitCode.OK, 1: ExitCode.REGRESSED}
 LAST_LINES = 12
 
+HELP = CommandHelp(
+    summary="Compare this tree with the commit where it branched off, and write a comment.",
+    description=(
+        "Compare this tree with the commit where it branched off, live. Write comment.md for the "
+        "pull request and run.json, a saved run. No page: pytest-energy report makes one of "
+        "run.json."
+    ),
+    example="pytest-energy pull-request --base origin/main -- benchmarks -k int8",
+    exit_codes={
+        ExitCode.OK: "nothing regressed",
+        ExitCode.REGRESSED: "something regressed, or a test failed",
+        ExitCode.UNUSABLE: "not compared; comment.md says why",
+    },
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "pull-request",
-        help="Compare this tree with where it branched off, and write a comment.",
-        description=(
-            "Compare this tree with the commit where it branched off, live, and write comment.md "
-            "and run.json."
-        ),
-        epilog=(
-            "Exit codes: 0 nothing regressed, 1 something regressed or a test failed, "
-            "2 not compared. Example: pytest-energy pull-request --base origin/main"
-        ),
-    )
+    command = new_command(commands, "pull-request", HELP)
     command.add_argument(
         "--base", metavar="REV", required=True, help="The branch to merge into, as origin/main."
     )
@@ -80,7 +85,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     comment = output / "comment.md"
     comment.unlink(missing_ok=True)  # an older one would pass for this run's
     try:
-        commit = merge_base(find_repo(Path.cwd()), arguments.base)
+        commit = merge_base(find_repo(current_folder()), arguments.base)
     except OptionError as error:
         comment.write_text(trouble_markdown(str(error)) + "\n", encoding="utf8")
         raise

@@ -9,7 +9,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pytest_energy.cli.arguments import add_options, parse_seconds, read_options
+from pytest_energy.cli.arguments import (
+    CommandHelp,
+    Commands,
+    add_options,
+    new_command,
+    parse_seconds,
+    read_options,
+)
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.errors import OptionError
 from pytest_energy.meters import Meter, info, open_meter
@@ -21,15 +28,20 @@ NAMES = ("meter", "watts")
 # Between two readings: a line of some 60 bytes each, so that an hour takes 20 MB.
 RECORD_INTERVAL_S = 0.01
 
+HELP = CommandHelp(
+    summary="Write a meter's readings to a file, for --energy-meter replay:PATH.",
+    description=(
+        "Write a meter's readings to a file while a command runs, or for a time. The command "
+        "comes after --."
+    ),
+    example="pytest-energy record trace.jsonl -- python train.py",
+    exit_codes={ExitCode.OK: "written; after a command, its own exit code"},
+)
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
-    command = commands.add_parser(
-        "record",
-        help="Write a meter's readings to a file, for --energy-meter replay:PATH.",
-        description="Write a meter's readings to a file; a command to run comes after --.",
-        epilog="Example: pytest-energy record trace.jsonl -- python train.py",
-    )
+    command = new_command(commands, "record", HELP)
     command.add_argument("path", metavar="PATH", help="The trace, JSON lines.")
     command.add_argument("--seconds", metavar="S", help="Record this long, without a command.")
     add_options(command, *NAMES)

@@ -1,4 +1,4 @@
-"""What the commands on saved runs share: each file once, broken ones named, output written."""
+"""What the commands on saved runs share: read each file once, and write the output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ T = TypeVar("T")
 def read_each(paths: Sequence[str], read: Callable[[Path], T]) -> Iterator[T]:
     """What ``read`` makes of each file.
 
-    A broken file of a folder is named and passed over; one that is named itself raises `RunError`.
+    A broken file of a folder is passed over with a line. A broken file that the user named raises
+    `RunError`.
     """
     for file, named in run_files(paths):
         try:
@@ -42,19 +43,25 @@ def no_runs_in(paths: Sequence[str]) -> RunUnreadable:
 
 
 def print_passed_over(reason: str) -> None:
+    """One line on standard error, about a file that is not used."""
+    print_warning(f"passed over: {reason}")
+
+
+def print_warning(line: str) -> None:
     """One line on standard error."""
-    print(f"pytest-energy: passed over: {plain(reason)}", file=sys.stderr)
+    print(f"pytest-energy: {plain(line)}", file=sys.stderr)
 
 
-def write_text(text: str, where: str, option: str) -> None:
-    """To a file, or to standard output for ``-``. Raises `OptionError`, which names ``option``."""
+def write_text(text: str, where: str) -> None:
+    """To a file, or to standard output for ``-``. Raises `OptionError`."""
+    encoded = text.encode("utf8", "backslashreplace")
     if where == STANDARD_OUTPUT:
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(encoded)
         return
     try:
-        Path(where).write_bytes(text.encode())
+        Path(where).write_bytes(encoded)
     except OSError as error:
         raise OptionError(
-            f"{option} {where}: cannot be written: {error.strerror}; name another file"
+            f"--output {where}: cannot be written: {error.strerror}; name another file"
         ) from None

@@ -14,54 +14,82 @@ from pytest_energy.runs.noise import Noise
 
 WIDTH = 80
 INDENT = " " * 6
+VERDICTS = (
+    ("measured", "This machine can measure joules: {}."),
+    (
+        "attributed",
+        (
+            "Joules here are ATTRIBUTED by {}: a share of the host's. They do not pass or fail a "
+            "gate; time and qualities do."
+        ),
+    ),
+)
+NO_SENSOR = (
+    "No sensor counts joules here. Joules are ESTIMATED and do not pass or fail a gate; time and "
+    "qualities do."
+)
 
 
 def doctor_report(
-    checks: Sequence[MeterCheck], disturbances: Sequence[str] = (), width: int = WIDTH
+    checks: Sequence[MeterCheck],
+    disturbances: Sequence[str] = (),
+    show_all: bool = False,
+    width: int = WIDTH,
 ) -> str:
-    """Each meter: what it counts and how finely, or what is missing and the line that mends it; then what disturbs."""
-    lines: list[str] = []
+    """The verdict, each meter that counts, what disturbs, and the meters that do not count.
+
+    A refused meter is shown in full, with its remedy: one command makes it count. ``show_all``
+    shows the reason of every absent meter.
+    """
+    lines = [*_wrapped("", _verdict(checks), width), ""]
+    absent = []
     for check in checks:
-        mark, first, *more = _told(check)
+        if check.meter is None and check.permission != "denied" and not show_all:
+            absent.append(check.name)
+            continue
+        mark, first, *more = map(plain, _description(check))
         lines += _wrapped(f"  {mark:<4}", first, width)
         for line in more:
             lines += _wrapped(INDENT, line, width)
     for line in disturbances:
-        lines += _wrapped("", f"noise: {line}", width)
-    sensors = [c.name for c in checks if c.meter is not None and c.meter.provenance == "measured"]
-    attributed = [
-        c.name for c in checks if c.meter is not None and c.meter.provenance == "attributed"
-    ]
-    if sensors:
-        lines += _wrapped("", f"This machine can measure joules: {', '.join(sensors)}.", width)
-    elif attributed:
-        verdict = (
-            f"Joules here are ATTRIBUTED by {', '.join(attributed)}: shares of the host's. "
-            "They are not gated. Time and accuracy are."
-        )
-        lines += _wrapped("", verdict, width)
-    else:
-        verdict = "No sensor counts joules here: runs are ESTIMATED, and joules are not gated. Time and accuracy are."
-        lines += _wrapped("", verdict, width)
+        lines += _wrapped("", plain(f"noise: {line}"), width)
+    if absent:
+        line = f"absent: {', '.join(absent)}; --all shows why"
+        lines += _wrapped("", plain(line), width)
     return "\n".join(lines)
 
 
 def noise_report(noise: Noise, meter_name: str, path: str) -> str:
-    """What `pytest-energy noise` found, and what it means."""
+    """The noise, and the smallest change that `pytest-energy compare` calls a regression."""
     alpha = CompareOptions().alpha
     floors = [
-        f"{quantity} by less than {noise.floor(quantity, alpha):+.1%}"
-        for quantity in ("joules", "seconds")
+        f"{quantity} by {noise.floor(quantity, alpha):+.1%}" for quantity in ("joules", "seconds")
     ]
     return (
-        f"Between runs, with meter {meter_name}: {noise.source}.\n"
-        f"Of two single saved runs none is called regressed that differs in {' or in '.join(floors)}.\n"
-        f"Slower drift was not seen: more --minutes see more of it. Kept in {plain(path)}"
+        f"Between runs, with meter {plain(meter_name)}: {plain(noise.source)}.\n"
+        f"Between two single saved runs, only changes above this count as regressed: "
+        f"{', '.join(floors)}.\n"
+        f"Slower drift needs more --minutes. Saved in {plain(path)}"
     )
 
 
-def _told(check: MeterCheck) -> Iterator[str]:
-    """Yes or no, the first line, and what stands below it."""
+def _verdict(checks: Sequence[MeterCheck]) -> str:
+    for provenance, sentence in VERDICTS:
+        names = [
+            check.name
+            for check in checks
+            if check.meter is not None and check.meter.provenance == provenance
+        ]
+        if names:
+            return plain(sentence.format(", ".join(names)))
+    denied = [check.name for check in checks if check.permission == "denied"]
+    if denied:
+        return plain(f"{NO_SENSOR} Permission is missing for: {', '.join(denied)}.")
+    return NO_SENSOR
+
+
+def _description(check: MeterCheck) -> Iterator[str]:
+    """Yes or no, the first line, and the lines below it."""
     meter = check.meter
     if meter is None:
         yield "no"
@@ -76,7 +104,7 @@ def _told(check: MeterCheck) -> Iterator[str]:
     yield f"{_fineness(meter)}; permission: {check.permission}"
     if meter.provenance == "estimated":
         low, high = meter.band
-        yield f"the truth is taken to lie within {low:g} to {high:g} times its value"
+        yield f"assumed error: the true value is {low:g} to {high:g} times the estimate"
     yield from meter.notes
 
 
@@ -94,7 +122,7 @@ def _domain(domain: Domain) -> str:
 
 
 def _wrapped(start: str, text: str, width: int) -> list[str]:
-    # Paths and commands stay whole, even where they stand out: they are there to be copied.
+    # Paths and commands are never broken, since people copy them.
     return textwrap.wrap(
         text,
         width,

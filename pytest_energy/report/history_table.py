@@ -27,11 +27,22 @@ def history_tables(history: History) -> Iterable[Table | Text]:
         yield Text(heading(group), style="bold")
         yield _table(group)
         changes = sum(len(series.changes) for series in group.series)
-        yield Text(f"{len(group.series)} benchmarks, {group.n_runs} runs, {changes} changes\n")
+        counts = [(len(group.series), "benchmark"), (group.n_runs, "run")]
+        if not history.no_change_points:
+            counts.append((changes, "change"))
+        yield Text(", ".join(count_of(number, noun) for number, noun in counts) + "\n")
     if len(history.groups) > 1:
         yield Text("Runs of different machines or meters are never put side by side.")
     if history.without_joules:
-        yield Text(f"{history.without_joules} runs were saved without --energy, and are not in it.")
+        skipped = count_of(history.without_joules, "run")
+        yield Text(f"{skipped} saved without --energy: not in the table.")
+    if history.no_change_points:
+        yield Text(history.no_change_points)
+
+
+def count_of(number: int, noun: str) -> str:
+    """ "1 run" or "2 runs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def heading(group: Group) -> str:
@@ -98,7 +109,7 @@ def change_line(series: Series, change: ChangePoint) -> str:
 
 
 def sparkline(samples: Iterable[Sample]) -> str:
-    """The series as bars, each the mean of equally many runs, from its least to its greatest; joules, else seconds.
+    """The series as bars of its joules, or else its seconds. Each bar is a mean of equally many runs.
 
     >>> sparkline([Sample("", "", "", 1.0, joules) for joules in (1.0, 2.0, 3.0)])
     '▁▅█'
@@ -125,6 +136,7 @@ def history_json(history: History) -> str:
         "schema": HISTORY_SCHEMA,
         "broken": list(history.broken),
         "without_joules": history.without_joules,
+        "no_change_points": history.no_change_points or None,
         "groups": [
             {
                 "machine": group.machine,

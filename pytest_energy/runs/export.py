@@ -96,7 +96,7 @@ def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
         from pyarrow import parquet
     except ImportError:
         raise OptionError(
-            'Parquet requires pyarrow; pip install "pytest-energy[parquet]", or use --csv'
+            'Parquet requires pyarrow; pip install "pytest-energy[parquet]", or use --format csv'
         ) from None
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
+from pytest_energy.errors import RunError, RunUnreadable, RunWithoutJoules
 from pytest_energy.model import MeterInfo
 from pytest_energy.runs.comparable import by_machine_and_meter
 from pytest_energy.runs.json_format import read_run
@@ -88,6 +88,8 @@ class History:
     """One line for each file that is not a run, or not a whole one."""
     without_joules: int
     """How many runs were saved without ``--energy``."""
+    no_change_points: str = ""
+    """Why no change points were looked for; "" if they were."""
 
 
 def load_history(
@@ -96,20 +98,20 @@ def load_history(
     """The history in these files and folders; a folder has the layout of pytest-benchmark.
 
     ``last`` keeps only the newest runs of each machine and meter; ``name_contains`` only the
-    benchmarks with this text in their names. Raises `RunUnreadable` if there is no run, and
-    `OptionError` without Otava.
+    benchmarks with this text in their names. Without Otava there are no change points. Raises
+    `RunUnreadable` if there is no run.
     """
     paths = list(paths)
     runs, broken, without_joules = _read(file for file, _ in run_files(paths))
     if not runs:
         raise RunUnreadable(_no_runs(paths, broken, without_joules))
-    find = _change_finder()
+    find, no_change_points = _change_finder()
     groups = [
         _group(same[-last:] if last else same, name_contains, find)
         for same in by_machine_and_meter(runs)
     ]
     groups.sort(key=lambda group: -group.n_runs)
-    return History(tuple(groups), tuple(broken), without_joules)
+    return History(tuple(groups), tuple(broken), without_joules, no_change_points)
 
 
 def _no_runs(paths: Sequence[str | Path], broken: Sequence[str], without_joules: int) -> str:
@@ -133,14 +135,15 @@ def _read(files: Iterable[Path]) -> tuple[list[RunSummary], list[str], int]:
     return runs, broken, without_joules
 
 
-def _group(runs: Sequence[RunSummary], name_contains: str, find: _ChangeFinder) -> Group:
+def _group(runs: Sequence[RunSummary], name_contains: str, find: _ChangeFinder | None) -> Group:
     samples: dict[str, list[Sample]] = {}
     for run in runs:
         for name, benchmark in run.benchmarks.items():
             if name_contains in name:
                 samples.setdefault(name, []).append(_sample(run, benchmark))
     series = tuple(
-        Series(name, tuple(found), tuple(_changes(found, find))) for name, found in samples.items()
+        Series(name, tuple(found), () if find is None else tuple(_changes(found, find)))
+        for name, found in samples.items()
     )
     return Group(dict(runs[0].machine), runs[0].meter, len(runs), series)
 
@@ -199,11 +202,12 @@ class _ChangeFinder:
         ]
 
 
-def _change_finder() -> _ChangeFinder:
+def _change_finder() -> tuple[_ChangeFinder | None, str]:
+    """The finder, or None and the reason."""
     try:
-        return _ChangeFinder()
+        return _ChangeFinder(), ""
     except ImportError as error:
-        raise OptionError(
-            f"history requires Apache Otava ({error.name} is missing); install it with "
+        return None, (
+            f"change points require Apache Otava ({error.name} is missing); install it with "
             'pip install "pytest-energy[history]"'
-        ) from None
+        )

@@ -74,17 +74,17 @@ WALK: dict[str, set[int]] = {
     "pytest-energy compare old.json new.json": BY_CHANCE,
     "pytest-energy history .benchmarks": FINE,
     "pytest-energy history .benchmarks --test batch1 --last 100": FINE,
-    "pytest-energy history .benchmarks --json": FINE,
+    "pytest-energy history .benchmarks --format json": FINE,
     "pytest-energy report .benchmarks -o page.html": FINE,
     "pytest-energy report .benchmarks -o energy.html": FINE,
     "pytest-energy report run.json -o energy.html": FINE,
-    "pytest-energy export .benchmarks --csv runs.csv": FINE,
-    "pytest-energy export .benchmarks --parquet runs.parquet": FINE,
-    "pytest-energy export run.json --prometheus -": FINE,
+    "pytest-energy export .benchmarks -o runs.csv": FINE,
+    "pytest-energy export .benchmarks --format parquet -o runs.parquet": FINE,
+    "pytest-energy export run.json --format prometheus": FINE,
     "tsbench variants": FINE,
 }
 # The package without which a command only reports that it is missing.
-NEEDS = {"history": "otava", "report": "vl_convert", "--parquet": "pyarrow", "tsbench": "torch"}
+NEEDS = {"report": "vl_convert", "parquet": "pyarrow", "tsbench": "torch"}
 # All others, by their beginning: which test runs the same, or why none does.
 NOT_WALKED = {
     "make test": "runs these tests",

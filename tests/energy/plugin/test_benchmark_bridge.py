@@ -67,7 +67,7 @@ def test_what_was_finished_before_the_end_is_readable(suite, end, capsys):
     # The fourth ended inside its own test: it was not finished.
     assert [result.name.rpartition("[")[2] for result in run.results] == ["0]", "1]", "2]"]
     assert run.results[0].measurement.windows and run.machine and run.at
-    assert cli.main(["export", str(path), "--csv", "-"]) == 0
+    assert cli.main(["export", str(path), "--format=csv"]) == 0
     assert capsys.readouterr().out.count("\n") == 4
 
 

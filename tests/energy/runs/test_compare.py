@@ -454,7 +454,9 @@ def test_a_folder_gives_its_newest_runs(tmp_path, capsys):
     folder = write_folder(tmp_path / "runs", [9.0, 8.0, *TEN])
     assert [run.path[-13:-9] for run in load_runs(folder, 3)] == ["0010", "0011", "0012"]
     assert compare(capsys, folder, write_folder(tmp_path / "new", TEN))[0] == 0
-    told = json.loads(compare(capsys, folder, tmp_path / "new", "--last", "12", "--json")[1].out)
+    told = json.loads(
+        compare(capsys, folder, tmp_path / "new", "--last", "12", "--format=json")[1].out
+    )
     assert len(told["old"]) == 12
 
 
@@ -564,7 +566,7 @@ def test_names_are_escaped_in_every_output(tmp_path, capsys):
     ]
     code, table = compare(capsys, *sides)
     assert code == 1 and "\x1b" not in table.out and "\n##" not in table.out
-    _, text = compare(capsys, *sides, "--markdown")
+    _, text = compare(capsys, *sides, "--format=markdown")
     rows = [line for line in text.out.splitlines() if line.startswith("| <code>")]
     assert len(rows) == 2
     for row in rows:
@@ -573,7 +575,9 @@ def test_names_are_escaped_in_every_output(tmp_path, capsys):
         assert not set(name) & set("<>`*_@[]#:\"'\\!") - set("#") and html.unescape(name) == plain(
             EVIL
         )
-    assert json.loads(compare(capsys, *sides, "--json")[1].out)["benchmarks"][0]["name"] == EVIL
+    assert (
+        json.loads(compare(capsys, *sides, "--format=json")[1].out)["benchmarks"][0]["name"] == EVIL
+    )
 
 
 @given(st.text())
@@ -584,11 +588,11 @@ def test_markdown_renders_as_the_original_text(text):
 
 def test_markdown_folds_rows_that_did_not_regress(tmp_path, capsys):
     old = write_folder(tmp_path / "old", TEN)
-    text = compare(capsys, old, write_folder(tmp_path / "worse", TEN, joules=12.0), "--markdown")[
-        1
-    ].out
+    text = compare(
+        capsys, old, write_folder(tmp_path / "worse", TEN, joules=12.0), "--format=markdown"
+    )[1].out
     assert text.startswith(f"{MARKER}\n### Energy: **regressed**") and "<details>" not in text
-    text = compare(capsys, old, write_folder(tmp_path / "same", TEN), "--markdown")[1].out
+    text = compare(capsys, old, write_folder(tmp_path / "same", TEN), "--format=markdown")[1].out
     assert text.startswith(f"{MARKER}\n### Energy: nothing regressed") and text.index(
         "<details>"
     ) < text.index("| benchmark")
@@ -599,14 +603,16 @@ def test_carbon_is_printed_only_with_the_users_intensity(tmp_path, capsys):
     said = "1.00 → 2.00 kg CO2e per million calls measured, at 400 g per kWh"
     assert said in compare(capsys, *sides, "--carbon-intensity", "400")[1].out
     assert said in html.unescape(
-        compare(capsys, *sides, "--carbon-intensity", "400", "--markdown")[1].out
+        compare(capsys, *sides, "--carbon-intensity", "400", "--format=markdown")[1].out
     )
-    document = json.loads(compare(capsys, *sides, "--carbon-intensity", "400", "--json")[1].out)
+    document = json.loads(
+        compare(capsys, *sides, "--carbon-intensity", "400", "--format=json")[1].out
+    )
     assert document["carbon_intensity_g_per_kwh"] == 400
     assert document["benchmarks"][0]["changes"][0]["new_grams_per_million_calls"] == pytest.approx(
         2000
     )
-    for shape in ((), ("--markdown",)):
+    for shape in ((), ("--format=markdown",)):
         assert "CO2e" not in compare(capsys, *sides, *shape)[1].out
     code, said = compare(capsys, *sides, "--carbon-intensity", "dirty")
     assert code == 2 and said.err.startswith(
@@ -645,7 +651,7 @@ def test_noise_is_measured(capsys):
         "estimate",
     ]
     ended = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, timeout=120, check=False
+        [*command, "--format=json"], capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
