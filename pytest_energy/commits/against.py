@@ -8,6 +8,7 @@ workers take turns: where one process's memory happens to lie is not the commit'
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,7 @@ LARGEST_OF_LAYOUT = 1.5
 # Two forks with their warm-up take about 0.1 s. Windows of 0.2 s leave a third of the time to
 # that: 16 starts in 5 s, and 11 are the fewest for a verdict.
 REPLICATE_S, START_S = 0.2, 0.1
+LONGEST_NAME = 255  # of most file systems
 # Names this alike are taken for one test renamed: two parametrizations of one test are less alike.
 RENAMED_LIKENESS = 0.8
 
@@ -230,7 +232,7 @@ def start(
     """Check ``revision`` out and start the workers of both sides. Raises `OptionError`."""
     repo = find_repo(folder)
     with Janitor() as janitor:
-        checkout = check_out(repo, revision, janitor.folder / "A")
+        checkout = check_out(repo, revision, folder_as_long(janitor.folder, repo))
         label = f"{revision} ({checkout.commit[:12]})"
         sides = {
             "A": commit_side(checkout, label, folder, command_line, python),
@@ -239,6 +241,13 @@ def start(
         check = LoadedFilesCheck(repo, checkout.path, label, python is not None)
         with Against(label, sides, janitor, check).started() as against:
             yield against
+
+
+def folder_as_long(parent: Path, repo: Path) -> Path:
+    """A folder in ``parent`` whose path is as long as that of ``repo``, where it can be: the length
+    of paths moves what a process allocates."""
+    missing = len(os.fsencode(repo)) - len(os.fsencode(parent)) - 1
+    return parent / ("A" * min(max(missing, 1), LONGEST_NAME))
 
 
 def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:

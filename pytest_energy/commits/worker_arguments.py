@@ -45,12 +45,17 @@ PATH_OPTIONS = frozenset({
     "-c", "--config-file", "--rootdir", "--confcutdir", "--ignore", "--ignore-glob",
 })  # fmt: skip
 # These ini settings write, or bring back the options that were left out.
-REFUSED_INI = ("addopts", "log_file")
+REFUSED_INI = ("addopts", "log_file", "cache_dir")
 WORKER_ARGUMENTS = (
-    *("--energy", "-p", "no:cacheprovider", "-p", "no:pastebin"),
-    *(part for name in REFUSED_INI for part in ("-o", f"{name}=")),
+    *("--energy", "-o", "addopts=", "-p", "no:pastebin"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
+# What a worker is given as well, unless the plugin that knows it is switched off.
+ARGUMENTS_OF_PLUGINS = {
+    "benchmark": ("--benchmark-disable",),
+    "logging": ("-o", "log_file="),
+    "cacheprovider": ("-o", "cache_dir=$TMPDIR/pytest-cache"),  # pytest expands the variable
+}
 
 
 @dataclass(frozen=True)
@@ -188,14 +193,15 @@ def worker_arguments(
     """
     options: list[str] = []
     for name, values in command_line.options:
-        if name in ("-o", "--override-ini") and values[0].partition("=")[0] in REFUSED_INI:
+        if name in ("-o", "--override-ini") and "".join(values).partition("=")[0] in REFUSED_INI:
             continue
         moved = [_relative(v, repo, folder) if name in PATH_OPTIONS else v for v in values]
         options += [f"{name}={moved[0]}"] if name[:2] == "--" and moved else [name, *moved]
-    disabled = ("-p", "no:benchmark") in pairwise(options)
-    paths = tuple(_relative(path, repo, folder) for path in command_line.paths)
-    benchmark = () if disabled else ("--benchmark-disable",)
-    return (*options, *WORKER_ARGUMENTS, *benchmark), paths
+    options += WORKER_ARGUMENTS
+    for plugin, added in ARGUMENTS_OF_PLUGINS.items():
+        if ("-p", f"no:{plugin}") not in pairwise(options):
+            options += added
+    return tuple(options), tuple(_relative(path, repo, folder) for path in command_line.paths)
 
 
 def _relative(argument: str, repo: Path, folder: Path) -> str:

@@ -7,10 +7,11 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from pytest_energy.commits.against import Against, may_be_layout
+from pytest_energy.commits.against import Against, folder_as_long, may_be_layout
 from pytest_energy.commits.layout import Layout
 from pytest_energy.gate import Gate
 from pytest_energy.model import Block, Comparison, Domain, Interval, MeterInfo, Window
@@ -119,6 +120,11 @@ def test_layouts_are_drawn_and_the_users_hash_seed_stays(monkeypatch):
     assert one.variables()["PYTHONHASHSEED"] == "7"
     monkeypatch.setenv("PYTHONHASHSEED", "random")
     assert one.variables()["PYTHONHASHSEED"] == "random"
+
+
+@pytest.mark.parametrize(("repo", "name"), [("/home/somebody/project", "AAAAAAAA"), ("/r", "A")])
+def test_the_two_sides_have_paths_of_one_length(repo, name):  # noqa: F811
+    assert folder_as_long(Path("/tmp/abcdefgh"), Path(repo)).name == name
 
 
 LUCKY = """

@@ -27,7 +27,8 @@ def pytest_addoption(parser, pluginmanager):
 """
 SIZED_TESTS = """
 from library import work
-def test_sized(energy, request, tmp_path):
+def test_sized(energy, request, tmp_path, cache):
+    cache.set("sized/key", 1)
     assert request.config.getoption("--size") == "big"
     (tmp_path / "file").write_text("x")
     energy(work)
@@ -59,6 +60,7 @@ def test_workers_write_none_of_the_runs_files(pytester, repo, monkeypatch):  # n
     assert (repo / "summary.txt").read_text() == "one run\nend\n"
     assert 'tests="1"' in (repo / "other.xml").read_text()
     assert (repo / "test.log").read_text() == ""
+    assert not list(repo.rglob("*TMPDIR*"))
     assert list((repo.parent / "temporary").glob("*/pytest-*")) == [], "workers' tmp_path"
     nothing_left(repo)
 

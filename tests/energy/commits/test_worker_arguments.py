@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_energy.commits.bisect import worker_command_line
 from pytest_energy.commits.worker_arguments import (
+    ARGUMENTS_OF_PLUGINS,
     PASSED_ON,
     WORKER_ARGUMENTS,
     CommandLine,
@@ -61,15 +62,20 @@ def test_paths_are_the_same_for_both_sides():
 
 def test_settings_that_write_or_bring_options_back_are_left_out():
     command_line = split_command_line(
-        ["-o", "log_file=x.log", "--override-ini=addopts=--junitxml=x", "-o", "a=b"], PASSED_ON
+        ["-o", "log_file=x.log", "--override-ini=addopts=--junitxml=x", "-o", "a=b", "-o"],
+        PASSED_ON,
     )
     options, _ = worker_arguments(command_line, REPO, REPO)
-    assert options == ("-o", "a=b", *WORKER_ARGUMENTS, "--benchmark-disable")
+    assert options[: 3 + len(WORKER_ARGUMENTS)] == ("-o", "a=b", "-o", *WORKER_ARGUMENTS)
+    assert "x.log" not in " ".join(options)
 
 
-def test_without_pytest_benchmark_its_options_are_left_out():
-    options, _ = worker_arguments(split_command_line(["-pno:benchmark"], PASSED_ON), REPO, REPO)
-    assert "--benchmark-disable" not in options
+@pytest.mark.parametrize("plugin", ARGUMENTS_OF_PLUGINS)
+def test_options_of_a_plugin_that_is_off_are_left_out(plugin):
+    options, _ = worker_arguments(split_command_line([f"-pno:{plugin}"], PASSED_ON), REPO, REPO)
+    assert ARGUMENTS_OF_PLUGINS[plugin][-1] not in options
+    options, _ = worker_arguments(CommandLine((), ()), REPO, REPO)
+    assert ARGUMENTS_OF_PLUGINS[plugin][-1] in options
 
 
 def test_bisect_refuses_options_that_workers_do_not_take(monkeypatch):
