@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -73,7 +74,8 @@ class Variant:
     `requirements` are names of packages, as pip knows them, or of programs. `make(model, data,
     batch_cases, **settings)` returns the callable. A setting is a share from 0 to 1, or yes or
     no. `check_machine(name)` raises VariantUnavailable if this machine cannot run it for a reason
-    other than a missing requirement.
+    other than a missing requirement. `same_function` claims that it computes what the model does,
+    which `build` then checks.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Variant:
     make: Callable[..., Classify]
     settings: Mapping[str, float | bool] = field(default_factory=dict)
     check_machine: Callable[[str], None] | None = None
+    same_function: bool = False
 
     def check(self) -> None:
         """Raises VariantUnavailable, with the remedy, if the variant cannot run here."""
@@ -90,9 +93,17 @@ class Variant:
             self.check_machine(self.name)
 
     def build(self, model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-        """The compressed model, for batches of exactly `batch_cases` cases."""
+        """The compressed model, for batches of exactly `batch_cases` cases.
+
+        Raises VariantUnavailable if it cannot run here, or is not the function that it claims.
+        """
         self.check()
-        return self.make(model, data, batch_cases, **self.settings)
+        classify = self.make(model, data, batch_cases, **self.settings)
+        if self.same_function:
+            from tsbench.variants.parity import require_parity
+
+            require_parity(self.name, classify, deepcopy(model).eval(), data, batch_cases)
+        return classify
 
 
 def names() -> tuple[str, ...]:

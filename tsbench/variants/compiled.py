@@ -24,4 +24,6 @@ def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     )
 
 
-VARIANT = Variant(NAME, "compiled by inductor ahead of time, fp32", ("torch", "g++"), make)
+VARIANT = Variant(
+    NAME, "compiled by inductor ahead of time, fp32", ("torch", "g++"), make, same_function=True
+)

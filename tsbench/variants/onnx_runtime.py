@@ -120,7 +120,7 @@ def products_of_activations(path: Path) -> list[str]:
     ]
 
 
-FP32 = Variant("onnx_fp32", "ONNX Runtime, fp32", REQUIREMENTS, make_fp32)
+FP32 = Variant("onnx_fp32", "ONNX Runtime, fp32", REQUIREMENTS, make_fp32, same_function=True)
 INT8_DYNAMIC = Variant(
     "onnx_int8_dynamic",
     "ONNX Runtime, int8 weights, activations quantized on each call",

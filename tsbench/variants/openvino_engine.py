@@ -78,7 +78,9 @@ def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvin
         )
 
 
-FP32 = Variant("openvino_fp32", "OpenVINO, fp32", ("torch", "openvino"), make_fp32)
+FP32 = Variant(
+    "openvino_fp32", "OpenVINO, fp32", ("torch", "openvino"), make_fp32, same_function=True
+)
 BF16 = Variant(
     "openvino_bf16",
     "OpenVINO, bf16",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tsbench.variants import Variant, _onnx_export, _openvino, onnx_runtime
+from tsbench.variants.parity import require_parity
 
 if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
@@ -28,7 +29,10 @@ def compact_model(data: Prepared) -> Classifier:
 
 def make_onnx_runtime(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
     """The compact model on ONNX Runtime, for exactly this batch size."""
-    return onnx_runtime.make_fp32(compact_model(data), data, batch_cases)
+    compact = compact_model(data)
+    classify = onnx_runtime.make_fp32(compact, data, batch_cases)
+    require_parity("student", classify, compact, data, batch_cases)
+    return classify
 
 
 def make_openvino_bf16(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
