@@ -137,7 +137,7 @@ def drift_rows(seed: int) -> list[str]:
         "pytest_energy.measuring.paired",
     ):
         module = sys.modules[name]
-        module.perf_counter = clock
+        module.now_s = clock
         if hasattr(module, "sleep"):
             module.sleep = clock.work
     meter = DriftingMeter(clock=clock)

@@ -6,7 +6,6 @@ import argparse
 import math
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 from pytest_energy.cli.arguments import (
@@ -18,6 +17,7 @@ from pytest_energy.cli.arguments import (
     read_options,
 )
 from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.clock import sleep
 from pytest_energy.errors import OptionError
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.meters.replay import RecordingMeter
@@ -120,7 +120,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 def _wait(process: subprocess.Popen[bytes] | None, wait_s: float) -> bool:
     """Wait so long, or until the process ends; whether it has ended."""
     if process is None:
-        time.sleep(wait_s)
+        sleep(wait_s)
         return False
     try:
         process.wait(wait_s)

@@ -13,12 +13,12 @@ import os
 import random
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import NoReturn
 
+from pytest_energy.clock import cpu_times, now_s, process_cpu_ns, thread_cpu_ns
 from pytest_energy.commits.channel import Channel, ChannelClosed
 from pytest_energy.commits.layout import pad_heap
 from pytest_energy.commits.loaded_files import loaded_files
@@ -182,11 +182,11 @@ class _OneThread:
 
     @staticmethod
     def _clocks() -> tuple[float, float, float, float]:
-        children = os.times()
+        children = cpu_times()
         return (
-            time.perf_counter(),
-            time.thread_time(),
-            time.process_time() + children.children_user + children.children_system,
+            now_s(),
+            thread_cpu_ns() * 1e-9,
+            process_cpu_ns() * 1e-9 + children.children_user + children.children_system,
             _waited_for_cpu_s(),
         )
 

@@ -13,13 +13,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_energy.clock import now_s
 from pytest_energy.counting.callgrind import DUMP_NAME, command_line
 from pytest_energy.errors import CountingUnavailable
 
@@ -148,9 +148,9 @@ class _Worker:
 
     def receive(self, limit_s: float) -> Mapping[str, Any]:
         """The next message; ``{"failed": reason}`` when the worker ends or takes too long."""
-        ends_s = time.monotonic() + limit_s
+        ends_s = now_s() + limit_s
         while b"\n" not in self._rest:
-            ready, _, _ = select.select([self._read], [], [], max(0.0, ends_s - time.monotonic()))
+            ready, _, _ = select.select([self._read], [], [], max(0.0, ends_s - now_s()))
             if not ready:
                 return {
                     "failed": f"not counted within {limit_s:g} s; allow more with "

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MachineBusy
 
 # Where all users of a machine find it. Another place, such as a folder that a group shares, by this variable.
@@ -76,12 +76,12 @@ def _acquired(path: Path, timeout_s: float, tell: Callable[[str], object]) -> An
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            began_s = time.monotonic()
+            began_s = now_s()
             tell(
                 f"waiting for {_holder(path)} to finish measuring on this machine (at most {timeout_s:g} s)"
             )
             lock.acquire(
-                timeout=max(0.0, timeout_s - (time.monotonic() - began_s)),
+                timeout=max(0.0, timeout_s - (now_s() - began_s)),
                 poll_interval=LOOK_AGAIN_S,
             )
     except filelock.Timeout:

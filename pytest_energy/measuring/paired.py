@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
-from time import perf_counter
 from typing import TypeVar
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import OptionError
 from pytest_energy.measuring.single import (
     OVERTIME,
@@ -148,13 +148,13 @@ def versus_many(
     pending = {name: PendingComparison(known, plan, decided) for name in candidates}
     waiting = list(candidates)
     allowed_s = plan.max_time_s * len(candidates)
-    began = perf_counter()
+    began = now_s()
     while waiting:
         half = coin.sample([None, *waiting], len(waiting) + 1)
         windows = [(name, take_window_of[name]()) for name in half + half[::-1]]
         for name in waiting:
             pending[name].add([_block_of(name, windows)])
-        spent_s = perf_counter() - began
+        spent_s = now_s() - began
         waiting = [
             name
             for name in waiting
@@ -180,7 +180,7 @@ def take_blocks(
     meter: MeterInfo,
     plan: Plan,
     decided: Decided,
-    clock: Callable[[], float] = perf_counter,
+    clock: Callable[[], float] = now_s,
 ) -> tuple[Block, ...]:
     """Blocks, one replicate per ``take``, until ``decided`` or the time ends.
 
@@ -302,10 +302,10 @@ def fastest_seconds_per_call(call: Call, seconds_per_call: float) -> float:
     calls = max(1, int(SHORTEST_WINDOW_S / 2 / max(seconds_per_call, 1e-9)))
 
     def timed_s() -> float:
-        began = perf_counter()
+        began = now_s()
         for _ in repeat(None, calls):
             call()
-        return (perf_counter() - began) / calls
+        return (now_s() - began) / calls
 
     return min(timed_s() for _ in range(TIMINGS))
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import chain, repeat
-from time import perf_counter
 from typing import TypeVar
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
@@ -30,6 +30,10 @@ SHORTEST_WINDOW_S = 0.01
 # Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time ends.
 SETTLED_BATCHES, SETTLED = 3, 0.05
 WARM_UP_SHARE = 0.2
+# Bounds beside the clock: a batch has at most this many times the calls of the one before ...
+BATCH_GROWTH = 1000
+# ... and warm-up has at most this many batches.
+MOST_BATCHES = 1000
 # 95 % intervals by order statistics need 6 windows; more than 50 narrow them by little.
 FEWEST_WINDOWS, MOST_WINDOWS = 6, 50
 # On a meter without ticks a window lasts at most 1/8 of a comparison's time: a measurement, which
@@ -95,10 +99,10 @@ def measure_prepared(
     call_once(next(calls))
     budget_s = plan.max_time_s * MEASURE_SHARE
     plan.on_step(Step("windows", allowed_s=budget_s))
-    began = perf_counter()
+    began = now_s()
     for call in calls:
         windows.append(take_prepared(meter, chain([call], calls), plan))
-        spent_s = perf_counter() - began
+        spent_s = now_s() - began
         plan.on_step(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             break
@@ -127,18 +131,20 @@ def call_once(call: Callable[[], T]) -> T:
 @untraced()
 def warm_up(call: Call, budget_s: float) -> float:
     """Call until the time of a call settles or the budget ends. Returns the seconds per call."""
-    clock = perf_counter
-    began = clock()
+    began = now_s()
     call_once(call)
-    seconds = clock() - began
+    seconds = now_s() - began
     batch_s = min(budget_s / (2 * SETTLED_BATCHES), SHORTEST_WINDOW_S / 2)
+    calls = 1
     recent: list[float] = []
-    while clock() - began < budget_s:
-        calls = max(1, int(batch_s / max(seconds, 1e-9)))
-        start = clock()
+    for _ in range(MOST_BATCHES):
+        if now_s() - began >= budget_s:
+            break
+        calls = min(BATCH_GROWTH * calls, max(1, int(batch_s / max(seconds, 1e-9))))
+        start = now_s()
         for _ in repeat(None, calls):
             call()
-        seconds = (clock() - start) / calls
+        seconds = (now_s() - start) / calls
         recent = [*recent[1 - SETTLED_BATCHES :], seconds]
         if len(recent) == SETTLED_BATCHES and max(recent) <= min(recent) * (1 + SETTLED):
             break
@@ -190,10 +196,10 @@ def take_windows(
     """6 to 50 windows of ``calls`` calls each, until the budget ends; fewer if they take hours."""
     windows: list[Window] = []
     plan.on_step(Step("windows", allowed_s=budget_s))
-    began = perf_counter()
+    began = now_s()
     while True:
         windows.append(take_window(meter, call, calls, plan))
-        spent_s = perf_counter() - began
+        spent_s = now_s() - began
         plan.on_step(Step("windows", len(windows), spent_s, budget_s))
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             return tuple(windows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 
+from pytest_energy.clock import now_s
 from pytest_energy.plan import Step
 
 
@@ -27,9 +27,7 @@ class PhaseTimes:
 class Stopwatch:
     """Times the steps of one measurement and passes each on to ``show``."""
 
-    def __init__(
-        self, name: str, show: Callable[[Step], None], clock: Callable[[], float] = perf_counter
-    ):
+    def __init__(self, name: str, show: Callable[[Step], None], clock: Callable[[], float] = now_s):
         self._name, self._show, self._clock = name, show, clock
         self._seconds: dict[str, float] = {}
         self._phase: str | None = None

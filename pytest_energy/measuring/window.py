@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
-from time import perf_counter, sleep
 
+from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, info
 from pytest_energy.model import LOOKS_PER_UPDATE, Reading, Window, window_between
@@ -26,6 +26,9 @@ __tracebackhide__ = True
 DEAD_AFTER_UPDATES = 50
 # ... but not before this time: a driver may be late under load.
 DEAD_AFTER_S = 2.0
+# Bounds such a wait if the meter's own clock stands still. A powercap reading takes 2 us, so this
+# takes 20 s.
+MOST_READINGS = 10_000_000
 # Windows do not wait for a counter that misses this many updates while others move.
 STILL_AFTER_UPDATES = 3
 # Our own readings and loop are subtracted from a window if they exceed this share of it. Smaller
@@ -104,7 +107,7 @@ def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
 
 def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
     """A window that starts and ends at once."""
-    clock = perf_counter
+    clock = now_s
     if synchronize is not None:
         synchronize()
     opening_s = clock()
@@ -127,6 +130,11 @@ def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None)
 def _less_own_cost(window: Window, reading_s: float) -> Window:
     """The window less our own readings and loop, at its mean power, if they matter."""
     own_s = max(0.0, reading_s) + window.calls * _seconds_per_loop()
+    if window.seconds <= 0:
+        raise MeterFailed(
+            f"the meter's clock moved by {window.seconds:g} s in {window.calls} calls; it needs "
+            "a clock that code under test cannot replace, such as pytest_energy.clock"
+        )
     if not OWN_SHARE * window.seconds < own_s < window.seconds:
         return window
     kept = 1 - own_s / window.seconds
@@ -142,10 +150,10 @@ def _seconds_per_loop() -> float:
     """Seconds of the loop itself per call, about 10 ns. Measured once per process."""
 
     def loops_s() -> float:
-        began = perf_counter()
+        began = now_s()
         for _ in repeat(None, LOOPS_TIMED):
             pass
-        return perf_counter() - began
+        return now_s() - began
 
     return min(loops_s() for _ in range(5)) / LOOPS_TIMED
 
@@ -176,23 +184,27 @@ def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | Non
     if synchronize is not None:
         synchronize()
     # Reading after every call would make short calls mostly readings.
-    elapsed_s = max(perf_counter() - before.at_s, 1e-9)
+    elapsed_s = max(now_s() - before.at_s, 1e-9)
     stride = max(1, int(meter.update_interval_s / LOOKS_PER_UPDATE / (elapsed_s / calls)))
-    looked_s = perf_counter()
+    looked_s = now_s()
     last = after = meter.read()
-    reading_s = perf_counter() - looked_s
-    limit_s = perf_counter() + _dead_after_s(meter)
-    while moving - _moved(last, after):
+    reading_s = now_s() - looked_s
+    limit_s = now_s() + _dead_after_s(meter)
+    for _ in range(MOST_READINGS):
+        if not moving - _moved(last, after):
+            break
         for _ in repeat(None, stride):
             call()
         if synchronize is not None:
             synchronize()
         calls += stride
-        looked_s = perf_counter()
+        looked_s = now_s()
         after = meter.read()
-        reading_s += perf_counter() - looked_s
+        reading_s += now_s() - looked_s
         if after.at_s > limit_s and moving - _moved(last, after):
             raise _dead(meter, last, after)
+    else:
+        raise _dead(meter, last, after)
     return _less_own_cost(window_between(before, after, calls), reading_s)
 
 
@@ -205,7 +217,9 @@ def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
     wanted = frozenset(domain.name for domain in meter.domains)
     first = reading = meter.read()
     some_moved_at_s = None
-    while wanted - _moved(first, reading):
+    for _ in range(MOST_READINGS):
+        if not wanted - _moved(first, reading):
+            return reading, wanted
         reading = meter.read()
         moved = _moved(first, reading)
         if moved and some_moved_at_s is None:
@@ -216,8 +230,8 @@ def wait_for_tick(meter: Meter) -> tuple[Reading, frozenset[str]]:
         ):
             wanted, first, some_moved_at_s = moved, reading, None
         elif not moved and reading.at_s > first.at_s + _dead_after_s(meter):
-            raise _dead(meter, first, reading)
-    return reading, wanted
+            break
+    raise _dead(meter, first, reading)
 
 
 def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:

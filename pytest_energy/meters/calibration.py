@@ -13,13 +13,13 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_energy.clock import sleep
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.machine import config_folder, write_config
 from pytest_energy.meters.power_model import (
@@ -89,9 +89,9 @@ def fit_watts(
     for busy in sorted({0, 1, math.ceil(cpus / 4), math.ceil(cpus / 2), cpus}):
         on_step(f"{busy} of {cpus} CPUs busy for {settle_s + seconds_per_load:g} s")
         with busy_cpus(busy):
-            time.sleep(settle_s)
+            sleep(settle_s)
             before = meter.read()
-            time.sleep(seconds_per_load)
+            sleep(seconds_per_load)
             window = window_between(before, meter.read(), calls=0)
         points.append((busy / cpus, info(meter).total_joules(window.joules) / window.seconds))
     return _fit(points, meter.name)

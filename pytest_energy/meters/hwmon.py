@@ -8,11 +8,11 @@ with plus signs between are added up as the user says.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters.hwmon_sensors import (
     CORE_LABEL,
@@ -58,7 +58,7 @@ class _OpenSensor:
         return product
 
     def joules(self) -> float:
-        return self.counter.step(self.value() * JOULES_PER_MICROJOULE, time.perf_counter())
+        return self.counter.step(self.value() * JOULES_PER_MICROJOULE, now_s())
 
 
 class HwmonMeter(Meter):
@@ -131,7 +131,7 @@ class HwmonMeter(Meter):
         """The joules of each sensor since its driver was loaded, or, if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the hwmon meter was read after it was closed; open it again")
-        at_s = time.perf_counter()
+        at_s = now_s()
         joules = {each.domain: each.joules() for each in self._counted}
         if self._integrator is not None:
             for each, value in zip(self._sampled, self._integrator.joules()[1], strict=True):

@@ -11,11 +11,11 @@ interval, so the meter watches the counter when it is opened.
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.cuda_visible import Gpu, uuids_from_torch, visible_gpus
 from pytest_energy.meters.plausible import CheckedCounter, plausible_watts
@@ -92,7 +92,7 @@ class NvmlMeter(Meter):
         """The joules of each GPU since its driver was loaded, or, if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the nvml meter was read after it was closed; open it again")
-        at_s = time.perf_counter()
+        at_s = now_s()
         joules = {}
         for gpu in self._counted:
             joules[gpu.domain] = self._joules(gpu)
@@ -247,7 +247,7 @@ class NvmlMeter(Meter):
             millijoules: int = self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)
         except self._nvml.NVMLError as error:
             raise MeterFailed(f"{gpu.label}: reading its energy counter failed: {error}") from error
-        return gpu.counter.step(millijoules * JOULES_PER_MILLIJOULE, time.perf_counter())
+        return gpu.counter.step(millijoules * JOULES_PER_MILLIJOULE, now_s())
 
     def _watts(self) -> list[float]:
         watts = []

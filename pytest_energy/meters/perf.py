@@ -15,9 +15,9 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter  # CLOCK_MONOTONIC on Linux; the project's one clock
 from typing import TypeVar
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.powercap import RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import ALL_DOMAINS, ONE_COUNTER_A_PACKAGE, cpu_vendor
@@ -116,7 +116,7 @@ class PerfMeter(Meter):
         """The cumulative joules of every domain now."""
         if self._closed:
             raise MeterFailed("the perf meter is closed")
-        at_s = perf_counter()
+        at_s = now_s()
         joules = {}
         for domain, fd, joules_per_count in self._open_events:
             try:

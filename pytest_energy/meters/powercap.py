@@ -19,11 +19,9 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from time import (
-    perf_counter,  # CLOCK_MONOTONIC on Linux, as time.monotonic is; the project's one clock
-)
 from typing import Any
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters.powercap_zones import (
     choose,
@@ -131,7 +129,7 @@ class PowercapMeter(Meter):
         shortest_wrap_s = min(zone.range_uj for zone in self._open_zones) * 1e-6 / max_zone_watts
         self._longest_gap_s = max(shortest_wrap_s, SHORTEST_TRUSTED_GAP_S)
         self._sampling_interval_s = max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S)
-        self._read_at_s = perf_counter()
+        self._read_at_s = now_s()
         self._suspended_s = _suspended_s()
         self._stop_sampling = threading.Event()
         self._sampler: threading.Thread | None = None
@@ -143,7 +141,7 @@ class PowercapMeter(Meter):
         """The cumulative joules of every domain; two of these cost a few microseconds."""
         # Under a lock, because a value read before another thread's and added after it would look like a wrap.
         with self._lock:
-            at_s = perf_counter()
+            at_s = now_s()
             if at_s - self._read_at_s > self._longest_gap_s:
                 self._refuse(at_s)
             joules = {}
@@ -271,7 +269,7 @@ class _OpenZone:
             os.close(self.fd)
             raise unreadable(path, error) from error
         self.wrapped_uj = -self.energy_uj  # a meter's first reading is about zero
-        self.checked_at_s = perf_counter()
+        self.checked_at_s = now_s()
 
     def start_over(self, energy_uj: int) -> None:
         """Go on from where the counter stands now, as if it had not moved since it was last read."""

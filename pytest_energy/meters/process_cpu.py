@@ -16,6 +16,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from pytest_energy.clock import cpu_times, now_s, process_cpu_ns
+
 try:
     import resource
 except ImportError:  # Windows
@@ -52,7 +54,7 @@ class ProcessTreeClock:
         self._tasks_fd = (
             os.open("/proc/self/task", os.O_RDONLY) if self.follows_descendants else None
         )
-        self._own_start_ns = time.process_time_ns()
+        self._own_start_ns = process_cpu_ns()
         self._children_last_s, _ = self._children_s()
         self._children_counted_s = 0.0
 
@@ -63,8 +65,8 @@ class ProcessTreeClock:
             self._tasks_fd is not None and os.fstat(self._tasks_fd).st_nlink > 3
         ):  # 2, and one a thread
             self._bring_threads_up_to_date()
-        own_ns = time.process_time_ns()
-        return time.perf_counter(), (own_ns - self._own_start_ns) * 1e-9 + self._children_counted_s
+        own_ns = process_cpu_ns()
+        return now_s(), (own_ns - self._own_start_ns) * 1e-9 + self._children_counted_s
 
     def close(self) -> None:
         """Let go of what the clock holds open. Closing twice does no harm."""
@@ -84,17 +86,17 @@ class ProcessTreeClock:
                 continue  # the thread has ended since: its seconds are in the process's clock
 
     def _count_children(self) -> None:
-        now_s, living = self._children_s()
-        if now_s < self._children_last_s - _ROUNDING_S * living:
+        children_s, living = self._children_s()
+        if children_s < self._children_last_s - _ROUNDING_S * living:
             # Either a child was waited for between the two halves of the sum, and a second look finds it
             # among the reaped; or nobody waits for it (orphaned, or SIGCHLD ignored), and it is gone.
-            now_s, living = self._children_s()
-            if now_s < self._children_last_s - _ROUNDING_S * living:
-                self._children_last_s = now_s  # what is gone stays counted
+            children_s, living = self._children_s()
+            if children_s < self._children_last_s - _ROUNDING_S * living:
+                self._children_last_s = children_s  # what is gone stays counted
                 return
-        if now_s > self._children_last_s:
-            self._children_counted_s += now_s - self._children_last_s
-            self._children_last_s = now_s
+        if children_s > self._children_last_s:
+            self._children_counted_s += children_s - self._children_last_s
+            self._children_last_s = children_s
 
     def _children_s(self) -> tuple[float, int]:
         """CPU seconds of all descendants, dead and alive, and how many are alive."""
@@ -137,7 +139,7 @@ def _has_children() -> bool:
 
 def _reaped_children_s() -> float:
     if resource is None:
-        times = os.times()
+        times = cpu_times()
         return times.children_user + times.children_system
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -10,8 +10,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter  # CLOCK_MONOTONIC on Linux; the project's one clock
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.powercap import MAX_ZONE_WATTS, RAPL_COUNTER_STEPS, RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import find_counters, read_number
@@ -59,7 +59,7 @@ class PyraplMeter(Meter):
         self._ranges_uj = _ranges_uj(names)
         self._last_uj = [values_uj[slot] for slot in self._slots]
         self._wrapped_uj = [0.0] * len(names)
-        self._read_at_s = perf_counter()
+        self._read_at_s = now_s()
         self._lock = threading.Lock()
         self._closed = False
         known_uj = [range_uj for range_uj in self._ranges_uj if range_uj is not None]
@@ -86,7 +86,7 @@ class PyraplMeter(Meter):
         with self._lock:
             if self._closed:
                 raise MeterFailed("the pyrapl meter is closed")
-            at_s = perf_counter()
+            at_s = now_s()
             try:
                 values_uj = self._energy_uj()
             except (OSError, ValueError) as error:

@@ -10,10 +10,10 @@ import itertools
 import os
 import statistics
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 
+from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
 
 SAMPLING_INTERVAL_S = 0.02
@@ -46,15 +46,15 @@ def watch_update_intervals(read_counters: Callable[[], Sequence[float]]) -> list
     """
     last = list(read_counters())
     moves: list[list[float]] = [[] for _ in last]
-    until_s = time.perf_counter() + WATCH_BOUND_S
-    while (now_s := time.perf_counter()) < until_s and any(
+    until_s = now_s() + WATCH_BOUND_S
+    while (instant_s := now_s()) < until_s and any(
         len(instants) <= WATCH_INTERVALS for instants in moves
     ):
         for i, count in enumerate(read_counters()):
             if count != last[i]:
                 last[i] = count
-                moves[i].append(now_s)
-        time.sleep(WATCH_POLL_S)
+                moves[i].append(instant_s)
+        sleep(WATCH_POLL_S)
     return [_interval_of(instants) for instants in moves]
 
 
@@ -86,7 +86,7 @@ class WattsIntegrator:
         self._read_watts = read_watts
         self._lock = threading.Lock()
         self._failure: MeterFailed | None = None
-        self._at_s = time.perf_counter()
+        self._at_s = now_s()
         self._watts = list(read_watts())
         self._joules = [0.0] * len(self._watts)
         self.resume()
@@ -127,7 +127,7 @@ class WattsIntegrator:
 
     def _sample(self) -> None:
         """Add a piece to the integral, or keep the failure for the window that lacks it."""
-        at_s = time.perf_counter()
+        at_s = now_s()
         try:
             watts = self._read_watts()
         except MeterFailed as failure:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import importlib
 import queue
 import sys
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
@@ -113,7 +113,7 @@ class ZeusMeter(Meter):
         """The joules of each domain since a moment of zeus's choosing, or since the meter was opened where sampled."""
         if self._closed:
             raise MeterFailed("the zeus meter was read after it was closed; open it again")
-        at_s = time.perf_counter()
+        at_s = now_s()
         millijoules = self._millijoules()
         joules = {
             c.domain.name: mj * JOULES_PER_MILLIJOULE

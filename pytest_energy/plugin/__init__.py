@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pytest_energy.clock  # noqa: F401 - holds the clocks before a test can replace them
 from pytest_energy.errors import MeterUnavailable, OptionError
 from pytest_energy.options import Options
 from pytest_energy.plugin import command_line, hookspecs

@@ -6,11 +6,11 @@ Nothing is written while a window is open, and no more often than `EVERY_S`: a t
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import pytest
 
+from pytest_energy.clock import now_s
 from pytest_energy.measuring.stopwatch import PhaseTimes
 from pytest_energy.plan import Step
 from pytest_energy.report.escape import encodable
@@ -27,7 +27,7 @@ class Progress:
         config: pytest.Config,
         tests: int,
         allowed_s: float,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = now_s,
     ):
         self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
@@ -39,10 +39,10 @@ class Progress:
 
     def step(self, name: str, step: Step) -> None:
         """Between two windows of this test."""
-        now_s = self._clock()
-        if not self._live or (self._shown_at_s is not None and now_s - self._shown_at_s < EVERY_S):
+        at_s = self._clock()
+        if not self._live or (self._shown_at_s is not None and at_s - self._shown_at_s < EVERY_S):
             return
-        self._shown_at_s = now_s
+        self._shown_at_s = at_s
         number = len(self._finished) + 1
         remaining_s = left_s(
             step, [spent.total_s for spent in self._finished], self._tests - number, self._allowed_s

@@ -10,11 +10,11 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import EnergyError, MeterFailed, OptionError
 from pytest_energy.measuring.single import measure
 from pytest_energy.meters import MeterSettings, open_meter
@@ -58,9 +58,9 @@ def measure_noise(
         )
     every_s = minutes * 60 / NOISE_RUNS
     kernel_s = min(KERNEL_S, every_s * BUSY_SHARE / len(KERNELS))
-    began_s, runs = time.monotonic(), []
+    began_s, runs = now_s(), []
     for number in range(NOISE_RUNS):
-        time.sleep(max(0.0, began_s + number * every_s - time.monotonic()))
+        sleep(max(0.0, began_s + number * every_s - now_s()))
         runs.append(_run(spec, settings, kernel_s))
         on_run(f"run {number + 1} of {NOISE_RUNS}")
     meters = {run["meter"] for run in runs}
@@ -71,7 +71,7 @@ def measure_noise(
         f"{quantity} {sd:.1%} ({kernel})" for quantity, (sd, kernel) in worst.items()
     )
     source = (
-        f"{NOISE_RUNS} fresh processes over {(time.monotonic() - began_s) / 60:.2g} min, "
+        f"{NOISE_RUNS} fresh processes over {(now_s() - began_s) / 60:.2g} min, "
         f"worst of {len(KERNELS)} kernels: {figures}"
     )
     return Noise(worst["seconds"][0], worst["joules"][0], NOISE_RUNS, source), meters.pop()

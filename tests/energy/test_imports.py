@@ -71,6 +71,7 @@ def test_plugin_loads_no_measuring_until_it_is_needed():
     assert not {name for name in loaded if name.startswith("pytest_energy.")} - {
         f"pytest_energy.{name}"
         for name in (
+            "clock",
             "errors",
             "plugin",
             "plugin.command_line",

@@ -113,7 +113,7 @@ def clock(monkeypatch):
         "pytest_energy.measuring.window",
         "pytest_energy.measuring.paired",
     ):
-        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+        monkeypatch.setattr(sys.modules[module], "now_s", clock)
     return clock
 
 

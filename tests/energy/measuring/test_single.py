@@ -29,7 +29,7 @@ def clock(monkeypatch):
     """Time that only work moves, for single.py and window.py."""
     clock = VirtualClock()
     for module in ("pytest_energy.measuring.single", "pytest_energy.measuring.window"):
-        monkeypatch.setattr(sys.modules[module], "perf_counter", clock)
+        monkeypatch.setattr(sys.modules[module], "now_s", clock)
     monkeypatch.setattr(sys.modules["pytest_energy.measuring.window"], "sleep", clock.work)
     return clock
 

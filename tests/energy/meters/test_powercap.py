@@ -55,7 +55,7 @@ def still_meter(layout: Layout, **options):
     now = [1000.0]
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(powercap, "perf_counter", lambda: now[0]),
+        mock.patch.object(powercap, "now_s", lambda: now[0]),
     ):
         tree = Tree(os.path.join(folder, "powercap"), layout)
         with PowercapMeter(tree.root, cpuinfo=tree.cpuinfo, **options) as meter:

@@ -48,7 +48,7 @@ def sensor(monkeypatch, tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(pyrapl, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(pyrapl, "now_s", lambda: now[0])
     return now
 
 
