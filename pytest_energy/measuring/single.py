@@ -117,15 +117,33 @@ def measure_prepared(
 
 
 def call_once(call: Callable[[], T]) -> T:
-    """Call once and return the result. Raises `FixtureMisuse` for a coroutine function."""
+    """Call once and return the result. Raises `FixtureMisuse` if the work is still to be done."""
     result = call()
-    if inspect.iscoroutine(result):
-        result.close()
+    unfinished = _unfinished(result)
+    if unfinished is not None:
+        kind, remedy = unfinished
+        if inspect.iscoroutine(result) or inspect.isgenerator(result):
+            result.close()  # Python warns of a coroutine that is never awaited
         raise FixtureMisuse(
-            f"{name_of(call)} is a coroutine function: calling it does none of its work; "
-            "measure lambda: asyncio.run(...) around it"
+            f"{name_of(call)} returns {kind}, and its work is done later, outside the measured "
+            f"call; measure {remedy}"
         )
     return result
+
+
+def _unfinished(result: object) -> tuple[str, str] | None:
+    """What a call returned before its work, and how to call it instead; None if it is done."""
+    if inspect.iscoroutine(result):
+        return "a coroutine", "lambda: asyncio.run(...) around it"
+    if inspect.isasyncgen(result):
+        return "an async generator", "lambda: asyncio.run(...) around a loop over it"
+    if inspect.isgenerator(result) or isinstance(result, (map, filter)):
+        return f"a {type(result).__name__}", "lambda: list(...) around it"
+    if hasattr(type(result), "add_done_callback"):  # concurrent.futures, asyncio, torch, dask
+        return f"a {type(result).__name__}", "lambda: ....result(), or a function that waits for it"
+    if inspect.isawaitable(result):
+        return f"an awaitable {type(result).__name__}", "lambda: asyncio.run(...) around it"
+    return None
 
 
 @untraced()

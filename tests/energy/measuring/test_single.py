@@ -1,15 +1,19 @@
 """Windows, warm-up and calls per window, against a meter with known joules."""
 
+import asyncio
+import concurrent.futures
 import gc
 import math
 import sys
+from functools import partial
 
 import pytest
 
 from pytest_energy import figures, measure
-from pytest_energy.errors import MeterFailed, OptionError
+from pytest_energy.errors import FixtureMisuse, MeterFailed, OptionError
 from pytest_energy.measuring.single import (
     FEWEST_WINDOWS,
+    call_once,
     calls_per_window,
     find_warnings,
     measure_prepared,
@@ -405,3 +409,49 @@ def test_idle_windows_survive_a_failed_reading(clock):
     assert [window.joules["package-0"] / window.seconds for window in windows] == [
         pytest.approx(7.0, rel=0.05)
     ] * len(windows)
+
+
+class Ticket:
+    """An awaitable of somebody else's."""
+
+    def __await__(self):
+        yield
+
+
+async def a_coroutine():
+    return 1
+
+
+async def an_async_generator():
+    yield 1
+
+
+def a_task():
+    """A task, ended here so that nothing warns of it."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(a_coroutine())
+    loop.run_until_complete(task)
+    loop.close()
+    return task
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (a_coroutine, "a coroutine"),
+        (an_async_generator, "an async generator"),
+        (lambda: (step for step in range(3)), "a generator"),
+        (partial(map, str, range(3)), "a map"),
+        (concurrent.futures.Future, "a Future"),
+        (a_task, "a Task"),
+        (Ticket, "an awaitable Ticket"),
+    ],
+)
+def test_a_call_that_returns_before_its_work_is_refused_with_a_remedy(call, kind):
+    with pytest.raises(FixtureMisuse, match=f"returns {kind}, .*; measure lambda: "):
+        measure(call, meter=ClockMeter(), plan=SHORT)
+
+
+@pytest.mark.parametrize("result", [[1], iter([1]), zip, range(3), b"", None, Ticket])
+def test_a_finished_result_is_returned(result):
+    assert call_once(lambda: result) is result
