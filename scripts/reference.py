@@ -34,8 +34,10 @@ PACKAGES = (Path(pytest_energy.__file__).parent, Path(tsbench.__file__).parent)
 VARIABLES = {
     "PYTEST_ENERGY_CALIBRATION": "the file with this machine's calibrated watts, which "
     "`pytest-energy calibrate` writes",
-    "PYTEST_ENERGY_LOCK": "the lock file by which measuring runs take turns; all runs of a "
-    "machine need the same",
+    "PYTEST_ENERGY_LOCK": "a file or folder to lock in place of the root folder, such as one on a "
+    "volume that containers share; all runs of a machine need the same",
+    "PYTEST_ENERGY_LOCK_HOLDER": "set by a measuring run for the processes that it starts: they do "
+    "not wait for it",
     "PYTEST_ENERGY_SYSFS": "the folder with the trees of powercap and hwmon (default: /sys/class)",
     "PYTEST_ENERGY_TRACEBACK": "set: a fault of `pytest-energy` shows its traceback",
     "TSBENCH_ARCHIVE_URL": "a mirror of the datasets' archive",

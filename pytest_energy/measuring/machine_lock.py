@@ -1,140 +1,222 @@
 """One measurement at a time on a machine: its counters count everybody's joules.
 
-The lock is a file that the operating system locks (flock, by filelock) for as long as a process has it open. The lock of a process that
-died, however it died, is therefore gone with it, and there is nothing stale to clean up.
+The lock is a ``flock`` on the root folder. Every user can open it, whatever TMPDIR is; nobody owns
+a file in it that could be planted; and the kernel drops the lock when its process ends, in any way.
+It holds for all processes that see the same root: not across containers, which have roots of their
+own. `LOCK_VARIABLE` names a file or folder that they share.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-import tempfile
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
-from pytest_energy.clock import now_s
+from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MachineBusy
 
-# Where all users of a machine find it. Another place, such as a folder that a group shares, by this variable.
+# A file or folder to lock in place of the root, such as one on a volume that containers share.
 LOCK_VARIABLE = "PYTEST_ENERGY_LOCK"
-LOCK_NAME = "pytest-energy.lock"
+# The process that holds the lock, for processes that it starts: they measure inside it.
+HOLDER_VARIABLE = "PYTEST_ENERGY_LOCK_HOLDER"
 EVERYBODYS_MODE = 0o666
-LOOK_AGAIN_S = 0.2
+RETRY_S = 0.2
+# Opening a path takes microseconds. On a network mount that hangs, the timeout ends it, or this.
+OPEN_LIMIT_S = 1.0
+BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
-_held: dict[Path, int] = {}  # how often this process has each
+_entered: dict[Path, int] = {}  # how often this process is inside each lock
+_descriptors: dict[int, tuple[int, int]] = {}  # those that hold a lock: device and inode
 
 
 def lock_path() -> Path:
-    """The file that is locked."""
-    named = os.environ.get(LOCK_VARIABLE)
-    return Path(named) if named else Path(tempfile.gettempdir()) / LOCK_NAME
+    """The file or folder that is locked."""
+    if os.environ.get(LOCK_VARIABLE):
+        return Path(os.environ[LOCK_VARIABLE])
+    if os.name == "nt":  # which opens no folders
+        return Path(os.environ.get("ProgramData", "C:\\ProgramData")) / "pytest-energy.lock"
+    return Path("/")
 
 
 @contextmanager
-def machine_lock(timeout_s: float, tell: Callable[[str], object]) -> Iterator[None]:
-    """Have this machine to oneself inside.
+def machine_lock(timeout_s: float, on_wait: Callable[[str], object]) -> Iterator[None]:
+    """Let no other process measure on this machine inside.
 
-    Where another process has it, ``tell`` is called once with a line that names it, and this waits. Inside of itself in the
-    same process it waits for nothing. Processes forked inside do not keep it. Raises `MachineBusy` after
-    ``timeout_s``, and where the file cannot be locked at all.
+    If another process holds the lock, this calls ``on_wait`` once with a line that names it, and
+    waits. It does not wait for its own process, nor for one that started it. Forked children do not
+    keep the lock. Raises `MachineBusy` after ``timeout_s``, and if the path cannot be locked.
     """
     path = lock_path()
-    if _held.get(path):
-        _held[path] += 1
-        try:
+    if path in _entered or _inside_holder(path):
+        with _counted(path):
             yield
-        finally:
-            _held[path] -= 1
         return
-    lock = _acquired(path, timeout_s, tell)
-    _held[path] = 1
-    holder = _holder_path(path)
-    with suppress(OSError):  # it only serves the line that a waiting process says
-        _write_holder(holder)
+    descriptor = _open(path, timeout_s)
+    try:
+        _lock(descriptor, path, timeout_s, on_wait)
+        with _counted(path), _named_holder(path):
+            yield
+    finally:
+        _close(descriptor)
+
+
+@contextmanager
+def _counted(path: Path) -> Iterator[None]:
+    _entered[path] = _entered.get(path, 0) + 1
     try:
         yield
     finally:
-        del _held[path]
-        with suppress(OSError):
-            holder.unlink()
-        lock.release()
+        _entered[path] -= 1
+        if not _entered[path]:
+            del _entered[path]
 
 
-def _acquired(path: Path, timeout_s: float, tell: Callable[[str], object]) -> Any:
-    import filelock
-
-    # A link in a folder that everybody writes to may point at anything, and locking opens what it points at.
-    if path.is_symlink():
-        raise MachineBusy(
-            f"{path} is a symbolic link, and will not be locked; remove it, or name another file in {LOCK_VARIABLE}"
-        )
-    lock = filelock.FileLock(path, mode=EVERYBODYS_MODE, thread_local=False)
+@contextmanager
+def _named_holder(path: Path) -> Iterator[None]:
+    """Processes started inside find this one's number in their environment."""
+    outer = os.environ.get(HOLDER_VARIABLE)
+    os.environ[HOLDER_VARIABLE] = f"{os.getpid()} {path}"
     try:
+        yield
+    finally:
+        os.environ.pop(HOLDER_VARIABLE, None)
+        if outer is not None:
+            os.environ[HOLDER_VARIABLE] = outer
+
+
+def _inside_holder(path: Path) -> bool:
+    """Whether a process that started this one holds the lock."""
+    pid, _, held_path = os.environ.get(HOLDER_VARIABLE, "").partition(" ")
+    return pid.isdecimal() and held_path == str(path) and int(pid) in _ancestors()
+
+
+def _ancestors() -> list[int]:
+    """The numbers of the processes that started this one; without /proc the parent's only."""
+    pids = [os.getppid()]
+    with suppress(OSError, ValueError, IndexError):
+        while pids[-1] > 1:
+            stat_line = Path(f"/proc/{pids[-1]}/stat").read_text(encoding="utf8", errors="replace")
+            pids.append(int(stat_line.rpartition(")")[2].split()[1]))
+    return pids
+
+
+def _holder(descriptor: int) -> int | None:
+    """The number of the process that holds the lock, if the system shows it (Linux)."""
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/locks").read_text(encoding="utf8").splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5] == f"{device}:{status.st_ino}":
+                return int(fields[4]) if int(fields[4]) > 0 else None
+    return None
+
+
+def _open(path: Path, timeout_s: float) -> int:
+    """A descriptor of the path, within the timeout even if its file system hangs."""
+    opened: list[int | OSError] = []
+
+    def target() -> None:
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            began_s = now_s()
-            tell(
-                f"waiting for {_holder(path)} to finish measuring on this machine (at most {timeout_s:g} s)"
-            )
-            lock.acquire(
-                timeout=max(0.0, timeout_s - (now_s() - began_s)),
-                poll_interval=LOOK_AGAIN_S,
-            )
-    except filelock.Timeout:
-        raise MachineBusy(
-            f"{_holder(path)} has been measuring on this machine for longer than {timeout_s:g} s; wait for it, end it, or "
-            "allow more by --energy-lock-timeout"
-        ) from None
-    except OSError as error:
-        raise MachineBusy(
-            f"{path} cannot be locked: {error.strerror}; name a file that all who measure here may write in {LOCK_VARIABLE}"
-        ) from None
-    _let_go_in_children(lock)
-    return lock
+            opened.append(_open_now(path))
+        except OSError as error:
+            opened.append(error)
+
+    thread = Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(max(timeout_s, OPEN_LIMIT_S))
+    result = opened[0] if opened else OSError(errno.ETIMEDOUT, "its file system does not answer")
+    if isinstance(result, OSError):
+        linked = result.errno == errno.ELOOP
+        raise _cannot_lock(path, "it is a symbolic link" if linked else str(result.strerror))
+    status = os.fstat(result)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        os.close(result)
+        raise _cannot_lock(path, "it is neither a file nor a folder")
+    _descriptors[result] = (status.st_dev, status.st_ino)
+    return result
 
 
-def _let_go_in_children(lock: Any) -> None:
-    """A forked child has the file open as well, and the lock would live as long as the child does."""
-
-    def close() -> None:
-        descriptor = lock._context.lock_file_fd
-        if descriptor is not None and lock.is_locked:
-            with suppress(OSError):
-                os.close(descriptor)
-            lock._context.lock_file_fd = None
-        _held.clear()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=close)
+def _close(descriptor: int) -> None:
+    """Close the descriptor, which drops the lock, unless code under test has closed it already."""
+    identity = _descriptors.pop(descriptor, None)
+    with suppress(OSError):
+        status = os.fstat(descriptor)
+        if identity == (status.st_dev, status.st_ino):
+            os.close(descriptor)
 
 
-def _holder_path(path: Path) -> Path:
-    return path.with_name(path.name + ".holder")
+def _close_in_child() -> None:
+    """A forked child shares the lock, and would keep it for as long as the child lives."""
+    for descriptor in list(_descriptors):
+        _close(descriptor)
+    _entered.clear()
 
 
-def _write_holder(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    with open(descriptor, "w", encoding="utf8") as file:
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-            },
-            file,
-        )
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _holder(path: Path) -> str:
-    """Who has it, as far as that can be read."""
+def _open_now(path: Path) -> int:
+    # NONBLOCK: a FIFO would wait for its other end. NOFOLLOW: a link may point at anything. The
+    # file's content and owner do not matter, and a read-only descriptor suffices for flock.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        said = json.loads(_holder_path(path).read_text(encoding="utf8"))
-        return (
-            f"process {int(said['pid'])} (since {datetime.fromisoformat(said['since']):%H:%M:%S})"
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return os.open(path, flags)
+    except FileNotFoundError:
+        # Without O_EXCL the kernel refuses O_CREAT for others' files in a sticky folder.
+        with suppress(FileExistsError):
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, EVERYBODYS_MODE)
+            os.chmod(descriptor, EVERYBODYS_MODE)  # the umask took some of it
+            return descriptor
+        return os.open(path, flags)
+
+
+def _lock(descriptor: int, path: Path, timeout_s: float, on_wait: Callable[[str], object]) -> None:
+    ends_s = now_s() + timeout_s
+    reported = False
+    while not _try_lock(descriptor, path):
+        holder = _holder(descriptor)
+        if holder is not None and holder in _ancestors():
+            return  # a parent process measures: this one is part of what it measures
+        name = f"process {holder}" if holder else "another process"
+        if now_s() >= ends_s:
+            raise MachineBusy(
+                f"{name} has been measuring on this machine for longer than {timeout_s:g} s; "
+                "wait for it, end it, or raise --energy-lock-timeout"
+            )
+        if not reported:
+            on_wait(
+                f"waiting for {name} to finish measuring on this machine (at most {timeout_s:g} s)"
+            )
+            reported = True
+        sleep(min(RETRY_S, max(0.0, ends_s - now_s())))
+
+
+def _try_lock(descriptor: int, path: Path) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in BUSY:
+            return False
+        raise _cannot_lock(path, error.strerror or str(error)) from None
+    return True
+
+
+def _cannot_lock(path: Path, reason: str) -> MachineBusy:
+    return MachineBusy(
+        f"{path} cannot be locked: {reason}; name a file or folder that all who measure here can "
+        f"read in {LOCK_VARIABLE}"
+    )

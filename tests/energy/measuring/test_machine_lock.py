@@ -1,4 +1,4 @@
-"""One measurement at a time on a machine, and nobody waits for the dead."""
+"""One measurement at a time on a machine; the lock of a dead process is free."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
+import pytest_energy.measuring.machine_lock as module
 from pytest_energy.errors import MachineBusy
-from pytest_energy.measuring.machine_lock import LOCK_VARIABLE, lock_path, machine_lock
+from pytest_energy.measuring.machine_lock import (
+    HOLDER_VARIABLE,
+    LOCK_VARIABLE,
+    lock_path,
+    machine_lock,
+)
 
 HOLDER = """
 import os, sys, time
 from pytest_energy.measuring.machine_lock import machine_lock
-with machine_lock(5, print):
+with machine_lock(float(os.environ.get("timeout_s", 20)), print):
     {inside}
     print("held", flush=True)
     sys.stdin.readline()
 """
+# Imports first: another user may not read this interpreter's folders.
+AS_USER = """
+import fcntl, os, pytest_energy.measuring.machine_lock
+os.setgroups([]); os.setgid({user}); os.setuid({user})
+"""
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows locks one file, which all share")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
@@ -31,10 +44,14 @@ def lock(tmp_path, monkeypatch):
     return path
 
 
-def holder(inside="pass"):
-    """A process that has the lock, until a line is written to it."""
+def holder(inside="pass", user=None):
+    """A process that holds the lock until it reads a line."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER.format(inside=inside)],
+        [
+            sys.executable,
+            "-c",
+            AS_USER.format(user=user) * bool(user) + HOLDER.format(inside=inside),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf8",
@@ -43,12 +60,25 @@ def holder(inside="pass"):
     return process
 
 
-def let_go(process):
+def run(script, **environment):
+    """The script in a process of its own, with a line to read."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
+        input="\n",
+        capture_output=True,
+        encoding="utf8",
+        timeout=60,
+        check=False,
+    )
+
+
+def end(process):
     process.communicate("\n", timeout=20)
 
 
-def taken():
-    """Whether it can be had now."""
+def is_free():
+    """Whether the lock is free now."""
     try:
         with machine_lock(0, lambda line: None):
             return True
@@ -56,7 +86,7 @@ def taken():
         return False
 
 
-def test_who_waits_is_told_once_for_whom_and_then_has_it(lock):
+def test_waiting_is_reported_once_with_the_holder_and_then_ends(lock):
     other, said = holder(), []
 
     def tell(line):
@@ -67,46 +97,47 @@ def test_who_waits_is_told_once_for_whom_and_then_has_it(lock):
     with machine_lock(20, tell):
         assert not other.poll() or other.wait(20) == 0
     (line,) = said
-    assert line.startswith(f"waiting for process {other.pid} (since ")
-    let_go(other)
+    assert line.startswith(f"waiting for process {other.pid} to finish")
+    end(other)
 
 
-def test_after_the_timeout_it_says_who_has_it(lock):
+def test_after_the_timeout_the_error_names_the_holder(lock):
     other = holder()
     with pytest.raises(
         MachineBusy, match=rf"process {other.pid} .*longer than 0.3 s.*--energy-lock-timeout"
     ):
         with machine_lock(0.3, lambda line: None):
             pass
-    let_go(other)
-    assert taken()
+    end(other)
+    assert is_free()
 
 
-def test_within_one_process_it_waits_for_nothing(lock):
+def test_within_one_process_it_does_not_wait(lock):
     with machine_lock(0, pytest.fail), machine_lock(0, pytest.fail):
         pass
-    assert taken()
+    assert is_free()
 
 
-def test_an_error_inside_lets_go(lock):
+def test_an_error_inside_releases_the_lock(lock):
     with pytest.raises(ZeroDivisionError), machine_lock(0, pytest.fail):
         1 / 0  # noqa: B018
-    assert taken()
+    assert is_free()
 
 
 def test_the_lock_of_a_killed_process_is_free_at_once(lock):
     other = holder()
     other.send_signal(signal.SIGKILL)
     other.wait(20)
-    assert taken()
-    let_go(other)
+    assert is_free()
+    end(other)
 
 
 @needs_fork
 def test_a_forked_child_does_not_keep_it(lock):
     """The code under test may leave a process behind."""
     script = HOLDER.format(
-        inside="child = os.fork()\n    if not child:\n        os.close(1)\n        time.sleep(600)\n    print(child, flush=True)"
+        inside="child = os.fork()\n    if not child:\n        os.close(1)\n        time.sleep(600)\n"
+        "    print(child, flush=True)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -117,17 +148,17 @@ def test_a_forked_child_does_not_keep_it(lock):
     child = int(process.stdout.readline())
     try:
         assert process.stdout.readline() == "held\n"
-        assert not taken()
+        assert not is_free()
         process.kill()
         process.wait(20)
-        # The child lets go in its first moment, which may come after its parent's last.
+        # The child closes it in its first moment, which may come after its parent's last.
         deadline_s = time.monotonic() + 20
-        while not taken():
+        while not is_free():
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
     finally:
         os.kill(child, signal.SIGKILL)
-        let_go(process)
+        end(process)
 
 
 def test_a_link_is_not_followed(lock, tmp_path):
@@ -139,8 +170,37 @@ def test_a_link_is_not_followed(lock, tmp_path):
     assert precious.read_text() == "kept"
 
 
-def test_a_file_that_cannot_be_locked_is_an_error_with_a_way_out(tmp_path, monkeypatch):
-    monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path))  # a folder
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on this system")
+def test_a_fifo_is_refused_at_once(lock):
+    os.mkfifo(lock)
+    began_s = time.monotonic()
+    with (
+        pytest.raises(MachineBusy, match=f"neither a file nor a folder.*{LOCK_VARIABLE}"),
+        machine_lock(3600, pytest.fail),
+    ):
+        pass
+    assert time.monotonic() - began_s < 20
+
+
+@posix
+def test_a_folder_is_locked_as_well_as_a_file(lock):
+    lock.mkdir()
+    other = holder()
+    assert not is_free()
+    end(other)
+    assert is_free()
+
+
+def test_content_and_mode_of_the_file_do_not_matter(lock):
+    lock.write_bytes(b"\0not ours")
+    lock.chmod(0o444)
+    with machine_lock(0, pytest.fail):
+        pass
+    assert lock.read_bytes() == b"\0not ours"
+
+
+def test_a_path_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "missing" / "lock"))
     with (
         pytest.raises(MachineBusy, match=f"cannot be locked.*{LOCK_VARIABLE}"),
         machine_lock(0, pytest.fail),
@@ -148,9 +208,72 @@ def test_a_file_that_cannot_be_locked_is_an_error_with_a_way_out(tmp_path, monke
         pass
 
 
-def test_without_the_variable_it_is_the_same_for_everybody(monkeypatch):
+def test_a_file_system_that_does_not_answer_ends_with_the_timeout(lock, monkeypatch):
+    monkeypatch.setattr(module, "_open_now", lambda path: time.sleep(60))
+    began_s = time.monotonic()
+    with (
+        pytest.raises(MachineBusy, match="its file system does not answer"),
+        machine_lock(0.2, pytest.fail),
+    ):
+        pass
+    assert time.monotonic() - began_s < 30
+
+
+@posix
+def test_without_the_variable_every_user_and_tmpdir_has_the_same_lock(monkeypatch, tmp_path):
     monkeypatch.delenv(LOCK_VARIABLE)
-    assert lock_path().name == "pytest-energy.lock"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert str(lock_path()) == "/"
+
+
+@posix
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux")
+@pytest.mark.parametrize("kind", ["a folder of root's", "a file in a sticky folder"])
+def test_two_users_take_turns(kind, monkeypatch):
+    """Neither owns what is locked, and in a sticky folder the kernel guards others' files."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755 if kind == "a folder of root's" else 0o1777)
+        path = folder if kind == "a folder of root's" else f"{folder}/lock"
+        monkeypatch.setenv(LOCK_VARIABLE, path)
+        first = holder(user=54321)
+        script = AS_USER.format(user=54322) + HOLDER.format(inside="pass")
+        second = run(script, timeout_s="0.5")
+        assert f"process {first.pid} has been measuring" in second.stderr
+        end(first)
+        end(holder(user=54322))
+        end(holder(user=54321))
+
+
+def test_a_process_started_inside_does_not_wait_for_its_own_parent(lock):
+    """As a pytest --energy that a measured test starts."""
+    with machine_lock(0, pytest.fail):
+        end(holder())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the holder is known from /proc/locks")
+def test_a_process_started_inside_without_the_holder_variable_does_not_wait(lock):
+    script = f"import os; os.environ.pop({HOLDER_VARIABLE!r})\n" + HOLDER.format(inside="pass")
+    with machine_lock(0, pytest.fail):
+        done = run(script)
+    assert done.stdout == "held\n", done.stderr
+
+
+def test_the_holder_variable_of_a_dead_parent_is_worth_nothing(lock, monkeypatch):
+    other = holder()
+    dead = run("import os; print(os.getpid())").stdout.strip()
+    monkeypatch.setenv(HOLDER_VARIABLE, f"{dead} {lock}")
+    assert not is_free()
+    end(other)
+
+
+@posix
+def test_code_that_closes_all_descriptors_costs_no_file_of_its_own(lock):
+    script = (
+        HOLDER.format(inside="os.closerange(3, 256); mine = os.open(os.devnull, os.O_RDONLY)")
+        + "os.fstat(mine)\nprint('still open')\n"
+    )
+    done = run(script)
+    assert done.stdout == "held\nstill open\n", done.stderr
 
 
 def test_two_runs_take_turns(suite, lock):
@@ -164,7 +287,7 @@ def test_two_runs_take_turns(suite, lock):
     busy.stderr.fnmatch_lines([f"*process {other.pid} *has been measuring on this machine*"])
     assert suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--collect-only").ret == 0
     assert suite.runpytest_subprocess().ret == 0  # without --energy nothing is measured
-    let_go(other)
+    end(other)
     began_s = time.monotonic()
     assert (
         suite.runpytest_subprocess(
