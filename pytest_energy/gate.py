@@ -26,6 +26,17 @@ NOT_GATED_ATTRIBUTED = (
 )
 NO_JOULES = "the counter of {} did not move in some window"
 
+# In the reason of a verdict on a ratio with a threshold of its own.
+ASKED_RATIO = "asked at least"
+# What a person calls the quantity behind a metric.
+QUANTITIES = {
+    "speedup": "time",
+    "seconds": "time",
+    "greenup": "energy",
+    "joules": "energy",
+    "watts": "power",
+}
+
 
 def joules_not_gated(provenance: Provenance, gate_estimates: bool) -> str | None:
     """The reason why joules of this provenance must not decide, or None if they may."""
@@ -123,10 +134,10 @@ class Gate:
 
     def _coarse(self, ratios: GpsUp, meter: MeterInfo) -> str:
         return (
-            f"counter: {meter.name} is too coarse: its own error is {ratios.counter_error:.2%} of "
-            f"a side's joules in a block; at most {self.tolerance * COUNTER_SHARE:.2%}, a third of "
-            "the tolerance, is allowed; lower --energy-quantisation for longer windows, or raise "
-            "the tolerance"
+            f"the counter of {meter.name} is too coarse (its own error is "
+            f"{ratios.counter_error:.2%} of a side's joules in a block; allowed are "
+            f"{self.tolerance * COUNTER_SHARE:.2%}, a third of the tolerance; set a smaller "
+            "--energy-quantisation for longer windows, or a higher tolerance)"
         )
 
     def _of_budget(self, result: Result) -> Iterator[Verdict]:
@@ -152,7 +163,7 @@ class Gate:
 
 
 def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence: str) -> Verdict:
-    text = f"{metric} {show(ratio)} against the threshold {threshold:g} ({evidence})"
+    text = f"{metric} {ratio}, {ASKED_RATIO} {threshold:g} ({evidence})"
     if ratio.low >= threshold:
         return Verdict(metric, "met", text)
     if ratio.high < threshold:
@@ -162,7 +173,8 @@ def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence:
 
 def against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: str) -> Verdict:
     """The verdict on baseline / candidate if there is no threshold."""
-    text = f"{metric} {show(ratio)} at a tolerance of {tolerance:.1%} ({evidence})"
+    quantity = QUANTITIES.get(metric, metric)
+    text = f"{quantity} {ratio.as_change():%}, limit +{100 * tolerance:g} % ({evidence})"
     lowest, highest = 1 / (1 + tolerance), 1 + tolerance
     if ratio.high < lowest:
         return Verdict(metric, "regressed", text)
@@ -174,7 +186,8 @@ def against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: 
 
 
 def _against_limit(metric: str, unit: str, value: Interval, limit: float, evidence: str) -> Verdict:
-    text = f"{show(value)} {unit} per call against at most {limit:g} {unit} ({evidence})"
+    per_call = "" if unit == "W" else " per call"
+    text = f"{QUANTITIES[metric]} {value} {unit}{per_call}, limit {limit:g} {unit} ({evidence})"
     if value.high <= limit:
         return Verdict(metric, "met", text)
     if value.low > limit:
@@ -185,7 +198,7 @@ def _against_limit(metric: str, unit: str, value: Interval, limit: float, eviden
 def _of_quality(quality: Quality) -> Verdict:
     if quality.floor is None:
         return Verdict(quality.name, "not gated", f"{quality.name} has no floor")
-    text = f"{quality.name} {quality.value:.4g} against the floor {quality.floor:.4g}"
+    text = f"{quality.name} {quality.value:.4g}, floor {quality.floor:.4g}"
     # Not "value < floor": an accuracy of NaN must not pass.
     return Verdict(quality.name, "met" if quality.value >= quality.floor else "missed", text)
 
@@ -194,10 +207,3 @@ def count_blocks(blocks: Sequence[Block]) -> str:
     """``12 blocks``, or ``313 blocks of 16 starts`` where processes were started."""
     starts = {block.replicate for block in blocks} - {None}
     return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"
-
-
-def show(interval: Interval) -> str:
-    """``1.63 [1.60, 1.66]``, or the value alone if its bounds are unknown."""
-    if interval.high == float("inf"):
-        return f"{interval.value:.3g} [too few blocks for an interval]"
-    return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"

@@ -17,6 +17,8 @@ Provenance = Literal["measured", "attributed", "estimated"]
 VerdictName = Literal[
     "met", "missed", "improved", "unchanged", "regressed", "inconclusive", "not gated"
 ]
+# Smaller numbers are printed with an exponent.
+SMALLEST_PLACE = 7
 # The order of a block's four windows: A is the baseline, B the candidate.
 ORDERS = ("ABBA", "BAAB")
 # Counters slower than this get windows that start and end on the counter's own ticks. RAPL (1 ms)
@@ -125,6 +127,50 @@ class Interval:
 
     def scaled(self, factor: float) -> Interval:
         return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+    def as_change(self) -> Interval:
+        """Of a ratio baseline / candidate: by what share the candidate takes more; below 0: less."""
+        value, low, high = (
+            1 / ratio - 1 if ratio > 0 else math.inf for ratio in (self.value, self.high, self.low)
+        )
+        return Interval(value, low, high)
+
+    def __format__(self, spec: str) -> str:
+        """With as many digits as the interval supports; ``%`` prints a change in per cent.
+
+        >>> f"{Interval(1.634, 1.6, 1.66)}, {Interval(2581.82, 2402.0, 2703.0)}"
+        '1.63 [1.60, 1.66], 2600 [2400, 2700]'
+        >>> f"{Interval(0.2312, 0.211, 0.2431):%}, {Interval(1.0, 0.0, math.inf)}"
+        '+23 % [+21, +24], 1.00 [bounds unknown]'
+        """
+        percent = spec == "%"
+        shown = self.scaled(100) if percent else self
+        bounded = math.isfinite(shown.low) and math.isfinite(shown.high)
+        half_width = (shown.high - shown.low) / 2 if bounded else 0.0
+        place = _place(shown.value, half_width, percent)
+        value, low, high = (
+            at_place(number, place, percent) for number in (shown.value, shown.low, shown.high)
+        )
+        bounds = f"[{low}, {high}]" if bounded else "[bounds unknown]"
+        return f"{value} % {bounds}" if percent else f"{value} {bounds}"
+
+
+def at_place(value: float, place: int, signed: bool = False) -> str:
+    """The value rounded to so many decimals; a negative ``place`` rounds to tens, hundreds, ..."""
+    if not math.isfinite(value) or place > SMALLEST_PLACE:
+        return f"{value:+.3g}" if signed else f"{value:.3g}"
+    rounded = round(value, place) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{max(0, place)}f}"
+
+
+def _place(value: float, half_width: float, percent: bool) -> int:
+    """The decimal place of the first digit of half the interval; 2 or 3 digits of the value."""
+    first = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    if percent:
+        return 0 if half_width >= 0.95 or first >= 1 else 1
+    if half_width == 0:
+        return 2 - first
+    return min(max(-math.floor(math.log10(half_width)), 1 - first), 2 - first)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pytest_energy.errors import RunError
 from pytest_energy.plugin.recorder import Session
 from pytest_energy.plugin.stash import BASELINE, COMPARED, benchmark_session
 from pytest_energy.report.terminal import Look, against_lines, summary
+from pytest_energy.report.view import RunView
 from pytest_energy.runs.compare import compare_results
 from pytest_energy.runs.comparison import CompareOptions
 
@@ -47,6 +48,11 @@ def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def run_view(ours: Session) -> RunView:
+    """The results as the terminal and the comment show them."""
+    return RunView.of_results(ours.results, ours.meter_info, ours.options.plan.tolerance)
+
+
 def leave_comment(session: pytest.Session, ours: Session) -> None:
     """``--energy-markdown``: about the other commit or, where there is none, the saved run."""
     path = session.config.getoption("--energy-markdown")
@@ -65,7 +71,7 @@ def leave_comment(session: pytest.Session, ours: Session) -> None:
             for name in ours.not_measured
         ]
         notes += against_lines(ours.against) if ours.against is not None else []
-        text = live_markdown(ours.results, ours.meter_info, notes, session.testsfailed, grams)
+        text = live_markdown(run_view(ours), notes, session.testsfailed, grams)
     write_or_say(session, "--energy-markdown", path, text)
 
 
@@ -111,6 +117,7 @@ def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> 
 
 def tell(terminalreporter: TerminalReporter, config: pytest.Config, session: Session) -> None:
     """The table, and all that was not gated."""
+    terminalreporter.ensure_newline()  # else pytest adds it below the section's title
     terminalreporter.section("energy", sep="-")
     writer = terminalreporter._tw
     look = Look(
@@ -118,8 +125,9 @@ def tell(terminalreporter: TerminalReporter, config: pytest.Config, session: Ses
         writer.hasmarkup,
         config.get_verbosity() < 0,
         session.options.grams_per_kwh,
+        config.get_verbosity() > 1,
     )
-    write_text(terminalreporter, summary(session.results, session.meter_info, look))
+    write_text(terminalreporter, summary(run_view(session), look))
     for name in session.not_measured:
         write_text(
             terminalreporter, f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled"
@@ -152,7 +160,9 @@ def show_compared(
     colour = terminalreporter._tw.hasmarkup
     write_text(
         terminalreporter,
-        plain(compared) if isinstance(compared, str) else terminal_table(compared, colour, grams),
+        plain(compared)
+        if isinstance(compared, str)
+        else terminal_table(compared, colour, grams, terminalreporter._tw.fullwidth),
     )
 
 

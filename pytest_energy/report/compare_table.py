@@ -1,65 +1,51 @@
-"""A comparison of saved runs as text: for the terminal, and as JSON. Values in, text out. As Markdown: markdown.py."""
+"""A comparison of saved runs: for the terminal, and as JSON. As Markdown: markdown.py."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for, with_bounds
+from pytest_energy.report.rows import table_of
+from pytest_energy.report.terminal import carbon_line, printed, sentence_lines
+from pytest_energy.report.view import RunView, provenance_text
 from pytest_energy.runs.comparable import software_lines
 from pytest_energy.runs.comparison import SEVERITY, SUITE_ALPHA, Change, RunComparison
 from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.carbon import grams_per_million_calls
 from pytest_energy.stats.unpaired import rank_can_tell
 
-ANSI_RED, ANSI_YELLOW, ANSI_GREEN = "\x1b[1;31m", "\x1b[33m", "\x1b[32m"
-ANSI = dict(
-    zip(SEVERITY, (ANSI_RED, ANSI_YELLOW, ANSI_YELLOW, ANSI_GREEN, ANSI_GREEN), strict=True)
-)
-ANSI_OFF = "\x1b[0m"
 COMPARE_SCHEMA = 1
+LOG_COLUMNS = 120  # of an output that is no terminal and has no width
 
 
 def terminal_table(
-    comparison: RunComparison, colour: bool = False, grams_per_kwh: float | None = None
+    comparison: RunComparison,
+    colour: bool = False,
+    grams_per_kwh: float | None = None,
+    width: int = LOG_COLUMNS,
 ) -> str:
-    """Each benchmark with what changed, the gravest last above the closing lines, where a terminal shows it.
-
-    With ``grams_per_kwh`` also the grams of CO2e that the joules make.
-    """
-    lines = []
-    for row in reversed(comparison.rows):
-        lines.append(plain(row.name))
-        for change in row.changes:
-            verdict = change.verdict.verdict
-            shown = f"{ANSI[verdict]}{verdict}{ANSI_OFF}" if colour else verdict
-            lines.append("  " + "  ".join([*cells(change, comparison), shown]).rstrip())
-            carbon = carbon_of(change, comparison, grams_per_kwh)
-            if carbon:
-                lines.append(f"    {carbon}")
-            if change.metric == "benchmark" or (
-                verdict in ("regressed", "inconclusive") and not _has_floor(change, comparison)
-            ):
-                lines.append(f"    {plain(change.verdict.reason)}")
-            if change.advice:
-                lines.append(f"    {plain(change.advice)}")
-    return "\n".join([*lines, "", *(plain(line) for line in closing_lines(comparison))])
+    """The sentence, a row for each benchmark, and what was compared with what."""
+    view = RunView.of_comparison(comparison)
+    rows = table_of(view, width, grams_per_kwh=grams_per_kwh)
+    lines = [printed([*sentence_lines(view), *rows], width, colour)]
+    if grams_per_kwh is not None:
+        lines.append(carbon_line(grams_per_kwh))
+    return "\n".join([*lines, *(plain(line) for line in closing_lines(comparison, view))])
 
 
-def closing_lines(comparison: RunComparison) -> Iterator[str]:
-    """What was compared with what, how sure that is, what came of it, what was not gated."""
-    meter, rules = comparison.new[0].meter, comparison.options
+def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:
+    """What was compared with what, how sure it is, and what is not gated."""
+    rules = comparison.options
     yield f"OLD: {_runs(comparison.old)}"
     yield f"NEW: {_runs(comparison.new)}"
     yield (
-        f"greenup and speedup are OLD / NEW; joules are {provenance_of(comparison)} by {meter.name}; "
-        f"tolerance {rules.tolerance:.1%}; {comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} "
-        f"of unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
+        f"joules are {provenance_text(comparison.new[0].meter)}; tolerance {rules.tolerance:.1%}; "
+        f"{comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} of "
+        f"unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
     )
     yield from software_lines(comparison.old, comparison.new)
     if comparison.identical:
@@ -70,18 +56,14 @@ def closing_lines(comparison: RunComparison) -> Iterator[str]:
             for quantity in ("joules", "seconds")
         )
         yield (
-            f"FEW RUNS ({len(comparison.old)} against {len(comparison.new)}): between two single runs nothing under the floor "
-            f"({floors}) is called regressed; noise: {comparison.noise.source}"
+            f"FEW RUNS ({len(comparison.old)} against {len(comparison.new)}): only changes above "
+            f"the noise count as regressed ({floors}); noise: {comparison.noise.source}"
         )
-    reasons = Counter(
-        c.verdict.reason
-        for row in comparison.rows
-        for c in row.changes
-        if c.verdict.verdict == "not gated"
-    )
-    for reason, count in reasons.items():
-        yield f"NOT GATED ({count}x): {reason}"
-    yield f"{len(comparison.rows)} benchmarks; {counts_of(comparison)}"
+        advice = [
+            change.advice for row in comparison.rows for change in row.changes if change.advice
+        ]
+        yield from advice[:1]
+    yield from view.not_gated
 
 
 def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | None = None) -> str:
@@ -118,64 +100,12 @@ def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | No
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def carbon_of(change: Change, comparison: RunComparison, grams_per_kwh: float | None) -> str:
-    """What became of the grams of CO2e; "" where nobody asked, and for what is not joules."""
-    if grams_per_kwh is None or change.unit != "J" or change.old is None or change.new is None:
-        return ""
-    grams = [grams_per_million_calls(joules, grams_per_kwh) for joules in (change.old, change.new)]
-    factor, unit = scale_for(grams, "g")
-    old, new = (digits(value * factor) for value in grams)
-    return f"{old} → {new} {unit} CO2e per million calls {provenance_of(comparison)}, at {grams_per_kwh:g} g per kWh"
-
-
-def cells(change: Change, comparison: RunComparison) -> list[str]:
-    """The values and the ratio of one change, as text."""
-    if change.metric == "benchmark":
-        return ["benchmark"]
-    quantity = {"J": "joules", "s": "seconds"}.get(change.unit)
-    if quantity is None:
-        return [f"{plain(change.metric)} {_quality(change.old)} → {_quality(change.new)}"]
-    known = [value for value in (change.old, change.new) if value is not None]
-    factor, unit = scale_for(known, change.unit)
-    old, new = (
-        "?" if value is None else digits(value * factor) for value in (change.old, change.new)
-    )
-    label = f" {provenance_of(comparison)}" if quantity == "joules" else ""
-    ratio = "" if change.ratio is None else f"{change.metric} {with_bounds(change.ratio)}"
-    return [f"{quantity:7s} {old} → {new} {unit}{label}".ljust(38), ratio.ljust(28)]
-
-
-def _has_floor(change: Change, comparison: RunComparison) -> bool:
-    """Whether the closing lines say why already: an inconclusive ratio of few runs, of which every line would say the same."""
-    return (
-        change.verdict.verdict == "inconclusive"
-        and bool(change.advice)
-        and not rank_can_tell(change.old_runs, change.new_runs, comparison.options.alpha)
-    )
-
-
-def provenance_of(comparison: RunComparison) -> str:
-    """Measured or, loudly, estimated."""
-    provenance = comparison.new[0].meter.provenance
-    return provenance if provenance == "measured" else provenance.upper()
-
-
-def _quality(value: float | None) -> str:
-    return "not a number" if value is None else f"{value:.4g}"
-
-
 def _runs(runs: Sequence[RunSummary]) -> str:
     commits = ", ".join(dict.fromkeys(run.commit[:12] for run in runs if run.commit))
     paths = (
         runs[0].path if len(runs) == 1 else f"{len(runs)} runs, {runs[0].path} to {runs[-1].path}"
     )
     return paths + (f" (commit {commits})" if commits else "")
-
-
-def counts_of(comparison: RunComparison) -> str:
-    """How many there are of each verdict."""
-    counts = comparison.counts
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
 
 
 def _run_out(run: RunSummary) -> dict[str, Any]:

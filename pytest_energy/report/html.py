@@ -17,7 +17,7 @@ from pytest_energy.errors import OptionError
 from pytest_energy.model import Interval, MeterInfo, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import bounds, digits, scale_for, with_bounds
+from pytest_energy.report.units import bounds, digits, interval_text, scale_for
 from pytest_energy.runs.comparable import by_machine_and_meter
 from pytest_energy.runs.json_format import Run
 from pytest_energy.runs.summary import RunSummary
@@ -137,7 +137,7 @@ def _values(result: Result) -> dict[str, Any]:
     for key in ratios:
         interval = None if comparison is None else getattr(comparison, key)
         values |= _parts(key, interval)
-        values[f"{key}_text"] = with_bounds(interval)
+        values[f"{key}_text"] = interval_text(interval)
     values["category_text"] = _category(result)
     values["verdicts_text"] = _verdicts(result)
     first = next(iter(result.qualities), None)

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 from pytest_energy.model import Result
-from pytest_energy.report.units import with_bounds
-from pytest_energy.stats.gps_up import CATEGORIES
-from pytest_energy.stats.per_call import figures
+from pytest_energy.report.units import interval_text
+from pytest_energy.report.view import ResultView
 
 Properties = list[tuple[str, str]]
 
 
 def properties(result: Result) -> Properties:
-    """Names and values. Joules, watts and seconds are per call and unscaled, so that a program can read them."""
-    meter, seen = result.measurement.meter, figures(result.measurement)
+    """Names and values; joules, watts and seconds are per call and unscaled, for programs."""
+    meter, row = result.measurement.meter, ResultView.of_result(result)
     found: Properties = [("energy_provenance", meter.provenance), ("energy_meter", meter.name)]
-    for name, interval in (
-        ("joules", seen.joules),
-        ("net_joules", seen.net_joules),
-        ("watts", seen.watts),
-        ("seconds", seen.seconds),
-    ):
+    for name in ("joules", "net_joules", "watts", "seconds"):
+        interval = getattr(row.per_call, name)
         if interval is not None:
             found.append((f"energy_{name}", f"{interval.value:.6g}"))
-    comparison = result.comparison
-    if comparison is not None:
-        found.append(("energy_baseline", comparison.baseline_name))
-        for name, ratio in (
-            ("speedup", comparison.speedup),
-            ("greenup", comparison.greenup),
-            ("powerup", comparison.powerup),
-        ):
+    if row.speedup is not None:
+        found.append(("energy_baseline", row.baseline))
+        for name in ("speedup", "greenup", "powerup"):
+            ratio = getattr(row, name)
             if ratio is not None:
-                found.append((f"energy_{name}", with_bounds(ratio)))
-        if comparison.category is not None:
-            found.append(
-                ("energy_category", f"{comparison.category}: {CATEGORIES[comparison.category]}")
-            )
+                found.append((f"energy_{name}", interval_text(ratio)))
+        if row.category:
+            found.append(("energy_category", row.category))
     found += [
-        (f"energy_quality_{quality.name}", f"{quality.value:.6g}") for quality in result.qualities
+        (f"energy_quality_{quality.name}", f"{quality.value:.6g}") for quality in row.qualities
     ]
     found += [
-        (f"energy_verdict_{each.metric}", f"{each.verdict}: {each.reason}")
-        for each in result.verdicts
+        (f"energy_verdict_{each.metric}", f"{each.verdict}: {each.reason}") for each in row.verdicts
     ]
     return found

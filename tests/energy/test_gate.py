@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks, show
+from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks
 from pytest_energy.model import Interval, Quality
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
 from tests.energy.rigs.made_up import (
@@ -155,8 +155,8 @@ def test_a_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdic
     assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
     if verdict == "inconclusive":
         assert judged[1].reason.startswith(
-            "counter: made-up is too coarse: its own error is 1.02% of a side's joules in a block; "
-            "at most 1.00%, a third of the tolerance, is allowed"
+            "the counter of made-up is too coarse (its own error is 1.02% of a side's joules in a "
+            "block; allowed are 1.00%, a third"
         )
     # More blocks of the same length would not help, so the comparison ends.
     assert Gate().decided(gps_up(alike.blocks, SENSOR, 0.01), SENSOR)
@@ -284,15 +284,14 @@ def test_a_reason_names_values_limits_and_evidence():
         made
     )
     assert speedup.reason == (
-        "speedup 0.5 [0.5, 0.5] against the threshold 1.2 "
+        "speedup 0.500 [0.500, 0.500], asked at least 1.2 "
         "(baseline fp32, 12 blocks at 99%; joules measured by made-up)"
     )
     assert greenup.verdict == "missed"
-    assert (
-        joules.reason
-        == "1 [0.5, 1.5] J per call against at most 0.1 J (6 windows; joules measured by made-up)"
+    assert joules.reason == (
+        "energy 1.0 [0.5, 1.5] J per call, limit 0.1 J (6 windows; joules measured by made-up)"
     )
-    assert accuracy.reason == "accuracy 0.7 against the floor 0.84"
+    assert accuracy.reason == "accuracy 0.7, floor 0.84"
     assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
 
 
@@ -310,9 +309,15 @@ def test_block_count_names_starts_only_if_several_blocks_share_one():
     assert count_blocks(by_start) == "12 blocks of 3 starts"
 
 
-def test_unknown_bounds_are_named_unknown():
-    assert show(UNKNOWN) == "1 [too few blocks for an interval]"
-    assert show(Interval(1.63, 1.6, 1.66)) == "1.63 [1.6, 1.66]"
+def test_unknown_bounds_are_named():
+    assert f"{UNKNOWN}" == "1.00 [bounds unknown]"
+    assert f"{Interval(1.63, 1.6, 1.66)}" == "1.63 [1.60, 1.66]"
+
+
+def test_change_of_a_regression_is_printed_in_per_cent_with_its_limit():
+    slower = tuple(block(window(1.0, 10.0), window(1.25, 12.5)) for _ in range(12))
+    reason = Gate(tolerance=0.05).judge(result(measurement(*SIX), compared(slower)))[0].reason
+    assert reason.startswith("time +25 % [+25, +25], limit +5 % (baseline fp32, ")
 
 
 ratio_bounds = st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3).map(sorted)

@@ -70,6 +70,7 @@ def test_the_meter_is_found_and_counts(tmp_path):
         environment,
         tmp_path,
         "pytest",
+        "-vv",
         "--energy",
         "--energy-meter",
         "fixed:12",
@@ -77,7 +78,7 @@ def test_the_meter_is_found_and_counts(tmp_path):
         "test_it.py",
     )
     assert "1 passed" in said
-    assert re.search(r"12\.0+ W estimated", said)
+    assert re.search(r"power 12\.0+ .*W", said)
     with pytest.raises(AssertionError, match="fixed takes watts, not 'much'"):
         run(environment, tmp_path, "pytest", "--energy", "--energy-meter", "fixed:much")
 

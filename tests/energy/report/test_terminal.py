@@ -34,6 +34,7 @@ from pytest_energy.report.markdown import (
 )
 from pytest_energy.report.terminal import Look, summary
 from pytest_energy.report.timings import left_s, live_line
+from pytest_energy.report.view import STATES, RunView
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 from tests.energy.rigs.made_up import (
     ESTIMATE,
@@ -59,10 +60,11 @@ MEASURED = (
 EVIL = "test_it.py::test_a[<script>alert(1)</script>|`x`\x1b[31m\n# ä🔥\"&'@team]"
 
 
-def made(name, speed, power, meter=SENSOR, group="PLAID t1"):
+def made(name, speed, power, meter=SENSOR, group="PLAID t1", scale=100.0):
     """A benchmark whose candidate is so many times as fast, at so many times the power; judged."""
+    seconds, joules = 2e-3 * scale, 24e-3 * scale
     blocks = tuple(
-        block(window(2e-3 * f, 24e-3 * f), window(2e-3 / speed, 24e-3 / speed * power))
+        block(window(seconds * f, joules * f), window(seconds / speed, joules / speed * power))
         for f in [1 + 0.001 * n for n in range(16)]
     )
     idle = (window(0.1, 0.3, 0),) * 6
@@ -90,50 +92,92 @@ RUN = (
 )
 
 
+def view_of(*made_up, meter=SENSOR, tolerance=0.03):
+    return RunView.of_results(made_up, meter, tolerance)
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_the_table(width, snapshot):
-    text = summary(RUN, SENSOR, Look(width, grams_per_kwh=400.0))
-    assert text == snapshot
-    table = text.split("\n4 benchmarks")[0]
-    assert max(map(len, table.splitlines())) <= width
-    assert "…" not in table, "something was cut"
-
-
-@pytest.mark.parametrize("width", [60, 80, 139, 140, 200])
 @pytest.mark.parametrize("meter", [SENSOR, ESTIMATE], ids=lambda meter: meter.provenance)
-def test_each_figure_of_energy_has_its_provenance_and_each_verdict_its_word(width, meter):
-    text = summary([made("a.py::test_a", 0.5, 0.8, meter)], meter, Look(width, grams_per_kwh=400.0))
-    for figure in (" W ", " mJ ", " g CO2e "):
-        assert (
-            f"{figure}{meter.provenance}" in text or f"k{figure.strip()} {meter.provenance}" in text
-        )
-    for said in ("speedup regressed", "accuracy met", ": slower, less power, not"):
-        assert said in text
-    assert "400 g per kWh" in text and "\x1b" not in text
+def test_the_table(width, meter, snapshot):
+    run = [replace(each, measurement=replace(each.measurement, meter=meter)) for each in RUN]
+    run = [replace(each, verdicts=Gate().judge(each)) for each in run]
+    text = summary(view_of(*run, meter=meter), Look(width, grams_per_kwh=400.0))
+    assert text == snapshot
+    table = text.split("\nNOT GATED")[0].split("\nCO2e: ")[0].splitlines()
+    rows = [line for line in table if not line.startswith(("    ", "~"))]
+    assert max(map(len, rows[:1] + rows[2:])) <= max(width, max(map(len, view_of(*run).labels)) + 2)
+    assert "…" not in text, "something was cut"
+
+
+def test_failed_tests_come_first_with_what_was_asked():
+    """What failed, by how much, and the limit: in the first lines, left of column 80."""
+    run = [made(f"a.py::test_{n}", 1.0, 1.0) for n in range(20)] + [
+        made("a.py::test_bad", 0.5, 0.8)
+    ]
+    lines = summary(view_of(*run), Look(80)).splitlines()
+    assert lines[0] == "21 tests: 1 slower, 20 within 3 %"
+    assert lines[3].startswith("✗ test_bad ")
+    assert lines[4] == "    time +99 % [+97, +100], limit +3 %"
+    assert len(lines) <= 40
+
+
+def test_estimates_are_named_once_and_repeat_no_time():
+    shown = summary(view_of(made("a.py::test_a", 0.5, 0.8, ESTIMATE), meter=ESTIMATE), Look(200))
+    assert shown.casefold().count("estimated") == 1
+    assert "energy ~" in shown
+    for repeated in ("powerup", "greenup", "watts", "energy change"):
+        assert repeated not in shown
+
+
+def test_details_have_every_figure_and_reason():
+    run = [made("a.py::test_a", 0.5, 0.8)]
+    assert "powerup" not in summary(view_of(*run), Look(80))
+    shown = summary(view_of(*run), Look(80, details=True))
+    for figure in (
+        "speedup 0.5",
+        "greenup",
+        "powerup",
+        "category 6: slower",
+        "power ",
+        "Idle power",
+    ):
+        assert figure in shown
+    assert "(baseline fp32, 16 blocks at 99%" in shown
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"), [("change", "slow"), ("name", "big"), ("time", "big"), ("energy", "big")]
+)
+def test_rows_are_sorted(sort, first):
+    big = made("a.py::test_big", 1.0, 1.0, scale=1000.0)
+    slow = made("a.py::test_slow", 0.99, 1.0)
+    lines = summary(view_of(slow, big), Look(80, sort=sort)).splitlines()
+    assert lines[3].startswith(f"✓ test_{first} ")
 
 
 @given(results(), st.integers(1, 250), st.booleans())
 @settings(max_examples=50)
 def test_any_result_is_text_and_no_escape_sequence(any_result, width, quiet):
-    text = summary([any_result], any_result.measurement.meter, Look(width, quiet=quiet))
+    text = summary(
+        view_of(any_result, meter=any_result.measurement.meter),
+        Look(width, quiet=quiet, details=True),
+    )
     assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_colour_is_beside_the_words_and_not_in_their_place():
-    of = [made("a.py::test_a", 0.5, 0.8)]
-    coloured = summary(of, SENSOR, Look(80, colour=True))
-    assert "\x1b[1;31mspeedup regressed\x1b[0m" in coloured
-    strip = re.sub(r"\x1b\[[\d;]*m", "", coloured)
-    assert [line.rstrip() for line in strip.split("\n")] == summary(of, SENSOR, Look(80)).split(
-        "\n"
-    )
+    view = view_of(made("a.py::test_a", 0.5, 0.8))
+    coloured = summary(view, Look(80, colour=True))
+    assert "\x1b[1;31m" in coloured and "✗" in coloured
+    plain_text = re.sub(r"\x1b\[[\d;]*m", "", coloured)
+    assert [line.rstrip() for line in plain_text.split("\n")] == summary(view, Look(80)).split("\n")
 
 
 def test_quiet_leaves_the_table_out_and_nothing_that_was_not_gated(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     quiet = suite.runpytest(*MEASURED, "-q")
-    quiet.stdout.fnmatch_lines(["1 benchmarks; *", "NOT GATED (1x): *"])
-    quiet.stdout.no_fnmatch_line("*per call, baseline*")
+    quiet.stdout.fnmatch_lines(["1 test: 1 not gated", "NOT GATED (1x): *"])
+    quiet.stdout.no_fnmatch_line("*energy  *")
 
 
 @given(st.text(), st.sampled_from(["ascii", "cp1252", "utf-8", None]))
@@ -151,7 +195,7 @@ def test_an_ascii_log_keeps_its_lines(suite, monkeypatch):
     )
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     shown = suite.runpytest_subprocess(*MEASURED)
-    shown.stdout.fnmatch_lines(["*q 1.000 >= 0.500*"])
+    shown.stdout.fnmatch_lines(["*q 1.000 >= 0.5*"])
     shown.stdout.no_fnmatch_line("*\\n*")
 
 
@@ -184,11 +228,11 @@ def test_it(energy, x):
 
 def test_junit_properties_of_a_comparison():
     found = dict(properties(RUN[0]))
-    assert found["energy_baseline"] == "fp32" and found["energy_speedup"].startswith("1.51 [")
+    assert found["energy_baseline"] == "fp32" and found["energy_speedup"].startswith("1.51")
     assert found["energy_category"] == "2: faster, same power" and found[
         "energy_verdict_speedup"
     ].startswith("improved: ")
-    assert math.isclose(float(found["energy_joules"]), 16e-3)
+    assert math.isclose(float(found["energy_joules"]), 1.6)
 
 
 def test_the_comment_of_a_live_run(suite):
@@ -206,17 +250,12 @@ def test_worse(energy): energy(work)
         *MEASURED, "--energy-markdown", "out.md", "--energy-carbon-intensity", "400"
     ).assert_outcomes(passed=1, failed=1)
     text = (suite.path / "out.md").read_text(encoding="utf8")
-    assert text.startswith(f"{MARKER}\n### Energy: **missed**\n")
-    assert (
-        text.index("test&#95;worse")
-        < text.index("<details>")
-        < text.index("test&#95;fine")
-        < text.index("</details>")
-    )
+    assert text.startswith(f"{MARKER}\n### 🔴 Energy: 1 over the limit, ")
+    assert text.index("test&#95;worse") < text.index("test&#95;fine")
     assert (
         "<script>" not in text and "@team" not in text and "<script>|`@team" in html.unescape(text)
     )
-    assert "at 400 g per kWh" in text and "1 tests of this run failed" in text
+    assert "at 400 g per kWh" in text and "of this run failed" not in text
 
 
 def test_a_comment_without_energy_or_into_nowhere_is_an_error(suite):
@@ -232,46 +271,64 @@ def test_a_comment_without_energy_or_into_nowhere_is_an_error(suite):
 
 
 names = st.text(max_size=30) | st.integers(500, 3000).map(lambda size: "<ä🔥|" * size)
-entries = st.builds(
-    Entry,
-    names,
-    st.booleans(),
-    st.lists(st.tuples(names, names, names), min_size=1, max_size=3).map(tuple),
-)
+entries = st.builds(Entry, st.sampled_from(STATES), names, st.tuples(names, names, names, names))
 
 
-@given(st.lists(entries, max_size=8), st.integers(1, 60), st.lists(names, max_size=30))
+@given(st.lists(entries, max_size=8), st.integers(1, 60), st.lists(names, max_size=30), names)
 @settings(max_examples=50)
-def test_any_comment_fits_says_what_was_cut_and_keeps_what_failed(some, times, notes):
-    comment = Comment("nothing", "counts", tuple(some * times), tuple(notes))
+def test_any_comment_fits_says_what_was_cut_and_keeps_what_failed(some, times, notes, command):
+    ordered = sorted(some * times, key=lambda entry: STATES.index(entry.state))
+    comment = Comment("⚪", "nothing", tuple(ordered), tuple(notes), "method", command)
     text = rendered(comment)
     assert text.startswith(MARKER) and len(text) <= LONGEST_COMMENT
-    shown = sum(len(part) for part in [re.findall(r"(?m)^\| <code>", text)])
-    wanted = sum(len(entry.lines) for entry in comment.entries)
+    shown = len(re.findall(r"(?m)^\| \S+ \| <code>", text))
     cut = re.search(r"\*\*Cut: (\d+) of (\d+) benchmarks, (\d+) of them failed", text)
-    assert (cut is None) == (shown == wanted)
+    assert (cut is None) == (shown == len(ordered))
     assert text.count("<details>") == text.count("</details>")
-    if cut and int(cut[3]):
-        assert "<details>" not in text
+    if cut:
+        assert int(cut[1]) == len(ordered) - shown
+        assert not int(cut[3]) or "<details>" not in text
 
 
 def test_a_comment_of_2000_regressions_shows_as_many_as_fit():
     many = tuple(
-        Entry(f"test_it.py::test_a[{n}]", True, (("12 → 13 mJ measured", "1.1", "regressed"),))
+        Entry("failed", f"test_it.py::test_a[{n}]", ("12 → 13 ms", "+8 %", "12 → 13 mJ", "slower"))
         for n in range(2000)
     )
-    text = rendered(Comment("**regressed**", "2000 regressed", many, ("a note",)))
-    assert LONGEST_COMMENT * 0.97 < len(text) <= LONGEST_COMMENT
+    text = rendered(Comment("🔴", "2000 slower", many, ("a note",)))
+    assert LONGEST_COMMENT * 0.95 < len(text.encode()) <= LONGEST_COMMENT
     shown = text.count("<code>")
+    assert f"**Cut: {2000 - shown} of 2000 benchmarks, {2000 - shown} of them failed**" in text
+    assert text.endswith("- a note")
+
+
+def test_unchanged_benchmarks_are_folded_and_the_first_lines_tell_what_failed():
+    run = [made("a.py::test_same", 1.0, 1.0), made("a.py::test_bad", 0.5, 1.0)]
+    lines = live_markdown(view_of(*run)).splitlines()
+    assert lines[1] == "### 🔴 Energy: 1 slower, 1 within 3 %, against fp32"
+    row = html.unescape(next(line for line in lines if "🔴 |" in line))
+    assert "test_bad" in row and "202 → 400 ms | +99 % [+97, +100]" in row and "limit +3 %" in row
     assert (
-        f"**Cut: {2000 - shown} of 2000 benchmarks, {2000 - shown} of them failed**" in text
-        and text.endswith("- a note")
+        lines.index("<details><summary>1 other benchmark</summary>") > lines.index(row)
+        if row in lines
+        else True
     )
+
+
+def test_evidence_of_a_comment_is_one_small_line():
+    text = live_markdown(view_of(made("a.py::test_a", 1.0, 1.0, ESTIMATE), meter=ESTIMATE))
+    last = text.splitlines()[-1]
+    assert last.startswith("<sub>joules are ESTIMATED by guess") and "do not decide" in last
+    assert "NOT GATED" not in text
 
 
 def test_the_comment_names_the_evil_test_as_text():
-    text = live_markdown(RUN, SENSOR, [])
-    assert plain(EVIL) in html.unescape(text) and "<script>" not in text and "\x1b" not in text
+    text = live_markdown(view_of(*RUN))
+    assert (
+        plain(EVIL.removeprefix("test_it.py::")) in html.unescape(text)
+        and "<script>" not in text
+        and "\x1b" not in text
+    )
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "4,2"])

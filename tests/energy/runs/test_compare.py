@@ -331,7 +331,7 @@ def test_exit_0_if_nothing_regressed(tmp_path, capsys):
     )
     assert code == 0
     assert (
-        "2 unchanged" in out.out
+        "1 within 3 %" in out.out
         and "10 runs" in out.out
         and "joules are measured by made-up" in out.out
     )
@@ -344,9 +344,9 @@ def test_exit_1_if_something_regressed(tmp_path, capsys):
         write_folder(tmp_path / "new", TEN, joules=11.0),
     )
     assert code == 1
-    assert re.search(
-        r"joules  10\.0 → 11\.0 J measured\s+greenup 0\.909 \[0\.\d+, 0\.\d+\]\s+regressed", out.out
-    )
+    assert "1 with more energy" in out.out
+    assert re.search(r"10\.0 → 11\.0 J .*\+10(\.\d)? % \[\+", out.out)
+    assert re.search(r"energy \+10(\.\d)? % \[.*\], limit \+3 %", out.out)
 
 
 def test_exit_3_only_with_strict(tmp_path, capsys):
@@ -435,10 +435,8 @@ def test_missing_benchmarks_are_named(tmp_path, capsys):
         capsys, old, write_run(tmp_path / "new.json", names=("test_both", "test_new"))
     )
     assert code == 0
-    assert re.search(r"test_new\n  benchmark  not gated\n    not in the baseline\n", out.out)
-    assert re.search(
-        r"test_gone\n  benchmark  not gated\n    in the baseline, but not in the new run\n", out.out
-    )
+    assert re.search(r"- test_new *\n    not in the baseline\n", out.out)
+    assert re.search(r"- test_gone *\n    in the baseline, but not in the new run\n", out.out)
     assert "NOT GATED (1x): not in the baseline" in out.out
 
 
@@ -447,7 +445,8 @@ def test_null_quality_regresses(tmp_path, capsys):
     code, out = compare(
         capsys, old, write_run(tmp_path / "new.json", qualities={"accuracy": math.nan})
     )
-    assert code == 1 and "accuracy 0.9 → not a number  regressed" in out.out
+    assert code == 1 and "0.900 → not a number" in out.out
+    assert "accuracy is not a number in the new run" in out.out
 
 
 def test_a_folder_gives_its_newest_runs(tmp_path, capsys):
@@ -526,7 +525,7 @@ def test_a_file_is_identical_to_itself(tmp_path, capsys):
     code, out = compare(capsys, run, run, "--strict")
     assert code == 0
     assert "OLD and NEW are identical" in out.out
-    assert "1 benchmarks; 3 unchanged" in out.out
+    assert "1 test: 1 within 3 %" in out.out
     later = write_run(tmp_path / "later.json", qualities={"f1": 0.7}, at="2026-02-03T04:05:07")
     assert compare(capsys, run, later, "--strict")[0] == ExitCode.INCONCLUSIVE
 
@@ -567,14 +566,13 @@ def test_names_are_escaped_in_every_output(tmp_path, capsys):
     code, table = compare(capsys, *sides)
     assert code == 1 and "\x1b" not in table.out and "\n##" not in table.out
     _, text = compare(capsys, *sides, "--format=markdown")
-    rows = [line for line in text.out.splitlines() if line.startswith("| <code>")]
-    assert len(rows) == 2
+    rows = [line for line in text.out.splitlines() if line.startswith("| 🔴 | <code>")]
+    assert len(rows) == 1
     for row in rows:
-        assert row.count("|") == 5
-        name = row.split("</code>")[0].removeprefix("| <code>")
-        assert not set(name) & set("<>`*_@[]#:\"'\\!") - set("#") and html.unescape(name) == plain(
-            EVIL
-        )
+        assert row.count("|") == 7
+        name = row.split("</code>")[0].removeprefix("| 🔴 | <code>")
+        assert not set(name) & set("<>`*_@[]#:\"'\\!") - set("#")
+        assert html.unescape(name) == plain(EVIL.removeprefix("a.py::"))
     assert (
         json.loads(compare(capsys, *sides, "--format=json")[1].out)["benchmarks"][0]["name"] == EVIL
     )
@@ -591,20 +589,20 @@ def test_markdown_folds_rows_that_did_not_regress(tmp_path, capsys):
     text = compare(
         capsys, old, write_folder(tmp_path / "worse", TEN, joules=12.0), "--format=markdown"
     )[1].out
-    assert text.startswith(f"{MARKER}\n### Energy: **regressed**") and "<details>" not in text
+    assert (
+        text.startswith(f"{MARKER}\n### 🔴 Energy: 1 with more energy") and "<details>" not in text
+    )
     text = compare(capsys, old, write_folder(tmp_path / "same", TEN), "--format=markdown")[1].out
-    assert text.startswith(f"{MARKER}\n### Energy: nothing regressed") and text.index(
-        "<details>"
-    ) < text.index("| benchmark")
+    assert text.startswith(f"{MARKER}\n### ⚪ Energy: 1 within 3 %")
+    assert text.index("<details>") < text.index("| benchmark")
 
 
 def test_carbon_is_printed_only_with_the_users_intensity(tmp_path, capsys):
     sides = [write_run(tmp_path / f"{joules}.json", joules=joules) for joules in (9.0, 18.0)]
-    said = "1.00 → 2.00 kg CO2e per million calls measured, at 400 g per kWh"
-    assert said in compare(capsys, *sides, "--carbon-intensity", "400")[1].out
-    assert said in html.unescape(
-        compare(capsys, *sides, "--carbon-intensity", "400", "--format=markdown")[1].out
-    )
+    grams, meaning = "1.00 → 2.00 kg", "grams per million calls at 400 g per kWh"
+    for shape in ((), ("--format=markdown",)):
+        shown = html.unescape(compare(capsys, *sides, "--carbon-intensity", "400", *shape)[1].out)
+        assert grams in shown and meaning in shown
     document = json.loads(
         compare(capsys, *sides, "--carbon-intensity", "400", "--format=json")[1].out
     )
@@ -694,7 +692,7 @@ def test_against_the_newest_saved_run(suite):
     unchanged.stdout.fnmatch_lines(
         [
             "*energy against saved runs*",
-            "  accuracy 0.9 → 0.9  unchanged",
+            "? test_it *",
             "OLD: *0001_*",
             "NEW: this run",
         ]
@@ -706,7 +704,7 @@ def test_against_the_newest_saved_run(suite):
     slower = suite.runpytest(*measured, "--energy-compare", "--benchmark-autosave")
     slower.assert_outcomes(passed=1)
     assert slower.ret == 1
-    slower.stdout.re_match_lines([r"  seconds .* regressed"])
+    slower.stdout.re_match_lines([r"    time \+.* %.*, limit \+90 %"])
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.8))
     first = next(suite.path.glob(".benchmarks/*/0001_*.json"))
     assert (

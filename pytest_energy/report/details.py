@@ -1,0 +1,53 @@
+"""All figures of each test, for ``-vv``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_energy.model import Interval
+from pytest_energy.report.units import scale_for, with_unit
+from pytest_energy.report.view import ResultView, RunView
+
+
+def detail_lines(view: RunView) -> Iterator[str]:
+    """A block for each test: figures per call, ratios, verdicts with their evidence."""
+    for row in view.rows:
+        yield ""
+        yield row.name
+        yield from (f"    {line}" for line in _figures(row))
+        yield from (f"    {line}" for line in _ratios(row))
+        for quality in row.qualities:
+            yield f"    {quality.name} {quality.text}"
+        for verdict in row.verdicts:
+            yield f"    {verdict.metric} {verdict.verdict}: {verdict.reason}"
+
+
+def _figures(row: ResultView) -> Iterator[str]:
+    seen = row.per_call
+    if seen is None:
+        return
+    yield f"time {_scaled(seen.seconds, 's')}"
+    if seen.joules is None:
+        yield "no joules counted"
+        return
+    net = "" if seen.net_joules is None else f", net {_scaled(seen.net_joules, 'J')}"
+    yield f"energy {_scaled(seen.joules, 'J')}{net}"
+    if seen.watts is not None:
+        yield f"power {_scaled(seen.watts, 'W')}"
+    if len(seen.domains) > 1:
+        domains = (f"{name} {with_unit(joules, 'J')}" for name, joules in seen.domains.items())
+        yield f"domains: {', '.join(domains)}"
+
+
+def _ratios(row: ResultView) -> Iterator[str]:
+    if row.speedup is None:
+        return
+    named = (("speedup", row.speedup), ("greenup", row.greenup), ("powerup", row.powerup))
+    known = ", ".join(f"{name} {ratio}" for name, ratio in named if ratio is not None)
+    yield f"{known}, against {row.baseline}"
+    yield f"category {row.category}" if row.category else "no category is certain"
+
+
+def _scaled(interval: Interval, unit: str) -> str:
+    factor, name = scale_for([interval.value], unit)
+    return f"{interval.scaled(factor)} {name}"
