@@ -23,8 +23,9 @@ import tsbench
 from pytest_energy import cli, plugin
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.gate import Budget, Thresholds
-from pytest_energy.plugin import hookspecs
-from pytest_energy.plugin.fixtures import EnergyFixture, MeasuredBenchmark
+from pytest_energy.plugin import command_line, hookspecs
+from pytest_energy.plugin.benchmark_bridge import MeasuredBenchmark
+from pytest_energy.plugin.fixtures import EnergyFixture
 from tsbench import cli as tsbench_cli
 
 ROOT = Path(__file__).parents[1]
@@ -235,7 +236,7 @@ def page() -> str:
         f"`{name}`" for name in [*(field.name for field in fields(Budget)), "tolerance"]
     )
     of_gps_up = ", ".join(f"`{field.name}`" for field in fields(Thresholds))
-    told = dict(marker.split(": ", 1) for marker in plugin.MARKERS)
+    told = dict(marker.split(": ", 1) for marker in command_line.MARKERS)
     meant = {name.split("(")[0]: text for name, text in told.items()}
     parts = [
         "# Reference",

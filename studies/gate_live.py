@@ -36,7 +36,8 @@ from pytest_energy.model import ORDERS, Block
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan
 from pytest_energy.plugin.fixtures import EnergyFixture
-from pytest_energy.plugin.recorder import Recorder, Session
+from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.recorder import ThisTreeRecorder
 from pytest_energy.stats.gps_up import gps_up
 from pytest_energy.stats.order_statistics import blocks_needed
 
@@ -82,10 +83,12 @@ def through_ours(pairs: int) -> None:
     found: dict[str, list[str]] = {"unchanged": [], "5 % more work": []}
     times: dict[str, list[float]] = {"unchanged": [], "5 % more work": []}
     options = Options()
-    session = Session(options, open_meter())
+    session = MeasuringRun(options, open_meter())
     session.ensure_idle()
     for number, (kind, candidate) in enumerate(kinds):
-        recorder = Recorder(session, f"pair {number}", Gate(tolerance=options.plan.tolerance), None)
+        recorder = ThisTreeRecorder(
+            session, f"pair {number}", Gate(tolerance=options.plan.tolerance), None
+        )
         began = perf_counter()
         EnergyFixture(recorder).versus(baseline, candidate)
         times[kind].append(perf_counter() - began)

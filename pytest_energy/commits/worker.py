@@ -53,8 +53,11 @@ RUNNING_SHARE = 0.25
 
 
 class ServingRecorder:
-    """Takes the recorder's place: at the first measurement it takes windows on request, and never
-    returns."""
+    """The `plugin.recorder.Recorder` of a worker: at the first measurement it takes windows on
+    request, and never returns."""
+
+    # Workers switch pytest-benchmark off, so that its own rounds take no time.
+    measures_disabled_benchmarks = True
 
     def __init__(self, channel: Channel):
         self._channel = channel
@@ -74,9 +77,8 @@ class ServingRecorder:
     def quality(self, quality: Quality) -> None:
         """The main process checks it; a worker does not."""
 
-    def measures_while_disabled(self) -> bool:
-        """Workers switch pytest-benchmark off, so that its own rounds take no time."""
-        return True
+    def skip_disabled_benchmark(self) -> None:
+        """Never called: a worker measures disabled benchmarks."""
 
     def result(self) -> None:
         return None

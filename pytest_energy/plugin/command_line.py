@@ -10,7 +10,7 @@ import pytest
 
 from pytest_energy.errors import OptionError
 from pytest_energy.options import OPTIONS, Options
-from pytest_energy.plugin.stash import OPTIONS_KEY
+from pytest_energy.plugin.stash import OPTIONS_KEY, WORKER
 
 COMPARE = "--energy-compare"
 # Options without an ini key: each belongs to one run. (flag, metavar, help)
@@ -28,6 +28,10 @@ OF_ONE_RUN = (
     ),
     ("--energy-markdown", "FILE", "Write a pull request's comment about this run."),
     ("--energy-report", "FILE", "Write this run as a page that opens anywhere."),
+)
+MARKERS = (
+    "energy(max_joules, max_watts, max_seconds, tolerance): limits per call, all optional.",
+    "gps_up(speedup, greenup): ratios that energy.versus must reach, both optional.",
 )
 REQUIRE_ENERGY = (COMPARE, "--energy-against", "--energy-markdown", "--energy-report")
 
@@ -92,15 +96,19 @@ def options_of(config: pytest.Config) -> Options:
     return config.stash[OPTIONS_KEY]
 
 
-def check_without_energy(config: pytest.Config) -> None:
-    """Refuse options that use what ``--energy`` measures."""
-    for flag in REQUIRE_ENERGY:
-        if config.getoption(flag) is not None:
-            raise pytest.UsageError(f"{flag} requires --energy: without it, nothing is measured")
-
-
-def check_with_energy(config: pytest.Config) -> None:
-    """Refuse, before anything is measured, what cannot work beside ``--energy``."""
+def check(config: pytest.Config) -> None:
+    """Refuse wrong options before anything is measured. Raises `pytest.UsageError`."""
+    if any(given_texts(config).values()):
+        options_of(config)  # a wrong value is refused without --energy too
+    if WORKER in config.stash:
+        return
+    if not config.getoption("--energy"):
+        for flag in REQUIRE_ENERGY:
+            if config.getoption(flag) is not None:
+                raise pytest.UsageError(
+                    f"{flag} requires --energy: without it, nothing is measured"
+                )
+        return
     if (
         hasattr(config, "workerinput")
         or config.getoption("dist", "no") != "no"

@@ -1,22 +1,18 @@
-"""The ``energy`` fixture, and pytest-benchmark's ``benchmark`` with joules."""
+"""The ``energy`` fixture."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable
 from functools import partial
-from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pytest_benchmark.fixture import BenchmarkFixture
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measuring.single import call_once
 from pytest_energy.model import Comparison, Quality
-from pytest_energy.plugin.recorder import Recorder
 
 if TYPE_CHECKING:
-    from pytest_energy.commits.worker import ServingRecorder
+    from pytest_energy.plugin.recorder import Recorder
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -25,19 +21,19 @@ T = TypeVar("T")
 
 
 class EnergyFixture:
-    """Measures a call, or two in turns. Without ``--energy`` it only calls them, and checks the floors."""
+    """Measures a call or compares two. Without ``--energy`` it only calls, and checks floors."""
 
-    def __init__(self, recorder: Recorder | ServingRecorder | None):
+    def __init__(self, recorder: Recorder | None):
         self._recorder = recorder
         self.failed_floors: list[Quality] = []
 
     @property
     def enabled(self) -> bool:
-        """Whether joules are measured in this run."""
+        """Whether this run measures joules."""
         return self._recorder is not None
 
     def __call__(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
-        """Measure ``function(*args, **kwargs)`` and return what it returns. Once per test."""
+        """Measure ``function(*args, **kwargs)`` and return its result. Once per test."""
         call = partial(function, *args, **kwargs)
         result = call_once(call)
         if self._recorder is not None:
@@ -53,7 +49,7 @@ class EnergyFixture:
     ) -> Comparison | None:
         """Measure ``baseline`` and ``candidate``, with the same arguments, in turns. Once per test.
 
-        Returns the comparison, or None without ``--energy`` (both are called once then).
+        Returns the comparison. Without ``--energy``, calls each once and returns None.
         """
         calls = partial(baseline, *args, **kwargs), partial(candidate, *args, **kwargs)
         for call in calls:
@@ -61,7 +57,10 @@ class EnergyFixture:
         return self._recorder.versus(*calls) if self._recorder is not None else None
 
     def quality(self, name: str, value: float, floor: float | None = None) -> None:
-        """Say what must not be paid for energy; the test fails where ``value`` is under ``floor``."""
+        """Report a quality that must not be traded for energy, such as an accuracy.
+
+        The test fails if ``value`` is below ``floor``.
+        """
         quality = Quality(name, float(value), None if floor is None else float(floor))
         if quality.floor is not None and not math.isfinite(quality.floor):
             raise FixtureMisuse(f"the floor of {name!r} must be a finite number, not {floor!r}")
@@ -69,60 +68,3 @@ class EnergyFixture:
             self._recorder.quality(quality)
         if quality.floor is not None and not quality.value >= quality.floor:
             self.failed_floors.append(quality)
-
-
-class MeasuredBenchmark(BenchmarkFixture):
-    """pytest-benchmark's fixture, which after its own rounds has the same call measured in our windows.
-
-    Its own rounds cannot serve: they may be microseconds long, and no counter is that fine. The plugin
-    gives the finished fixture this class, so that suites need no change and pytest-benchmark's type check holds.
-    """
-
-    energy_recorder: Recorder | ServingRecorder
-
-    @classmethod
-    def take_over(cls, fixture: Any, recorder: Recorder | ServingRecorder | None) -> None:
-        """Make pytest-benchmark's own finished fixture one of these; somebody else's in its place is left as it is."""
-        measured: Any = fixture
-        if type(fixture) is BenchmarkFixture:
-            measured.__class__ = cls
-            measured.energy_recorder = recorder
-
-    def __call__(self, function_to_benchmark: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = super().__call__(function_to_benchmark, *args, **kwargs)
-        if self._measures():
-            self.energy_recorder.measure(partial(function_to_benchmark, *args, **kwargs))
-        return result
-
-    def pedantic(self, *given: Any, **named: Any) -> Any:
-        result = super().pedantic(*given, **named)
-        if not self._measures():
-            return result
-        # pytest-benchmark 5.1 has no teardown, and what stands where is its own to say.
-        asked = signature(super().pedantic).bind(*given, **named).arguments
-        target, args, kwargs = asked["target"], asked.get("args", ()), asked.get("kwargs") or {}
-        setup, teardown = asked.get("setup"), asked.get("teardown")
-        if setup is None and teardown is None:
-            self.energy_recorder.measure(partial(target, *args, **kwargs))
-        else:
-            self.energy_recorder.measure_prepared(_rounds(target, args, kwargs, setup, teardown))
-        return result
-
-    def _measures(self) -> bool:
-        return self.enabled or self.energy_recorder.measures_while_disabled()
-
-
-def _rounds(
-    target: Callable[..., object],
-    args: Iterable[Any],
-    kwargs: Mapping[str, Any],
-    setup: Callable[[], tuple[Iterable[Any], Mapping[str, Any]] | None] | None,
-    teardown: Callable[..., object] | None,
-) -> Generator[Callable[[], object], None, None]:
-    """A fresh call for each window, with setup before and teardown after it, as pedantic() means them."""
-    while True:
-        made = setup() if setup is not None else None
-        call_args, call_kwargs = made or (args, kwargs)
-        yield partial(target, *call_args, **call_kwargs)
-        if teardown is not None:
-            teardown(*call_args, **call_kwargs)

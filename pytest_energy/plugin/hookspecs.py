@@ -1,4 +1,4 @@
-"""What a conftest can fill in."""
+"""The hook that a conftest can define."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def pytest_energy_synchronize() -> None:
-    """Wait until work that was only queued is done; called before each reading of the meter.
+    """Wait until queued work is done. Called before each reading of the meter.
 
     Without it, a window around calls that only launch GPU kernels ends before the kernels do::
 
@@ -21,6 +21,6 @@ def pytest_energy_synchronize() -> None:
 
 
 def synchronizer(config: pytest.Config) -> Callable[[], object] | None:
-    """What the conftests filled in, to be called; or None, so that an empty hook costs nothing in a window."""
+    """Calls all conftests' hooks. None if there are none: then no call costs time in a window."""
     hook: Any = config.hook.pytest_energy_synchronize
     return hook if hook.get_hookimpls() else None

@@ -1,4 +1,4 @@
-"""What the ``energy`` and ``gps_up`` markers of a test ask for."""
+"""The ``energy`` and ``gps_up`` markers: from keywords to a `Gate`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import pytest
+
 from pytest_energy.errors import OptionError
 from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.options import Options
+from pytest_energy.plugin.stash import GATE
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,20 @@ class Mark:
     kwargs: Mapping[str, Any]
 
 
+def read_gate(item: pytest.Item, options: Options) -> None:
+    """Store the gate of a test on it. Raises `pytest.UsageError`."""
+    energy, gps_up = (
+        mark and Mark(mark.name, mark.args, dict(mark.kwargs))
+        for mark in map(item.get_closest_marker, ("energy", "gps_up"))
+    )
+    try:
+        item.stash[GATE] = gate_from_marks(energy, gps_up, options)
+    except OptionError as error:
+        raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
 def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) -> Gate:
-    """What the markers of one test ask. Raises `OptionError` for unknown keywords and impossible values."""
+    """The requirements of one test. Raises `OptionError` for unknown keywords and wrong values."""
     tolerance = options.plan.tolerance
     budget, thresholds = Budget(), None
     if energy is not None:
@@ -30,7 +45,8 @@ def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) 
         tolerance = values.pop("tolerance", tolerance)
         if not tolerance < 1:
             raise OptionError(
-                f"tolerance of the energy marker must lie in (0, 1), such as 0.03 for 3 %, not {tolerance!r}"
+                "tolerance of the energy marker must lie in (0, 1), such as 0.03 for 3 %, "
+                f"not {tolerance!r}"
             )
         budget = Budget(**values)
     if gps_up is not None:

@@ -1,79 +1,84 @@
-"""One attempt at a test: what records it, what becomes of what it measured, and why it fails.
+"""One test: its recorder, and what happens when it ends.
 
-Imported in each run of everybody who has the plugin installed; what only a measuring run needs is imported where it is used.
+Imported in every run of pytest, so it imports the rest when a test measures.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_energy.plugin.stash import FLOORS, GATE, RECORDER, SESSION, WORKER, benchmark_session
+import pytest
+
+from pytest_energy.plugin.command_line import options_of
+from pytest_energy.plugin.stash import FLOORS, GATE, RECORDER, RUN, WORKER
 
 if TYPE_CHECKING:
-    import pytest
-
-    from pytest_energy.commits.worker import ServingRecorder
     from pytest_energy.model import Result
     from pytest_energy.plugin.recorder import Recorder
 
 
-def recorder_of(item: pytest.Item) -> Recorder | ServingRecorder | None:
+def recorder_of(item: pytest.Item) -> Recorder | None:
     """The recorder of this test, or None without ``--energy``."""
     if WORKER in item.config.stash:
         return item.config.stash[WORKER].recorder
-    session = item.config.stash.get(SESSION, None)
-    if session is None:
+    run = item.config.stash.get(RUN, None)
+    if run is None:
         return None
     if RECORDER not in item.stash:
-        from pytest_energy.plugin.recorder import AgainstRecorder, Recorder
+        from pytest_energy.plugin.recorder import AgainstRecorder, ThisTreeRecorder
 
         mark = item.get_closest_marker("benchmark")
-        known = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
-        against = session.against
+        test = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
         item.stash[RECORDER] = (
-            Recorder(session, *known)
-            if against is None
-            else AgainstRecorder(session, against, *known)
+            ThisTreeRecorder(run, *test)
+            if run.against is None
+            else AgainstRecorder(run, run.against, *test)
         )
     return item.stash[RECORDER]
 
 
-def forget(item: pytest.Item) -> None:
-    """What an attempt before this one measured, if there was one."""
+def test_ended(item: pytest.Item, passed: bool) -> None:
+    """Judge what the test measured, save it, and fail the test with a line for each reason."""
+    recorder = item.stash.get(RECORDER, None)
+    result = recorder.result() if recorder is not None else None
+    if result is None:
+        problems = [*unmet_floors(item), *asked_but_not_measured(item)]
+    else:
+        save_result(item, result)
+        problems = failed_verdicts(result, options_of(item.config).strict)
+    if passed and problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+def save_result(item: pytest.Item, result: Result) -> None:
+    """Add the result to the run, the JUnit report, the saved run and the journal."""
+    from pytest_energy.plugin.benchmark_bridge import add_entry, keep_result
+    from pytest_energy.report.junit import properties
+
+    run = item.config.stash[RUN]
+    run.results.append(result)
+    item.user_properties += properties(result)
+    add_entry(item, result)
+    keep_result(item.config, run, result)
+
+
+def delete_earlier_attempt(item: pytest.Item) -> None:
+    """Delete what a failed attempt at this test measured, before the test runs again."""
     if RECORDER not in item.stash:
         return
+    from pytest_energy.plugin.benchmark_bridge import delete_entries
+
     del item.stash[RECORDER]
-    session = item.config.stash[SESSION]
-    session.results = [result for result in session.results if result.name != item.nodeid]
-    benchmarks = benchmark_session(item.config)
-    if benchmarks is not None:
-        benchmarks.benchmarks = [
-            each for each in benchmarks.benchmarks if each.fullname != item.nodeid
-        ]
+    run = item.config.stash[RUN]
+    run.results = [result for result in run.results if result.name != item.nodeid]
+    delete_entries(item)
     item.user_properties = [
         each for each in item.user_properties if not str(each[0]).startswith("energy")
     ]
 
 
-def conclude(item: pytest.Item) -> Result | None:
-    """The judged result, kept in every place where somebody will look for it; None where nothing was measured."""
-    recorder = item.stash.get(RECORDER, None)
-    result = recorder.result() if recorder is not None else None
-    if result is None:
-        return None
-    from pytest_energy.plugin.benchmark_bridge import keep_result
-    from pytest_energy.report.junit import properties
-
-    session = item.config.stash[SESSION]
-    session.results.append(result)
-    item.user_properties += properties(result)
-    _save_with_benchmarks(item, result)
-    keep_result(item.config, session, result)  # on disk at once, in a run that is to be saved
-    return result
-
-
 def unmet_floors(item: pytest.Item) -> list[str]:
-    """Accuracy needs no meter: its floors hold without ``--energy``, too."""
+    """A line for each quality below its floor. A floor needs no meter and no ``--energy``."""
     failed = item.stash.get(FLOORS, [])
     if not failed:
         return []
@@ -82,14 +87,14 @@ def unmet_floors(item: pytest.Item) -> list[str]:
     return [floor_complaint(quality) for quality in failed]
 
 
-def unasked(item: pytest.Item) -> list[str]:
-    """A test whose marker asks for something, and that measured nothing, must not pass in silence."""
-    if SESSION not in item.config.stash or item.stash[GATE].asks_nothing:
+def asked_but_not_measured(item: pytest.Item) -> list[str]:
+    """A line if a marker of the test requires a measurement, and the test made none."""
+    if RUN not in item.config.stash or item.stash[GATE].asks_nothing:
         return []
     return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
 
 
-def complaints(result: Result, strict: bool) -> list[str]:
+def failed_verdicts(result: Result, strict: bool) -> list[str]:
     """A line for each verdict that fails the test."""
     from pytest_energy.report.terminal import complaint
 
@@ -98,13 +103,3 @@ def complaints(result: Result, strict: bool) -> list[str]:
         for verdict in result.verdicts
         if verdict.fails or (strict and verdict.verdict == "inconclusive")
     ]
-
-
-def _save_with_benchmarks(item: pytest.Item, result: Result) -> None:
-    """Have pytest-benchmark save this result; a test with its own ``benchmark`` has its entry already."""
-    benchmarks = benchmark_session(item.config)
-    if benchmarks is None or benchmarks.disabled or "benchmark" in getattr(item, "funcargs", {}):
-        return
-    from pytest_energy.plugin.benchmark_entry import benchmark_entry
-
-    benchmarks.benchmarks.append(benchmark_entry(item, result))

@@ -1,6 +1,7 @@
-"""With ``-v``: how far a measurement is. On a terminal a line that is written over; in a log a line after each test.
+"""With ``-v``, shows how far a measurement is: on a terminal in place, in a log one line per test.
 
-Nothing is written while a window is open, and no more often than `EVERY_S`: a terminal that draws takes joules, too.
+Nothing is written while a window is open, and at most once per `EVERY_S`: drawing a terminal takes
+joules too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EVERY_S = 1.0
 
 
 class Progress:
-    """Shows the steps of one measurement after the other by pytest's terminal reporter."""
+    """Shows the steps of each measurement, through pytest's terminal reporter."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Progress:
         self._shown_at_s: float | None = None
 
     def step(self, name: str, step: Step) -> None:
-        """Between two windows of this test."""
+        """Show a step of this test, between two windows."""
         at_s = self._clock()
         if not self._live or (self._shown_at_s is not None and at_s - self._shown_at_s < EVERY_S):
             return
@@ -53,7 +54,7 @@ class Progress:
         )
 
     def ended(self, spent: PhaseTimes) -> None:
-        """The measurement of a test is over: pytest's own line is put back, for it to write the outcome behind."""
+        """Restore pytest's own line, so that it can write the outcome of the test after it."""
         self._finished.append(spent)
         self._ended = spent
         if self._shown_at_s is not None:
@@ -62,7 +63,7 @@ class Progress:
             self._over("", prefix if isinstance(prefix, str) else "")
 
     def pytest_runtest_logfinish(self) -> None:
-        """In a log, after pytest's line."""
+        """In a log, write a line after pytest's."""
         spent, self._ended = self._ended, None
         if spent is None or self._live or self._reporter is None:
             return
@@ -82,5 +83,5 @@ class Progress:
         if self._capture is None:
             writer.write(text, flush=True)
             return
-        with self._capture.global_and_fixture_disabled():  # as pytest's own live logs do it
+        with self._capture.global_and_fixture_disabled():  # as pytest's live logs do
             writer.write(text, flush=True)

@@ -1,100 +1,64 @@
-"""What lasts as long as one pytest run: the open meter, the idle windows, the results."""
+"""What the fixtures call: `Recorder`, and its implementations.
+
+`ThisTreeRecorder` measures here. `AgainstRecorder` compares with another commit. In a worker of
+that comparison, `commits.worker.ServingRecorder` takes windows when the main process requests them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pytest_energy.commits.against import Against
 from pytest_energy.commits.worker_process import ReplicateFailed
-from pytest_energy.errors import FixtureMisuse, MeterFailed
+from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
-from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
-from pytest_energy.measuring.window import idle_windows
-from pytest_energy.meters import Meter, info
-from pytest_energy.model import Comparison, Measurement, MeterInfo, Quality, Result, Verdict, Window
-from pytest_energy.options import Options
+from pytest_energy.model import Comparison, Measurement, Quality, Result, Verdict
 from pytest_energy.plan import Plan, collect_void_reasons
+from pytest_energy.plugin.measuring_run import MeasuringRun
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
 
-if TYPE_CHECKING:
-    from pytest_energy.plugin.progress import Progress
 
-
-class Session:
-    """One open meter, and all results so far."""
-
-    def __init__(
-        self, options: Options, meter: Meter, synchronize: Callable[[], object] | None = None
-    ):
-        self.options = options
-        self.meter = meter
-        self.plan: Plan = replace(options.plan, synchronize=synchronize)
-        self.results: list[Result] = []
-        self.idle: tuple[Window, ...] = ()
-        self.not_measured: list[str] = []
-        """Tests that asked pytest-benchmark for a measurement while it was switched off."""
-        self.against: Against | None = None
-        """The other commit, where ``--energy-against`` names one."""
-        self.timings: list[PhaseTimes] = []
-        self.progress: Progress | None = None
-        """Who shows how far it is, with ``-v``."""
+class Recorder(Protocol):
+    """Records one test: its measurement or comparison, its qualities, its result."""
 
     @property
-    def meter_info(self) -> MeterInfo:
-        return info(self.meter)
+    def measures_disabled_benchmarks(self) -> bool:
+        """Whether to measure a ``benchmark`` that pytest-benchmark does not run."""
 
-    def ensure_idle(self) -> None:
-        """Take idle windows before the first measurement."""
-        if not self.idle:
-            self.idle = idle_windows(self.meter)
+    def measure(self, call: Callable[[], object]) -> None:
+        """Measure a call. Once per test."""
 
-    @contextmanager
-    def watched(self, name: str, plan: Plan) -> Iterator[Plan]:
-        """The plan, with its steps timed and shown."""
-        progress = self.progress
-        stopwatch = Stopwatch(
-            name, lambda step: progress.step(name, step) if progress is not None else None
-        )
-        try:
-            yield replace(plan, on_step=stopwatch)
-        finally:
-            self.timings.append(stopwatch.stop())
-            if progress is not None:
-                progress.ended(self.timings[-1])
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
+        """Measure calls with a setup before and a teardown after each. Once per test."""
 
-    def finish(self) -> None:
-        """Take idle windows after the last measurement, give them all to the results, and let go of the meter."""
-        if self.results:
-            try:
-                self.idle += idle_windows(self.meter)
-            except MeterFailed as failure:  # too late to lose what was measured
-                *others, last = self.results
-                warning = f"net joules are by the idle windows before the first measurement alone: {failure}"
-                measurement = replace(
-                    last.measurement, warnings=(*last.measurement.warnings, warning)
-                )
-                self.results = [*others, replace(last, measurement=measurement)]
-            self.results = [
-                replace(r, measurement=replace(r.measurement, idle=self.idle)) for r in self.results
-            ]
-        self.close()
+    def versus(
+        self, baseline: Callable[..., object], candidate: Callable[..., object]
+    ) -> Comparison | None:
+        """Compare two calls, in turns. Once per test."""
 
-    def close(self) -> None:
-        self.meter.close()
+    def quality(self, quality: Quality) -> None:
+        """Add a quality to the result. Each name once."""
+
+    def skip_disabled_benchmark(self) -> None:
+        """Note that pytest-benchmark did not run this test's ``benchmark``."""
+
+    def result(self) -> Result | None:
+        """The judged result, or None if nothing was measured."""
 
 
-class Recorder:
-    """What becomes known of one test, until its result is complete."""
+class ThisTreeRecorder:
+    """Measures in this process, and judges by the test's markers."""
 
-    def __init__(self, session: Session, name: str, gate: Gate, group: str | None):
-        self.session = session
+    measures_disabled_benchmarks = False
+
+    def __init__(self, run: MeasuringRun, name: str, gate: Gate, group: str | None):
+        self.run = run
         self.name = name
         self.gate = gate
         self.group = group
@@ -103,35 +67,35 @@ class Recorder:
         self.qualities: list[Quality] = []
 
     def measure(self, call: Callable[[], object]) -> None:
-        self._only_once()
-        self.session.ensure_idle()
-        with self.session.watched(self.name, self._plan) as plan:
-            self.measurement = measure(call, meter=self.session.meter, plan=plan, name=self.name)
+        self._refuse_second_measurement()
+        self.run.ensure_idle()
+        with self.run.timed_plan(self.name, self._plan) as plan:
+            self.measurement = measure(call, meter=self.run.meter, plan=plan, name=self.name)
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
-        self._only_once()
-        self.session.ensure_idle()
-        with self.session.watched(self.name, self._plan) as plan:
+        self._refuse_second_measurement()
+        self.run.ensure_idle()
+        with self.run.timed_plan(self.name, self._plan) as plan:
             self.measurement = measure_prepared(
-                calls, meter=self.session.meter, plan=plan, name=self.name
+                calls, meter=self.run.meter, plan=plan, name=self.name
             )
 
     def versus(
         self, baseline: Callable[..., object], candidate: Callable[..., object]
     ) -> Comparison | None:
-        self._only_once()
-        self.session.ensure_idle()
-        meter = self.session.meter_info
-        watched_plan, void = collect_void_reasons(self._plan)
-        with self.session.watched(self.name, watched_plan) as plan:
+        self._refuse_second_measurement()
+        self.run.ensure_idle()
+        meter = self.run.meter_info
+        checked_plan, void_reasons = collect_void_reasons(self._plan)
+        with self.run.timed_plan(self.name, checked_plan) as plan:
             self.comparison = versus(
                 baseline,
                 candidate,
-                meter=self.session.meter,
+                meter=self.run.meter,
                 plan=plan,
                 decided=lambda ratios: self.gate.decided(ratios, meter),
             )
-        self.measurement = self._of_candidate(self.comparison, void)
+        self.measurement = self._of_candidate(self.comparison, void_reasons)
         return self.comparison
 
     def quality(self, quality: Quality) -> None:
@@ -139,13 +103,10 @@ class Recorder:
             raise FixtureMisuse(f"the quality {quality.name!r} was given twice in {self.name}")
         self.qualities.append(quality)
 
-    def measures_while_disabled(self) -> bool:
-        """Whether to measure a ``benchmark`` although pytest-benchmark is switched off: no, and that is told at the end."""
-        self.session.not_measured.append(self.name)
-        return False
+    def skip_disabled_benchmark(self) -> None:
+        self.run.disabled_benchmarks.append(self.name)
 
     def result(self) -> Result | None:
-        """The judged result, or None where nothing was measured."""
         if self.measurement is None:
             return None
         result = Result(
@@ -155,47 +116,53 @@ class Recorder:
 
     @property
     def _plan(self) -> Plan:
-        return replace(self.session.plan, tolerance=self.gate.tolerance)
+        return replace(self.run.plan, tolerance=self.gate.tolerance)
 
-    def _of_candidate(self, comparison: Comparison, void: list[str]) -> Measurement:
+    def _of_candidate(self, comparison: Comparison, void_reasons: list[str]) -> Measurement:
         windows = tuple(
             window
             for block in comparison.blocks
             for letter, window in zip(block.order, block.windows, strict=True)
             if letter == "B"
         )
-        warnings = tuple(find_warnings(self.session.meter, windows, self.session.plan, void))
-        return Measurement(self.name, self.session.meter_info, windows, (), warnings)
+        warnings = tuple(find_warnings(self.run.meter, windows, self.run.plan, void_reasons))
+        return Measurement(self.name, self.run.meter_info, windows, (), warnings)
 
-    def _only_once(self) -> None:
+    def _refuse_second_measurement(self) -> None:
         if self.measurement is not None:
             raise FixtureMisuse(
-                f"{self.name} measures twice, and a test has one entry in the saved run; make it two tests, or parametrize it"
+                f"{self.name} measures twice, and a test has one entry in the saved run; "
+                "make it two tests, or parametrize it"
             )
 
 
-class AgainstRecorder(Recorder):
-    """Compares this tree with another commit in place of what the test compares; where it cannot, it measures and says so."""
+class AgainstRecorder(ThisTreeRecorder):
+    """Compares this tree with another commit, whatever the test itself compares.
+
+    If a test cannot be compared, it is measured, and a verdict gives the reason.
+    """
 
     def __init__(
-        self, session: Session, against: Against, name: str, gate: Gate, group: str | None
+        self, run: MeasuringRun, against: Against, name: str, gate: Gate, group: str | None
     ):
-        # Thresholds are for two variants of one commit, and two commits are gated on regressions.
-        super().__init__(session, name, replace(gate, thresholds=None), group)
+        # Thresholds are for two variants of one commit. Two commits are gated on regressions.
+        super().__init__(run, name, replace(gate, thresholds=None), group)
         self._against = against
         self._not_gated: list[Verdict] = []
         if gate.thresholds is not None:
             reason = (
-                "--energy-against compares commits; the thresholds of gps_up are gated without it"
+                "--energy-against compares commits; run without it to gate the thresholds of gps_up"
             )
             self._not_gated.append(Verdict("gps_up", "not gated", reason))
 
     def measure(self, call: Callable[[], object]) -> None:
-        if not self._compared():
+        self._compare_commits()
+        if self.comparison is None:
             super().measure(call)
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
-        if not self._compared():
+        self._compare_commits()
+        if self.comparison is None:
             super().measure_prepared(calls)
 
     def versus(
@@ -222,24 +189,26 @@ class AgainstRecorder(Recorder):
         )
         return [Verdict("layout", "inconclusive", reason)]
 
-    def _compared(self) -> bool:
-        self._only_once()
+    def _compare_commits(self) -> None:
+        """Compare with the other commit, or add the verdict that says why not."""
+        self._refuse_second_measurement()
         if self.name not in self._against.names.paired:
-            self._cannot(f"new since {self._against.label}: there is nothing to compare with")
-            return False
-        self.session.ensure_idle()
-        meter = self.session.meter_info
-        watched_plan, void = collect_void_reasons(self._plan)
+            self._add_not_gated(
+                f"new since {self._against.label}: there is nothing to compare with"
+            )
+            return
+        self.run.ensure_idle()
+        meter = self.run.meter_info
+        checked_plan, void_reasons = collect_void_reasons(self._plan)
         try:
-            with self.session.watched(self.name, watched_plan) as plan:
+            with self.run.timed_plan(self.name, checked_plan) as plan:
                 self.comparison = self._against.compare(
                     self.name, meter, plan, lambda ratios: self.gate.decided(ratios, meter)
                 )
         except ReplicateFailed as error:
-            self._cannot(str(error))
-            return False
-        self.measurement = self._of_candidate(self.comparison, void)
-        return True
+            self._add_not_gated(str(error))
+            return
+        self.measurement = self._of_candidate(self.comparison, void_reasons)
 
-    def _cannot(self, reason: str) -> None:
+    def _add_not_gated(self, reason: str) -> None:
         self._not_gated.append(Verdict("against", "not gated", reason))

@@ -1,4 +1,4 @@
-"""What a run that measured leaves behind: its comparison with a saved run, a comment, a page, and its part of the terminal."""
+"""The end of a measuring run: `run_ended` completes it, `print_summary` shows it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,67 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_energy.errors import RunError
-from pytest_energy.plugin.recorder import Session
-from pytest_energy.plugin.stash import BASELINE, COMPARED, benchmark_session
+from pytest_energy.machine import fingerprint
+from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table, save_safely
+from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.stash import BASELINE, COMPARED
 from pytest_energy.report.terminal import Look, against_lines, summary
 from pytest_energy.report.view import RunView
 from pytest_energy.runs.compare import compare_results
-from pytest_energy.runs.comparison import CompareOptions
+from pytest_energy.runs.comparison import CompareOptions, RunComparison
+from pytest_energy.runs.json_format import Run
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 
-def close_run(session: pytest.Session, ours: Session) -> None:
-    """After the last test: take the closing idle windows, compare, and write what was asked for."""
-    ours.finish()
-    compare_with_baseline(session, ours)
-    leave_comment(session, ours)
-    leave_page(session, ours)
+def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
+    """Take the closing idle windows, compare, write the files that the options name, and set the
+    exit code. pytest-benchmark saves the run after this."""
+    config = session.config
+    run.finish()
+    compared = compare_with_baseline(config, run)
+    if isinstance(compared, RunComparison) and compared.failure(run.options.strict):
+        fail_run(session, pytest.ExitCode.TESTS_FAILED)
+    comment, page = config.getoption("--energy-markdown"), config.getoption("--energy-report")
+    if comment is not None:
+        write_file(session, "--energy-markdown", comment, comment_text(session, run, compared))
+    if page is not None:
+        write_file(session, "--energy-report", page, page_text(run))
+    save_safely(session)
 
 
-def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
-    """What regressed against the saved run fails this one; what cannot be compared is said."""
-    baseline = session.config.stash.get(BASELINE, None)
+def print_summary(reporter: TerminalReporter, config: pytest.Config, run: MeasuringRun) -> None:
+    """Print the table of the run, what was not gated, and the comparison with saved runs."""
+    options = run.options
+    writer = reporter._tw
+    verbosity = config.get_verbosity()
+    look = Look(
+        writer.fullwidth, writer.hasmarkup, verbosity < 0, options.grams_per_kwh, verbosity > 1
+    )
+    reporter.ensure_newline()  # else pytest adds it below the section's title
+    reporter.section("energy", sep="-")
+    print_text(reporter, summary(run_view(run), look))
+    for line in not_gated_lines(run):
+        print_text(reporter, line)
+    compared = config.stash.get(COMPARED, None)
+    if compared is not None:
+        reporter.section("energy against saved runs", sep="-")
+        print_text(reporter, compared_text(compared, look))
+    hide_own_table(config)
+
+
+def run_view(run: MeasuringRun) -> RunView:
+    """The results as the terminal and the comment show them."""
+    return RunView.of_results(run.results, run.meter_info, run.options.plan.tolerance)
+
+
+def compare_with_baseline(config: pytest.Config, run: MeasuringRun) -> RunComparison | str | None:
+    """The comparison with the run of ``--energy-compare``, or the reason why there is none."""
+    baseline = config.stash.get(BASELINE, None)
     if baseline is None:
-        return
-    options = ours.options
+        return None
+    options = run.options
     rules = CompareOptions(
         options.plan.tolerance,
         options.plan.alpha,
@@ -40,72 +76,47 @@ def compare_with_baseline(session: pytest.Session, ours: Session) -> None:
         options.quality_tolerance,
     )
     try:
-        comparison = session.config.stash[COMPARED] = compare_results(baseline, ours.results, rules)
+        config.stash[COMPARED] = compare_results(baseline, run.results, rules)
     except RunError as error:
-        session.config.stash[COMPARED] = f"NOT GATED against {baseline[-1].path}: {error}"
-        return
-    if comparison.failure(options.strict) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        config.stash[COMPARED] = f"NOT GATED against {baseline[-1].path}: {error}"
+    return config.stash[COMPARED]
 
 
-def run_view(ours: Session) -> RunView:
-    """The results as the terminal and the comment show them."""
-    return RunView.of_results(ours.results, ours.meter_info, ours.options.plan.tolerance)
+def fail_run(session: pytest.Session, code: pytest.ExitCode) -> None:
+    """Set the exit code, unless the run failed already."""
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = code
 
 
-def leave_comment(session: pytest.Session, ours: Session) -> None:
-    """``--energy-markdown``: about the other commit or, where there is none, the saved run."""
-    path = session.config.getoption("--energy-markdown")
-    if path is None:
-        return
+def comment_text(
+    session: pytest.Session, run: MeasuringRun, compared: RunComparison | str | None
+) -> str:
+    """A comment on the comparison with the saved run, or else on this run and the other commit."""
     from pytest_energy.report.markdown import live_markdown, markdown
 
-    compared = session.config.stash.get(COMPARED, None)
-    grams = ours.options.grams_per_kwh
-    if ours.against is None and compared is not None and not isinstance(compared, str):
-        text = markdown(compared, grams)
-    else:
-        notes = [compared] if isinstance(compared, str) else []
-        notes += [
-            f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled"
-            for name in ours.not_measured
-        ]
-        notes += against_lines(ours.against) if ours.against is not None else []
-        text = live_markdown(run_view(ours), notes, session.testsfailed, grams)
-    write_or_say(session, "--energy-markdown", path, text)
+    grams = run.options.grams_per_kwh
+    if run.against is None and isinstance(compared, RunComparison):
+        return markdown(compared, grams)
+    notes = [compared] if isinstance(compared, str) else []
+    notes += not_gated_lines(run)
+    return live_markdown(run_view(run), notes, session.testsfailed, grams)
 
 
-def leave_page(session: pytest.Session, ours: Session) -> None:
-    """``--energy-report``: this run as a page."""
-    path = session.config.getoption("--energy-report")
-    if path is None:
-        return
-    from pytest_benchmark.utils import get_commit_info
-
-    from pytest_energy.machine import fingerprint
+def page_text(run: MeasuringRun) -> str:
+    """This run as an HTML page."""
     from pytest_energy.report.html import page
-    from pytest_energy.runs.json_format import Run
 
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    write_or_say(
-        session,
-        "--energy-report",
-        path,
-        page(Run("", fingerprint(), tuple(ours.results), get_commit_info(), at)),
-    )
+    return page(Run("", fingerprint(), tuple(run.results), commit_info(), at))
 
 
-def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> None:
-    """The text to a file; where that fails, a line on the terminal and an exit code, and the run itself is kept."""
+def write_file(session: pytest.Session, option: str, path: str, text: str) -> None:
+    """Write the file. A failure is one line and exit code 4. The run itself is still saved."""
+    # Relative to the folder that pytest was started in: a test may have left it.
+    file = session.config.invocation_params.dir / path
     try:
-        # By the folder that pytest was started in: a test may have gone elsewhere.
-        with open(
-            session.config.invocation_params.dir / path,
-            "w",
-            encoding="utf8",
-            errors="backslashreplace",
-        ) as file:
-            file.write(text + "\n")
+        with open(file, "w", encoding="utf8", errors="backslashreplace") as opened:
+            opened.write(text + "\n")
     except OSError as error:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -115,61 +126,26 @@ def write_or_say(session: pytest.Session, option: str, path: str, text: str) -> 
             )
 
 
-def tell(terminalreporter: TerminalReporter, config: pytest.Config, session: Session) -> None:
-    """The table, and all that was not gated."""
-    terminalreporter.ensure_newline()  # else pytest adds it below the section's title
-    terminalreporter.section("energy", sep="-")
-    writer = terminalreporter._tw
-    look = Look(
-        writer.fullwidth,
-        writer.hasmarkup,
-        config.get_verbosity() < 0,
-        session.options.grams_per_kwh,
-        config.get_verbosity() > 1,
-    )
-    write_text(terminalreporter, summary(run_view(session), look))
-    for name in session.not_measured:
-        write_text(
-            terminalreporter, f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled"
-        )
-    if session.against is not None:
-        write_text(terminalreporter, "\n".join(against_lines(session.against)))
-    hide_own_rows(config, session)
-    show_compared(terminalreporter, config, session.options.grams_per_kwh)
+def not_gated_lines(run: MeasuringRun) -> list[str]:
+    """The tests that pytest-benchmark did not run, and those that the other commit lacks."""
+    lines = [
+        f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled"
+        for name in run.disabled_benchmarks
+    ]
+    return lines + (against_lines(run.against) if run.against is not None else [])
 
 
-def write_text(terminalreporter: TerminalReporter, text: str) -> None:
-    """As far as the terminal has its characters, and line by line: pytest escapes what it cannot encode as a whole."""
-    from pytest_energy.report.escape import encodable
-
-    terminalreporter.write_line(
-        encodable(text, getattr(terminalreporter._tw._file, "encoding", None))
-    )
-
-
-def show_compared(
-    terminalreporter: TerminalReporter, config: pytest.Config, grams: float | None
-) -> None:
-    compared = config.stash.get(COMPARED, None)
-    if compared is None:
-        return
+def compared_text(compared: RunComparison | str, look: Look) -> str:
     from pytest_energy.report.compare_table import terminal_table
     from pytest_energy.report.escape import plain
 
-    terminalreporter.section("energy against saved runs", sep="-")
-    colour = terminalreporter._tw.hasmarkup
-    write_text(
-        terminalreporter,
-        plain(compared)
-        if isinstance(compared, str)
-        else terminal_table(compared, colour, grams, terminalreporter._tw.fullwidth),
-    )
+    if isinstance(compared, str):
+        return plain(compared)
+    return terminal_table(compared, look.colour, look.grams_per_kwh, look.width)
 
 
-def hide_own_rows(config: pytest.Config, session: Session) -> None:
-    """pytest-benchmark's table is for its own benchmarks; where all entries are ours it would say all twice."""
-    benchmarks = benchmark_session(config)
-    if benchmarks is not None and all(
-        hasattr(entry, "is_energy_entry") for entry in benchmarks.benchmarks
-    ):
-        benchmarks.quiet = True
+def print_text(reporter: TerminalReporter, text: str) -> None:
+    """Print text with the characters that the terminal's encoding has. pytest would escape all."""
+    from pytest_energy.report.escape import encodable
+
+    reporter.write_line(encodable(text, getattr(reporter._tw._file, "encoding", None)))

@@ -21,4 +21,7 @@ def test_every_environment_variable_is_explained():
 
 def test_every_marker_is_in_the_page():
     """The page names the two markers by hand."""
-    assert [marker.split("(")[0] for marker in reference.plugin.MARKERS] == ["energy", "gps_up"]
+    assert [marker.split("(")[0] for marker in reference.command_line.MARKERS] == [
+        "energy",
+        "gps_up",
+    ]

@@ -1,7 +1,8 @@
-"""A run is never lost: whatever ends it, what was finished is in a file that can be read."""
+"""The bridge to pytest-benchmark: its fixture and entries, and no finished result is lost."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -45,7 +46,7 @@ def test_a_saved_run_leaves_no_journal(suite):
     assert journals(suite.path) == []
 
 
-def test_a_run_that_is_not_to_be_saved_keeps_nothing(suite):
+def test_a_run_without_a_save_option_writes_no_journal(suite):
     suite.makepyfile(
         SUITE.format(
             n=2, then="assert not os.path.exists('.benchmarks') or not os.listdir('.benchmarks')"
@@ -57,7 +58,7 @@ def test_a_run_that_is_not_to_be_saved_keeps_nothing(suite):
 @pytest.mark.parametrize(
     "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"]
 )
-def test_what_was_finished_before_the_end_is_readable(suite, end, capsys):
+def test_results_before_a_kill_are_readable(suite, end, capsys):
     suite.makepyfile(SUITE.format(n=5, then=f"if number == 3: {end}"))
     subprocess.run(
         command("--benchmark-autosave"), cwd=suite.path, capture_output=True, check=False
@@ -71,7 +72,7 @@ def test_what_was_finished_before_the_end_is_readable(suite, end, capsys):
     assert capsys.readouterr().out.count("\n") == 4
 
 
-def test_the_next_run_says_where_it_is(suite):
+def test_the_next_run_prints_the_path_of_the_journal(suite):
     suite.makepyfile(SUITE.format(n=2, then="if number == 1 and 'DIE' in os.environ: os._exit(3)"))
     subprocess.run(
         command("--benchmark-autosave"),
@@ -113,9 +114,9 @@ FULL_DISK = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_says_so(suite):
+def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_an_error(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
-    # The journal's lines are short; pytest-benchmark's file repeats them with its own figures, and indents.
+    # pytest-benchmark's file is longer than the journal: it adds its own figures, and indents.
     size = 0
     for size in (8_000, 12_000, 16_000, 24_000):
         for path in journals(suite.path):
@@ -135,7 +136,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_says_so(suite):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
 @pytest.mark.slow
-def test_a_disk_that_is_full_from_the_start_is_said_and_ends_nothing(suite):
+def test_a_disk_that_is_full_from_the_start_is_an_error_after_all_tests(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
     suite.makeconftest(FULL_DISK.format(size=100))
     # What it prints goes through a pipe, which has no size.
@@ -161,7 +162,7 @@ def test_a_second_save_never_overwrites_the_first(suite):
     assert first.name[:4] == "0001" and second.name[:4] == "0002"
 
 
-def test_the_number_that_another_run_took_is_passed_over(suite):
+def test_a_number_that_another_run_took_is_not_reused(suite):
     suite.makepyfile(SUITE.format(n=1, then="pass"))
     suite.makeconftest(
         """
@@ -303,3 +304,94 @@ def test_a_test_that_ran_twice_is_saved_once(suite):
         *("--keep-duplicates", str(path), str(path)),
     ).assert_outcomes(passed=2)
     assert load_runs(saved(suite.path)[0])[0].benchmarks.keys() == {f"{path.name}::test_it[0]"}
+
+
+MEASURED = ("--energy", "--energy-meter=clock", "--energy-max-time=0.25", "-p", "no:cacheprovider")
+WORK = """
+import pytest
+
+def work(steps=20_000):
+    return sum(range(steps))
+"""
+
+
+def saved_document(suite):
+    (path,) = saved(suite.path)
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def test_an_unmodified_benchmark_suite_gets_joules(suite):
+    suite.makepyfile(
+        WORK
+        + """
+def test_called(benchmark):
+    assert benchmark(work) == 199990000
+def test_pedantic(benchmark):
+    assert benchmark.pedantic(work, args=(1000,), rounds=3) == 499500
+def test_with_setup(benchmark):
+    benchmark.pedantic(work, setup=lambda: ((30_000,), {}), rounds=3)
+"""
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-max-time", "0.1", "--benchmark-autosave")
+    result.assert_outcomes(passed=3)
+    entries = saved_document(suite)["benchmarks"]
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry["energy"]["watts"]["value"] == pytest.approx(20.0, rel=0.1)
+        assert entry["energy"]["joules"]["value"] > 0
+    result.stdout.fnmatch_lines(["*Name (time in *"])  # pytest-benchmark's own table is still there
+
+
+def test_a_suite_without_benchmark_fixtures_has_one_table(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.runpytest(*MEASURED).stdout.no_fnmatch_line("*Name (time in *")
+
+
+def test_the_saved_run_is_pytest_benchmarks(suite):
+    suite.makepyfile(
+        WORK
+        + """
+@pytest.mark.parametrize("steps", [20_000, 30_000])
+@pytest.mark.benchmark(group="sums")
+def test_it(energy, steps):
+    energy(work, steps)
+    energy.quality("accuracy", 1.0)
+"""
+    )
+    suite.runpytest(*MEASURED, "--benchmark-autosave").assert_outcomes(passed=2)
+    document = saved_document(suite)
+    assert document["machine_info"]["node"] == ""
+    assert document["energy"]["schema"] == 2
+    assert document["energy"]["meters"][0]["name"] == "clock"
+    assert document["energy"]["idle"]
+    assert [entry["group"] for entry in document["benchmarks"]] == ["sums", "sums"]
+    assert [entry["param"] for entry in document["benchmarks"]] == ["20000", "30000"]
+    assert document["benchmarks"][0]["energy"]["net_joules"] is not None
+    result = suite.run(
+        "pytest-benchmark", "compare", *map(str, suite.path.glob(".benchmarks/*/*.json"))
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*2 tests*", "*test_it*20000*"])
+
+
+def test_a_disabled_benchmark_is_reported_as_not_gated(suite):
+    suite.makepyfile(
+        WORK
+        + "def test_one(benchmark): benchmark(work)\ndef test_two(benchmark): benchmark.pedantic(work)"
+    )
+    result = suite.runpytest(*MEASURED, "--benchmark-disable")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "NOTHING WAS MEASURED*",
+            "NOT GATED: *::test_one: not measured*disabled",
+            "NOT GATED: *::test_two: not measured*disabled",
+        ]
+    )
+
+
+def test_it_works_without_pytest_benchmark_loaded(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["energy measured by clock", "- test_it * mJ *W"])

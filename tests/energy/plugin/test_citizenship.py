@@ -1,5 +1,7 @@
-"""Beside other plugins and pytest's own options. Those that are not installed are skipped here; noxfile.py has them all, and every
-version of pytest and pytest-benchmark that we support.
+"""The plugin beside other plugins and pytest's own options.
+
+A plugin that is not installed skips its test. noxfile.py installs them all, with every supported
+version of pytest and pytest-benchmark.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def test_alone(suite):
 
 
 @needs("xdist")
-def test_xdist_is_refused_in_a_line_and_fits_where_nothing_is_measured(suite):
+def test_xdist_is_refused_with_energy_only(suite):
     suite.makepyfile(SUITE)
     done = suite.runpytest_subprocess(*ENERGY, "-n", "2")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
@@ -77,7 +79,7 @@ def test_randomly(suite, monkeypatch):
 
 
 @needs("pytest_rerunfailures")
-def test_a_rerun_replaces_what_the_failed_attempt_measured(suite):
+def test_a_rerun_replaces_the_result_of_the_failed_attempt(suite):
     suite.makepyfile(
         """
 attempts = []
@@ -145,7 +147,7 @@ def test_third(energy):
 def test_stop_at_the_first_failure_saves_what_was_finished(suite):
     suite.makepyfile(FAILING)
     suite.runpytest_subprocess(*ENERGY, "-x").assert_outcomes(passed=1, failed=1)
-    # What was measured before its test failed is saved, too, as pytest-benchmark does it: a missed gate is a failure.
+    # As in pytest-benchmark, the result of a failed test is saved: a missed gate is a failure.
     assert saved(suite) == ["test_first", "test_second"]
 
 
@@ -178,7 +180,7 @@ def test_without_the_terminal(suite):
 
 
 def test_without_pytest_benchmark(suite):
-    # Measures, gates and shows; saving is pytest-benchmark's.
+    # It measures, gates and reports. Only pytest-benchmark saves.
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     done = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "-p", "no:benchmark")
     done.assert_outcomes(passed=1)
@@ -187,6 +189,6 @@ def test_without_pytest_benchmark(suite):
 
 def test_with_assertions_off_and_warnings_as_errors(suite):
     suite.makepyfile(SUITE)
-    # pytest-asyncio warns of options of its own that are not set.
+    # pytest-asyncio warns if its own options are not set.
     done = suite.runpytest_subprocess(*ENERGY, "-W", "error", "--assert=plain", "-p", "no:asyncio")
     done.assert_outcomes(passed=5)

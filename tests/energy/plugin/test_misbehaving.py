@@ -1,6 +1,6 @@
-"""Code under test that misbehaves: its exception reaches the user as it was, and nothing of it reaches the next test.
+"""Code under test that misbehaves: the user sees its own exception, and the next test is sound.
 
-What happens in each case stands in docs/reliability.md.
+docs/reliability.md lists what happens in each case.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import pytest
 
 ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
-# Measured after the one that misbehaves: it must be as if that had never been.
+# Runs after the test that misbehaves, and must not be affected.
 SOUND = """
 def test_sound(energy):
     import gc
@@ -61,7 +61,7 @@ def saved_names(suite):
     ],
 )
 @pytest.mark.parametrize("after", [0, 25])
-def test_an_exception_reaches_the_user_as_it_was_and_ends_one_test(suite, statement, says, after):
+def test_an_exception_is_shown_unchanged_and_ends_one_test(suite, statement, says, after):
     done = run(suite, failing_after(after, statement) + "def test_bad(energy):\n    energy(work)\n")
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines([says])
@@ -190,7 +190,7 @@ def test_thread_left_running(energy):
     done.assert_outcomes(passed=4)
 
 
-def test_an_exception_in_a_thread_of_the_code_is_pytests_to_report(suite):
+def test_pytest_reports_an_exception_in_a_thread(suite):
     done = run(
         suite,
         """
@@ -212,7 +212,7 @@ def test_bad(energy):
 @pytest.mark.parametrize(
     "setting", ["gc.enable()", "gc.set_threshold(1)", "gc.freeze()", "gc.collect()"]
 )
-def test_its_own_setting_of_the_collector(suite, setting):
+def test_code_that_changes_the_garbage_collector(suite, setting):
     # gc.disable() is not here: left off by the code it stays off, as without us.
     suite.makepyfile(
         f"""
@@ -234,7 +234,7 @@ def test_bad(energy):
     suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2)
 
 
-def test_what_it_prints_is_pytests_to_capture(suite, monkeypatch):
+def test_pytest_captures_the_output_of_the_code(suite, monkeypatch):
     code = """
 import os, sys
 line = "x" * int(os.environ["LINE"]) + "\\n"
@@ -258,7 +258,7 @@ def test_loud(energy):
     run(suite, code, "-s").stdout.fnmatch_lines(["xxxx*"])
 
 
-def test_it_changes_folder_environment_and_signals(suite):
+def test_code_that_changes_folder_environment_and_signals(suite):
     done = run(
         suite,
         """
@@ -276,7 +276,7 @@ def test_bad(energy):
         "--energy-markdown=comment.md",
         "--energy-report=page.html",
     )
-    # Where the files go is settled when the run begins.
+    # Paths are relative to the folder in which the run began.
     done.assert_outcomes(passed=2)
     assert saved_names(suite) == ["test_bad", "test_sound"]
     assert "2 benchmarks" in (suite.path / "comment.md").read_text(encoding="utf8")
@@ -284,7 +284,7 @@ def test_bad(energy):
     assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
 
 
-def test_a_step_of_the_wall_clock_moves_nothing(suite):
+def test_steps_of_the_wall_clock_change_no_result(suite):
     done = run(
         suite,
         """
@@ -296,7 +296,7 @@ def test_bad(energy):
         calls.append(1)
         sleep(0.001)
     sleep, true_time = time.sleep, time.time
-    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # a day forward and a day back, call by call
+    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # a day forth and back
     try:
         energy(work)
     finally:
@@ -332,7 +332,7 @@ def test_bad(energy, benchmark):
 """)
     done = suite.runpytest_subprocess(*(*ENERGY[1:], *options), "-W", "ignore")
     if not options and "benchmark" in statement:
-        done.assert_outcomes(passed=1)  # then it is pytest-benchmark's alone
+        done.assert_outcomes(passed=1)  # only pytest-benchmark runs it
         return
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
@@ -361,11 +361,11 @@ def test_loop(energy):
 @pytest.mark.parametrize(
     "statement", ["energy(work)", "energy.versus(int, work)", "benchmark(work)"]
 )
-def test_the_traceback_is_the_users(suite, statement, after):
+def test_the_traceback_ends_in_the_users_code(suite, statement, after):
     work = failing_after(after, 'raise ValueError("mine")')
     done = run(suite, work + f"def test_bad(energy, benchmark):\n    {statement}\n")
     done.assert_outcomes(failed=1, passed=1)
-    done.stdout.fnmatch_lines(["*test_the_traceback_is_the_users.py:*: ValueError"])
+    done.stdout.fnmatch_lines(["*test_the_traceback_ends_in_the_users_code.py:*: ValueError"])
     for ours in ("fixture", "measure", "session", "versus", "windows"):
         done.stdout.no_fnmatch_line(f"*pytest_energy*{ours}.py:*")
 
@@ -397,13 +397,13 @@ def test_traced(energy):
     done.assert_outcomes(passed=2)
 
 
-def test_ten_nanoseconds_are_told_of(suite):
+def test_a_call_of_nanoseconds_gets_a_warning(suite):
     done = run(suite, "def test_short(energy):\n    energy(int)\n")
     done.assert_outcomes(passed=2)
     done.stdout.fnmatch_lines(["*a call takes * ns, of which being called is a good part*"])
 
 
-def test_what_it_leaks_is_not_ours_to_keep(suite):
+def test_the_plugin_keeps_no_reference_to_a_result(suite):
     done = run(
         suite,
         """
@@ -420,7 +420,7 @@ def work():
     made.append(weakref.ref(big))
     return big
 
-def test_results_are_let_go(energy):
+def test_results_are_freed(energy):
     energy(work)
     gc.collect()
     assert not any(ref() for ref in made)
@@ -430,12 +430,12 @@ def test_results_are_let_go(energy):
 
 
 def test_in_process_nothing_is_left_behind(suite):
-    # The plugin in this very process: no thread, no open file, no collector switched off.
+    # In this process: no thread, no open file, the garbage collector on.
     threads, enabled = threading.active_count(), gc.isenabled()
     files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     suite.makepyfile("def test_bad(energy):\n    energy(lambda: 1 / 0)\n")
     for _ in range(3):
-        # pytest-rerunfailures leaves a thread behind each run of its own, and pytest-asyncio warns of its own options.
+        # pytest-rerunfailures leaves a thread after each run; pytest-asyncio warns.
         assert (
             suite.runpytest_inprocess(*ENERGY[:2], "-p", "no:rerunfailures", "-p", "no:asyncio").ret
             == 1

@@ -1,0 +1,118 @@
+"""The start of a measuring run: the meter, the baseline, the other commit, the machine's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from pytest_energy.commits.against import start
+from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
+from pytest_energy.measuring.machine_lock import machine_lock
+from pytest_energy.meters import open_meter
+from pytest_energy.options import Options
+from pytest_energy.plugin import hookspecs
+from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lines
+from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.progress import Progress
+from pytest_energy.plugin.stash import BASELINE, CLEANUP
+from pytest_energy.plugin.worker_options import worker_command_line
+from pytest_energy.report.escape import plain
+from pytest_energy.report.terminal import header
+from pytest_energy.runs.load import load_runs
+
+MEASURING_FIXTURES = {"energy", "benchmark"}
+
+
+def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
+    """A run with its meter open."""
+    try:
+        meter = open_meter(options.meter, options.meter_settings)
+    except MeterUnavailable as error:
+        raise pytest.UsageError(f"--energy-meter {options.meter}: {error}") from None
+    except OptionError as error:
+        raise pytest.UsageError(str(error)) from None
+    return MeasuringRun(options, meter, hookspecs.synchronizer(config))
+
+
+def load_baseline(config: pytest.Config) -> None:
+    """Read the runs of ``--energy-compare`` before any test, so that a wrong path costs no time."""
+    path = config.getoption("--energy-compare")
+    if path is None:
+        return
+    try:
+        config.stash[BASELINE] = load_runs(
+            path or _newest_saved(config), on_skip=_skip_printer(config)
+        )
+    except RunError as error:
+        raise pytest.UsageError(f"--energy-compare: {error}") from None
+
+
+def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
+    """The meter, and interrupted runs, for the top of pytest's output."""
+    return [*header(run.meter_info), *unfinished_lines(config)]
+
+
+def show_progress(session: pytest.Session, run: MeasuringRun) -> None:
+    """With ``-v``, show how far each measurement is."""
+    # pytest 8.1 has no such option with -p no:terminal.
+    if getattr(session.config.option, "verbose", 0) <= 0:
+        return
+    tests = sum(
+        bool(MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))) for item in session.items
+    )
+    run.progress = Progress(session.config, tests, run.plan.max_time_s)
+    session.config.pluginmanager.register(run.progress, "energy-progress")
+
+
+def start_against(session: pytest.Session, run: MeasuringRun) -> None:
+    """Start the workers of ``--energy-against``, if there is something to measure."""
+    config = session.config
+    revision = config.getoption("--energy-against")
+    if revision is None or not session.items:
+        return
+    folder = config.invocation_params.dir.resolve()
+    python = config.getoption("--energy-against-python")
+    config.stash[CLEANUP] = ExitStack()
+    try:
+        run.against = config.stash[CLEANUP].enter_context(
+            start(revision, folder, worker_command_line(config), python)
+        )
+    except OptionError as error:
+        raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
+
+
+@contextmanager
+def exclusive_machine(config: pytest.Config, options: Options) -> Iterator[None]:
+    """Hold the machine's lock; wait for another measuring run as long as the options allow."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    print_line = reporter.write_line if reporter is not None else lambda line: None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(machine_lock(options.lock_timeout_s, print_line))
+        except MachineBusy as error:
+            raise pytest.UsageError(str(error)) from None
+        yield
+
+
+def _newest_saved(config: pytest.Config) -> str:
+    """The newest run with joules in pytest-benchmark's folder."""
+    folder = storage_folder(config)
+    if folder is None:
+        raise pytest.UsageError(
+            "--energy-compare: pytest-benchmark has no folder of saved runs here; "
+            "name a run with --energy-compare=RUN"
+        )
+    return load_runs(str(folder), last=1, on_skip=_skip_printer(config))[0].path
+
+
+def _skip_printer(config: pytest.Config) -> Callable[[str], None]:
+    """Prints a line for each broken file among the saved runs."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def print_line(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(f"--energy-compare: skipped: {plain(line)}")
+
+    return print_line
