@@ -1,4 +1,4 @@
-"""``pytest-energy bisect``: which commit made a test burn more."""
+"""``pytest-energy bisect``: find the commit that made a test worse."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pytest_energy.cli.arguments import (
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.cli.project_settings import read_project_settings
 from pytest_energy.measuring.machine_lock import machine_lock
+from pytest_energy.report.escape import plain
 
 NAMES = (
     "meter",
@@ -62,11 +63,17 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     addopts = read_project_settings(current_folder()).values.get("addopts", [])
     addopts = shlex.split(addopts) if isinstance(addopts, str) else addopts
     line = worker_command_line(tests, addopts)
-    with machine_lock(options.lock_timeout_s, print):
-        culprit = bisect(current_folder(), arguments.good, arguments.bad, line, options, print)
+    with machine_lock(options.lock_timeout_s, _print_line):
+        culprit = bisect(
+            current_folder(), arguments.good, arguments.bad, line, options, _print_line
+        )
     if len(culprit.suspects) == 1:
-        print(f"{culprit.suspects[0]} made {culprit.test} worse")
+        print(plain(f"{culprit.suspects[0]} made {culprit.test} worse"))
     else:
-        print(f"one of these made {culprit.test} worse, and they cannot be told apart:")
+        print(plain(f"one of these made {culprit.test} worse; measurements cannot tell which:"))
         print("\n".join(culprit.suspects))
     return ExitCode.OK
+
+
+def _print_line(line: str) -> None:
+    print(plain(line), flush=True)

@@ -25,6 +25,7 @@ from pytest_energy.meters.calibration import (
     fit_watts,
     save_calibration,
 )
+from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits
 
 NAMES = ("watts", "meter", "trust_sensor", "lock_timeout")
@@ -85,9 +86,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         f"against {calibration.source}"
     )
     elsewhere = f"; use --energy-meter estimate:{path}" if arguments.output else ""
-    print(f"written to {path}{elsewhere}")
+    print(plain(f"written to {path}{elsewhere}"))
     return ExitCode.OK
 
 
 def _print_step(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(plain(line), file=sys.stderr)

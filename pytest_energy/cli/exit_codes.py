@@ -12,7 +12,9 @@ class ExitCode(IntEnum):
     OK = 0
     REGRESSED = 1
     UNUSABLE = 2
-    """Not done, and one line on standard error says why: wrong options, incomparable files."""
+    """Not done: invalid options, runs that are not comparable, nothing gated, a fault of ours.
+
+    One line on standard error says which."""
     INCONCLUSIVE = 3
     """Only with ``--strict``."""
     INTERRUPTED = 130

@@ -19,6 +19,7 @@ from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.machine import fingerprint
 from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.report.doctor import noise_report
+from pytest_energy.report.escape import plain
 from pytest_energy.runs.noise import save_noise
 
 NAMES = ("meter", "watts", "lock_timeout")
@@ -42,7 +43,7 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="MINUTES",
         type=float,
         default=2.0,
-        help="Spread the runs over this time (default: 2). More minutes see slower drift.",
+        help="Spread the runs over this time (default: 2). More minutes include slower drift.",
     )
     add_format(command, "text", "json")
     add_options(command, *NAMES)
@@ -50,13 +51,13 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Measure, keep and print the noise."""
+    """Measure, save and print the noise."""
     from pytest_energy.runs.noise_kernels import measure_noise
 
     options = read_options(arguments, *NAMES)
-    with machine_lock(options.lock_timeout_s, _progress):
+    with machine_lock(options.lock_timeout_s, _print_step):
         noise, meter_name = measure_noise(
-            options.meter, options.meter_settings, arguments.minutes, _progress
+            options.meter, options.meter_settings, arguments.minutes, _print_step
         )
     path = save_noise(noise, fingerprint(), meter_name)
     if arguments.format == "json":
@@ -66,5 +67,5 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr)
+def _print_step(line: str) -> None:
+    print(plain(line), file=sys.stderr)

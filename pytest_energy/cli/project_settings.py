@@ -1,13 +1,15 @@
-"""The project's own settings: what pytest's ini file says, read where pytest reads it.
+"""The project's own settings, from the ini file that pytest reads.
 
-pytest looks for its file in the current folder and above, by name, and takes the first one that
-has a section for it. Source: `_pytest/config/findpaths.py` of pytest 8.1 to 9.2.
+pytest searches the current folder and those above it, and takes the first file that has a section
+for it. Source: `_pytest/config/findpaths.py` of pytest 8.1 to 9.2. Files and tables that only
+pytest 9 reads are ignored beside an older pytest.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +29,11 @@ NAMES = (
 
 
 class ProjectSettings(NamedTuple):
-    """What the ini file says."""
+    """The settings and their file."""
 
     file: Path | None
     values: Mapping[str, Any]
-    """By ini key, as in the file."""
+    """By ini key, as the file has them."""
 
 
 def read_project_settings(folder: Path) -> ProjectSettings:
@@ -62,22 +64,41 @@ def _section(path: Path) -> Mapping[str, Any] | None:
         return None
     try:
         if path.suffix == ".toml":
-            return _toml_section(path)
-        parsed = iniconfig.IniConfig(str(path))
-        wanted = "tool:pytest" if path.suffix == ".cfg" else "pytest"
-        if wanted in parsed.sections:
-            return dict(parsed[wanted].items())
-        # pytest.ini counts without a section too.
-        return {} if path.name.lstrip(".") == "pytest.ini" else None
-    except (OSError, ValueError, iniconfig.ParseError) as error:
+            section = _toml_section(path)
+        else:
+            section = _ini_section(path)
+    except (OSError, ValueError, RecursionError, iniconfig.ParseError) as error:
         raise OptionError(f"{path}: cannot be read: {error}") from None
+    if section is not None and not isinstance(section, Mapping):
+        raise OptionError(f"{path}: pytest's section is {section!r}, not a table")
+    return section
 
 
-def _toml_section(path: Path) -> Mapping[str, Any] | None:
-    document = tomllib.loads(path.read_text(encoding="utf8"))
+def _ini_section(path: Path) -> Mapping[str, Any] | None:
+    parsed = iniconfig.IniConfig(str(path))
+    wanted = "tool:pytest" if path.suffix == ".cfg" else "pytest"
+    if wanted in parsed.sections:
+        return dict(parsed[wanted].items())
+    # pytest.ini counts without a section too.
+    return {} if path.name.lstrip(".") == "pytest.ini" else None
+
+
+def _toml_section(path: Path) -> Any:
     if path.name != "pyproject.toml":
-        return dict(document.get("pytest", {}))
-    tool = document.get("tool", {}).get("pytest")
-    if tool is None:
-        return None
-    return dict(tool.get("ini_options", tool))
+        if not _has_native_toml():
+            return None
+        return tomllib.loads(path.read_text(encoding="utf8")).get("pytest", {})
+    tool = tomllib.loads(path.read_text(encoding="utf8")).get("tool", {})
+    section = tool.get("pytest") if isinstance(tool, Mapping) else None
+    if not isinstance(section, Mapping):
+        return section
+    native = {key: value for key, value in section.items() if key != "ini_options"}
+    return native if native and _has_native_toml() else section.get("ini_options")
+
+
+def _has_native_toml() -> bool:
+    """Whether this pytest reads pytest.toml and [tool.pytest]. pytest itself is not imported."""
+    try:
+        return int(version("pytest").partition(".")[0]) >= 9
+    except (PackageNotFoundError, ValueError):
+        return True

@@ -1,7 +1,7 @@
-"""``pytest-energy pull-request``: what the workflow does for a pull request, to be run anywhere.
+"""``pytest-energy pull-request``: what the workflow runs for a pull request, on any machine.
 
 It runs the tests with ``--energy-against`` the merge base, and writes ``comment.md`` and
-``run.json`` into a folder. There is always a comment, also if nothing could be compared.
+``run.json`` into a folder. It writes a comment even if nothing could be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.errors import OptionError
 from pytest_energy.report.markdown import trouble_markdown
 
-# pytest's other exit codes are not about the code: nothing was compared.
+# Of pytest's exit codes, only these come with a comparison.
 CODE_OF = {0: ExitCode.OK, 1: ExitCode.REGRESSED}
 LAST_LINES = 12
 
@@ -42,7 +42,10 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of ``pytest-energy``."""
     command = new_command(commands, "pull-request", HELP)
     command.add_argument(
-        "--base", metavar="REV", required=True, help="The branch to merge into, as origin/main."
+        "--base",
+        metavar="REV",
+        required=True,
+        help="The branch to merge into, such as origin/main.",
     )
     command.add_argument(
         "--output", metavar="DIR", default="energy", help="Write here (default: energy)."
@@ -54,17 +57,17 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def merge_base(repo: Path, base: str) -> str:
-    """The commit at which this tree branched off. Raises `OptionError` if there is none here."""
+    """The commit where this tree branched off. Raises `OptionError` if the clone has none."""
     commit = resolve(repo, base)
     problem = (
-        f"no common ancestor of {base} and HEAD is here: fetch the whole history "
+        f"this clone has no common ancestor of {base} and HEAD: fetch the whole history "
         "(fetch-depth: 0 of actions/checkout)"
     )
     return git(repo, "merge-base", commit, "HEAD", problem=problem)
 
 
 def command_line(commit: str, output: Path, tests: Sequence[str]) -> list[str]:
-    """How pytest is run."""
+    """The command that runs pytest."""
     return [
         *(sys.executable, "-m", "pytest", "--energy", "--energy-against", commit),
         f"--energy-markdown={output / 'comment.md'}",
@@ -74,16 +77,16 @@ def command_line(commit: str, output: Path, tests: Sequence[str]) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Run pytest, pass on its output, and see that there is a comment."""
+    """Run pytest, print its output, and write a comment if it wrote none."""
     output = Path(arguments.output).absolute()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(
-            f"--output {arguments.output}: cannot be made: {error.strerror}; name another folder"
+            f"--output {arguments.output}: cannot be created: {error.strerror}; name another folder"
         ) from None
     comment = output / "comment.md"
-    comment.unlink(missing_ok=True)  # an older one would pass for this run's
+    comment.unlink(missing_ok=True)  # an older one would look like this run's
     try:
         commit = merge_base(find_repo(current_folder()), arguments.base)
     except OptionError as error:
@@ -99,7 +102,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _run_pytest(command: Sequence[str]) -> tuple[int, list[str]]:
-    """Run it and pass on its output; returns its exit code, and its lines."""
+    """Run it and print its output; returns its exit code and its lines."""
     lines = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf8", errors="replace"

@@ -1,4 +1,4 @@
-"""``pytest-energy record``: write a meter's readings to a file, to be replayed as a meter."""
+"""``pytest-energy record``: write a meter's readings to a file, for the replay meter."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from pytest_energy.errors import OptionError
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.meters.replay import RecordingMeter
 from pytest_energy.model import Reading, window_between
+from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits
 
 NAMES = ("meter", "watts")
-# Between two readings: a line of some 60 bytes each, so that an hour takes 20 MB.
+# Between two readings. A reading takes about 60 bytes, so an hour takes 20 MB.
 RECORD_INTERVAL_S = 0.01
 
 HELP = CommandHelp(
@@ -51,7 +52,7 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
     """The arguments before ``--`` and, for ``record``, the command after it.
 
-    argparse would mix the two up.
+    argparse would parse the command's options as ours.
     """
     arguments = list(arguments)
     if arguments[:1] != ["record"] or "--" not in arguments:
@@ -61,7 +62,7 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Record until the command ends or the time is up; returns the command's exit code."""
+    """Record until the command ends or the time has passed; returns the command's exit code."""
     if bool(arguments.command) == (arguments.seconds is not None):
         raise OptionError(
             "record takes either --seconds S or a command after --, such as: "
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         inner.close()
         raise OptionError(
-            f"the trace cannot be written to {arguments.path}: {error.strerror}"
+            f"the trace cannot be written to {arguments.path}: {error.strerror}; name another file"
         ) from None
     with meter:
         return _record(meter, arguments, seconds)
@@ -93,18 +94,18 @@ def _record(meter: Meter, arguments: argparse.Namespace, seconds: float) -> int:
             last = meter.read()
             readings += 1
             if process is not None and ended:
-                # A signal as a shell reports it.
+                # A signal has the code that a shell gives it.
                 code = process.returncode if process.returncode >= 0 else 128 - process.returncode
                 break
-    except KeyboardInterrupt:  # the usual end of a long recording: the readings are kept
+    except KeyboardInterrupt:  # the usual end of a long recording; its readings are saved
         if process is not None:
             code = process.wait()
     finally:
         if process is not None and process.poll() is None:
             process.kill()
             process.wait()
-    _print_to_user(_summary(meter, first, last, readings))
-    _print_to_user(
+    _print_line(_summary(meter, first, last, readings))
+    _print_line(
         f"written to {arguments.path}: replay it with --energy-meter replay:{arguments.path}"
     )
     return code
@@ -118,7 +119,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _wait(process: subprocess.Popen[bytes] | None, wait_s: float) -> bool:
-    """Wait so long, or until the process ends; whether it has ended."""
+    """Wait this long or until the process ends; returns whether it has ended."""
     if process is None:
         sleep(wait_s)
         return False
@@ -138,5 +139,5 @@ def _summary(meter: Meter, first: Reading, last: Reading, readings: int) -> str:
     )
 
 
-def _print_to_user(line: str) -> None:
-    print(line, file=sys.stderr)  # standard output is the command's
+def _print_line(line: str) -> None:
+    print(plain(line), file=sys.stderr)  # standard output belongs to the command

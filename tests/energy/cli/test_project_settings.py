@@ -18,6 +18,11 @@ FILES = {
     "tox.ini": "[tox]\n[pytest]\nenergy_tolerance = 7%\n",
     "setup.cfg": "[tool:pytest]\nenergy_tolerance = 7%\n",
 }
+NATIVE_FILES = {
+    "pytest.toml": '[pytest]\nenergy_tolerance = "7%"\n',
+    ".pytest.toml": '[pytest]\nenergy_tolerance = "7%"\n',
+    "pyproject.toml": '[tool.pytest]\nenergy_tolerance = "7%"\n',
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -28,15 +33,24 @@ def test_the_commands_and_pytest_read_the_same_file(pytester, name):
     assert pytester.parseconfig().getini("energy_tolerance") == "7%"
 
 
+@pytest.mark.parametrize("name", NATIVE_FILES)
+def test_the_files_of_pytest_9_count_only_beside_pytest_9(pytester, name):
+    (pytester.path / name).write_text(NATIVE_FILES[name], encoding="utf8")
+    expected = pytester.parseconfig().getini("energy_tolerance") or None
+    assert read_project_settings(pytester.path).values.get("energy_tolerance") == expected
+    assert (expected == "7%") == (pytest.version_tuple >= (9,))
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"pytest.ini": "", "tox.ini": FILES["tox.ini"]}, None),  # pytest.ini counts without one
         ({"pyproject.toml": "[project]\nname='x'\n", "tox.ini": FILES["tox.ini"]}, "7%"),
+        ({"pyproject.toml": "[tool.pytest]\n", "tox.ini": FILES["tox.ini"]}, "7%"),
         ({"setup.cfg": "[metadata]\n"}, None),
         ({}, None),
     ],
-    ids=["an empty pytest.ini", "another section", "no section", "no file"],
+    ids=["an empty pytest.ini", "another section", "an empty table", "no section", "no file"],
 )
 def test_the_first_file_with_a_section_counts(pytester, files, expected):
     for name, text in files.items():
@@ -79,7 +93,10 @@ def test_a_bad_setting_is_named_with_its_file(tmp_path, monkeypatch, line, messa
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("pyproject.toml", "[tool.pytest"), ("pytest.ini", "no section\n"), ("tox.ini", "\xff\x00")],
+    [
+        *[("pyproject.toml", "[tool.pytest"), ("pyproject.toml", "tool.pytest = 3\n")],
+        *[("pytest.ini", "no section\n"), ("tox.ini", "\xff\x00")],
+    ],
 )
 def test_a_broken_file_is_one_line(tmp_path, monkeypatch, name, text, capsys):
     (tmp_path / name).write_text(text, encoding="latin-1")
