@@ -199,6 +199,14 @@ class Block:
         """The windows of one side, added up."""
         return self._sides[letter]
 
+    def least_seconds_per_call(self, letter: str) -> float:
+        """Seconds per call in the faster window of one side."""
+        return min(
+            window.seconds_per_call
+            for which, window in zip(self.order, self.windows, strict=True)
+            if which == letter
+        )
+
     @cached_property
     def _sides(self) -> dict[str, Window]:
         # Added up once: each look at a comparison needs the sides of all its blocks.

@@ -38,8 +38,7 @@ from pytest_energy.plan import Plan
 from pytest_energy.plugin.fixtures import EnergyFixture
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.recorder import ThisTreeRecorder
-from pytest_energy.stats.gps_up import gps_up
-from pytest_energy.stats.order_statistics import blocks_needed
+from pytest_energy.stats.gps_up import fewest_blocks, gps_up
 
 SEED = 20250704
 PAIRS = 40
@@ -205,9 +204,9 @@ def windows_study(seconds: float) -> None:
         truth = math.log(REPEATS / MORE_REPEATS)
         off = sorted(abs(math.log(b.side("A").seconds / b.side("B").seconds) - truth) for b in made)
         times = []
-        for start in range(0, len(made) - blocks_needed(plan.alpha), max(1, len(made) // 40)):
+        for start in range(0, len(made) - fewest_blocks(plan.alpha), max(1, len(made) // 40)):
             spent_s = 0.0
-            for end in range(start + blocks_needed(plan.alpha), len(made) + 1):
+            for end in range(start + fewest_blocks(plan.alpha), len(made) + 1):
                 spent_s = sum(lengths[start:end])
                 if spent_s >= plan.max_time_s or gate.decided(
                     gps_up(made[start:end], known, plan.alpha), known

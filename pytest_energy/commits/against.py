@@ -32,8 +32,7 @@ from pytest_energy.commits.worker_process import Replicate, ReplicateFailed, Wor
 from pytest_energy.measuring.paired import Decided, comparison_of, match_calls, take_blocks
 from pytest_energy.model import ORDERS, Block, Comparison, Interval, MeterInfo
 from pytest_energy.plan import Plan, Step
-from pytest_energy.stats.gps_up import gps_up
-from pytest_energy.stats.order_statistics import blocks_needed
+from pytest_energy.stats.gps_up import fewest_blocks, gps_up
 
 PAIRS = 2
 # Fresh pairs that a confirmation may take, in multiples of the fewest for a verdict.
@@ -41,7 +40,7 @@ MOST_FRESH = 2
 # Layouts of equal code differed by up to 13 % (docs/gate.md): a factor beyond this is the code's.
 LARGEST_OF_LAYOUT = 1.5
 # Two forks with their warm-up take about 0.1 s. Windows of 0.2 s leave a third of the time to
-# that: 16 starts in 5 s, and 11 are the fewest for a verdict.
+# that: 16 starts in 5 s, and 12 are the fewest for a verdict.
 REPLICATE_S, START_S = 0.2, 0.1
 LONGEST_NAME = 255  # of most file systems
 # Names this alike are taken for one test renamed: two parametrizations of one test are less alike.
@@ -130,7 +129,7 @@ class Against:
     ) -> list[Block]:
         """Blocks of as many fresh pairs as a verdict needs, and of some more where that helps."""
         blocks: list[Block] = []
-        fewest = blocks_needed(plan.alpha)
+        fewest = fewest_blocks(plan.alpha)
         for number in range(fewest * MOST_FRESH):
             plan.on_step(Step("starts"))
             with ExitStack() as stack:
@@ -197,7 +196,7 @@ class Against:
 
 def shortest_time_s(alpha: float) -> float:
     """The time in which the fewest starts for a verdict fit: 3.3 s at 1 %."""
-    return blocks_needed(alpha) * (REPLICATE_S + START_S)
+    return fewest_blocks(alpha) * (REPLICATE_S + START_S)
 
 
 def may_be_layout(comparison: Comparison, tolerance: float) -> bool:

@@ -33,8 +33,7 @@ from pytest_energy.measuring.window import take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.plan import Call, Plan, Step
-from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
-from pytest_energy.stats.order_statistics import blocks_needed
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, fewest_blocks, gps_up
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -204,7 +203,7 @@ class PendingComparison:
     def __init__(self, meter: MeterInfo, plan: Plan, decided: Decided):
         self.blocks: list[Block] = []
         self.taken = 0  # replicates
-        self.needed = self._next_look = blocks_needed(plan.alpha)
+        self.needed = self._next_look = fewest_blocks(plan.alpha)
         self._meter, self._alpha, self._decided = meter, plan.alpha, decided
 
     def add(self, replicate: Sequence[Block]) -> None:

@@ -13,8 +13,7 @@ from pytest_energy.errors import OptionError
 from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, match_calls, take_blocks, versus_many
 from pytest_energy.meters import info
 from pytest_energy.plan import Plan
-from pytest_energy.stats.gps_up import COUNTER_SHARE, counter_error, gps_up
-from pytest_energy.stats.order_statistics import blocks_needed
+from pytest_energy.stats.gps_up import COUNTER_SHARE, counter_error, fewest_blocks, gps_up
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 from tests.energy.rigs.made_up import SENSOR, block, window
 
@@ -76,12 +75,12 @@ def test_it_stops_as_soon_as_it_is_decided():
 
 def test_it_takes_the_blocks_that_an_interval_needs_even_if_the_time_is_short():
     comparison = versus(time.sleep, time.sleep, 0.01, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
-    assert len(comparison.blocks) == blocks_needed(0.01)
+    assert len(comparison.blocks) == fewest_blocks(0.01)
 
 
 def test_it_stops_on_slow_code_after_four_times_the_time_without_bounds():
     comparison = versus(time.sleep, time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
-    assert len(comparison.blocks) < blocks_needed(0.01)
+    assert len(comparison.blocks) < fewest_blocks(0.01)
     assert comparison.speedup.high == float("inf")
     assert comparison.category is None
 
@@ -231,8 +230,8 @@ def test_each_of_many_stops_when_it_is_decided(clock):
     compared = many(
         clock, plan=Plan(max_time_s=1.0), decided=lambda ratios: ratios.speedup.high < 0.9
     )
-    assert len(compared["twice"].blocks) == blocks_needed(0.01)
-    assert len(compared["same"].blocks) > 5 * blocks_needed(0.01)
+    assert len(compared["twice"].blocks) == fewest_blocks(0.01)
+    assert len(compared["same"].blocks) > 5 * fewest_blocks(0.01)
 
 
 def test_steady_drift_cancels_for_each_of_many(clock):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pytest_energy.stats.gps_up as gps_up_module
 from pytest_energy.model import ORDERS, Block, Domain, Interval, MeterInfo, Window
-from pytest_energy.stats.gps_up import CATEGORIES, category, gps_up
+from pytest_energy.stats.gps_up import CATEGORIES, category, fewest_blocks, gps_up
 from tests.energy.rigs.made_up import SENSOR, UNKNOWN, block, seconds, window
 
 ALPHA = 0.05
@@ -204,3 +204,34 @@ def test_blocks_of_one_start_count_once_by_their_median(ratios_by_start):
             (apart.value, apart.low, apart.high)
         )
     assert (together.high == math.inf) == (apart.high == math.inf)
+
+
+def test_one_preempted_window_a_block_does_not_widen_the_speedup():
+    """A neighbour takes one window of each block, whichever: the smaller ones are unharmed."""
+    rng = random.Random(3)
+    made = []
+    for order in rng.choices(ORDERS, k=40):
+        preempted = rng.randrange(4)
+        windows = [window(1.02 if letter == "A" else 1.0, 1.0) for letter in order]
+        windows[preempted] = window(rng.uniform(1.5, 9.0), 1.0)
+        made.append(Block(order, tuple(windows)))
+    speedup = gps_up(made, SENSOR, ALPHA).speedup
+    assert (speedup.low, speedup.high) == pytest.approx((1.02, 1.02))
+
+
+def test_statistics_that_differ_give_all_values_between_them():
+    """Each second window of the candidate is slow; its smaller one is as fast as the baseline."""
+    made = [
+        Block(order, tuple(window(s, 1.0) for s in taken))
+        for order, taken in [("ABBA", (1.0, 1.0, 3.0, 1.0)), ("BAAB", (3.0, 1.0, 1.0, 1.0))] * 20
+    ]
+    speedup = gps_up(made, SENSOR, ALPHA).speedup
+    assert (speedup.low, speedup.high) == pytest.approx((0.5, 1.0))
+
+
+@given(blocks)
+def test_the_speedup_has_finite_bounds_from_the_fewest_blocks_on(blocks):
+    fewest = fewest_blocks(ALPHA)
+    many = (blocks * fewest)[:fewest]
+    assert math.isfinite(gps_up(many, SENSOR, ALPHA).speedup.high)
+    assert not math.isfinite(gps_up(many[1:], SENSOR, ALPHA).speedup.high)
