@@ -10,68 +10,57 @@ from typing import Any
 Spec = dict[str, Any]
 
 
-def quadrant(low: float, high: float) -> Spec:
-    """Speedup and Greenup as crosses of their intervals, over the regions of the eight GPS-UP categories.
+def ranked(factors: bool) -> Spec:
+    """The change of each benchmark with its interval, the worst at the top.
 
-    ``low`` and ``high`` bound both axes, below and above 1.
+    ``factors``: the speedup on a log scale, in place of the change in per cent.
     """
+    title = "speedup (left of 1: slower)" if factors else "change (right of 0: more)"
+    scale: Spec = {"type": "log", "nice": False} if factors else {"zero": True}
+    axis: Spec = {"labelOverlap": True} if factors else {"format": "+.0%", "labelOverlap": True}
     x: Spec = {
-        "field": "speedup",
+        "field": "value",
         "type": "quantitative",
-        "scale": _log(low, high),
-        "title": "Speedup (right of 1: faster)",
+        "scale": scale,
+        "title": title,
+        "axis": axis,
     }
     y: Spec = {
-        "field": "greenup",
-        "type": "quantitative",
-        "scale": _log(low, high),
-        "title": "Greenup (above 1: less energy)",
+        "field": "label",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 320},
+    }
+    offset: Spec = {"yOffset": {"field": "metric", "type": "nominal"}}
+    colour: Spec = {"color": {**_group(), "field": "metric"}}
+    no_change = {"data": {"values": [{"at": 1 if factors else 0}]}, "mark": {"type": "rule", "aria": False, "strokeDash": [4, 4]}, "encoding": {"x": {"field": "at", "type": "quantitative", "scale": scale}}}  # fmt: skip
+    interval: Spec = {
+        "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6, "aria": False},
+        "encoding": {
+            "x": {**x, "field": "low"},
+            "x2": {"field": "high"},
+            "y": y,
+            **offset,
+            **colour,
+        },
+    }
+    points: Spec = {
+        "name": "points",
+        "mark": {"type": "point", "filled": True, "size": 60},
+        "encoding": {
+            "x": x,
+            "y": y,
+            **offset,
+            **colour,
+            "shape": {"field": "metric", "type": "nominal", "legend": None},
+            "tooltip": _tooltip("name", "metric", "text", "outcome", "reasons"),
+        },
     }
     return {
-        **_base("comparisons", "Speedup and Greenup of each benchmark against its baseline, with intervals, in the eight GPS-UP categories"),
-        "height": 420,
-        "layer": [
-            {"data": {"values": [{"at": 1}]}, "mark": {"type": "rule", "opacity": 0.6, "aria": False}, "encoding": {"x": {"field": "at", "type": "quantitative", "scale": _log(low, high)}}},
-            {"data": {"values": [{"at": 1}]}, "mark": {"type": "rule", "opacity": 0.6, "aria": False}, "encoding": {"y": {"field": "at", "type": "quantitative", "scale": _log(low, high)}}},
-            {
-                "data": {"values": [{"speedup": low, "greenup": low}, {"speedup": high, "greenup": high}]},
-                "mark": {"type": "line", "strokeDash": [4, 4], "opacity": 0.6, "aria": False},
-                "encoding": {"x": x, "y": y},
-            },
-            {
-                "data": {"values": regions(low, high)},
-                "mark": {"type": "text", "opacity": 0.75, "fontSize": 11, "lineBreak": "\n", "aria": False},
-                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
-            },
-            {"mark": {"type": "rule", "opacity": 0.55, "aria": False}, "encoding": {"x": {**x, "field": "speedup_low"}, "x2": {"field": "speedup_high"}, "y": y, "color": _group()}},
-            {"mark": {"type": "rule", "opacity": 0.55, "aria": False}, "encoding": {"x": x, "y": {**y, "field": "greenup_low"}, "y2": {"field": "greenup_high"}, "color": _group()}},
-            {
-                "name": "points",
-                "mark": {"type": "point", "filled": True, "size": 70},
-                "encoding": {"x": x, "y": y, "color": _group(), "shape": {"field": "group", "type": "nominal", "legend": None}, "tooltip": _tooltip("name", "speedup_text", "greenup_text", "powerup_text", "category_text", "verdicts_text")},
-            },
-        ],
-    }  # fmt: skip
-
-
-def regions(low: float, high: float) -> list[Spec]:
-    """Where each category's name stands: in the middle of its region, of which the diagonal's two are lines."""
-    up, down = high, low
-
-    def between(first: float, second: float, share: float) -> float:
-        return float(first * (second / first) ** share)
-
-    places = (
-        ("1: faster, less power", between(1, up, 0.3), between(1, up, 0.86)),
-        ("2: faster, same power", between(1, up, 0.9), between(1, up, 0.96)),
-        ("3: faster, more power, greener", between(1, up, 0.72), between(1, up, 0.3)),
-        ("4: slower, less power,\ngreener", between(1, down, 0.5), between(1, up, 0.5)),
-        ("5: faster, more power,\nnot greener", between(1, up, 0.5), between(1, down, 0.5)),
-        ("6: slower, less power,\nnot greener", between(1, down, 0.68), between(1, down, 0.25)),
-        ("7: slower,\nsame power", between(1, down, 0.88), between(1, down, 0.86)),
-        ("8: slower, more power", between(1, down, 0.4), between(1, down, 0.9)),
-    )
-    return [{"label": label, "speedup": x, "greenup": y} for label, x, y in places]
+        **_base("changes", "The change of each benchmark against its baseline, with its interval"),
+        "layer": [no_change, interval, points],
+    }
 
 
 def pareto(quality: str) -> Spec:
@@ -81,6 +70,7 @@ def pareto(quality: str) -> Spec:
         "type": "quantitative",
         "scale": {"type": "log"},
         "title": "joules per call",
+        "axis": {"format": "~s", "labelOverlap": True},
     }
     y: Spec = {
         "field": "quality",
@@ -94,6 +84,11 @@ def pareto(quality: str) -> Spec:
         "layer": [
             {"transform": [{"filter": "datum.front"}], "mark": {"type": "line", "interpolate": "step-after", "opacity": 0.6, "aria": False}, "encoding": {"x": x, "y": y, "color": _group()}},
             {
+                "transform": [{"filter": "datum.front"}],
+                "mark": {"type": "text", "align": "left", "dx": 7, "dy": -6, "fontSize": 10, "aria": False},
+                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
+            },
+            {
                 "name": "points",
                 "mark": {"type": "point", "filled": True, "size": 70},
                 "encoding": {"x": x, "y": y, "color": _group(), "shape": {"field": "group", "type": "nominal", "legend": None}, "tooltip": _tooltip("name", "quality_text", "joules_text", "front_text")},
@@ -104,7 +99,13 @@ def pareto(quality: str) -> Spec:
 
 def figures_chart() -> Spec:
     """Joules, watts and seconds of each benchmark with their intervals; which of them is `metric`, chosen above the chart."""
-    x: Spec = {"field": "value", "type": "quantitative", "scale": {"type": "log"}, "title": None}
+    x: Spec = {
+        "field": "value",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": None,
+        "axis": {"format": "~s", "labelOverlap": True},
+    }
     y: Spec = {
         "field": "label",
         "type": "nominal",
@@ -157,6 +158,7 @@ def windows_chart(field: str) -> Spec:
                 "type": "quantitative",
                 "scale": {"zero": False},
                 "title": f"{field} per call",
+                "axis": {"format": "~s"},
             },
             "tooltip": _tooltip("window", field),
         },
@@ -185,10 +187,6 @@ def _base(data: str, description: str) -> Spec:
         "width": "container",
         "autosize": {"type": "fit-x", "contains": "padding"},
     }
-
-
-def _log(low: float, high: float) -> Spec:
-    return {"type": "log", "domain": [low, high], "nice": False}
 
 
 def _group() -> Spec:

@@ -1,27 +1,30 @@
-"""Text of unknown origin made harmless: names come from test ids and files that anybody may have written.
+"""The one door for text of unknown origin: test ids, and files that anybody may have written.
 
-None of it is let through as markup, as a terminal's escape sequence, as a mention, or as a break of the line.
+What comes out is no markup, no escape sequence, no mention, no formula and no line break.
 """
 
 from __future__ import annotations
 
+import html
 import re
 
-# Within a line none of these starts anything: no emphasis, link, code, cell, tag, mention, reference or emoji.
+# Within a line none of these starts emphasis, a link, code, a cell, a tag, a mention or an emoji.
 MARKDOWN_HARMLESS = " .,;%()=+-/"
-# What our own tables say, for a terminal or a log whose encoding is ASCII or a code page of Windows.
-IN_ASCII = str.maketrans({"µ": "u", "→": "->", "≥": ">=", "…": "...", "×": "x"})
+# The signs of our own tables, for an encoding that lacks them.
+IN_ASCII = str.maketrans(
+    dict(zip("µ→≥…×±✗✓█░", ("u", "->", ">=", "...", "x", "+-", "x", "+", "#", "-"), strict=True))
+)
 
 
 def plain(text: str) -> str:
-    """With whatever is not printable written out: no line breaks, no escape sequences."""
+    """With all that is not printable escaped: line breaks, escape sequences, bidi controls."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def in_markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text: what could be markup becomes character references."""
+    """Text that Markdown and HTML take for nothing but text; markup becomes references."""
     escaped = "".join(
         char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};"
         for char in plain(text)
@@ -29,10 +32,15 @@ def in_markdown(text: str) -> str:
     return re.sub("(?i)(?<=www)[.]", "&#46;", escaped)  # GitHub makes a link of www.anything
 
 
-def encodable(text: str, encoding: str | None) -> str:
-    """The text as far as ``encoding`` has its characters; what it has not in ASCII or, last, as a backslash escape.
+def in_html(text: str) -> str:
+    """Text that HTML takes for nothing but text, in an element or a quoted attribute."""
+    return html.escape(plain(text))
 
-    pytest writes a whole text as escapes, line breaks and all, where one character of it cannot be encoded.
+
+def encodable(text: str, encoding: str | None) -> str:
+    """The text in the characters of ``encoding``; others in ASCII or as a backslash escape.
+
+    pytest escapes a whole text, line breaks and all, if one of its characters cannot be encoded.
 
     >>> encodable("12 µJ → 🔥", "ascii")
     '12 uJ -> \\\\U0001f525'

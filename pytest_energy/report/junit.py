@@ -14,7 +14,7 @@ def properties(result: Result) -> Properties:
     meter, row = result.measurement.meter, ResultView.of_result(result)
     found: Properties = [("energy_provenance", meter.provenance), ("energy_meter", meter.name)]
     for name in ("joules", "net_joules", "watts", "seconds"):
-        interval = getattr(row.per_call, name)
+        interval = row.figure(name)
         if interval is not None:
             found.append((f"energy_{name}", f"{interval.value:.6g}"))
     if row.speedup is not None:

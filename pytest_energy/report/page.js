@@ -17,15 +17,31 @@ function withFront(rows) {
     });
 }
 
+const chips = [...document.querySelectorAll(".chip")];
+
+// The change of time and, where it was measured, of energy: the worst first.
+function changes(rows) {
+  const worst = data.charts.ranked.layer[1].encoding.x.scale.type === "log" ? 1 : -1;
+  return rows
+    .filter((row) => row.time_change !== null)
+    .sort((one, other) => worst * (one.time_change - other.time_change))
+    .flatMap((row) => ["time", "energy"].filter((metric) => row[metric + "_change"] !== null).map((metric) => ({
+      name: row.name, label: row.label, outcome: row.outcome, reasons: row.reasons, metric,
+      value: row[metric + "_change"], low: row[metric + "_change_low"], high: row[metric + "_change_high"], text: row[metric + "_change_text"],
+    })));
+}
+
 function wanted() {
   const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  return data.rows.map((row) => words.every((word) => row.name.toLowerCase().includes(word)));
+  const outcomes = chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.outcome);
+  return data.rows.map((row) =>
+    words.every((word) => row.name.toLowerCase().includes(word)) && (outcomes.length === 0 || outcomes.includes(row.outcome)));
 }
 
 function valuesOf(chart, keep) {
   const rows = data.rows.filter((_, index) => keep[index]);
   const at = Number(byId("which").value);
-  if (chart === "quadrant") return rows.filter((row) => row.speedup !== null && row.greenup !== null);
+  if (chart === "ranked") return changes(rows);
   if (chart === "pareto") return withFront(rows);
   if (chart === "figures") {
     const metric = byId("metric").value;
@@ -52,7 +68,7 @@ const colours = () =>
 async function draw(chart) {
   const values = valuesOf(chart, wanted());
   const section = byId(chart).closest("section");
-  if (section.dataset.needs) section.hidden = !data.rows.some((row) => row[chart === "quadrant" ? "speedup" : "quality"] !== null);
+  if (section.dataset.needs) section.hidden = !data.rows.some((row) => row[section.dataset.needs] !== null);
   if (section.hidden) return;
   if (values.length === 0) {
     views[chart]?.finalize();
@@ -64,15 +80,15 @@ async function draw(chart) {
   const line = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
   const spec = structuredClone(data.charts[chart]);
   spec.data.values = values;
-  if (chart === "quadrant" && byId(chart).clientWidth < 600) {
-    // No room for the categories' names: their numbers, and the names beside a point when it is asked.
-    for (const layer of spec.layer) for (const value of layer.data?.values ?? []) if (value.label) value.label = value.label.split(":")[0];
-  }
   if (chart === "figures") spec.height = 16 * (values.length + 1); // a line each
+  if (chart === "ranked") spec.height = 20 * (new Set(values.map((value) => value.label)).size + 1);
+  const narrow = byId(chart).clientWidth < 600;
+  for (const layer of narrow && (chart === "ranked" || chart === "figures") ? spec.layer : [])
+    if (layer.encoding.y) layer.encoding.y.axis.labelLimit = 130;
   spec.config = {
     background: "transparent", range: { category: colours() }, font: "system-ui, sans-serif", view: { stroke: line },
     axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: "normal" },
-    legend: { labelColor: ink, titleColor: ink }, text: { color: ink }, rule: { color: ink }, line: { color: chart === "quadrant" ? ink : colours()[0] },
+    legend: { labelColor: ink, titleColor: ink }, text: { color: ink }, rule: { color: ink }, line: { color: colours()[0] },
     point: { color: colours()[0] },
   };
   // The interpreter needs no eval, which the page forbids itself.
@@ -123,10 +139,16 @@ function keyOf(row, column, kind) {
 
 data.rows.forEach((row, index) => byId("which").add(new Option(row.name, index)));
 let waiting;
+for (const chip of chips)
+  chip.addEventListener("click", () => {
+    chip.setAttribute("aria-pressed", String(chip.getAttribute("aria-pressed") !== "true"));
+    filter();
+    drawAll(["ranked", "pareto", "figures"]);
+  });
 byId("filter").addEventListener("input", () => {
   filter();
   clearTimeout(waiting);
-  waiting = setTimeout(() => drawAll(["quadrant", "pareto", "figures"]), 150);
+  waiting = setTimeout(() => drawAll(["ranked", "pareto", "figures"]), 150);
 });
 byId("metric").addEventListener("change", () => drawAll(["figures"]));
 byId("which").addEventListener("change", () => drawAll(["window_joules", "window_seconds", "trend"]));

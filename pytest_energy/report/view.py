@@ -135,6 +135,10 @@ class ResultView:
             not few_runs,
         )
 
+    def figure(self, name: str) -> Interval | None:
+        """One of the figures per call: seconds, joules, net_joules or watts."""
+        return None if self.per_call is None else getattr(self.per_call, name)
+
     @cached_property
     def state(self) -> State:
         """The gravest of its verdicts, in one word."""
@@ -242,6 +246,11 @@ class RunView:
     @property
     def estimated(self) -> bool:
         return self.meter is not None and self.meter.provenance == "estimated"
+
+    @property
+    def loud_label(self) -> bool:
+        """Whether figures of energy need a label: no sensor of this machine counted them."""
+        return self.meter is not None and self.meter.provenance != "measured"
 
     @cached_property
     def sentence(self) -> str:

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from pytest_energy import cli
+from pytest_energy.gate import Gate
 from pytest_energy.model import Interval, Quality, Verdict
-from pytest_energy.report.html import MOST_WINDOWS, _embedded, _windows
+from pytest_energy.report.html import page
+from pytest_energy.report.page_data import MOST_WINDOWS, bounded, embedded, windows_of
 from pytest_energy.runs import json_format
-from tests.energy.rigs.made_up import ESTIMATE, measurement, result, window
+from tests.energy.rigs.made_up import ESTIMATE, block, measurement, result, window
+from tests.energy.rigs.made_up import compared as compared_blocks
 from tests.energy.rigs.saved_runs import Runs, write_runs
 
 pytest.importorskip(
@@ -44,7 +47,7 @@ const points = (chart) => document.querySelectorAll(`#${chart} g.mark-symbol.rol
 const visible = () => [...document.querySelectorAll("tbody tr")].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
 addEventListener("load", async () => {
   await drawn(1);
-  seen.points = Object.fromEntries(["quadrant", "pareto", "figures", "window_joules", "window_seconds"].map((chart) => [chart, points(chart)]));
+  seen.points = Object.fromEntries(["ranked", "pareto", "figures", "window_joules", "window_seconds"].map((chart) => [chart, points(chart)]));
   seen.rows = visible();
   const heads = [...document.querySelectorAll("thead th")];
   const head = heads.find((each) => each.textContent.startsWith("joules"));
@@ -55,7 +58,7 @@ addEventListener("load", async () => {
   const box = document.getElementById("filter");
   box.value = "batch1] two"; box.dispatchEvent(new Event("input"));
   await drawn(2);
-  seen.filtered = visible(); seen.said = document.getElementById("shown").textContent; seen.filtered_points = points("quadrant");
+  seen.filtered = visible(); seen.said = document.getElementById("shown").textContent; seen.filtered_points = points("ranked");
   seen.trend_hidden = document.getElementById("trend").closest("section").hidden;
   seen.trend_points = points("trend");
   seen.fetched = performance.getEntriesByType("resource").length;
@@ -173,7 +176,7 @@ def test_the_page_of_a_run_works_in_a_browser(compared, tmp_path):
     assert seen["fetched"] == 0
     n_windows = len(run.results[0].measurement.windows)
     assert seen["points"] == {
-        "quadrant": sum(each.comparison.greenup is not None for each in run.results),
+        "ranked": sum(each.comparison is not None for each in run.results),
         "pareto": sum(bool(each.qualities) for each in run.results),
         "figures": len(run.results),
         "window_joules": n_windows,
@@ -204,9 +207,7 @@ def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
     seen = browsed(page, tmp_path)
     assert seen["errors"] == [] and seen["fetched"] == 0
     compared = [each for each in run.results if each.comparison is not None]
-    assert seen["points"]["quadrant"] == sum(
-        each.comparison.greenup is not None for each in compared
-    )
+    assert seen["points"]["ranked"] >= len(compared)
     assert seen["points"]["pareto"] == sum(bool(each.qualities) for each in run.results)
     assert len(seen["rows"]) == len(run.results)
     by_joules = sorted(
@@ -224,11 +225,11 @@ def test_names_are_text_and_a_narrow_window_is_enough(tmp_path):
     assert cli.main(["report", str(path), "-o", str(page)]) == 0
     text = page.read_text(encoding="utf8")
     assert "<script>evil" not in text and "<b>group" not in text and "<i>why" not in text
-    assert "ESTIMATED by" in text and "joules a call, J estimated" in text
+    assert "ESTIMATED by" in text and "joules per call, J ESTIMATED" in text
     seen = browsed(page, tmp_path, width=500)
     assert seen["errors"] == [] and seen["alive"] == "undefined"
     assert any("<script>evil()</script>" in name and "漢字" in name for name in seen["rows"])
-    assert seen["points"]["quadrant"] == 0 and seen["points"]["pareto"] == 4
+    assert seen["points"]["ranked"] == 0 and seen["points"]["pareto"] == 4
     assert seen["wider"] <= 0, seen["widest"]
 
 
@@ -262,11 +263,11 @@ def test_a_large_run_fits(tmp_path):
     assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").stat().st_size < MOST_BYTES
     run = json_format.read_run(next(tmp_path.glob("0001_*.json")))
-    assert sum(map(len, _windows(run.results))) <= MOST_WINDOWS
+    assert sum(map(len, windows_of(run.results))) <= MOST_WINDOWS
 
 
 def test_data_cannot_leave_its_element():
-    text = _embedded({"name": "</script><!--\u2028", "value": 1.5})
+    text = embedded({"name": "</script><!--\u2028", "value": 1.5})
     assert "<" not in text and "\u2028" not in text
     assert json.loads(text) == {"name": "</script><!--\u2028", "value": 1.5}
 
@@ -313,6 +314,37 @@ def test_the_option_fails_early_and_never_loses_the_run(pytester, monkeypatch):
 
 
 def test_an_interval_without_bounds_is_drawn_as_a_point():
-    from pytest_energy.report.html import _parts
+    assert bounded("x", Interval(2.0, 0.0, float("inf"))) == {"x": 2.0, "x_low": 2.0, "x_high": 2.0}
 
-    assert _parts("x", Interval(2.0, 0.0, float("inf"))) == {"x": 2.0, "x_low": 2.0, "x_high": 2.0}
+
+def test_the_title_is_the_verdict_and_failed_rows_come_first():
+    """Title, heading and the first list say what failed, by how much, and the limit."""
+    run = json_format.Run("run.json", {}, tuple(compared_run()), {"id": "c0ffee"}, "")
+    text = page(run)
+    assert "<title>Energy: 1 slower, 1 unchanged</title>" in text
+    first = text.index("<b>test_bad</b> time +100 % [+100, +100], limit +3 %")
+    assert text.index("<h1>1 slower, 1 unchanged</h1>") < first < text.index("test_fine")
+    assert 'data-outcome="slower">1 slower<' in text
+
+
+def test_an_estimate_has_no_columns_that_repeat_the_time():
+    made = [
+        replace(each, measurement=replace(each.measurement, meter=ESTIMATE))
+        for each in compared_run()
+    ]
+    text = page(json_format.Run("run.json", {}, tuple(made), {}, ""))
+    table = text[text.index("<table>") : text.index("</table>")]
+    assert "speedup" in table and "ESTIMATED" in table
+    for repeated in ("greenup, ", ">greenup<", "powerup", "watts", "category"):
+        assert repeated not in table.partition("</thead>")[0]
+
+
+def compared_run():
+    """Two comparisons, one of which takes twice as long."""
+    for name, slower in (("a.py::test_fine", 1.0), ("a.py::test_bad", 2.0)):
+        blocks = tuple(
+            block(window(0.5, 5.0), window(0.5 * slower, 5.0 * slower)) for _ in range(16)
+        )
+        measured = replace(measurement(*[each.side("B") for each in blocks]), name=name)
+        judged = result(measured, compared_blocks(blocks))
+        yield replace(judged, verdicts=Gate().judge(judged))

@@ -1,0 +1,156 @@
+"""What the page's charts draw: plain values, and no HTML. null: unknown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_energy.model import Interval, Result
+from pytest_energy.report import charts
+from pytest_energy.report.escape import plain
+from pytest_energy.report.units import bounds, interval_text, scale_for
+from pytest_energy.report.view import ResultView, RunView
+from pytest_energy.runs.comparable import by_machine_and_meter
+from pytest_energy.runs.summary import RunSummary
+
+# Of all benchmarks together, some 20 bytes each; the page stays under 1.5 MB, 0.9 MB of it Vega.
+MOST_WINDOWS = 12_000
+MOST_TREND_POINTS = 6_000
+COMMIT_DIGITS = 9
+NO_GROUP = "no group"
+
+
+def page_document(view: RunView, earlier: Sequence[RunSummary]) -> dict[str, Any]:
+    """Rows in the order of the table, windows, trend, and the charts without values."""
+    by_name = {plain(result.name): result for result in view.results}
+    results = [by_name[row.name] for row in view.rows]
+    factors = any(row.asks_for_factors for row in view.rows)
+    rows = [
+        _values(row, label, view, factors)
+        for row, label in zip(view.rows, view.labels, strict=True)
+    ]
+    quality = next((each.name for row in view.rows for each in row.qualities), "quality")
+    return {
+        "rows": rows,
+        "windows": windows_of(results),
+        "trend": _trend(results, earlier),
+        "charts": {
+            "ranked": charts.ranked(factors),
+            "pareto": charts.pareto(quality),
+            "figures": charts.figures_chart(),
+            "window_joules": charts.windows_chart("joules"),
+            "window_seconds": charts.windows_chart("seconds"),
+            "trend": charts.trend_chart(),
+        },
+    }
+
+
+def windows_of(results: Sequence[Result]) -> list[list[list[float]]]:
+    """Joules, seconds per call and number of each benchmark's windows; every n-th of too many."""
+    total = sum(len(result.measurement.windows) for result in results)
+    every = max(1, math.ceil(total / MOST_WINDOWS))
+    return [
+        [
+            [
+                _short(result.measurement.meter.total_joules(window.joules) / window.calls),
+                _short(window.seconds_per_call),
+                index + 1,
+            ]
+            for index, window in enumerate(result.measurement.windows)
+            if index % every == 0
+        ]
+        for result in results
+    ]
+
+
+def embedded(document: object) -> str:
+    """JSON that a script element can hold: nothing in it ends the element or starts a comment."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.replace("<", r"\u003c").replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
+
+
+def bounded(key: str, interval: Interval | None) -> dict[str, float | None]:
+    """A value and its bounds; unknown bounds are drawn at the value."""
+    if interval is None or not math.isfinite(interval.value):
+        return {key: None, f"{key}_low": None, f"{key}_high": None}
+    known = math.isfinite(interval.low) and math.isfinite(interval.high)
+    low, high = (interval.low, interval.high) if known else (interval.value, interval.value)
+    return {key: interval.value, f"{key}_low": low, f"{key}_high": high}
+
+
+def _values(row: ResultView, label: str, view: RunView, factors: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": row.name,
+        "label": label,
+        "group": row.group or NO_GROUP,
+        "outcome": row.outcome,
+        "state": row.state,
+        "reasons": "; ".join(row.reasons),
+    }
+    for key, unit in (("joules", "J"), ("watts", "W"), ("seconds", "s")):
+        interval = row.figure(key)
+        values |= bounded(key, _above_zero(interval))
+        values[f"{key}_text"] = _with_unit(interval, unit)
+    for key, ratio in (("time", row.speedup), ("energy", None if view.estimated else row.greenup)):
+        shown = ratio if ratio is None or factors else ratio.as_change()
+        values |= bounded(f"{key}_change", shown)
+        values[f"{key}_change_text"] = (
+            interval_text(shown) if shown is None or factors else f"{shown:%}"
+        )
+    first = next(iter(row.qualities), None)
+    known = first is not None and first.value is not None and math.isfinite(first.value)
+    values["quality"] = first.value if first is not None and known else None
+    values["quality_text"] = "" if first is None else f"{first.name} {first.text}"
+    return values
+
+
+def _above_zero(interval: Interval | None) -> Interval | None:
+    """For an axis with a log scale."""
+    if interval is None or interval.value <= 0:
+        return None
+    low = interval.low if interval.low > 0 else interval.value
+    return Interval(interval.value, low, interval.high)
+
+
+def _with_unit(interval: Interval | None, unit: str) -> str:
+    if interval is None:
+        return interval_text(None)
+    factor, name = scale_for([interval.value], unit)
+    value = f"{interval.scaled(factor)}".partition(" ")[0]
+    return f"{value} {bounds(interval.scaled(factor))} {name}"
+
+
+def _trend(results: Sequence[Result], earlier: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """Each machine and meter with its runs, oldest first, and each benchmark's joules in them."""
+    if not earlier:
+        return []
+    names = [result.name for result in results]
+    budget = max(2, MOST_TREND_POINTS // max(1, len(names)))
+    return [
+        {
+            "machine": plain(
+                f"{same[0].machine.get('cpu', 'unknown CPU')}, "
+                f"{same[0].meter.name}, {same[0].meter.provenance}"
+            ),
+            "runs": [
+                [plain(other.at), plain(other.commit[:COMMIT_DIGITS])] for other in same[-budget:]
+            ],
+            "joules": {
+                plain(name): [_joules_of(other, name) for other in same[-budget:]]
+                for name in names
+                if any(name in other.benchmarks for other in same[-budget:])
+            },
+        }
+        for same in by_machine_and_meter(earlier)
+    ]
+
+
+def _joules_of(run: RunSummary, name: str) -> float | None:
+    point = run.benchmarks.get(name)
+    return None if point is None or point.log_joules is None else _short(math.exp(point.log_joules))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
