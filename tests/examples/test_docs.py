@@ -45,6 +45,7 @@ RUN = {
         "def pytest_energy_synchronize",
     ): "test_the_hook_of_the_example_is_one_that_there_is",
     ("docs/your-model.md", "test_small_instead_of_large"): "test_your_model.py",
+    ("docs/your-model.md", "tsbench.compress"): "test_your_model.py",
     ("docs/your-model.md", "Split(cases, labels)"): "test_your_model.py",
     ("docs/write-a-meter.md", "class FixedMeter"): "test_write_your_own.py",
     ("docs/write-a-variant.md", 'Variant("rounded"'): "test_write_your_own.py",

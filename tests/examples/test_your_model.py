@@ -20,6 +20,17 @@ def test_a_module_of_ones_own(pytester):
 
 
 @pytest.mark.slow
-def test_arrays_of_ones_own(capsys):
+def test_techniques_for_a_module_of_ones_own(capsys):
     exec(compile(BLOCKS[1], PAGE.name, "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "int8_dynamic",
+        "onnx_fp32",
+        "onnx_int8_static",
+    ]
+    assert "KiB, built in" in lines[0]
+
+
+def test_arrays_of_ones_own(capsys):
+    exec(compile(BLOCKS[2], PAGE.name, "exec"), {})
     assert float(capsys.readouterr().out) > 0.9

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tsbench.errors import VariantUnavailable
 
 if TYPE_CHECKING:
     import openvino
+    from torch import Tensor
 
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
@@ -68,6 +70,12 @@ def load(path: Path) -> openvino.Model:
 
 def request(model: openvino.Model, precision: str) -> Classify:
     """The model on the CPU. What is not quantized runs in `precision`, "f32" or "bf16"."""
+    run = request_of_many(model, precision)
+    return lambda x: run(x)[0]
+
+
+def request_of_many(model: openvino.Model, precision: str) -> Callable[..., list[Tensor]]:
+    """The same for a model of any number of inputs and outputs."""
     import torch
 
     settings = {
@@ -79,11 +87,13 @@ def request(model: openvino.Model, precision: str) -> Classify:
     }
     made = library().Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def classify(x: torch.Tensor) -> torch.Tensor:
-        outputs = made.infer([x.contiguous().numpy()], share_inputs=True, share_outputs=True)
-        return torch.from_numpy(outputs[0]).clone()  # the next call overwrites the request's memory
+    def run(*inputs: Tensor) -> list[Tensor]:
+        arrays = [x.contiguous().numpy() for x in inputs]
+        outputs = made.infer(arrays, share_inputs=True, share_outputs=True)
+        # The next call overwrites the request's memory.
+        return [torch.from_numpy(outputs[i]).clone() for i in range(len(outputs))]
 
-    return classify
+    return run
 
 
 def library() -> Any:

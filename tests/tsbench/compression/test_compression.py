@@ -1,0 +1,184 @@
+"""tsbench.compress on models that are not ours."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+import tsbench
+from tsbench.compression import Compressed, Unavailable
+from tsbench.compression.outputs import flat_outputs, like
+from tsbench.errors import TsbenchError, UnknownName
+from tsbench.variants._onnx_export import quiet
+
+QUICK = ("fp32", "bf16", "int8_dynamic", "l1_unstructured")
+ONNX = ("onnx_fp32", "onnx_int8_dynamic", "onnx_int8_static")
+Pair = namedtuple("Pair", "first second")
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor | None = None
+
+
+class Cnn(nn.Module):
+    """A 1-D CNN with a linear head."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(2, 16, 5, padding=2), nn.BatchNorm1d(16), nn.ReLU(), nn.Conv1d(16, 16, 3)
+        )
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean(dim=2))
+
+
+class TwoInputs(nn.Module):
+    """Two inputs, one of integers, and a mapping as its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.linear = nn.Embedding(10, 8), nn.Linear(8 + 4, 2)
+
+    def forward(self, tokens, features):
+        hidden = torch.cat([self.embed(tokens).mean(dim=1), features], dim=1)
+        return OrderedDict(logits=self.linear(hidden), hidden=hidden)
+
+
+class Structured(nn.Module):
+    """A dataclass as its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return Output(self.linear(x))
+
+
+def seeded(module):
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+CNN_X, MLP_X = torch.randn(4, 2, 40), torch.randn(4, 6)
+PAIR_X = (torch.randint(0, 10, (4, 5)), torch.randn(4, 4))
+MLP = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+MODELS = {
+    "cnn": (Cnn(), CNN_X),
+    "mlp": (MLP, MLP_X),
+    "two inputs": (TwoInputs(), PAIR_X),
+    "dataclass": (Structured(), MLP_X),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_eager_techniques_work_and_leave_the_model_alone(kind):
+    model, example = seeded(MODELS[kind][0]), MODELS[kind][1]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    results = tsbench.compress(model, example, names=QUICK)
+    assert list(results) == list(QUICK)
+    inputs = (example,) if isinstance(example, torch.Tensor) else example
+    with torch.inference_mode():
+        expected = model.eval()(*inputs)
+        for name, result in results.items():
+            assert isinstance(result, Compressed), str(result)
+            output = result.call(*inputs)
+            assert type(output) is type(expected), name
+            assert len(flat_outputs(output)) == len(flat_outputs(expected))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert results["fp32"].difference == 0
+    assert 0 < results["bf16"].difference < 0.1
+    assert results["bf16"].size_bytes < results["fp32"].size_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_onnx_techniques_work(kind):
+    pytest.importorskip("onnxruntime", reason='not installed: pip install "tsbench[onnx]"')
+    model, example = seeded(MODELS[kind][0]).eval(), MODELS[kind][1]
+    inputs = (example,) if isinstance(example, torch.Tensor) else example
+    results = tsbench.compress(model, example, calibration=[example] * 3, names=ONNX)
+    for name, result in results.items():
+        assert isinstance(result, Compressed), f"{name}: {result}"
+        with torch.inference_mode():
+            assert type(result.call(*inputs)) is type(model(*inputs))
+        assert result.difference < (1e-4 if name == "onnx_fp32" else 0.2)
+    assert results["onnx_int8_static"].difference > 0
+
+
+def test_static_int8_quantizes_convolutions_and_names_do_not_lie(tmp_path):
+    pytest.importorskip("onnxruntime", reason='not installed: pip install "tsbench[onnx]"')
+    convolution = seeded(nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU()))
+    results = tsbench.compress(convolution, CNN_X, names=("int8_dynamic", *ONNX))
+    assert isinstance(results["onnx_int8_static"], Compressed)
+    assert 0 < results["onnx_int8_static"].difference < 0.2
+    for name, problem in {
+        "int8_dynamic": "no nn.Linear",
+        "onnx_int8_dynamic": "no operator that this technique quantizes",
+    }.items():
+        assert isinstance(results[name], Unavailable)
+        assert problem in results[name].reason
+
+
+def test_an_onnx_file(tmp_path):
+    pytest.importorskip("onnxruntime", reason='not installed: pip install "tsbench[onnx]"')
+    path = tmp_path / "mlp.onnx"
+    model = seeded(MLP).eval()
+    with quiet():
+        torch.onnx.export(model, (MLP_X,), path, dynamo=True, verbose=False)
+    results = tsbench.compress(path, MLP_X, calibration=[torch.randn(4, 6) for _ in range(3)])
+    assert set(results) >= set(ONNX)
+    with torch.inference_mode():
+        expected = model(MLP_X)
+    for name in ONNX:
+        assert isinstance(results[name], Compressed), str(results[name])
+        assert (results[name].call(MLP_X) - expected).abs().max() < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_compiled_and_openvino_compute_the_same(kind):
+    model, example = seeded(MODELS[kind][0]).eval(), MODELS[kind][1]
+    names = ("compiled", "openvino_fp32")
+    results = tsbench.compress(model, example, names=names)
+    for name in names:
+        if isinstance(results[name], Unavailable):
+            assert "not installed" in results[name].reason, str(results[name])
+        else:
+            assert results[name].difference < 1e-4
+
+
+def test_a_model_that_fails_is_one_error_and_a_technique_that_fails_one_line():
+    with pytest.raises(TsbenchError, match="the model fails on the example: RuntimeError"):
+        tsbench.compress(MLP, torch.randn(4, 7))
+    with pytest.raises(TsbenchError, match="must be a tensor or a sequence of tensors, got list"):
+        tsbench.compress(MLP, [1, 2])
+    with pytest.raises(UnknownName, match="unknown technique 'int4'; known: fp32"):
+        tsbench.compress(MLP, MLP_X, names=["int4"])
+    attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    (result,) = tsbench.compress(attention, torch.randn(2, 5, 16), names=["int8_dynamic"]).values()
+    assert "MultiheadAttention" in str(result) and "\n" not in str(result)
+
+
+def test_outputs_are_flattened_and_restored():
+    a, b = torch.zeros(1), torch.ones(2)
+    for output in (a, (a, b), [a, [b]], {"x": a, "y": (b,)}, Output(a), Output(a, b), Pair(a, b)):
+        tensors = flat_outputs(output)
+        restored = like(output, [tensor + 1 for tensor in tensors])
+        assert type(restored) is type(output)
+        flat = flat_outputs(restored)
+        assert all(torch.equal(x, y + 1) for x, y in zip(flat, tensors, strict=True))
+    assert like(Output(a), [b]).hidden is None
+    with pytest.raises(TypeError, match="got str"):
+        flat_outputs("logits")
