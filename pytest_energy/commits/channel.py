@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import weakref
+from json import dumps, loads  # a test may patch them in the module
 
 from pytest_energy.commits.protocol import Message, from_json, to_json
 from pytest_energy.errors import EnergyError
@@ -41,7 +41,7 @@ class Channel:
     def send(self, message: Message) -> None:
         """Raises `ChannelClosed`."""
         try:
-            self._end.sendall(json.dumps(to_json(message)).encode() + b"\n")
+            self._end.sendall(dumps(to_json(message)).encode() + b"\n")
         except OSError as error:
             raise ChannelClosed(f"the worker has ended: {error}") from None
 
@@ -60,7 +60,7 @@ class Channel:
             raise ChannelClosed(f"the worker has ended: {error}") from None
         line, _, self._unread = self._unread.partition(b"\n")
         try:
-            return from_json(json.loads(line))
+            return from_json(loads(line))
         except (ValueError, KeyError, TypeError):
             raise ChannelClosed(f"the worker sent no message but {line[:80]!r}") from None
 

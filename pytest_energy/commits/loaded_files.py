@@ -10,7 +10,6 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 
 from pytest_energy.commits.git import git_bytes, printable
@@ -31,7 +30,9 @@ def loaded_files() -> dict[str, str]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and name.partition(".")[0] != OWN_PACKAGE:
-            files[name] = os.path.abspath(file)
+            path = os.path.abspath(file)
+            if os.path.exists(path):  # torch.ops says that it comes from "_ops.py"
+                files[name] = path
     known = set(files.values())
     return files | {path: path for path in _mapped_files() if path not in known}
 
@@ -57,6 +58,8 @@ class LoadedFilesCheck:
         self._label = label
         # The commit's side has an interpreter of its own, and with it builds of its own.
         self._own_python = own_python
+        # Listed before any test runs, which may patch what starting git needs.
+        self._tracked = _tracked(repo)
 
     def difference(self, then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
         """Why the two sides cannot be compared; None where they can.
@@ -87,16 +90,16 @@ class LoadedFilesCheck:
                 )
         return None
 
-    @cached_property
-    def _tracked(self) -> frozenset[bytes]:
-        """Paths that git tracks, in submodules too."""
-        listing = ("ls-files", "-z", "--cached")
-        problem = "git lists no files"
-        try:
-            listed = git_bytes(self._repo, *listing, "--recurse-submodules", problem=problem)
-        except OptionError:  # a submodule whose git folder is broken
-            listed = git_bytes(self._repo, *listing, problem=problem)
-        return frozenset(listed.split(b"\0"))
+
+def _tracked(repo: Path) -> frozenset[bytes]:
+    """Paths that git tracks, in submodules too."""
+    listing = ("ls-files", "-z", "--cached")
+    problem = "git lists no files"
+    try:
+        listed = git_bytes(repo, *listing, "--recurse-submodules", problem=problem)
+    except OptionError:  # a submodule whose git folder is broken
+        listed = git_bytes(repo, *listing, problem=problem)
+    return frozenset(listed.split(b"\0"))
 
 
 def in_tree(path: str, folder: str | Path, checkout: str | Path | None = None) -> bool:

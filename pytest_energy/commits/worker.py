@@ -60,16 +60,29 @@ class ServingRecorder:
     measures_disabled_benchmarks = True
 
     def __init__(self, channel: Channel):
-        self._channel = channel
+        self.channel = channel
         self.options = Options()
+        self.test_files: frozenset[str] = frozenset()
+        """All that were collected. That one is new does not concern the tests of another."""
         self.request = StartReplicate("", 1.0, report_files=False)
         """The replicate that is under way."""
 
+    def open_meter(self) -> None:
+        """In the fork, before the test's body, which may patch what opening a meter needs."""
+        self.meter = open_meter(self.options.meter, self.options.meter_settings)
+
+    def loaded_files(self) -> dict[str, str]:
+        """What `Ready` reports."""
+        if not self.request.report_files:
+            return {}
+        files = loaded_files().items()
+        return {name: file for name, file in files if file not in self.test_files}
+
     def measure(self, call: Callable[[], object]) -> NoReturn:
-        serve(self._channel, self.options, self.request, call, None)
+        serve(self, call, None)
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> NoReturn:
-        serve(self._channel, self.options, self.request, next(calls), calls)
+        serve(self, next(calls), calls)
 
     def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> NoReturn:
         self.measure(candidate)
@@ -116,8 +129,14 @@ def _run_child(channel: Channel, test: str, run: Callable[[], object]) -> NoRetu
     except BaseException as error:  # noqa: BLE001 - pytest.skip and fail are no Exceptions
         channel.send(Failed(f"{test}: {type(error).__name__}: {error}"))
     finally:
+        _end_fork()
+
+
+def _end_fork() -> NoReturn:
+    """End without pytest's last hooks and without `atexit`, which are the worker's."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # a test closed or replaced it
         sys.stdout.flush()
-        os._exit(0)
+    os._exit(0)
 
 
 def _kill_group(group: int) -> None:
@@ -127,19 +146,16 @@ def _kill_group(group: int) -> None:
 
 
 def serve(
-    channel: Channel,
-    options: Options,
-    started: StartReplicate,
+    recorder: ServingRecorder,
     call: Callable[[], object],
     prepared: Generator[Callable[[], object], None, None] | None,
 ) -> NoReturn:
     """In the fork: take windows on request until dismissed."""
-    meter = open_meter(options.meter, options.meter_settings)
-    plan, void_reasons = collect_void_reasons(options.plan)
+    channel, meter = recorder.channel, recorder.meter
+    plan, void_reasons = collect_void_reasons(recorder.options.plan)
     with _OneThread() as one_thread:
-        seconds_per_call = warm_up(call, started.warm_up_s) if prepared is None else 0.0
-    files = loaded_files() if started.report_files else {}
-    channel.send(Ready(_cpu() if one_thread.seen else None, files))
+        seconds_per_call = warm_up(call, recorder.request.warm_up_s) if prepared is None else 0.0
+    channel.send(Ready(_cpu() if one_thread.seen else None, recorder.loaded_files()))
     while True:
         request = channel.receive()
         if isinstance(request, PinToCpu):
@@ -161,8 +177,7 @@ def serve(
                 taken = take_prepared(meter, prepared, plan)
             channel.send(WindowTaken(taken.seconds, taken.joules, taken.calls, tuple(void_reasons)))
         elif isinstance(request, Dismiss):
-            sys.stdout.flush()
-            os._exit(0)
+            _end_fork()
 
 
 class _OneThread:

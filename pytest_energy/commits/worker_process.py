@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,6 +74,9 @@ OPTION_VARIABLES = ("PYTEST_ADDOPTS", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV
 Answer = TypeVar("Answer", bound=Message)
 
 
+_numbers = count()
+
+
 class ReplicateFailed(EnergyError):
     """A worker cannot run a test. The message names the side and the reason."""
 
@@ -92,13 +96,15 @@ class WorkerProcess:
         self._killed = False
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
-        self._output = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
-        with theirs:
+        # Plain files: a test that runs meanwhile may patch os.open, which subprocess.DEVNULL needs.
+        output = self._janitor.folder / f"output-{next(_numbers)}"
+        self._output = output.open("w+", errors="backslashreplace")
+        with theirs, open(os.devnull, "rb") as nothing:
             self._process = subprocess.Popen(
                 self._command(theirs.fileno()),
                 cwd=self.side.folder,
                 env=_worker_environment(self._janitor.temporary) | self._layout.variables(),
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],

@@ -68,6 +68,7 @@ class Worker:
         The process ends without pytest's last hooks: in them, plugins write the reports of a run.
         """
         self._items = {item.nodeid: item for item in session.items}
+        self.recorder.test_files = frozenset(str(item.path) for item in session.items)
         measuring = tuple(name for name, item in self._items.items() if self._measures(item))
         self._channel.send(
             Collected(measuring, tuple(self._collect_errors), tuple(self._foreign_modules()))
@@ -113,9 +114,12 @@ class Worker:
             self._fail(f"setup of {test}: {type(error).__name__}: {error}")
             return
         self._channel.send(SetUpDone())
-        fork_replicate(
-            self._channel, item.nodeid, lambda: item.ihook.pytest_runtest_call(item=item)
-        )
+
+        def run() -> None:
+            self.recorder.open_meter()
+            item.ihook.pytest_runtest_call(item=item)
+
+        fork_replicate(self._channel, test, run)
 
     def _fail(self, reason: str) -> None:
         self._channel.send(Failed(reason))

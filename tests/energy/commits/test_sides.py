@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import ModuleType
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_workers_write_none_of_the_runs_files(pytester, repo, monkeypatch):  # n
         pytester, *AGAINST, "HEAD", "--benchmark-json=runs.json", "-k", "sized", "--maxfail", "1"
     )
     result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.fnmatch_lines(["compared with HEAD (*): 1 tests are in both"])
+    result.stdout.fnmatch_lines(["compared with HEAD (*): 1 test is in both"])
     assert not (repo / "report.xml").exists(), "PYTEST_ADDOPTS overrides the ini file"
     assert (repo / "summary.txt").read_text() == "one run\nend\n"
     assert 'tests="1"' in (repo / "other.xml").read_text()
@@ -76,8 +77,9 @@ def test_an_argument_that_the_commit_lacks_is_new_and_changes_nothing_else(pytes
         str(repo / "test_it.py") + "::test_work", "-k", "work or fixture",
     )  # fmt: skip
     result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["compared with then (*): 1 tests are in both"])
+    result.stdout.fnmatch_lines(["compared with then (*): 1 test is in both"])
     assert result.stdout.str().count("NOT GATED: new") == 2
+    result.stdout.no_fnmatch_line("*which git does not track*")
     result.stdout.no_fnmatch_line("*vanished*")
 
 
@@ -141,6 +143,14 @@ def test_an_interpreter_of_its_own_has_its_own_builds(tmp_path):
     assert "part/fast.so" in sides.difference({}, {"part.fast": built})
 
 
+def test_a_module_that_names_a_file_that_is_not_there_has_none(monkeypatch):
+    """torch.ops has a __file__ of "_ops.py", which would lie in the current folder."""
+    made = ModuleType("made")
+    made.__file__ = "_ops.py"
+    monkeypatch.setitem(sys.modules, "made", made)
+    assert "made" not in loaded_files()
+
+
 def test_mapped_libraries_and_modules_are_found():
     files = loaded_files()
     assert files["json"].endswith("json/__init__.py")
@@ -182,6 +192,33 @@ def children_of_init():
     return {line for line in listed.stdout.splitlines() if "pytest_energy.plugin.worker" in line}
 
 
+PATCHING_TESTS = """
+import io, json, os, sys, time
+from library import work
+def test_patched(energy, monkeypatch):
+    def refuse(*given, **named):
+        raise ZeroDivisionError
+    for module, name in ((json, "dumps"), (json, "loads"), (os, "open"), (os, "times"),
+                         (time, "sleep"), (time, "perf_counter"), (time, "thread_time")):
+        monkeypatch.setattr(module, name, refuse)
+    energy(work)
+def test_silent(energy, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    energy(work)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_test_patches_does_not_reach_the_worker(pytester, repo):  # noqa: F811
+    (repo / "test_it.py").write_text(PATCHING_TESTS)
+    git(repo, "commit", "-qam", "patches")
+    result = run(pytester, *AGAINST, "HEAD", "-s")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*NOT GATED (1x): HEAD*")
+    for test in ("test_patched", "test_silent"):
+        result.stdout.re_match_lines([rf". {test} .* % \[.*"])
+
+
 HANGING_TESTS = """
 import sys, time
 from library import work
@@ -205,7 +242,7 @@ def test_a_worker_that_hangs_costs_its_own_test_only(pytester, repo):  # noqa: F
     result = run(pytester, "-p", "limits", *AGAINST, "HEAD")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["NOT GATED (1x): *the worker did not answer within 2 s*"])
-    assert len(result.stdout.str().split("speedup ")) > 1, "the next test is compared"
+    result.stdout.re_match_lines([r". test_next .* % \[.*"])
     nothing_left(repo)
 
 
