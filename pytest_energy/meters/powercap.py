@@ -1,14 +1,14 @@
-"""RAPL through the powercap files of Linux: the joules of CPU packages and their DRAM, Intel and AMD.
+"""RAPL through Linux's powercap files: joules of CPU packages and their DRAM, Intel and AMD.
 
-The kernel's intel_rapl driver (AMD's counters too, and under the same name) shows one folder a zone::
+The kernel's intel_rapl driver, which serves AMD too, shows one folder per zone::
 
     intel-rapl:0            name: package-0     energy_uj  max_energy_range_uj
     intel-rapl:0:0          name: core          inside the package
     intel-rapl:0:1          name: dram          beside the package, although its folder is in it
-    intel-rapl:1            name: psys          the whole platform: holds package-0 again
-    intel-rapl-mmio:0       name: package-0     the same register, seen from another side
+    intel-rapl:1            name: psys          the whole platform, package-0 included
+    intel-rapl-mmio:0       name: package-0     the same register by another path
 
-What counts is ``package-N`` and ``dram-N``, each once. The rest is read only when asked for by name.
+``package-N`` and ``dram-N`` count, each once. Other zones are read only if the user names them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_energy.clock import now_s
+from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters.powercap_zones import (
     choose,
@@ -34,32 +34,35 @@ from pytest_energy.meters.protocol import Meter, MeterSettings, split_root
 from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
-# Intel's SDM vol. 3B, "RAPL Domains", has the energy status registers updated about every 1 ms; AMD's Zen 2 was
-# measured to do the same (Schoene et al. 2021, "Energy Efficiency Aspects of the AMD Zen 2 Architecture").
+# Intel's SDM vol. 3B, "RAPL Domains": the registers are updated about every 1 ms. So are those of
+# AMD's Zen 2 (Schoene et al. 2021, "Energy Efficiency Aspects of the AMD Zen 2 Architecture").
 RAPL_UPDATE_INTERVAL_S = 0.001
-# The registers have 32 bits, and max_energy_range_uj is all of them times the unit. So the range tells the
-# unit of each zone: 262143328850 uJ means 61 uJ, 65532610987 uJ means 15.3 uJ, and psys may count in whole joules.
+# The registers have 32 bits, and max_energy_range_uj is 2**32 units. So the range gives a zone's
+# unit: 61 uJ for 262143328850 uJ, 15.3 uJ for 65532610987 uJ, and whole joules for some psys.
 RAPL_COUNTER_STEPS = 2**32
-ENERGY_UJ_STEP_JOULES = 1e-6  # the files hold whole microjoules, so nothing finer can be seen
-# More than any one zone can draw: the largest sockets are sold with 500 W, and firmware lets them peak at 764 W
-# (the constraint_1_max_power_uw in intel/powertelemetry's issue 3). A zone that is read more often than range / this many watts
-# cannot wrap twice unseen: every 262 s at 262 kJ, every 65 s at 65 kJ.
+ENERGY_UJ_STEP_JOULES = 1e-6  # the files hold whole microjoules
+# More than any zone draws: the largest sockets have 500 W and peak at 764 W (the
+# constraint_1_max_power_uw in intel/powertelemetry's issue 3). A zone that is read more often than
+# its range / these watts cannot wrap twice unseen: every 262 s at 262 kJ, every 65 s at 65 kJ.
 MAX_ZONE_WATTS = 1000.0
-# No real counter wraps in less than a minute; test trees with a range of a few joules do, and a scheduler that
-# holds the sampler back for some milliseconds must not void their windows.
+# No real counter wraps within a minute. Test trees with a range of a few joules do, and a sampler
+# that runs some milliseconds late must not void their windows.
 SHORTEST_TRUSTED_GAP_S = 1.0
 SHORTEST_SAMPLING_INTERVAL_S = 0.005
-# A counter that stands still this long is checked for being there at all: a deleted file reads on as it was.
+# The file of a counter that stands still this long is checked: a deleted file still reads.
 STANDSTILL_S = 0.1
+# A live counter moves within one update. While others move by this much, one that does not is dead:
+# a package draws 0.1 J in 2 to 20 ms, and memory that is refreshed draws at least 1 % of it.
+DEAD_WHILE_OTHERS_MOVE_J = 0.1
+# How many updates opening watches for a dead zone: a package draws 0.1 J in this time. If nothing
+# moves at all, nothing is known, and a few updates show that.
+LIVENESS_UPDATES, NOTHING_MOVES_UPDATES = 100, 3
 SUSPEND_S = 0.5  # CLOCK_BOOTTIME gains this much on CLOCK_MONOTONIC only when the machine slept
 ENERGY_BYTES = 32  # 2**64 has 20 digits
-NEVER_S = float(
-    "-inf"
-)  # "read this long ago" sends the next reading to `_refuse`, at no cost to the others
+# As the instant of the last reading, this sends the next one to `_refuse`, at no cost to others.
+NEVER_S = float("-inf")
 
-_pread: Any = getattr(
-    os, "pread", None
-)  # not on Windows, where there is no powercap either; found once, as it is called often
+_pread: Any = getattr(os, "pread", None)  # Windows has neither this nor powercap
 
 
 def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMeter:
@@ -76,11 +79,13 @@ def open_powercap(settings: MeterSettings, argument: str | None) -> PowercapMete
 class PowercapMeter(Meter):
     """Cumulative joules of the RAPL zones under ``root``; by default of every package and its DRAM.
 
-    ``domains`` names others instead: ``core-0``, ``uncore-0``, ``psys``, or ``all`` for everything but psys.
-    Raises `MeterUnavailable` where there is no zone or none may be read, `OptionError` for a domain that is
-    not there. A wrap is undone zone by zone. So that none is missed in a window longer than the shortest
-    wrap, a daemon thread reads every ``range / max_zone_watts / 2`` seconds, which is half a minute at the
-    least on real hardware; where even that was not kept up (a stopped process), `read` raises `MeterFailed`::
+    ``domains`` names others instead: ``core-0``, ``uncore-0``, ``psys``, or ``all`` except psys. A
+    package or DRAM that stands still while the others move is dead: it is left out, and the notes
+    name it. Raises `MeterUnavailable` if no zone is readable, `OptionError` for an unknown domain.
+
+    Each zone's wraps are undone. A thread reads every ``range / max_zone_watts / 2`` seconds, at
+    least half a minute on real hardware, so that long windows miss no wrap. If the thread was held
+    up for longer (a stopped process), `read` raises `MeterFailed`::
 
         with PowercapMeter() as meter:
             before = meter.read()
@@ -102,13 +107,8 @@ class PowercapMeter(Meter):
     ):
         found = find_counters(os.fspath(root), cpuinfo)
         chosen = choose(found, domains)
-        names = {counter.name for counter in chosen}
-        self.domains = tuple(
-            Domain(counter.name, next((p for p in counter.inside if p in names), None))
-            for counter in chosen
-        )
         self.provenance, notes = rapl_provenance(cpuinfo, trust_sensor)
-        self.notes = (*notes, *found.notes, *core_note(chosen, cpuinfo))
+        self._notes = [*notes, *found.notes, *core_note(chosen, cpuinfo)]
         self._max_zone_watts = max_zone_watts
         self._lock = threading.Lock()
         self._failure: MeterFailed | None = None
@@ -119,9 +119,17 @@ class PowercapMeter(Meter):
                 self._open_zones.append(
                     _OpenZone(counter.name, os.path.join(counter.folder, "energy_uj"))
                 )
+            if domains is None:
+                self._leave_out_dead_zones()
         except BaseException:
             _close_zones(self._open_zones)
             raise
+        names = {zone.name for zone in self._open_zones}
+        self.domains = tuple(
+            Domain(counter.name, next((p for p in counter.inside if p in names), None))
+            for counter in chosen
+            if counter.name in names
+        )
         self.resolution_joules = max(
             ENERGY_UJ_STEP_JOULES,
             *(z.range_uj / RAPL_COUNTER_STEPS * 1e-6 for z in self._open_zones),
@@ -137,9 +145,14 @@ class PowercapMeter(Meter):
         _live_meters.add(self)
         self._start_sampling()
 
+    @property  # grows while the meter is read
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What is left out, and which domains stand still while others move."""
+        return (*self._notes, *(_dead_note(zone.name) for zone in _dead_zones(self._open_zones)))
+
     def read(self) -> Reading:
-        """The cumulative joules of every domain; two of these cost a few microseconds."""
-        # Under a lock, because a value read before another thread's and added after it would look like a wrap.
+        """The cumulative joules of every domain; two calls cost a few microseconds."""
+        # Locked: a value that another thread read before and adds after this one looks like a wrap.
         with self._lock:
             at_s = now_s()
             if at_s - self._read_at_s > self._longest_gap_s:
@@ -174,15 +187,32 @@ class PowercapMeter(Meter):
             self._read_at_s = NEVER_S
             self._release()
 
+    def _leave_out_dead_zones(self) -> None:
+        """Watch the zones until all have moved, or those that have not are dead."""
+        if len(self._open_zones) < 2:
+            return  # has no neighbour that moves
+        for update in range(LIVENESS_UPDATES):
+            moved = [zone.gained_uj != 0 for zone in self._open_zones]
+            if all(moved) or (not any(moved) and update >= NOTHING_MOVES_UPDATES):
+                break
+            sleep(RAPL_UPDATE_INTERVAL_S)
+            for zone in self._open_zones:
+                zone.update()
+        for zone in _dead_zones(self._open_zones):
+            self._open_zones.remove(zone)
+            os.close(zone.fd)
+            self._notes.append(f"{_dead_note(zone.name)}, and is not counted")
+
     def _refuse(self, at_s: float) -> None:
-        """Say why there is no reading: closed, or failed between two readings, or not read for too long."""
+        """Raise why there is no reading: closed, failed meanwhile, or unread for too long."""
         if self._closed:
             raise MeterFailed("the powercap meter is closed")
         failure, self._failure = self._failure, None
         if failure is None:
             failure = MeterFailed(
-                f"the counters of {self._open_zones[0].path} and its like went unread for {at_s - self._read_at_s:.0f} s, and "
-                f"within {self._longest_gap_s:.0f} s one can wrap more than once; the process was probably stopped"
+                f"{self._open_zones[0].path} and the other counters went unread for "
+                f"{at_s - self._read_at_s:.0f} s, and within {self._longest_gap_s:.0f} s one can "
+                "wrap more than once; the process was probably stopped"
             )
         try:
             for zone in self._open_zones:  # so that the next window is sound again
@@ -193,18 +223,18 @@ class PowercapMeter(Meter):
         raise failure
 
     def _unwrap(self, zone: _OpenZone, energy_uj: int, at_s: float) -> None:
-        """Note a wrap of a counter that went backwards, if a wrap is what explains it."""
+        """Undo a wrap of a counter that went backwards, if a wrap explains it."""
         if not 0 <= energy_uj <= zone.range_uj:
             raise MeterFailed(
-                f"{zone.path} says {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}"
+                f"{zone.path} has {energy_uj} uJ, but its max_energy_range_uj is {zone.range_uj}"
             )
         before_uj = zone.energy_uj
         gained_uj = energy_uj - before_uj + zone.modulus_uj
         possible_uj = self._max_zone_watts * (at_s - self._read_at_s) * 1e6
         suspended_s = _suspended_s()
         slept_s, self._suspended_s = suspended_s - self._suspended_s, suspended_s
-        # Of the two ways round, back by a little or forward by nearly all of the range, the shorter is what
-        # happened, unless there was time enough for the longer one.
+        # Back by a little or forward by nearly all of the range: the shorter way happened, unless
+        # there was time enough for the longer one.
         if slept_s > SUSPEND_S or gained_uj > max(zone.modulus_uj / 2, possible_uj):
             zone.start_over(energy_uj)
             because = (
@@ -213,13 +243,14 @@ class PowercapMeter(Meter):
                 else f"a wrap would be {gained_uj * 1e-6:.3f} J"
             )
             raise MeterFailed(
-                f"{zone.path} went back from {before_uj} to {energy_uj} uJ in {at_s - self._read_at_s:.6f} s, which no wrap at "
-                f"{zone.range_uj} uJ explains ({because}): the counter was reset, and this window is void"
+                f"{zone.path} went back from {before_uj} to {energy_uj} uJ in "
+                f"{at_s - self._read_at_s:.6f} s, which no wrap at {zone.range_uj} uJ explains "
+                f"({because}): the counter was reset, and this window is void"
             )
         zone.wrapped_uj += zone.modulus_uj
 
     def _hold(self, failure: MeterFailed) -> None:
-        """Keep what the sampler met for whoever reads next: theirs is the window that is void."""
+        """Keep the sampler's failure for the next reading: its window is void."""
         with self._lock:
             self._failure = failure
             self._read_at_s = NEVER_S
@@ -239,7 +270,7 @@ class PowercapMeter(Meter):
 
 
 class _OpenZone:
-    """One counter, held open: its file, where it stood, and what it has added up to."""
+    """One open counter: its file, its last value, and its joules so far."""
 
     __slots__ = (
         "checked_at_s",
@@ -256,7 +287,7 @@ class _OpenZone:
         self.name = name
         self.path = path
         self.range_uj = read_number(os.path.join(os.path.dirname(path), "max_energy_range_uj"))
-        # The range is the register's last value; one step later it is at zero.
+        # The range is the register's last value. One step later it is zero.
         self.modulus_uj = self.range_uj + round(self.range_uj / RAPL_COUNTER_STEPS)
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -271,20 +302,45 @@ class _OpenZone:
         self.wrapped_uj = -self.energy_uj  # a meter's first reading is about zero
         self.checked_at_s = now_s()
 
+    @property
+    def gained_uj(self) -> int:
+        """Microjoules since the meter was opened."""
+        return self.energy_uj + self.wrapped_uj
+
+    def update(self) -> None:
+        """Read the counter if it went forward, before any window. `read` judges the other steps."""
+        try:
+            energy_uj = int(_pread(self.fd, ENERGY_BYTES, 0))
+        except (OSError, ValueError) as error:
+            raise unreadable(self.path, error) from error
+        if self.energy_uj < energy_uj <= self.range_uj:
+            self.energy_uj = energy_uj
+
     def start_over(self, energy_uj: int) -> None:
-        """Go on from where the counter stands now, as if it had not moved since it was last read."""
-        if (
-            not 0 <= energy_uj <= self.range_uj
-        ):  # from beyond its range the next step would seem to be one back
-            raise ValueError(f"{energy_uj} uJ, where max_energy_range_uj is {self.range_uj}")
+        """Continue from this value, as if the counter had not moved since it was last read."""
+        if not 0 <= energy_uj <= self.range_uj:  # its next step would seem to go back
+            raise ValueError(f"{energy_uj} uJ, but max_energy_range_uj is {self.range_uj}")
         self.wrapped_uj += self.energy_uj - energy_uj
         self.energy_uj = energy_uj
 
     def check_still_there(self, at_s: float) -> None:
-        # sysfs answers ENODEV by itself once a zone is gone; an ordinary file lives on while it is open.
+        # sysfs answers ENODEV once a zone is gone; an ordinary file still reads while it is open.
         self.checked_at_s = at_s
         if os.fstat(self.fd).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted")
+
+
+def _dead_zones(zones: Sequence[_OpenZone]) -> list[_OpenZone]:
+    """Packages and DRAM that have not moved, while another zone has clearly."""
+    most_uj = max((zone.gained_uj for zone in zones), default=0)
+    if most_uj * 1e-6 < DEAD_WHILE_OTHERS_MOVE_J:
+        return []
+    # An idle integrated GPU (uncore) rightly draws nothing.
+    return [z for z in zones if z.gained_uj == 0 and z.name.startswith(("package", "dram"))]
+
+
+def _dead_note(domain: str) -> str:
+    return f"{domain} stands still while the others move: its counter is dead"
 
 
 _live_meters: weakref.WeakSet[PowercapMeter] = weakref.WeakSet()
@@ -315,14 +371,13 @@ def _close_zones(zones: list[_OpenZone]) -> None:
 
 
 def _pause_before_fork() -> None:
-    # From Python 3.12 on a fork with a thread running is a warning, which would be our doing in somebody else's test.
+    # From Python 3.12 on, a fork beside our thread would warn in the user's test.
     for meter in list(_live_meters):
         meter._pause_sampling()
 
 
 def _resume_in_parent() -> None:
-    # Only there: a child gets no thread that it did not start, and a window of its own that is long enough for two
-    # wraps is refused by `read`.
+    # Not in the child, which started no thread: `read` refuses windows long enough for 2 wraps.
     for meter in list(_live_meters):
         meter._start_sampling()
 

@@ -418,7 +418,7 @@ def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
         meter.read()
         now[0] += 2000.0  # the process was stopped for longer than a wrap may take,
         tree.write(ONE_PACKAGE, 500_000)  # and the counter is back behind where it was
-        says = "intel-rapl:0/energy_uj and its like went unread for 2000 s, and within 66 s one can wrap more than once"
+        says = "intel-rapl:0/energy_uj and the other counters went unread for 2000 s, and within 66 s one can wrap more than once"
         with pytest.raises(MeterFailed, match=says):
             meter.read()
         before = meter.read()
@@ -639,7 +639,7 @@ def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
         (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{energy_uj}\n")
         with pytest.raises(
             MeterFailed,
-            match=f"energy_uj says {energy_uj} uJ, but its max_energy_range_uj is 20000000",
+            match=f"energy_uj has {energy_uj} uJ, but its max_energy_range_uj is 20000000",
         ):
             meter.read()
 
@@ -826,3 +826,74 @@ def test_two_readings_cost_a_few_microseconds(tmp_path, name):
         with untraced():
             best_s = min(median_s() for _ in range(20))
         assert best_s <= READ_PAIR_LIMIT_S
+
+
+# Dead domains
+
+
+@contextmanager
+def moving(tree: Tree, joules_per_step: dict[str, float], step_s: float = 0.002):
+    """Move some zones of a tree in a thread, until the block ends."""
+    stop = threading.Event()
+    at_uj = {zone: zone.start_uj for zone in tree.layout.zones}
+
+    def drive() -> None:
+        while not stop.wait(step_s):
+            for zone, value_uj in at_uj.items():
+                at_uj[zone] = value_uj + int(joules_per_step.get(zone.name, 0.0) * 1e6)
+                tree.write(zone.key, at_uj[zone])
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+TWO_SOCKETS = Layout(
+    (
+        Zone("0", "package-0", 1.0, start_uj=50_000),
+        Zone("0:0", "dram", 0.1, start_uj=70_000),
+        Zone("1", "package-1", 1.0, start_uj=90_000),
+    ),
+    {"package-0": 1.0, "dram-0": 0.1, "package-1": 1.0},
+)
+
+
+@pytest.mark.parametrize(
+    ("moves", "counted", "dead"),
+    [
+        ({"package-0": 0.02, "package-1": 0.02}, ["package-0", "package-1"], "dram-0"),
+        ({"package-0": 0.02, "dram": 0.002}, ["package-0", "dram-0"], "package-1"),
+        (
+            {"package-0": 0.02, "dram": 0.002, "package-1": 0.001},
+            ["package-0", "dram-0", "package-1"],
+            None,
+        ),
+        ({}, ["package-0", "dram-0", "package-1"], None),  # nothing moves: nothing is known
+    ],
+)
+def test_a_dead_domain_is_left_out_and_named(tmp_path, moves, counted, dead):
+    tree = Tree(tmp_path, TWO_SOCKETS)
+    with moving(tree, moves), PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter:
+        assert [domain.name for domain in meter.domains] == counted
+        named = [note for note in meter.notes if "counter is dead, and is not counted" in note]
+        assert [note.split()[0] for note in named] == ([dead] if dead else [])
+        assert sorted(meter.read().joules) == sorted(counted)
+
+
+def test_a_domain_that_stands_still_later_is_named(tmp_path):
+    tree = Tree(tmp_path, TWO_SOCKETS)
+    with PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter:
+        package, dram, other = tree.layout.zones
+        tree.write(package.key, 50_000 + 700_000)
+        tree.write(other.key, 90_000 + 1)
+        meter.read()
+        assert [note for note in meter.notes if "dead" in note] == [
+            "dram-0 stands still while the others move: its counter is dead"
+        ]
+        tree.write(dram.key, 70_001)
+        meter.read()
+        assert not any("dead" in note for note in meter.notes)
