@@ -199,6 +199,12 @@ OPTIONS = (
         "SECONDS",
     ),
     Option("strict", None, False, "Fail on inconclusive verdicts too."),
+    Option(
+        "allow_ungated",
+        None,
+        False,
+        "Exit with 0 even if a gate was asked for and nothing was gated.",
+    ),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
@@ -219,6 +225,7 @@ class Options:
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S
     strict: bool = False
     trust_sensor: bool = False
+    allow_ungated: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
@@ -246,6 +253,7 @@ class Options:
             grams_per_kwh=values["carbon_intensity"],
             lock_timeout_s=values["lock_timeout"],
             strict=values["strict"],
+            allow_ungated=values["allow_ungated"],
         )
 
     @property

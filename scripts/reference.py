@@ -56,7 +56,11 @@ EXIT_CODES = (
             "with `--energy-strict` also an inconclusive verdict"
         ),
     ),
-    ("`pytest`", pytest.ExitCode.USAGE_ERROR, "an option, a meter or a marker that cannot be had"),
+    (
+        "`pytest`",
+        pytest.ExitCode.USAGE_ERROR,
+        "a wrong option or marker, no such meter, or a gate that gates nothing",
+    ),
     ("`pytest-energy`", ExitCode.OK, "done; of `compare` and `pull-request`: nothing regressed"),
     ("`pytest-energy compare`", ExitCode.REGRESSED, "something regressed"),
     ("`pytest-energy pull-request`", ExitCode.REGRESSED, "something regressed, or a test failed"),

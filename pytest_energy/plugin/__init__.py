@@ -53,7 +53,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if RUN in session.config.stash:
         from pytest_energy.plugin.run_start import load_baseline
 
-        load_baseline(session.config)
+        load_baseline(session.config, session.config.stash[RUN])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -77,8 +77,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if RUN in config.stash and not config.option.collectonly:
+        from pytest_energy.plugin.benchmark_bridge import keep_energy_tests
         from pytest_energy.plugin.run_start import show_progress, start_against
+        from pytest_energy.plugin.ungated import check_skipped
 
+        keep_energy_tests(session.items)
+        check_skipped(session, config.stash[RUN])
         show_progress(session, config.stash[RUN])
         start_against(session, config.stash[RUN])
 

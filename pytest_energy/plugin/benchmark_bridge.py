@@ -119,6 +119,29 @@ def _rounds(
             teardown(*call_args, **call_kwargs)
 
 
+# Its options that skip tests.
+
+ONLY, SKIP = "--benchmark-only", "--benchmark-skip"
+
+
+def keep_energy_tests(items: Iterable[pytest.Item]) -> None:
+    """Run tests with the ``energy`` fixture under ``--benchmark-only``: they are benchmarks."""
+    for item in items:
+        if "energy" in getattr(item, "fixturenames", ()):
+            item.own_markers[:] = [mark for mark in item.own_markers if not _skips(mark, ONLY)]
+
+
+def skip_option(item: pytest.Item) -> str | None:
+    """The option with which pytest-benchmark skips this test, or None."""
+    options = (ONLY, SKIP)
+    return next((o for o in options if any(_skips(mark, o) for mark in item.own_markers)), None)
+
+
+def _skips(mark: pytest.Mark, option: str) -> bool:
+    """Whether pytest-benchmark added this mark. Its reason is all that distinguishes it."""
+    return mark.name == "skip" and f"({option} active)" in str(mark.kwargs.get("reason"))
+
+
 # The entries of the saved run.
 
 

@@ -11,7 +11,9 @@ from pytest_energy.errors import RunError
 from pytest_energy.machine import fingerprint
 from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table, save_safely
 from pytest_energy.plugin.measuring_run import MeasuringRun
-from pytest_energy.plugin.stash import BASELINE, COMPARED
+from pytest_energy.plugin.stash import BASELINE, COMPARED, UNGATED
+from pytest_energy.plugin.ungated import ungated_lines
+from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import Look, against_lines, summary
 from pytest_energy.report.view import RunView
 from pytest_energy.runs.compare import compare_results
@@ -30,6 +32,9 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
     compared = compare_with_baseline(config, run)
     if isinstance(compared, RunComparison) and compared.failure(run.options.strict):
         fail_run(session, pytest.ExitCode.TESTS_FAILED)
+    ungated = config.stash[UNGATED] = ungated_lines(session, run)
+    if ungated and not run.options.allow_ungated:
+        fail_run(session, pytest.ExitCode.USAGE_ERROR)
     comment, page = config.getoption("--energy-markdown"), config.getoption("--energy-report")
     if comment is not None:
         write_file(session, "--energy-markdown", comment, comment_text(session, run, compared))
@@ -49,8 +54,8 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     reporter.ensure_newline()  # else pytest adds it below the section's title
     reporter.section("energy", sep="-")
     print_text(reporter, summary(run_view(run), look))
-    for line in not_gated_lines(run):
-        print_text(reporter, line)
+    for line in [*not_gated_lines(run), *config.stash.get(UNGATED, [])]:
+        print_text(reporter, plain(line))
     compared = config.stash.get(COMPARED, None)
     if compared is not None:
         reporter.section("energy against saved runs", sep="-")
@@ -98,7 +103,7 @@ def comment_text(
     if run.against is None and isinstance(compared, RunComparison):
         return markdown(compared, grams)
     notes = [compared] if isinstance(compared, str) else []
-    notes += not_gated_lines(run)
+    notes += [*not_gated_lines(run), *session.config.stash[UNGATED]]
     return live_markdown(run_view(run), notes, session.testsfailed, grams)
 
 
@@ -137,7 +142,6 @@ def not_gated_lines(run: MeasuringRun) -> list[str]:
 
 def compared_text(compared: RunComparison | str, look: Look) -> str:
     from pytest_energy.report.compare_table import terminal_table
-    from pytest_energy.report.escape import plain
 
     if isinstance(compared, str):
         return plain(compared)

@@ -17,6 +17,7 @@ from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lin
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.stash import BASELINE, CLEANUP
+from pytest_energy.plugin.ungated import check_baseline
 from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header
@@ -36,7 +37,7 @@ def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
     return MeasuringRun(options, meter, hookspecs.synchronizer(config))
 
 
-def load_baseline(config: pytest.Config) -> None:
+def load_baseline(config: pytest.Config, run: MeasuringRun) -> None:
     """Read the runs of ``--energy-compare`` before any test, so that a wrong path costs no time."""
     path = config.getoption("--energy-compare")
     if path is None:
@@ -47,6 +48,7 @@ def load_baseline(config: pytest.Config) -> None:
         )
     except RunError as error:
         raise pytest.UsageError(f"--energy-compare: {error}") from None
+    check_baseline(config, run)
 
 
 def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_energy.errors import RunsIncomparable
 from pytest_energy.machine import fingerprint
-from pytest_energy.model import Result, Verdict
+from pytest_energy.model import MeterInfo, Result, Verdict
 from pytest_energy.runs.comparable import require_comparable
 from pytest_energy.runs.comparison import BenchmarkChanges, Change, CompareOptions, RunComparison
 from pytest_energy.runs.json_format import Run
@@ -92,6 +92,14 @@ def compare_results(
     machine = fingerprint()
     new = summarize_run(Run("this run", machine, tuple(results), {}, "", software()))
     return compare_runs(old, (new,), options, load_noise(machine, new.meter.name))
+
+
+def require_comparable_here(old: Sequence[RunSummary], meter: MeterInfo) -> None:
+    """Raises `RunsIncomparable` if a run of this machine, meter and interpreter cannot be compared.
+
+    For use before measuring: what the tests import is not known then.
+    """
+    require_comparable([*old, RunSummary("this run", fingerprint(), meter, "", "", {}, software())])
 
 
 def _by_name(runs: Sequence[RunSummary]) -> dict[str, list[BenchmarkSummary]]:

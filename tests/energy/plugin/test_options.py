@@ -58,9 +58,18 @@ def test_every_option():
         carbon_intensity="400",
         lock_timeout="0",
         strict=True,
+        allow_ungated=True,
     )
     assert options == Options(
-        "powercap,nvml", (8.0, 65.5), Plan(2.5, 0.02, 0.05, 0.05), True, 0.01, 400.0, 0.0, True
+        "powercap,nvml",
+        (8.0, 65.5),
+        Plan(2.5, 0.02, 0.05, 0.05),
+        True,
+        0.01,
+        400.0,
+        0.0,
+        True,
+        allow_ungated=True,
     )
     assert options.meter_settings == MeterSettings(watts=(8.0, 65.5))
 

@@ -734,13 +734,20 @@ def test_another_machine_is_printed_as_not_gated(suite):
     write_run(suite.path / "old.json")
     suite.makepyfile(SUITE.format(steps=10_000, accuracy=0.9))
     result = suite.runpytest(*MEASURED, "--energy-compare=old.json")
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["NOT GATED against old.json: another machine: *cpu: one / *"])
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["ERROR: --energy-compare would gate nothing: another machine: *cpu: one / *"]
+    )
+    allowed = suite.runpytest(*MEASURED, "--energy-compare=old.json", "--energy-allow-ungated")
+    assert allowed.ret == 0
+    allowed.stdout.fnmatch_lines(["NOT GATED against old.json: another machine: *cpu: one / *"])
 
 
 def test_nothing_measured_is_not_gated(suite):
     write_run(suite.path / "old.json", machine=fingerprint())
     suite.makepyfile("def test_it(): pass")
-    suite.runpytest(*MEASURED, "--energy-compare=old.json").stdout.fnmatch_lines(
+    suite.runpytest(
+        *MEASURED, "--energy-compare=old.json", "--energy-allow-ungated"
+    ).stdout.fnmatch_lines(
         ["NOT GATED against old.json: this run: no benchmark of this run has joules*"]
     )

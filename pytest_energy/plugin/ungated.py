@@ -1,0 +1,110 @@
+"""Gates that were asked for and gate nothing. docs/gate.md has the table of all ways.
+
+A gate is asked for by a marker with limits, by ``--energy-against`` or by ``--energy-compare``. If
+one gates nothing, the run prints why and exits with 4, unless ``--energy-allow-ungated`` is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from pytest_energy.errors import RunsIncomparable
+from pytest_energy.plugin.benchmark_bridge import SKIP, skip_option
+from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.stash import BASELINE, COMPARED, GATE
+from pytest_energy.runs.compare import require_comparable_here
+
+ALLOW = "--energy-allow-ungated"
+OF_RATIOS = frozenset({"speedup", "greenup"})
+# Qualities are no part of a marker: their floors hold in any run.
+OF_MARKERS = OF_RATIOS | {"joules", "watts", "seconds", "gps_up"}
+MOST_NAMES = 3
+
+
+def check_baseline(config: pytest.Config, run: MeasuringRun) -> None:
+    """Refuse a baseline of another machine, meter or interpreter before anything is measured."""
+    baseline = config.stash.get(BASELINE, None)
+    if baseline is None or run.options.allow_ungated:
+        return
+    try:
+        require_comparable_here(baseline, run.meter_info)
+    except RunsIncomparable as error:
+        raise pytest.UsageError(
+            f"--energy-compare would gate nothing: {error}; {ALLOW} measures all the same"
+        ) from None
+
+
+def check_skipped(session: pytest.Session, run: MeasuringRun) -> None:
+    """Refuse, before anything is measured, an option of pytest-benchmark that skips gates."""
+    config = session.config
+    every_test = config.getoption("--energy-against") is not None or BASELINE in config.stash
+    skipped = {
+        item.nodeid: option
+        for item in session.items
+        if (option := skip_option(item)) is not None
+        and (_asks(item) or (every_test and option == SKIP))
+    }
+    if skipped and not run.options.allow_ungated:
+        options = " and ".join(sorted(set(skipped.values())))
+        raise pytest.UsageError(
+            f"{options} skips tests with gates: {_names(list(skipped))}; "
+            f"run without it, or with {ALLOW}"
+        )
+
+
+def ungated_lines(session: pytest.Session, run: MeasuringRun) -> list[str]:
+    """A line for each gate that was asked for and gated nothing."""
+    return [
+        f"NOTHING GATED by {gate}: {reason}; {ALLOW} accepts this"
+        for gate, reason in _ungated(session, run)
+    ]
+
+
+def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, str]]:
+    marked = [item.nodeid for item in session.items if _asks(item)]
+    if marked and not _gated(run, OF_MARKERS, marked):
+        yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"
+    if session.config.getoption("--energy-against") is not None and session.items:
+        names = [result.name for result in run.results if result.comparison is not None]
+        if not _gated(run, OF_RATIOS, names):
+            yield "--energy-against", _reasons(run, [result.name for result in run.results])
+    compared = session.config.stash.get(COMPARED, None)
+    if isinstance(compared, str):
+        yield "--energy-compare", compared
+    elif compared is not None and set(compared.counts) <= {"not gated"}:
+        reasons = {change.verdict.reason for row in compared.rows for change in row.changes}
+        yield "--energy-compare", "; ".join(sorted(reasons))
+
+
+def _asks(item: pytest.Item) -> bool:
+    """Whether a marker of the test asks for a gate."""
+    gate = item.stash.get(GATE, None)
+    return gate is not None and not gate.asks_nothing
+
+
+def _gated(run: MeasuringRun, metrics: frozenset[str], names: Sequence[str]) -> bool:
+    """Whether a verdict on one of these metrics passed or failed a test of these names."""
+    return any(
+        verdict.metric in metrics and verdict.verdict != "not gated"
+        for result in run.results
+        if result.name in set(names)
+        for verdict in result.verdicts
+    )
+
+
+def _reasons(run: MeasuringRun, names: Sequence[str]) -> str:
+    reasons = {
+        verdict.reason: None
+        for result in run.results
+        if result.name in set(names)
+        for verdict in result.verdicts
+        if verdict.verdict == "not gated"
+    }
+    return "; ".join(reasons) or "no test of them measured anything"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,200 @@
+"""A gate that was asked for and gates nothing: the exit code is not 0, and a line says why.
+
+docs/gate.md has a row for each test here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+MEASURED = ("--energy", "--energy-meter=clock", "--energy-max-time=0.25", "-p", "no:cacheprovider")
+ESTIMATED = (*MEASURED[:1], "--energy-meter=clock:provenance=estimated", *MEASURED[2:])
+ALLOW = "--energy-allow-ungated"
+WORK = """
+import pytest
+
+def work(steps=20_000):
+    return sum(range(steps))
+"""
+BUDGET = WORK + "@pytest.mark.energy(max_seconds=9)\n"
+JOULES_ONLY = WORK + "@pytest.mark.energy(max_joules=9)\ndef test_it(energy): energy(work)\n"
+
+
+def nothing_gated(result, gate, reason):
+    result.stdout.fnmatch_lines([f"NOTHING GATED by {gate}: *{reason}*{ALLOW} accepts this"])
+
+
+def save(suite, *options):
+    assert suite.runpytest(*MEASURED, "--benchmark-json=old.json", *options).ret == 0
+    return suite.path / "old.json"
+
+
+def test_benchmark_only_runs_energy_tests(suite):
+    suite.makepyfile(
+        WORK + "@pytest.mark.energy(max_seconds=1e-9)\ndef test_it(energy): energy(work)\n"
+        "def test_other(): pass\n"
+    )
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2", "--benchmark-only")
+    result.assert_outcomes(failed=1, skipped=1)
+    assert suite.runpytest("--benchmark-only").ret == 0  # pytest-benchmark's own, without --energy
+
+
+@pytest.mark.parametrize(
+    ("option", "signature"), [("--benchmark-only", ""), ("--benchmark-skip", "benchmark")]
+)
+def test_an_option_that_skips_a_marked_test_is_refused(suite, option, signature):
+    suite.makepyfile(BUDGET + f"def test_it({signature}): pass\ndef test_b(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, option)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: {option} skips tests with gates: *::test_it; *{ALLOW}"])
+    assert suite.runpytest(*MEASURED, option, ALLOW).ret == 0
+
+
+def test_benchmark_skip_beside_a_baseline_is_refused(suite):
+    suite.makepyfile(WORK + "def test_it(benchmark): benchmark(work)")
+    old = save(suite, "--benchmark-max-time=0.1")
+    result = suite.runpytest(*MEASURED, f"--energy-compare={old}", "--benchmark-skip")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --benchmark-skip skips tests with gates: *test_it*"])
+
+
+def test_a_disabled_benchmark_with_a_marker_fails(suite):
+    suite.makepyfile(BUDGET + "def test_it(benchmark): benchmark(work)")
+    result = suite.runpytest(*MEASURED, "--benchmark-disable")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["energy gate: a marker of this test asks for something*"])
+
+
+def test_disabled_benchmarks_beside_a_baseline_gate_nothing(suite):
+    suite.makepyfile(WORK + "def test_it(benchmark): benchmark(work)")
+    old = save(suite, "--benchmark-max-time=0.1")
+    options = (*MEASURED, f"--energy-compare={old}", "--benchmark-disable")
+    result = suite.runpytest(*options)
+    assert result.ret == 4
+    nothing_gated(result, "--energy-compare", "no benchmark of this run has joules")
+    assert suite.runpytest(*options, ALLOW).ret == 0
+
+
+def test_all_marked_tests_skipped(suite):
+    suite.makepyfile(BUDGET + "@pytest.mark.skipif(True, reason='no card')\ndef test_it(energy): 0")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 4
+    nothing_gated(result, "markers", "test_it: no test of them measured anything")
+    assert suite.runpytest(*MEASURED, ALLOW).ret == 0
+
+
+def test_one_marked_test_skipped_and_another_gated(suite):
+    suite.makepyfile(
+        BUDGET + "@pytest.mark.parametrize('here', [True, False])\n"
+        "def test_it(energy, here):\n    if not here: pytest.skip('no card')\n    energy(work)"
+    )
+    assert suite.runpytest(*MEASURED, "--energy-max-time=1").ret == 0
+
+
+def test_only_estimated_joules_asked(suite):
+    suite.makepyfile(JOULES_ONLY)
+    result = suite.runpytest(*ESTIMATED)
+    assert result.ret == 4
+    nothing_gated(result, "markers", "joules are estimated")
+    assert suite.runpytest(*ESTIMATED, ALLOW).ret == 0
+    suite.makeini("[pytest]\nenergy_allow_ungated = true\n")
+    assert suite.runpytest(*ESTIMATED).ret == 0
+
+
+def test_estimated_joules_beside_gated_seconds(suite):
+    suite.makepyfile(JOULES_ONLY.replace("max_joules=9", "max_joules=9, max_seconds=9"))
+    assert suite.runpytest(*ESTIMATED, "--energy-max-time=1").ret == 0
+
+
+def test_a_marker_without_thresholds(suite):
+    suite.makepyfile(WORK + "@pytest.mark.gps_up()\ndef test_it(energy): energy.versus(work, work)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 4
+    nothing_gated(result, "markers", "the gps_up marker has no threshold")
+
+
+def test_setup_only_gates_nothing(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
+    assert suite.runpytest(*MEASURED, "--setup-only").ret == 4
+
+
+def edited(path, edit):
+    document = json.loads(path.read_text(encoding="utf8"))
+    edit(document)
+    path.write_text(json.dumps(document), encoding="utf8")
+    return path
+
+
+def other_machine(document):
+    document["energy"]["machine"]["cpu"] = "another one"
+
+
+def other_meter(document):
+    document["energy"]["meters"][0]["name"] = "wattmeter"
+    for benchmark in document["benchmarks"]:
+        benchmark["energy"]["meter"] = "wattmeter"
+
+
+def other_python(document):
+    document["energy"]["software"]["python"] = "PyPy 3.10.1"
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (other_machine, "another machine"),
+        (other_meter, "another meter"),
+        (other_python, "other software"),
+    ],
+)
+@pytest.mark.parametrize("strict", [(), ("--energy-strict",)])
+def test_an_incomparable_baseline_is_refused_before_measuring(suite, edit, reason, strict):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    old = edited(save(suite), edit)
+    suite.makepyfile("def test_it(energy): raise AssertionError('measured')")
+    result = suite.runpytest(*MEASURED, f"--energy-compare={old}", *strict)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        [f"ERROR: --energy-compare would gate nothing: {reason}: *; {ALLOW} measures all the same"]
+    )
+
+
+def test_an_incomparable_baseline_may_be_allowed(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    old = edited(save(suite), other_machine)
+    result = suite.runpytest(*MEASURED, f"--energy-compare={old}", ALLOW)
+    assert result.ret == 0
+    nothing_gated(result, "--energy-compare", "another machine")
+
+
+def test_a_baseline_without_any_of_the_tests(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    old = save(suite)
+    suite.makepyfile(WORK + "def test_new(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, f"--energy-compare={old}")
+    assert result.ret == 4
+    nothing_gated(result, "--energy-compare", "nothing to compare: none of the 1 benchmarks")
+
+
+@pytest.mark.slow
+def test_against_a_commit_without_the_tests(suite):
+    identity = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    suite.makepyfile(test_then=WORK + "def test_then(energy): energy(work)")
+    for arguments in (("init", "-q"), ("add", "test_then.py"), ("commit", "-q", "-m", "Then")):
+        subprocess.run(["git", *identity, *arguments], cwd=suite.path, check=True)
+    (suite.path / "test_then.py").unlink()
+    suite.makepyfile(test_now=WORK + "def test_now(energy): energy(work)")
+    options = ("--energy", "--energy-meter=estimate", "--energy-max-time=0.3", "--energy-against")
+    result = suite.runpytest(*options, "HEAD")
+    assert result.ret == 4
+    nothing_gated(result, "--energy-against", "new since HEAD*there is nothing to compare with")
+    assert suite.runpytest(*options, "HEAD", ALLOW).ret == 0
+
+
+def test_without_a_gate_nothing_is_required(suite):
+    suite.makepyfile(WORK + "def test_it(): pass")
+    assert suite.runpytest(*MEASURED).ret == 0
+    assert suite.runpytest(*MEASURED, "--benchmark-skip").ret == 0
