@@ -24,6 +24,10 @@ from pytest_energy.stats.order_statistics import blocks_needed, exp_interval, me
 # grid for the ratios: rounding to a third moves neither 0 % past a tolerance nor 5 % inside 3 %.
 COUNTER_SHARE = 1 / 3
 
+# "Same power" in a category: the powerup's interval lies within 1/1.03 and 1.03, the default
+# tolerance. A powerup of 1.002 [1.001, 1.003] is the same power, however certain it is.
+SAME_POWER = 0.03
+
 CATEGORIES = {
     1: "faster, less power",
     2: "faster, same power",
@@ -46,9 +50,12 @@ class GpsUp:
     counter_error: float = 0.0
     """The counter's own error as a share of one side's joules in a block: see `counter_error`."""
 
+    estimated: bool = False
+    """An estimate's power follows from CPU time alone, so it supports no category."""
+
     @property
     def category(self) -> int | None:
-        return category(self.speedup, self.greenup, self.powerup)
+        return None if self.estimated else category(self.speedup, self.greenup, self.powerup)
 
 
 def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
@@ -88,6 +95,7 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
         exp_interval(sequence(log_greenups, alpha)),
         exp_interval(sequence(log_powerups, alpha)),
         counter_error(blocks, meter),
+        meter.provenance == "estimated",
     )
 
 
@@ -130,10 +138,13 @@ def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
 
 
 def category(speedup: Interval, greenup: Interval | None, powerup: Interval | None) -> int | None:
-    """The category that the intervals support, or None. "Same": the interval holds 1.
+    """The category that the intervals support, or None.
+
+    Time and energy need their whole interval on one side of 1. Power is more, less or the same if
+    its whole interval lies above, below or within `SAME_POWER`.
 
     >>> from pytest_energy.model import Interval
-    >>> category(Interval(1.5, 1.4, 1.6), Interval(1.5, 1.4, 1.6), Interval(1.0, 0.97, 1.02))
+    >>> category(Interval(1.5, 1.4, 1.6), Interval(1.5, 1.4, 1.6), Interval(1.0, 0.98, 1.02))
     2
     """
     if (
@@ -142,7 +153,9 @@ def category(speedup: Interval, greenup: Interval | None, powerup: Interval | No
         or not all(math.isfinite(ratio.high) for ratio in (speedup, greenup, powerup))
     ):
         return None
-    speed, green, power = _side(speedup), _side(greenup), _side(powerup)
+    speed, green, power = _side(speedup), _side(greenup), _side(powerup, SAME_POWER)
+    if power == 0 and not 1 / (1 + SAME_POWER) <= powerup.low <= powerup.high <= 1 + SAME_POWER:
+        return None
     return {
         (+1, +1, -1): 1,
         (+1, +1, 0): 2,
@@ -155,6 +168,6 @@ def category(speedup: Interval, greenup: Interval | None, powerup: Interval | No
     }.get((speed, green, power))
 
 
-def _side(ratio: Interval) -> int:
-    """+1 if the whole interval lies above 1, -1 if below, 0 if it holds 1."""
-    return (ratio.low > 1) - (ratio.high < 1)
+def _side(ratio: Interval, tolerance: float = 0.0) -> int:
+    """+1 if the whole interval lies above 1 + tolerance, -1 if below the inverse, else 0."""
+    return (ratio.low > 1 + tolerance) - (ratio.high < 1 / (1 + tolerance))

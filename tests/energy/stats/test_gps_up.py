@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import pytest_energy.stats.gps_up as gps_up_module
 from pytest_energy.model import ORDERS, Block, Domain, Interval, MeterInfo, Window
 from pytest_energy.stats.gps_up import CATEGORIES, category, fewest_blocks, gps_up
-from tests.energy.rigs.made_up import SENSOR, UNKNOWN, block, seconds, window
+from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, seconds, window
 
 ALPHA = 0.05
-MORE, SAME, LESS = Interval(1.5, 1.2, 2.0), Interval(1.01, 0.95, 1.05), Interval(0.6, 0.5, 0.8)
+MORE, SAME, LESS = Interval(1.5, 1.2, 2.0), Interval(1.01, 0.98, 1.02), Interval(0.6, 0.5, 0.8)
 joules = st.floats(1e-9, 1e6)
 # Of ordinary size, so that a product of two ratios is not lost in rounding.
 calls = st.integers(1, 10**6)
@@ -64,10 +64,29 @@ def test_no_category_is_claimed_that_the_intervals_do_not_support(speedup, green
     assert category(speedup, greenup, powerup) is None
 
 
-def test_bound_at_one_is_the_same():
-    assert category(MORE, MORE, Interval(1.1, 1.0, 1.2)) == 2
-    assert category(MORE, MORE, Interval(0.9, 0.8, 1.0)) == 2
+@pytest.mark.parametrize(
+    ("powerup", "expected"),
+    [
+        (Interval(1.002, 1.001, 1.003), 2),  # certain, and too small to name
+        (Interval(1.01, 1 / 1.03, 1.03), 2),
+        (Interval(1.05, 1.0301, 1.1), 3),
+        (Interval(0.95, 0.9, 0.9708), 1),
+        (Interval(1.02, 1.0, 1.05), None),  # the same, or more
+        (Interval(1.0, 0.9, 1.1), None),
+    ],
+)
+def test_the_same_power_is_power_within_the_tolerance(powerup, expected):
+    assert category(MORE, MORE, powerup) == expected
+
+
+def test_a_bound_at_one_is_neither_faster_nor_slower():
     assert category(Interval(1.1, 1.0, 1.2), MORE, LESS) is None
+
+
+def test_an_estimate_supports_no_category():
+    faster = [block(window(2.0, 2.0), window(1.0, 1.0))] * 20
+    assert gps_up(faster, SENSOR, ALPHA).category == 2
+    assert gps_up(faster, ESTIMATE, ALPHA).category is None
 
 
 def test_ratios_of_one_block():
