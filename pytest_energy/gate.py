@@ -4,6 +4,7 @@ The rules:
 
 - A verdict needs the whole interval on one side of its limit; else it is `inconclusive`.
 - A number that must not decide, such as an estimate, is `not gated`, with the reason.
+- Code that other programs disturb is neither `improved` nor `met`: `inconclusive: unstable`.
 - Every requirement gets a verdict. Nothing passes silently.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_energy.model import Block, Interval, MeterInfo, Provenance, Quality, Result, Verdict
-from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, window_spread
 from pytest_energy.stats.per_call import figures
 
 NOT_GATED_ESTIMATE = (
@@ -24,6 +25,10 @@ NOT_GATED_ATTRIBUTED = (
     "joules are attributed here: a share, by CPU time, of what another machine's sensor counted; "
     "energy_gate_estimates = true gates them, energy_trust_sensor = true calls them measured"
 )
+# Code whose windows differ like this waits for others, such as for a CPU for one of its threads.
+# On a machine of two CPUs with two busy neighbours, equal torch models came out 1589 [886, 1996]
+# times as fast: their windows, or the interval, spanned more than these factors.
+UNSTABLE_SPREAD, UNSTABLE_INTERVAL = 10.0, 2.0
 NO_JOULES = "the counter of {} did not move in some window"
 
 # In the reason of a verdict on a ratio with a threshold of its own.
@@ -96,7 +101,10 @@ class Gate:
         if comparison is not None:
             meter = result.measurement.meter
             error = counter_error(comparison.blocks, meter)
-            ratios = GpsUp(comparison.speedup, comparison.greenup, comparison.powerup, error)
+            spread = window_spread(comparison.blocks)
+            ratios = GpsUp(
+                comparison.speedup, comparison.greenup, comparison.powerup, error, spread
+            )
             evidence = (
                 f"baseline {comparison.baseline_name}, {count_blocks(comparison.blocks)} "
                 f"at {100 * comparison.confidence:.4g}%; joules {meter.provenance} by {meter.name}"
@@ -123,9 +131,11 @@ class Gate:
             elif metric == "greenup" and self._too_coarse(ratios):
                 yield Verdict(metric, "inconclusive", self._coarse(ratios, meter))
             elif threshold is not None:
-                yield _against_threshold(metric, ratio, threshold, evidence)
+                verdict = _against_threshold(metric, ratio, threshold, evidence)
+                yield _unless_unstable(verdict, ratio, ratios.window_spread)
             else:
-                yield against_tolerance(metric, ratio, self.tolerance, evidence)
+                verdict = against_tolerance(metric, ratio, self.tolerance, evidence)
+                yield _unless_unstable(verdict, ratio, ratios.window_spread)
         if self.thresholds == Thresholds():
             yield Verdict("gps_up", "not gated", "the gps_up marker has no threshold")
 
@@ -183,6 +193,24 @@ def against_tolerance(metric: str, ratio: Interval, tolerance: float, evidence: 
     if lowest <= ratio.low and ratio.high <= highest:
         return Verdict(metric, "unchanged", text)
     return Verdict(metric, "inconclusive", text)
+
+
+def _unless_unstable(verdict: Verdict, ratio: Interval, spread: float) -> Verdict:
+    """No praise for code that another program disturbed: it would be as good by chance."""
+    if verdict.verdict not in ("improved", "met"):
+        return verdict
+    if ratio.high > UNSTABLE_INTERVAL * ratio.low:
+        reason = f"the interval spans a factor of {ratio.high / ratio.low:.3g}"
+    elif spread > UNSTABLE_SPREAD:
+        reason = f"the slow windows of a side take {spread:.3g} times as long as its fast ones"
+    else:
+        return verdict
+    return Verdict(
+        verdict.metric,
+        "inconclusive",
+        f"unstable: {reason}: end other programs, or give the code fewer threads than there are "
+        f"idle CPUs; {verdict.reason}",
+    )
 
 
 def _against_limit(metric: str, unit: str, value: Interval, limit: float, evidence: str) -> Verdict:

@@ -50,6 +50,8 @@ class GpsUp:
     counter_error: float = 0.0
     """The counter's own error as a share of one side's joules in a block: see `counter_error`."""
 
+    window_spread: float = 1.0
+    """How far apart a side's windows are, as a factor: see `window_spread`."""
     estimated: bool = False
     """An estimate's power follows from CPU time alone, so it supports no category."""
 
@@ -88,13 +90,14 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
         _both_hold(sequence(log_speedups, alpha / 2), sequence(log_least_speedups, alpha / 2))
     )
     if len(log_greenups) < len(log_speedups):
-        return GpsUp(speedup, None, None, math.inf)
+        return GpsUp(speedup, None, None, math.inf, window_spread(blocks))
     log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
     return GpsUp(
         speedup,
         exp_interval(sequence(log_greenups, alpha)),
         exp_interval(sequence(log_powerups, alpha)),
         counter_error(blocks, meter),
+        window_spread(blocks),
         meter.provenance == "estimated",
     )
 
@@ -135,6 +138,30 @@ def counter_error(blocks: Sequence[Block], meter: MeterInfo) -> float:
     return median(
         [max(meter.quantisation(block.side(letter)) for letter in "AB") for block in blocks]
     )
+
+
+def window_spread(blocks: Sequence[Block]) -> float:
+    """The 90th percentile of a side's seconds per call over its 10th; the greater of both sides.
+
+    Single preempted windows do not count: one in ten may be of any length.
+    """
+    return max(
+        _tenths_apart(
+            [
+                window.seconds_per_call
+                for block in blocks
+                for which, window in zip(block.order, block.windows, strict=True)
+                if which == letter
+            ]
+        )
+        for letter in "AB"
+    )
+
+
+def _tenths_apart(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    tenth = len(ordered) // 10
+    return ordered[-1 - tenth] / ordered[tenth]
 
 
 def category(speedup: Interval, greenup: Interval | None, powerup: Interval | None) -> int | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks
-from pytest_energy.model import Interval, Quality
+from pytest_energy.model import Block, Interval, Quality
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
 from tests.energy.rigs.made_up import (
     ESTIMATE,
@@ -371,3 +371,36 @@ def test_every_requirement_gets_a_verdict(made, gate):
 
 def asked_of(thresholds: Thresholds) -> list[str]:
     return [name for name, value in vars(thresholds).items() if value is not None]
+
+
+SLOW_AND_FAST = [("ABBA", (0.2, 0.1, 0.1, 4.0)), ("BAAB", (0.1, 0.2, 4.0, 0.1))]
+
+
+@pytest.mark.parametrize("gate", [Gate(), Gate(thresholds=Thresholds(speedup=1.5))])
+def test_a_disturbed_side_is_neither_improved_nor_met(gate):
+    """The baseline waits for a CPU in every second window, as a pool with too many threads does."""
+    blocks = tuple(
+        Block(order, tuple(window(s, s) for s in taken)) for order, taken in SLOW_AND_FAST * 10
+    )
+    judged = gate.judge(result(measurement(*SIX), compared(blocks)))
+    assert judged[0].verdict == "inconclusive"
+    assert judged[0].reason.startswith("unstable: ")
+    assert "fewer threads than there are idle CPUs" in judged[0].reason
+
+
+def test_a_wide_interval_is_neither_improved_nor_met_and_prolongs_the_comparison():
+    wide = Interval(1400.0, 886.0, 1996.0)
+    assert verdicts_of(Gate(), speedup=wide)["speedup"] == "inconclusive"
+    assert not decided(Gate(), speedup=wide)
+    assert verdicts_of(Gate(), speedup=Interval(6.0, 5.0, 9.9))["speedup"] == "improved"
+
+
+def test_a_disturbed_side_that_is_slower_is_still_regressed():
+    assert verdicts_of(Gate(), speedup=Interval(0.3, 0.1, 0.9))["speedup"] == "regressed"
+
+
+def test_one_preempted_window_in_ten_is_not_unstable():
+    quiet = [block(window(2.0, 2.0), window(1.0, 1.0))] * 40
+    spike = [block(window(90.0, 2.0), window(1.0, 1.0))] * 3
+    made = result(measurement(*SIX), compared(tuple(quiet + spike)))
+    assert verdicts(Gate(), made)["speedup"] == "improved"
