@@ -9,17 +9,20 @@ the case is then left beside the working folder as libFuzzer's crash file. Needs
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import copy
 import io
 import json
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,11 @@ with atheris.instrument_imports(include=["pytest_energy", "tsbench.data.formats"
     from pytest_energy.errors import EnergyError, RunUnreadable
     from pytest_energy.meters import MeterSettings
     from pytest_energy.meters.powercap import open_powercap
+    from pytest_energy.model import Block, Window
     from pytest_energy.options import OPTIONS, Options
     from pytest_energy.runs import json_format
+    from pytest_energy.runs.json_values import UNREADABLE
+    from pytest_energy.runs.packed_blocks import pack_blocks, unpack_blocks
     from tsbench.data import formats
     from tsbench.errors import TsbenchError
 
@@ -145,20 +151,97 @@ class Journal(SavedRun):
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
-class Compare(SavedRun):
-    """The whole command, a sound run against a changed one: exit 0, 1 or 2, and 2 with a line."""
+class PackedBlocks(SavedRun):
+    """`packed_blocks.unpack_blocks` on packed columns with values replaced or removed."""
+
+    def __init__(self, folder: Path):
+        dice = random.Random(0)
+        blocks = [
+            Block("ABBA", tuple(Window(dice.random(), {"a": 1.0, "b": 2.0}, 3) for _ in range(4)))
+            for _ in range(20)
+        ]
+        packed = base64.b64decode(pack_blocks(blocks))
+        self.document = json.loads(zlib.decompress(packed))
+        self.places = places(self.document)
+        self.seeds = [b"\x01" + bytes(40), b"\x00" + packed]
 
     def __call__(self, data: bytes) -> bool:
+        changed = self.changed(data)
+        if data and data[0] % 2:
+            changed = zlib.compress(changed, 1)
+        try:
+            for block in unpack_blocks(base64.b64encode(changed).decode()):
+                assert len(block) in (2, 3)
+        except (KeyError, *UNREADABLE):
+            return False
+        return True
+
+
+class Command(SavedRun):
+    """A whole command on a changed run: exit 0 or 2, 2 with one line, no fault of ours."""
+
+    codes = (0, 2)
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        raise NotImplementedError
+
+    def __call__(self, data: bytes) -> bool:
+        self.path.write_bytes(self.changed(data))
+        # Text as of a terminal: a lone surrogate cannot be printed.
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf8") for _ in range(2))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli.main(self.arguments())
+        err.flush()
+        said = err.buffer.getvalue().decode()
+        if code not in self.codes or "a fault of" in said or (code == 2 and not said.strip()):
+            raise AssertionError(f"exit code {code}: {said!r}")
+        return code != 2
+
+
+class Compare(Command):
+    """A sound run against a changed one."""
+
+    codes = (0, 1, 2)
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
         sound = self.path.with_name("sound.json")
         if not sound.exists():
             sound.write_bytes(self.text(self.document))
-        self.path.write_bytes(self.changed(data))
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(["compare", str(sound), str(self.path)])
-        if code not in (0, 1, 2) or (code == 2 and not (err.getvalue() + out.getvalue()).strip()):
-            raise AssertionError(f"exit code {code}: {err.getvalue()!r}")
-        return code != 2
+        return ["compare", str(sound), str(self.path)]
+
+
+class ExportCsv(Command):
+    """CSV of a changed run."""
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        return ["export", str(self.path), "--csv", str(self.path.with_suffix(".csv"))]
+
+
+class ExportPrometheus(Command):
+    """Prometheus text of a changed run."""
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        return ["export", str(self.path), "--prometheus", str(self.path.with_suffix(".txt"))]
+
+
+class History(Command):
+    """The history of a sound run and a changed one."""
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        return ["history", str(self.path.parent / "seed"), str(self.path)]
+
+
+class Report(Command):
+    """The page of a changed run."""
+
+    def arguments(self) -> list[str]:
+        """Of the command."""
+        return ["report", str(self.path), "--output", str(self.path.with_suffix(".html"))]
 
 
 class Ucr:
@@ -278,7 +361,9 @@ class AllOptions:
 
 
 TARGETS: dict[str, Callable[[Path], Any]] = {
-    "options": AllOptions, "saved_run": SavedRun, "journal": Journal, "ucr": Ucr, "powercap": Powercap, "compare": Compare,
+    "options": AllOptions, "saved_run": SavedRun, "journal": Journal, "packed": PackedBlocks,
+    "ucr": Ucr, "powercap": Powercap, "compare": Compare, "csv": ExportCsv,
+    "prometheus": ExportPrometheus, "history": History, "report": Report,
 }  # fmt: skip
 
 
