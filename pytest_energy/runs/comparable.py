@@ -60,7 +60,8 @@ def require_comparable(runs: Iterable[RunSummary], across_software: bool = False
         software = software_differences(first.software, other.software)
         if software and not across_software:
             raise RunsIncomparable(
-                f"other software: {both}: {software}; --across software compares them anyway"
+                f"other software: {both}: {software}; "
+                "pytest-energy compare --across software compares them anyway"
             )
 
 

@@ -7,7 +7,7 @@ The packed form is base64 of zlib of a JSON object. Its columns have four values
      "calls": [3, 3, 3, 3, ...], "seconds": column, "joules": {domain: column}}
 
 A block's letter is the first of its order. A column is ``{"step": s, "least": n, "more": [...]}``;
-its values are ``(n + more) * s``. Steps are as fine as `PACKED_BYTES` allows.
+its values are ``(n + more) * s``. Steps are as fine as `PACKED_BYTES` allows, or else the coarsest.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from typing import Any
 from pytest_energy.model import ORDERS, Block, Window
 from pytest_energy.runs.json_values import number, of_type
 
-PACKED_BYTES = 17_000
+# Sixty blocks, as most comparisons have, then cost as much as the rest of a benchmark's entry.
+PACKED_BYTES = 2_000
 # Steps as a share of the smallest value. The coarsest rounds a window by at most 0.15 %, which is
-# little beside the 1 % that its counter may err and the 10 % that noisy windows differ.
+# little beside the 1 % that its counter may err and the 10 % that noisy windows differ. With it,
+# 1 000 blocks, the most there are, take 17 kB.
 STEP_SHARES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3)
 WINDOWS_PER_BLOCK = len(ORDERS[0])
 _ORDER_OF = {order[0]: order for order in ORDERS}

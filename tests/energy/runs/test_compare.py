@@ -514,7 +514,7 @@ def test_runs_of_other_software_are_compared_only_if_asked(tmp_path, capsys, sof
         assert ("software of NEW: saved by an older version" in out.out) == (software is None)
         return
     assert code == 2
-    assert f"{difference}; --across software compares them anyway" in out.err
+    assert f"{difference}; pytest-energy compare --across software" in out.err
     code, out = compare(capsys, old, new, "--across", "software")
     assert code == 0
     assert f"software differs, OLD / NEW: {difference}" in out.out

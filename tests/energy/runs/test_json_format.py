@@ -353,7 +353,7 @@ BROKEN = [
     ("energy.meters", None, "NoneType"),
     ("energy.meters", [], "which is not one of the meters []"),
     ("energy.meters.0.name", "other", "'made-up', which is not one of the meters ['other']"),
-    ("energy.meters.0.provenance", "felt", "'felt' is not one of measured, estimated"),
+    ("energy.meters.0.provenance", "felt", "'felt' is not one of measured, attributed, estimated"),
     (
         "energy.meters.0.provenance",
         "estimated",
