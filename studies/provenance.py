@@ -1,0 +1,188 @@
+"""Rigged sources of joules, and how each is labelled. Run by hand::
+
+    python -m studies.provenance
+
+Each row is a machine that misbehaves or is virtual, built from files or from the fake NVML driver.
+The exit status is 1 if a source is labelled other than it has to be.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pytest_energy.errors import EnergyError
+from pytest_energy.meters import Meter, MeterSettings, open_meter
+from pytest_energy.meters.hwmon import HwmonMeter
+from pytest_energy.meters.nvml import NvmlMeter
+from pytest_energy.meters.powercap import PowercapMeter
+from tests.energy.rigs.fake_nvml import NOT_SUPPORTED, FakeNvml, build_library
+from tests.energy.rigs.powercap_tree import LAYOUTS, Layout, Tree, Zone
+
+BARE = "vendor_id\t: GenuineIntel\nflags\t\t: fpu vme\n"
+GUEST = "vendor_id\t: GenuineIntel\nflags\t\t: fpu vme hypervisor\n"
+STEP_S, STEP_UJ = 0.002, 20_000
+UNAVAILABLE = "refused"
+
+
+class Source(NamedTuple):
+    """A rigged source, and the label that is right."""
+
+    what: str
+    right: str
+    domains: str
+    open: Callable[[Path, ExitStack], Meter]
+
+
+def rapl(
+    cpuinfo: str, layout: Layout = LAYOUTS["single"], moving: tuple[str, ...] = (), **options: bool
+) -> Callable[[Path, ExitStack], Meter]:
+    """A powercap tree in which the zones with these names move."""
+
+    def open_it(folder: Path, stack: ExitStack) -> Meter:
+        tree = Tree(folder / "powercap", layout)
+        (folder / "cpuinfo").write_text(cpuinfo)
+        stack.enter_context(driven(tree, moving))
+        return PowercapMeter(tree.root, cpuinfo=folder / "cpuinfo", **options)
+
+    return open_it
+
+
+@contextmanager
+def driven(tree: Tree, moving: tuple[str, ...]) -> Iterator[None]:
+    stop = threading.Event()
+    zones = [zone for zone in tree.layout.zones if zone.name in moving]
+
+    def drive() -> None:
+        steps = 0
+        while not stop.wait(STEP_S):
+            steps += 1
+            for zone in zones:
+                tree.write(zone.key, zone.start_uj + steps * STEP_UJ)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def masked(folder: Path, stack: ExitStack) -> Meter:
+    """A container: the zones are there, and what they link to is masked."""
+    zone = folder / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    return PowercapMeter(folder / "powercap")
+
+
+def scaphandre(folder: Path, stack: ExitStack) -> Meter:
+    """A guest's folder of Scaphandre: an energy file per socket, without a range."""
+    zone = folder / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "energy_uj").write_text("81236512\n")
+    return PowercapMeter(folder / "powercap")
+
+
+def hwmon(chip: str, cpuinfo: str = BARE, **files: object) -> Callable[[Path, ExitStack], Meter]:
+    def open_it(folder: Path, stack: ExitStack) -> Meter:
+        place = folder / "hwmon" / "hwmon0"
+        place.mkdir(parents=True)
+        (folder / "cpuinfo").write_text(cpuinfo)
+        for name, content in {"name": chip, **files}.items():
+            (place / name).write_text(f"{content}\n")
+        return HwmonMeter(folder / "hwmon", cpuinfo=folder / "cpuinfo")
+
+    return open_it
+
+
+def nvidia(visible: str | None, change: Callable[[FakeNvml], None]) -> Callable[..., Meter]:
+    def open_it(folder: Path, stack: ExitStack) -> Meter:
+        nvml = stack.enter_context(FakeNvml(build_library(folder), folder, gpus=2))
+        change(nvml)
+        if visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+        return NvmlMeter()
+
+    return open_it
+
+
+def freeze(nvml: FakeNvml) -> None:
+    for gpu in nvml.gpus:
+        gpu.update_interval_s = 1e9
+
+
+def mute(nvml: FakeNvml) -> None:
+    for gpu in nvml.gpus:
+        gpu.energy_error = gpu.power_error = NOT_SUPPORTED
+
+
+def make_unequal(nvml: FakeNvml) -> None:
+    nvml.gpus[0].name, nvml.gpus[1].name = b"T400", b"NVIDIA A100"
+
+
+TWO = Layout(
+    (Zone("0", "package-0", 1.0), Zone("0:0", "dram", 0.1), Zone("1", "package-1", 1.0)),
+    {"package-0": 1.0, "dram-0": 0.1, "package-1": 1.0},
+)
+BOTH = "package-0 dram-0 package-1"
+PACKAGES = ("package-0", "package-1")
+SOURCES = (
+    Source("bare metal", "measured", "package-0 dram-0", rapl(BARE)),
+    Source("QEMU 9.1, rapl=true", "attributed", "package-0 dram-0", rapl(GUEST)),
+    Source("vrapl in a guest", "attributed", "package-0", rapl(GUEST, LAYOUTS["package only"])),
+    Source("pass-through, declared", "measured", BOTH, rapl(GUEST, TWO, trust_sensor=True)),
+    Source("Scaphandre, no range", UNAVAILABLE, "", scaphandre),
+    Source("container, masked", UNAVAILABLE, "", masked),
+    Source("dead DRAM", "measured", "package-0 package-1", rapl(BARE, TWO, PACKAGES)),
+    Source("one package of two", "measured", "package-0 dram-0", rapl(BARE, TWO, ("package-0", "dram"))),
+    Source("dead DRAM in a guest", "attributed", "package-0 package-1", rapl(GUEST, TWO, PACKAGES)),
+    Source("amd_energy", "measured", "amd_energy-Esocket0", hwmon("amd_energy", energy1_label="Esocket0", energy1_input=5)),
+    Source("amd_energy in a guest", "attributed", "amd_energy-Esocket0", hwmon("amd_energy", GUEST, energy1_label="Esocket0", energy1_input=5)),
+    Source("negative current", UNAVAILABLE, "", hwmon("ina3221", in1_input=5000, curr1_input=-40)),
+    Source("negative counter", UNAVAILABLE, "", hwmon("board", energy1_input=-7)),
+    Source("power is no number", UNAVAILABLE, "", hwmon("board", power1_input="nan")),
+    Source("channels may overlap", UNAVAILABLE, "", hwmon("board", power1_input=1, power2_input=2)),
+    Source("xe: card and package", "measured", "xe-card", hwmon("xe", energy1_label="card", energy1_input=9, energy2_label="pkg", energy2_input=4)),
+    Source("two GPUs", "measured", "gpu-0 gpu-1", nvidia(None, lambda nvml: None)),
+    Source("frozen GPU counters", "measured", "gpu-0 gpu-1", nvidia(None, freeze)),
+    Source("GPUs without power", UNAVAILABLE, "", nvidia(None, mute)),
+    Source("unequal GPUs by number", UNAVAILABLE, "", nvidia("0", make_unequal)),
+    Source("no GPU visible", UNAVAILABLE, "", nvidia("5,0", lambda nvml: None)),
+    Source("no sensor at all", "estimated", "cpu-estimate", lambda folder, stack: open_meter("estimate", MeterSettings(sysfs=str(folder)))),
+)  # fmt: skip
+
+
+def label_of(source: Source) -> tuple[str, str, str]:
+    """The label, the domains of the total, and the note or reason that explains it."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            meter = stack.enter_context(source.open(Path(folder), stack))
+        except EnergyError as error:
+            return UNAVAILABLE, "", str(error).replace(folder, "")
+        meter.read()
+        top = " ".join(domain.name for domain in meter.domains if domain.parent is None)
+        return meter.provenance, top, "; ".join(meter.notes)
+
+
+def main() -> int:
+    wrong = 0
+    print(f"{'source':<24}{'label':<12}{'total of':<32}why")
+    for source in SOURCES:
+        label, domains, why = label_of(source)
+        ok = (label, domains) == (source.right, source.domains)
+        wrong += not ok
+        print(f"{source.what:<24}{label:<12}{domains:<32}{'' if ok else 'WRONG: '}{why[:90]}")
+    print(f"{len(SOURCES)} rigged sources, {wrong} mislabelled")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
