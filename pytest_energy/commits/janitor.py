@@ -114,11 +114,15 @@ def kill_session(session: int) -> None:
 
 
 def _members(session: int) -> list[int]:
-    """The living processes of a session; on systems without /proc, its leader."""
-    if not os.path.isdir("/proc/self"):
+    """The living processes of a session; its leader alone where /proc cannot be read."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        names = []
+    if "self" not in names:
         return [session] if _alive(session) else []
     found = []
-    for name in os.listdir("/proc"):
+    for name in names:
         if not name.isdigit():
             continue
         try:

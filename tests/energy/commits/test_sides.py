@@ -246,6 +246,18 @@ def test_a_worker_that_hangs_costs_its_own_test_only(pytester, repo):  # noqa: F
     nothing_left(repo)
 
 
+def test_without_a_free_descriptor_the_sessions_leader_is_killed(monkeypatch):
+    """A test may lower RLIMIT_NOFILE for the rest of the process."""
+    process = subprocess.Popen(["sleep", "100"], start_new_session=True)
+
+    def refuse(folder):
+        raise OSError(24, "Too many open files", folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    kill_session(process.pid)
+    assert process.wait(10) < 0
+
+
 def test_a_session_is_killed_with_all_its_groups():
     script = "import os, time\nos.fork() or os.setpgid(0, 0)\ntime.sleep(100)"
     process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
