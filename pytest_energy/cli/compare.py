@@ -15,7 +15,7 @@ from pytest_energy.cli.arguments import (
     read_options,
 )
 from pytest_energy.cli.exit_codes import ExitCode
-from pytest_energy.cli.saved_files import print_passed_over, print_warning
+from pytest_energy.cli.saved_files import output_columns, print_passed_over, print_warning
 from pytest_energy.errors import OptionError
 from pytest_energy.options import Options
 from pytest_energy.report.compare_matrix import matrix_json, matrix_table
@@ -124,4 +124,4 @@ def _text(comparisons: list[RunComparison], options: Options) -> str:
     if len(comparisons) > 1:
         return matrix_table(comparisons)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return terminal_table(comparisons[0], colour, options.grams_per_kwh)
+    return terminal_table(comparisons[0], colour, options.grams_per_kwh, output_columns())

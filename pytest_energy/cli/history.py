@@ -8,13 +8,11 @@ import sys
 
 from pytest_energy.cli.arguments import CommandHelp, Commands, add_format, new_command
 from pytest_energy.cli.exit_codes import ExitCode
-from pytest_energy.cli.saved_files import print_passed_over
+from pytest_energy.cli.saved_files import output_columns, print_passed_over
 from pytest_energy.errors import OptionError
 from pytest_energy.report.escape import encodable
 from pytest_energy.report.history_table import history_json, history_tables
 from pytest_energy.runs.history import load_history
-
-LOG_COLUMNS = 120  # of an output that is no terminal and has no width
 
 HELP = CommandHelp(
     summary="Show each benchmark over time, with the commits that changed it.",
@@ -53,10 +51,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.format == "json":
         print(history_json(history))
         return ExitCode.OK
-    from rich.console import Console  # the other commands need none
+    from rich.console import Console  # only this command needs it
 
     console = Console(
-        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_COLUMNS,
+        width=output_columns(),
         no_color=bool(os.environ.get("NO_COLOR")) or None,
         highlight=False,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pytest_energy.errors import OptionError, RunError, RunUnreadable, RunWithoutJoules
+from pytest_energy.report.compare_table import LOG_COLUMNS
 from pytest_energy.report.escape import plain
 from pytest_energy.runs.load import run_files
 
@@ -40,6 +42,11 @@ def no_runs_in(paths: Sequence[str]) -> RunUnreadable:
         f"no saved runs with joules in {', '.join(paths)}; save one with pytest --energy "
         "--benchmark-autosave"
     )
+
+
+def output_columns() -> int:
+    """The width of the terminal or of the variable COLUMNS, or else that of a log."""
+    return shutil.get_terminal_size((LOG_COLUMNS, 24)).columns
 
 
 def print_passed_over(reason: str) -> None:

@@ -101,11 +101,15 @@ def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | No
 
 
 def _runs(runs: Sequence[RunSummary]) -> str:
-    commits = ", ".join(dict.fromkeys(run.commit[:12] for run in runs if run.commit))
+    """The commits, which people know, before the paths."""
+    commits = list(dict.fromkeys(run.commit[:12] for run in runs if run.commit))
     paths = (
         runs[0].path if len(runs) == 1 else f"{len(runs)} runs, {runs[0].path} to {runs[-1].path}"
     )
-    return paths + (f" (commit {commits})" if commits else "")
+    if not commits:
+        return paths
+    named = f"commit {commits[0]}" if len(commits) == 1 else f"commits {', '.join(commits)}"
+    return f"{named} ({paths})"
 
 
 def _run_out(run: RunSummary) -> dict[str, Any]:

@@ -105,3 +105,19 @@ def test_2_if_nothing_was_gated(tmp_path, capsys, monkeypatch, format_):
     assert out and err == f"pytest-energy: {new}: nothing was gated: see the reasons above\n"
     if format_ == "json":
         assert json.loads(out)["exit_code"] == ExitCode.UNUSABLE
+
+
+def test_a_side_is_named_by_its_commit_before_its_path(tmp_path, capsys):
+    old, new = (write(tmp_path / str(n), number=n) for n in range(2))
+    _, out, _ = compare(capsys, old, new)
+    assert f"OLD: commit {commit_of(0)[:12]} ({old})" in out
+    assert f"NEW: commit {commit_of(1)[:12]} ({new})" in out
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_table_fits_the_terminal(tmp_path, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    old, new = (write(tmp_path / str(n), number=n) for n in range(2))
+    _, out, _ = compare(capsys, old, new)
+    table = out.partition("OLD: ")[0]
+    assert max(len(line) for line in table.splitlines()) <= columns

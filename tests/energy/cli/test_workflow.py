@@ -1,4 +1,4 @@
-"""The workflow's files, and what it does for a pull request, on a repo of two commits."""
+"""The workflow's files, and `pytest-energy pull-request` in a repository of two commits."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def installed(name):
 
 
 def pull_request(folder, seconds="1"):
-    """The command of the workflow's step, with the options of pytest's that make it short here."""
+    """Run the command of the workflow's step, with options of pytest that make it short."""
     arguments = ["pull-request", "--base", "main", "--output", "out", "--", "-k", "fixture"]
     arguments += ["--energy-meter", "estimate", "--energy-max-time", seconds]
     command = [sys.executable, "-m", "pytest_energy", *arguments]
@@ -37,7 +37,7 @@ def pull_request(folder, seconds="1"):
 
 @pytest.fixture
 def branch(repo):  # noqa: F811
-    """A branch of main, which went on in the meantime."""
+    """A branch of main; main gets commits later."""
     git(repo, "checkout", "-q", "-b", "change")
     (repo / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n.benchmarks/\nout/\n")
     git(repo, "commit", "-qam", "ignore")
@@ -45,10 +45,10 @@ def branch(repo):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_regression_ends_in_1_and_stands_in_the_comment(branch):
+def test_a_regression_exits_1_and_is_in_the_comment(branch):
     (branch / "library.py").write_text(SLOWER)
     git(branch, "commit", "-qam", "slower")
-    # The verdict comes after 11 blocks, which a busy machine may take its time for.
+    # The verdict needs 11 blocks, which can take long on a busy machine.
     done, comment = pull_request(branch, "20")
     assert done.returncode == 1, done.stdout + done.stderr
     assert comment.startswith(f"{MARKER}\n### 🔴 Energy: 1 slower, against ")
@@ -60,8 +60,8 @@ def test_a_regression_ends_in_1_and_stands_in_the_comment(branch):
 
 
 @pytest.mark.slow
-def test_what_others_did_to_the_base_in_the_meantime_is_not_the_branchs(branch):
-    """Main became faster after the branch had left it: against main itself the branch would have regressed."""
+def test_later_commits_of_the_base_do_not_count(branch):
+    """Main gets faster after the branch left it. Against main, the branch would regress."""
     git(branch, "checkout", "-q", "main")
     (branch / "library.py").write_text("def work():\n    return 0\n")
     git(branch, "commit", "-qam", "faster")
@@ -71,7 +71,7 @@ def test_what_others_did_to_the_base_in_the_meantime_is_not_the_branchs(branch):
     assert comment.startswith(f"{MARKER}\n### ") and "🔴" not in comment
 
 
-def test_what_cannot_be_compared_ends_in_2_and_says_why(branch):
+def test_tests_that_cannot_be_compared_exit_2_with_the_reason(branch):
     (branch / "test_it.py").write_text("import nowhere_to_be_found\n")
     done, comment = pull_request(branch)
     assert done.returncode == 2
@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_ends_in_2_and_says_why(branch):
     )
 
 
-def test_a_base_that_is_not_there_is_one_line(branch, capsys, monkeypatch):
+def test_an_unknown_base_is_one_line(branch, capsys, monkeypatch):
     monkeypatch.chdir(branch)
     assert cli.main(["pull-request", "--base", "nowhere"]) == 2
     error = capsys.readouterr().err
@@ -104,7 +104,7 @@ def script_of(step):
     return "\n".join(lines)
 
 
-# Answers as the real one does with --jq, and notes what it was asked.
+# Answers as gh does with --jq, and writes its arguments to a file.
 FAKE_GH = """#!/bin/sh
 case "$*" in *--paginate*) cat known;; *) echo "$*" >> asked;; esac
 """
@@ -114,7 +114,7 @@ case "$*" in *--paginate*) cat known;; *) echo "$*" >> asked;; esac
     ("known", "asked"),
     [("", "POST repos/o/r/issues/7/comments"), ("12\n34\n", "PATCH repos/o/r/issues/comments/12")],
 )
-def test_one_comment_is_updated_and_none_added(tmp_path, known, asked):
+def test_the_one_comment_is_updated_or_created(tmp_path, known, asked):
     (tmp_path / "gh").write_text(FAKE_GH)
     (tmp_path / "gh").chmod(0o755)
     (tmp_path / "known").write_text(known)
