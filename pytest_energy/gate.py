@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_energy.model import Block, Interval, MeterInfo, Provenance, Quality, Result, Verdict
+from pytest_energy.model import (
+    Block,
+    Counted,
+    CountedWork,
+    Interval,
+    MeterInfo,
+    Provenance,
+    Quality,
+    Result,
+    Verdict,
+)
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, window_spread
 from pytest_energy.stats.per_call import figures
 
@@ -40,6 +50,7 @@ QUANTITIES = {
     "greenup": "energy",
     "joules": "energy",
     "watts": "power",
+    "instructions": "counted work",
 }
 
 
@@ -57,6 +68,8 @@ class Budget:
     max_joules: float | None = None
     max_watts: float | None = None
     max_seconds: float | None = None
+    max_instructions: float | None = None
+    """Of counted work: a limit that no machine and no neighbour moves."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class Thresholds:
 
     speedup: float | None = None
     greenup: float | None = None
+    work: float | None = None
+    """The baseline's instructions over the candidate's."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class Gate:
     """None: the test has no ``gps_up`` marker, and a comparison must not regress."""
     tolerance: float = 0.03
     gate_estimates: bool = False
+    work_tolerance: float = 0.01
 
     @property
     def asks_nothing(self) -> bool:
@@ -113,7 +129,7 @@ class Gate:
         elif self.thresholds is not None:
             reason = "the gps_up marker requires ratios, but the test never called energy.versus"
             verdicts.append(Verdict("gps_up", "missed", reason))
-        return tuple(verdicts)
+        return (*verdicts, *self._of_work(result.counted))
 
     def _of_ratios(self, ratios: GpsUp, meter: MeterInfo, evidence: str) -> Iterator[Verdict]:
         asked = self.thresholds or Thresholds()
@@ -138,6 +154,25 @@ class Gate:
                 yield _unless_unstable(verdict, ratio, ratios.window_spread)
         if self.thresholds == Thresholds():
             yield Verdict("gps_up", "not gated", "the gps_up marker has no threshold")
+
+    def _of_work(self, counted: Counted | None) -> Iterator[Verdict]:
+        """Counted work: its ratio, if both sides were counted, and its budget."""
+        limit, threshold = self.budget.max_instructions, (self.thresholds or Thresholds()).work
+        candidate = counted.candidate if counted is not None else None
+        if counted is None or candidate is None:
+            reason = counted.reason if counted is not None else "not counted: add --energy-count"
+            if counted is not None or limit is not None or threshold is not None:
+                yield Verdict("work", "not gated", reason)
+            return
+        if counted.baseline is not None and (self.thresholds is None or threshold is not None):
+            ratio = work_ratio(counted.baseline, candidate)
+            if threshold is None:
+                yield against_tolerance("work", ratio, self.work_tolerance, candidate.tool)
+            else:
+                yield _against_threshold("work", ratio, threshold, candidate.tool)
+        if limit is not None:
+            value = Interval(1.0, 1.0, 1.0 + candidate.spread).scaled(candidate.instructions)
+            yield _against_limit("instructions", "instructions", value, limit, candidate.tool)
 
     def _too_coarse(self, ratios: GpsUp) -> bool:
         return ratios.counter_error > self.tolerance * COUNTER_SHARE
@@ -170,6 +205,13 @@ class Gate:
                 yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             else:
                 yield _against_limit(metric, unit, value, limit, evidence)
+
+
+def work_ratio(baseline: CountedWork, candidate: CountedWork) -> Interval:
+    """The baseline's instructions over the candidate's, with what both spreads leave open."""
+    ratio = baseline.instructions / candidate.instructions
+    spread = 1 + baseline.spread + candidate.spread
+    return Interval(ratio, ratio / spread, ratio * spread)
 
 
 def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence: str) -> Verdict:

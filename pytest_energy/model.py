@@ -264,6 +264,17 @@ class CountedWork:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The counted work of one test, or the reason why it was not counted."""
+
+    candidate: CountedWork | None = None
+    """Of the measured call; of the candidate, if there is a comparison."""
+    baseline: CountedWork | None = None
+    """Of the other side of ``energy.versus``."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The gate's decision on one metric, and its reason."""
 
@@ -288,6 +299,8 @@ class Result:
     qualities: tuple[Quality, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     group: str | None = None
+    counted: Counted | None = None
+    """None: the run did not count."""
 
 
 def window_between(before: Reading, after: Reading, calls: int) -> Window:

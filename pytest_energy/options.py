@@ -165,6 +165,21 @@ OPTIONS = (
         "Make windows long enough for this error of the counter (default: 1%).",
         "SHARE",
     ),
+    Option("count", None, False, "Count each test's instructions too, with valgrind."),
+    Option(
+        "count_tolerance",
+        parse_share,
+        0.01,
+        "Call counted work unchanged within this share (default: 1%).",
+        "SHARE",
+    ),
+    Option(
+        "count_timeout",
+        _seconds,
+        300.0,
+        "Give up counting a test after this many seconds (default: 300).",
+        "SECONDS",
+    ),
     Option(
         "gate_estimates",
         None,
@@ -226,6 +241,9 @@ class Options:
     strict: bool = False
     trust_sensor: bool = False
     allow_ungated: bool = False
+    count: bool = False
+    count_tolerance: float = 0.01
+    count_timeout_s: float = 300.0
 
     @classmethod
     def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
@@ -247,6 +265,9 @@ class Options:
             meter=values["meter"],
             watts=values["watts"],
             plan=plan,
+            count=values["count"],
+            count_tolerance=values["count_tolerance"],
+            count_timeout_s=values["count_timeout"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

@@ -28,7 +28,7 @@ from pytest_energy.runs.load import DEFAULT_LAST
 
 NAMES = (
     *("tolerance", "alpha", "quality_tolerance", "gate_estimates"),
-    *("carbon_intensity", "strict"),
+    *("count_tolerance", "carbon_intensity", "strict"),
 )
 # Of several comparisons, the first of these codes counts.
 WORST_FIRST = (ExitCode.REGRESSED, ExitCode.UNUSABLE, ExitCode.INCONCLUSIVE, ExitCode.OK)
@@ -107,6 +107,7 @@ def _compare(arguments: argparse.Namespace, new: str, options: Options) -> RunCo
             options.plan.alpha,
             options.gate_estimates,
             options.quality_tolerance,
+            options.count_tolerance,
             arguments.across == "software",
         ),
         print_passed_over,

@@ -94,7 +94,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     from pytest_energy.plugin.run_start import exclusive_machine
 
-    with exclusive_machine(session.config, run.options):
+    with exclusive_machine(session, run):
         return (yield)
 
 

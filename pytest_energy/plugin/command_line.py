@@ -30,8 +30,11 @@ OF_ONE_RUN = (
     ("--energy-report", "FILE", "Write this run as a page that opens anywhere."),
 )
 MARKERS = (
-    "energy(max_joules, max_watts, max_seconds, tolerance): limits per call, all optional.",
-    "gps_up(speedup, greenup): ratios that energy.versus must reach, both optional.",
+    (
+        "energy(max_joules, max_watts, max_seconds, max_instructions, tolerance): limits per call, "
+        "all optional."
+    ),
+    "gps_up(speedup, greenup, work): ratios that energy.versus must reach, all optional.",
 )
 REQUIRE_ENERGY = (COMPARE, "--energy-against", "--energy-markdown", "--energy-report")
 

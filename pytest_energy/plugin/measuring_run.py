@@ -12,7 +12,7 @@ from pytest_energy.errors import MeterFailed
 from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
 from pytest_energy.measuring.window import idle_windows
 from pytest_energy.meters import Meter, info
-from pytest_energy.model import MeterInfo, Result, Window
+from pytest_energy.model import Counted, MeterInfo, Result, Window
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan
 
@@ -31,6 +31,8 @@ class MeasuringRun:
         self.plan: Plan = replace(options.plan, synchronize=synchronize)
         self.results: list[Result] = []
         self.idle: tuple[Window, ...] = ()
+        self.counted: dict[str, Counted] = {}
+        """The counted work of each test, with ``--energy-count``."""
         self.disabled_benchmarks: list[str] = []
         """The tests whose ``benchmark`` pytest-benchmark did not run."""
         self.against: Against | None = None

@@ -16,7 +16,7 @@ from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
-from pytest_energy.model import Comparison, Measurement, Quality, Result, Verdict
+from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
 from pytest_energy.plan import Plan, collect_void_reasons
 from pytest_energy.plugin.measuring_run import MeasuringRun
 
@@ -110,9 +110,20 @@ class ThisTreeRecorder:
         if self.measurement is None:
             return None
         result = Result(
-            self.name, self.measurement, self.comparison, tuple(self.qualities), (), self.group
+            self.name,
+            self.measurement,
+            self.comparison,
+            tuple(self.qualities),
+            (),
+            self.group,
+            self.counted,
         )
         return replace(result, verdicts=self.gate.judge(result))
+
+    @property
+    def counted(self) -> Counted | None:
+        """This test's counted work, if the run counts."""
+        return self.run.counted.get(self.name)
 
     @property
     def _plan(self) -> Plan:
@@ -170,6 +181,12 @@ class AgainstRecorder(ThisTreeRecorder):
     ) -> Comparison | None:
         self.measure(candidate)
         return self.comparison
+
+    @property
+    def counted(self) -> Counted | None:
+        """Without a baseline: the test's own is a variant, and not the other commit's."""
+        counted = super().counted
+        return None if counted is None else replace(counted, baseline=None)
 
     def result(self) -> Result | None:
         result = super().result()

@@ -16,6 +16,7 @@ from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import Look, against_lines, summary
 from pytest_energy.report.view import RunView
+from pytest_energy.report.work_lines import work_lines
 from pytest_energy.runs.compare import compare_results
 from pytest_energy.runs.comparison import CompareOptions, RunComparison
 from pytest_energy.runs.json_format import Run
@@ -54,7 +55,8 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     reporter.ensure_newline()  # else pytest adds it below the section's title
     reporter.section("energy", sep="-")
     print_text(reporter, summary(run_view(run), look))
-    for line in [*not_gated_lines(run), *config.stash.get(UNGATED, [])]:
+    lines = [*work_lines(run.results), *not_gated_lines(run), *config.stash.get(UNGATED, [])]
+    for line in lines:
         print_text(reporter, plain(line))
     compared = config.stash.get(COMPARED, None)
     if compared is not None:
@@ -79,6 +81,7 @@ def compare_with_baseline(config: pytest.Config, run: MeasuringRun) -> RunCompar
         options.plan.alpha,
         options.gate_estimates,
         options.quality_tolerance,
+        options.count_tolerance,
     )
     try:
         config.stash[COMPARED] = compare_results(baseline, run.results, rules)

@@ -14,6 +14,7 @@ from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lines
+from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.stash import BASELINE, CLEANUP
@@ -28,6 +29,8 @@ MEASURING_FIXTURES = {"energy", "benchmark"}
 
 def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
     """A run with its meter open."""
+    if options.count:
+        require_counting()
     try:
         meter = open_meter(options.meter, options.meter_settings)
     except MeterUnavailable as error:
@@ -86,15 +89,20 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
 
 
 @contextmanager
-def exclusive_machine(config: pytest.Config, options: Options) -> Iterator[None]:
-    """Hold the machine's lock; wait for another measuring run as long as the options allow."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
+def exclusive_machine(session: pytest.Session, run: MeasuringRun) -> Iterator[None]:
+    """Hold the machine's lock; wait for another measuring run as long as the options allow.
+
+    Work is counted first: the worker would disturb the measurements.
+    """
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     print_line = reporter.write_line if reporter is not None else lambda line: None
     with ExitStack() as stack:
         try:
-            stack.enter_context(machine_lock(options.lock_timeout_s, print_line))
+            stack.enter_context(machine_lock(run.options.lock_timeout_s, print_line))
         except MachineBusy as error:
             raise pytest.UsageError(str(error)) from None
+        if run.options.count:
+            run.counted = count_session(session, run.options, print_line)
         yield
 
 

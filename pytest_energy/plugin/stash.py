@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pytest_energy.gate import Gate
     from pytest_energy.model import Quality
     from pytest_energy.options import Options
+    from pytest_energy.plugin.count_worker import CountWorker
     from pytest_energy.plugin.measuring_run import MeasuringRun
     from pytest_energy.plugin.recorder import Recorder
     from pytest_energy.plugin.worker import Worker
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 OPTIONS_KEY: pytest.StashKey[Options] = pytest.StashKey()
 RUN: pytest.StashKey[MeasuringRun] = pytest.StashKey()
 """Present if this run measures."""
-WORKER: pytest.StashKey[Worker] = pytest.StashKey()
-"""Present if this process is a worker of ``--energy-against``."""
+WORKER: pytest.StashKey[Worker | CountWorker] = pytest.StashKey()
+"""Present if this process is a worker of ``--energy-against`` or of ``--energy-count``."""
 BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 """The saved runs of ``--energy-compare``."""
 COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()

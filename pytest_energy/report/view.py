@@ -199,6 +199,9 @@ _OUTCOME_RULES = (
     ("missed", "gps_up", "without the asked comparison"),
     ("improved", "speedup", "faster"),
     ("improved", "greenup", "with less energy"),
+    ("regressed", "work", "with more work"),
+    ("missed", "work", "below the asked work ratio"),
+    ("improved", "work", "with less work"),
     ("unchanged", "speedup", "unchanged"),
     ("unchanged", "greenup", "unchanged"),
 )
@@ -211,6 +214,9 @@ OUTCOMES = (
         "inconclusive",
         "faster",
         "with less energy",
+        "with more work",
+        "below the asked work ratio",
+        "with less work",
     ),
     *("better", "unchanged", "passed", "not gated"),
 )

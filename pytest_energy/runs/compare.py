@@ -26,6 +26,7 @@ from pytest_energy.runs.quality import quality_changes
 from pytest_energy.runs.ratios import RatioComparison
 from pytest_energy.runs.software import software
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary, summarize_run
+from pytest_energy.runs.work import work_changes
 
 
 def compare_runs(
@@ -51,7 +52,11 @@ def compare_runs(
     identical = _identical(old, new)
     rows = []
     for name in shared:
-        found = (*changes[name], *quality_changes(before[name], after[name], options))
+        found = (
+            *changes[name],
+            *work_changes(before[name], after[name], options),
+            *quality_changes(before[name], after[name], options),
+        )
         rows.append(BenchmarkChanges(name, tuple(map(_unchanged, found)) if identical else found))
     rows += [
         _only_on_one_side(name, 0, len(runs), "not in the baseline")

@@ -26,6 +26,8 @@ class CompareOptions:
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """How far a quality may drop, in its own unit. None: what chance explains, see `quality.py`."""
+    work_tolerance: float = 0.01
+    """For counted work."""
     across_software: bool = False
     """Compare runs of different interpreters and versions, too."""
 

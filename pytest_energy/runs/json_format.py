@@ -20,6 +20,7 @@ from pytest_energy.model import (
     ORDERS,
     Block,
     Comparison,
+    Counted,
     Domain,
     Interval,
     Measurement,
@@ -35,6 +36,7 @@ from pytest_energy.runs import journal
 from pytest_energy.runs.json_values import UNREADABLE, finite, number, of_type, one_of, shown
 from pytest_energy.runs.packed_blocks import pack_blocks, unpack_blocks
 from pytest_energy.runs.software import DISTRIBUTIONS, PYTHON, software
+from pytest_energy.runs.work_format import work_from_json, work_to_json
 from pytest_energy.stats.gps_up import gps_up
 from pytest_energy.stats.per_call import figures
 
@@ -102,6 +104,7 @@ def result_to_json(result: Result) -> dict[str, Any]:
             {"metric": v.metric, "verdict": v.verdict, "reason": v.reason} for v in result.verdicts
         ],
         "warnings": list(measurement.warnings),
+        **_work_to_json(result.counted),
     }
 
 
@@ -210,6 +213,7 @@ def _result_from_json(
         tuple(_quality_from_json(name, saved) for name, saved in ours["quality"].items()),
         tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
         of_type((str, type(None)), benchmark.get("group")),
+        _work_from_json(ours.get("work")),
     )
 
 
@@ -332,6 +336,25 @@ def _verdict_from_json(saved: Mapping[str, Any]) -> Verdict:
         of_type(str, saved["metric"]),
         one_of(get_args(VerdictName), saved["verdict"]),
         of_type(str, saved["reason"]),
+    )
+
+
+def _work_to_json(counted: Counted | None) -> dict[str, Any]:
+    """``work``, if the run counted it; an earlier version reads the entry without it."""
+    if counted is None or counted.candidate is None:
+        return {}
+    work = {"candidate": work_to_json(counted.candidate)}
+    if counted.baseline is not None:
+        work["baseline"] = work_to_json(counted.baseline)
+    return {"work": work}
+
+
+def _work_from_json(saved: Mapping[str, Any] | None) -> Counted | None:
+    if saved is None:
+        return None
+    baseline = saved.get("baseline")
+    return Counted(
+        work_from_json(saved["candidate"]), None if baseline is None else work_from_json(baseline)
     )
 
 

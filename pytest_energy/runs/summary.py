@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable
-from pytest_energy.model import MeterInfo, Result
+from pytest_energy.model import CountedWork, MeterInfo, Result
 from pytest_energy.runs.comparable import meter_identity
 from pytest_energy.runs.json_format import Run
 
@@ -27,6 +27,7 @@ class BenchmarkSummary:
     quantisation: float
     """The counter's error as a share of the middle window's joules."""
     qualities: Mapping[str, float]
+    work: CountedWork | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def summarize_result(result: Result) -> BenchmarkSummary:
         _log(median(joules_per_call)) if min(joules) > 0 else None,
         meter.quantisation(middle),
         {quality.name: quality.value for quality in result.qualities},
+        result.counted.candidate if result.counted is not None else None,
     )
 
 

@@ -1,0 +1,77 @@
+"""``--energy-count``: each measuring test counted once, in a worker under valgrind, before the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_energy.commits.worker_arguments import worker_arguments
+from pytest_energy.counting.callgrind import version
+from pytest_energy.counting.process import CountOrder, count_tests
+from pytest_energy.errors import CountingUnavailable
+from pytest_energy.model import Counted
+from pytest_energy.options import Options
+from pytest_energy.plugin.worker import MEASURING_FIXTURES
+from pytest_energy.plugin.worker_options import worker_command_line
+from pytest_energy.runs.work_format import work_from_json
+
+
+def require_counting() -> None:
+    """Raises `pytest.UsageError` if valgrind is missing, before anything runs."""
+    try:
+        version()
+    except CountingUnavailable as error:
+        raise pytest.UsageError(f"--energy-count: {error}") from None
+
+
+def count_session(
+    session: pytest.Session, options: Options, print_line: Callable[[str], object]
+) -> dict[str, Counted]:
+    """The counted work of each measuring test, by node id. Raises `pytest.UsageError`."""
+    tests = tuple(
+        item.nodeid
+        for item in session.items
+        if MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))
+    )
+    if not tests:
+        return {}
+    print_line(f"energy: counting {len(tests)} tests with valgrind {version()}")
+    config = session.config
+    folder = config.invocation_params.dir
+    arguments, paths = worker_arguments(worker_command_line(config), config.rootpath, folder)
+    order = CountOrder(
+        sys.executable,
+        folder,
+        (*arguments, *paths),
+        _import_paths(config.rootpath),
+        tests,
+        options.count_timeout_s,
+    )
+    counted: dict[str, Counted] = {}
+    try:
+        for name, message in count_tests(order):
+            counted[name] = _counted(message)
+    except CountingUnavailable as error:
+        raise pytest.UsageError(f"--energy-count: {error}") from None
+    return counted
+
+
+def _counted(message: Mapping[str, Any]) -> Counted:
+    if "failed" in message:
+        return Counted(reason=f"not counted: {message['failed']}")
+    baseline = message.get("baseline")
+    return Counted(
+        work_from_json(message["candidate"]), None if baseline is None else work_from_json(baseline)
+    )
+
+
+def _import_paths(root: Path) -> tuple[str, ...]:
+    """This process's sys.path inside the project: ``python -m pytest`` has the current folder."""
+    paths = [Path(entry or os.curdir).resolve() for entry in sys.path]
+    inside = [path for path in paths if path.is_relative_to(root)]
+    return tuple(str(path) for path in inside if "site-packages" not in path.parts)

@@ -1,0 +1,36 @@
+"""Counted work to and from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_energy.model import CountedWork
+from pytest_energy.runs.json_values import number, of_type
+
+# The functions that a saved run keeps: those that do the most work.
+MOST_FUNCTIONS = 20
+
+
+def work_to_json(work: CountedWork) -> dict[str, Any]:
+    """One side of the value of ``work`` in the entry of a benchmark."""
+    most = sorted(work.functions.items(), key=lambda item: -item[1])[:MOST_FUNCTIONS]
+    return {
+        "tool": work.tool,
+        "events": dict(work.events),
+        "spread": work.spread,
+        "counts": work.counts,
+        "functions": dict(most),
+    }
+
+
+def work_from_json(saved: Mapping[str, Any]) -> CountedWork:
+    """The counted work of one side. Raises what `json_values` raises."""
+    events = {of_type(str, name): int(number(count, 0)) for name, count in saved["events"].items()}
+    if events.get("instructions", 0) <= 0:
+        raise ValueError(f"counted work of {events.get('instructions')!r} instructions")
+    functions = {
+        of_type(str, name): int(number(count, 0)) for name, count in saved["functions"].items()
+    }
+    spread, counts = number(saved["spread"], 0), int(number(saved["counts"], 1))
+    return CountedWork(of_type(str, saved["tool"]), events, spread, counts, functions)
