@@ -1,8 +1,8 @@
-"""Idle and full-load watts measured on this very machine, and the small file that keeps them.
+"""Idle and full-load watts measured on this machine, and the file that has them.
 
-With a sensor, `fit_watts` runs loads and reads it; with a wall meter, the user reads the display while
-`busy_cpus` keeps the CPUs busy, and `calibration_of_watts` takes the figures. The estimate finds the file by
-itself, which helps where the sensor or the wall meter is not there every day.
+With a sensor, `fit_watts` runs loads and reads it; with a wall meter, the user reads the display
+while `busy_cpus` keeps the CPUs busy, and `calibration_of_watts` takes the figures. The estimate
+reads the file, so the sensor or the wall meter is needed only once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ SETTLE_S = 1.0
 SECONDS_PER_LOAD = 5.0
 
 # A busy loop that ends with its parent, so that none is left behind by a parent that was killed.
-_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(100000):\n        pass\n"
+_LOOP = """import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(100000):
+        pass
+"""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ def fit_watts(
 ) -> Calibration:
     """Measure this machine's watts with none, some and all CPUs busy, and fit the curve.
 
-    ``meter`` must be a sensor of the CPU's energy; ``on_step`` gets a line per load. Takes about
-    5 x (``settle_s`` + ``seconds_per_load``) on 8 CPUs. Raises `OptionError` for an estimated meter and
-    `MeterFailed` where its counter does not rise with the load.
+    ``meter`` must be a sensor of the CPU's energy; ``on_step`` gets a line per load. Takes about 5
+    x (``settle_s`` + ``seconds_per_load``) on 8 CPUs. Raises `OptionError` for an estimated meter
+    and `MeterFailed` where its counter does not rise with the load.
     """
     if meter.provenance != "measured":
         raise OptionError(
@@ -100,7 +105,7 @@ def fit_watts(
 def calibration_of_watts(
     idle_watts: float, full_watts: float, source: str = "a wall meter"
 ) -> Calibration:
-    """The calibration from two figures read off by the user. Raises `OptionError` where they cannot be."""
+    """The calibration of the user's two figures. Raises `OptionError` for impossible ones."""
     if not watts_are_possible(idle_watts, full_watts) or idle_watts == 0:
         raise OptionError(
             f"watts {idle_watts:g},{full_watts:g} cannot be measured ones: 0 < idle <= full is wanted"
@@ -126,7 +131,7 @@ def _fit(points: Sequence[tuple[float, float]], source: str) -> Calibration:
 
 @contextmanager
 def busy_cpus(count: int) -> Iterator[None]:
-    """Keep ``count`` CPUs busy with Python loops in processes of their own, until the block ends."""
+    """Keep ``count`` CPUs busy until the block ends, with a Python process on each."""
     loops: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
@@ -148,7 +153,7 @@ def read_cpuinfo() -> str:
 
 
 def calibration_path() -> Path:
-    """Where the calibration of this machine is kept: ``PYTEST_ENERGY_CALIBRATION``, else the user's configuration."""
+    """The file of this machine's calibration: ``PYTEST_ENERGY_CALIBRATION``, else the default."""
     named = os.environ.get(PATH_VARIABLE)
     if named:
         return Path(named)

@@ -1,15 +1,15 @@
-"""Joules where nothing counts them: worked out from CPU seconds and the machine's watts. An estimate.
+"""Estimated joules, for machines without a sensor: CPU seconds and the machine's watts.
 
 Between two reads, joules = seconds x watts(u), where u is the CPU seconds of this process tree over
-(seconds x CPUs), and watts(u) runs from idle to full load along a concave curve. So it estimates what the
-whole machine would draw if nothing but this process tree ran on it, idle power included, as a CPU
-package's sensor would count it; in a virtual machine, the share of the host that its CPUs stand for. What
-other programs use meanwhile is left out, and so is a GPU.
+(seconds x CPUs), and watts(u) runs from idle to full load along a concave curve. So it estimates
+what the whole machine would draw if nothing but this process tree ran on it, idle power included,
+as a CPU package's sensor would count it; in a virtual machine, the share of the host that its CPUs
+stand for. Other programs and GPUs are left out.
 
-Because the curve is concave, an uneven load comes out lower the more often it is read: up to the difference
-between the mean of watts(u) and watts of the mean u. A load that is steady within a window is not touched.
+The curve is concave, so an uneven load comes out lower the more often it is read: by up to the
+difference between the mean of watts(u) and watts(mean u). A steady load is not affected.
 
-It adds nothing that time and CPU seconds did not already say, and every number carries a band.
+An estimate adds no information to time and CPU seconds. Expect it to be within its band.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from pytest_energy.model import Domain, Reading
 
 DOMAIN = "cpu-estimate"
 
-# The process's clock counts nanoseconds, but it and the wall clock are read one after the other, 0.7 us
-# apart here: finer than this, two windows cannot be told apart.
+# The process's clock counts nanoseconds, but it and the wall clock are read one after the other,
+# 0.7 us apart here: finer than this, two windows cannot be told apart.
 CLOCK_STEP_S = 1e-6
 
-# The CPU clock of a process other than ours moves in scheduler ticks (4 ms at HZ=250, 10 ms at HZ=100), so
-# in a short window it can have used more CPU than there was. This much for each CPU waits for the next
-# window; beyond it, the CPUs were counted wrong.
+# The CPU clock of a process other than ours moves in scheduler ticks (4 ms at HZ=250, 10 ms at
+# HZ=100), so in a short window it can have used more CPU than there was. This much for each CPU
+# waits for the next window; beyond it, the CPUs were counted wrong.
 CARRIED_S = 0.02
 
-# Some zones give all ones where they know no limit. Eight sockets of 500 W are the most that is sold.
+# Some zones give all ones for no limit. The largest machines have eight sockets of 500 W.
 IMPLAUSIBLE_TDP_WATTS = 5000.0
 
 
@@ -66,8 +66,9 @@ class EstimateMeter(Meter):
         self._clock: ProcessTreeClock | None = ProcessTreeClock()
         self.notes = (
             (
-                f"estimated, no sensor: from the CPU seconds of this process tree, at {model.idle_watts:.3g} W idle and "
-                f"{model.full_watts:.3g} W with all {cpus} CPUs busy ({model.source})"
+                "estimated, no sensor: from the CPU seconds of this process tree, at "
+                f"{model.idle_watts:.3g} W idle and {model.full_watts:.3g} W "
+                f"with all {cpus} CPUs busy ({model.source})"
             ),
             *more_notes,
         )
@@ -108,9 +109,10 @@ class EstimateMeter(Meter):
 def open_estimate(settings: MeterSettings, argument: str | None = None) -> EstimateMeter:
     """The estimate for this machine, from the best watts that are known for it.
 
-    In this order: the user's own two figures; a calibration of this machine (``argument`` is its file, else
-    the one of `calibration_path`); figures published for this CPU; a share of its TDP; published averages.
-    Raises `OptionError` for watts that cannot be, `MeterUnavailable` for a broken calibration file.
+    In this order: the user's own two figures; a calibration of this machine (``argument`` is its
+    file, else the one of `calibration_path`); figures published for this CPU; a share of its TDP;
+    published averages. Raises `OptionError` for impossible watts, `MeterUnavailable` for a broken
+    calibration file.
     """
     cpus = os.cpu_count() or 1
     cpuinfo = read_cpuinfo()
@@ -123,17 +125,17 @@ def open_estimate(settings: MeterSettings, argument: str | None = None) -> Estim
 
 
 def model_of_watts(idle_watts: float, full_watts: float) -> PowerModel:
-    """The model from the user's two figures. Raises `OptionError` where they cannot be a machine's."""
+    """The model of the user's two figures. Raises `OptionError` for impossible ones."""
     if not watts_are_possible(idle_watts, full_watts):
         raise OptionError(
-            f"watts {idle_watts:g},{full_watts:g} cannot be: idle and full-load watts of the machine are wanted, "
-            "0 <= idle <= full and full > 0"
+            f"watts {idle_watts:g},{full_watts:g} are impossible; give the machine's idle and "
+            "full-load watts, 0 <= idle <= full and full > 0"
         )
     return PowerModel(idle_watts, full_watts, "the user's figures")
 
 
 def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerModel:
-    """The best model for a machine that nobody measured: published watts for its CPU, its TDP, or averages."""
+    """The best model of an unmeasured machine: its CPU's published watts, its TDP, or averages."""
     kind, client = microarchitecture(cpuinfo), is_client(cpuinfo)
     if tdp_watts is not None and (client or kind is None):
         idle_watts, full_watts = (share * tdp_watts for share in TDP_SHARES)
@@ -156,7 +158,7 @@ def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerMo
 
 
 def _tdp_watts(sysfs: str) -> float | None:
-    """The TDP of all packages, which the kernel tells even where it keeps their energy to root; or None."""
+    """The TDP of all packages, or None. Any user may read it, unlike the energy."""
     watts = 0.0
     for zone in sorted(Path(sysfs, "powercap").glob("intel-rapl:*")):
         try:

@@ -1,8 +1,8 @@
-"""RAPL through perf's ``power`` PMU: the same registers as powercap, for those with CAP_PERFMON and not root.
+"""RAPL through perf's ``power`` PMU: powercap's registers, with CAP_PERFMON instead of root.
 
-``/sys/bus/event_source/devices/power`` says what there is: ``type``, ``events/energy-pkg`` and its like with
-their ``.scale`` and ``.unit``, and in ``cpumask`` one CPU for each package. An event is opened once on each of
-those CPUs; the kernel adds the register up in 64 bits, so that nothing wraps here.
+``/sys/bus/event_source/devices/power`` has ``type``, ``events/energy-pkg`` and other events with
+``.scale`` and ``.unit``, and in ``cpumask`` one CPU per package. An event is opened once on each of
+those CPUs. The kernel adds the register up in 64 bits, so nothing wraps here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
-# perf's own scale is 2**-32 J, finer than the registers. Their unit is not shown here; 2**-14 J is Intel's on packages, and
-# the coarsest in common use (AMD and server DRAM: 2**-16 J).
+# perf's own scale is 2**-32 J, finer than the registers. Their unit is not shown here; 2**-14 J is
+# Intel's on packages, and the coarsest in common use (AMD and server DRAM: 2**-16 J).
 RAPL_STEP_JOULES = 2**-14
 COUNT_BYTES = 8
 
-# linux/perf_event.h: the first 64 bytes of perf_event_attr, which every kernel since 2.6.32 takes; type, size and
-# config, and the rest zero: count from now on, no sampling, no grouping.
+# linux/perf_event.h: the first 64 bytes of perf_event_attr, which every kernel since 2.6.32 takes;
+# type, size and config, and the rest zero: count from now on, no sampling, no grouping.
 _ATTR = struct.Struct("<IIQ48x")
 _ANY_PROCESS = -1
 _NO_GROUP = -1
@@ -48,10 +48,14 @@ _EVENTS = {  # perf's name: (domain, whether it is inside the package, whether i
     "energy-psys": ("psys", False, False),
 }
 
-_NO_PMU = "load the driver (sudo modprobe rapl); most virtual machines have no such sensor: there, --energy-meter estimate works"
+_NO_PMU = (
+    "load the driver (sudo modprobe rapl); most virtual machines have no such sensor: there, "
+    "--energy-meter estimate works"
+)
 _NOT_ALLOWED = (
-    "give the interpreter CAP_PERFMON (sudo setcap cap_perfmon=ep on the real python binary; CAP_SYS_ADMIN before Linux 5.8), "
-    "or until the next boot: sudo sysctl kernel.perf_event_paranoid=0; in a container, add --cap-add PERFMON"
+    "give the interpreter CAP_PERFMON (sudo setcap cap_perfmon=ep on the real python binary; "
+    "CAP_SYS_ADMIN before Linux 5.8), or until the next boot: sudo sysctl "
+    "kernel.perf_event_paranoid=0; in a container, add --cap-add PERFMON"
 )
 
 
@@ -63,11 +67,11 @@ def open_perf(settings: MeterSettings, argument: str | None) -> PerfMeter:
 
 
 class PerfMeter(Meter):
-    """Cumulative joules since it was opened, of every package and its DRAM, or of the ``domains`` named.
+    """Cumulative joules since opening, of every package and its DRAM, or of the given ``domains``.
 
-    Raises `MeterUnavailable` where there is no ``power`` PMU or it may not be used, `OptionError` for a domain
-    that is not there. ``pmu``, ``cpus`` and ``cpuinfo`` are where the kernel describes the PMU, which CPU is in which
-    package, and whose CPUs they are.
+    Raises `MeterUnavailable` if there is no ``power`` PMU or this user may not use it, and
+    `OptionError` for an unknown domain. The kernel describes the PMU in ``pmu``, the CPUs' packages
+    in ``cpus``, and their vendor in ``cpuinfo``.
     """
 
     name = "perf"
@@ -125,9 +129,7 @@ class PerfMeter(Meter):
                 raise MeterFailed(
                     f"perf's counter of {domain} can no longer be read: {error.strerror}"
                 ) from error
-            if (
-                len(count) != COUNT_BYTES
-            ):  # the kernel gives nothing at all once an event is in error, as when its CPU went offline
+            if len(count) != COUNT_BYTES:  # an event in error gives nothing
                 raise MeterFailed(
                     f"perf's counter of {domain} has stopped: its CPU was probably taken offline"
                 )
@@ -171,7 +173,8 @@ def _find_events(pmu: str, cpus: str, one_counter_a_package: bool) -> dict[str, 
             )
         scale = _read_as(float, f"{path}.scale")
         config = _config(_read(path), pmu)
-        # psys is one counter for the whole platform, so it is opened on one CPU, of the first package.
+        # psys is one counter for the whole platform, so it is opened on one CPU, of the first
+        # package.
         for place, cpu in list(places.items())[:1] if kind == "psys" else places.items():
             domain = kind if kind == "psys" else f"{kind}-{place}"
             inside = (
@@ -204,9 +207,9 @@ def _choose(found: dict[str, _Event], domains: Sequence[str] | None, pmu: str) -
 
 
 def _places(cpu_numbers: list[int], cpus: str, one_counter_a_package: bool) -> dict[str, int]:
-    """The CPU to count on for each package (``0``), or for each die where the dies of a package count apart (``0-die-1``).
+    """The CPU to count on for each package (``0``), or die (``0-die-1``) with a counter of its own.
 
-    On AMD and Hygon they do not (see powercap_zones.py), although kernels up to 2024 list one CPU a die.
+    AMD's and Hygon's dies have none (see powercap_zones.py), but kernels until 2024 list them.
     """
     topology = {cpu: os.path.join(cpus, f"cpu{cpu}", "topology") for cpu in cpu_numbers}
     packages = {
@@ -232,7 +235,7 @@ def _cpu_list(text: str) -> list[int]:
 
 
 def _config(terms: str, pmu: str) -> int:
-    """An event's terms, ``event=0x02``, put where the PMU's format files want them: ``config:0-7``."""
+    """An event's terms, ``event=0x02``, at the bits of the PMU's format files, ``config:0-7``."""
     config = 0
     for term in terms.split(","):
         key, _, value = term.partition("=")

@@ -1,7 +1,7 @@
 """How many watts a machine draws at a given CPU load, and whose figures that rests on.
 
-``watts(u) = idle + (full - idle) x u ** exponent``, with u from 0 (idle) to 1 (every CPU busy). Pure
-functions over text and numbers: what is read from the machine comes in as an argument.
+``watts(u) = idle + (full - idle) x u ** exponent``, with u from 0 (idle) to 1 (every CPU busy).
+Pure functions over text and numbers: what is read from the machine comes in as an argument.
 """
 
 from __future__ import annotations
@@ -11,35 +11,40 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Concave: the first busy core wakes what all cores share, and the second thread of a core adds little. 0.6 is
-# the least-squares fit, in steps of 0.05, to B. Davy's averages over AWS bare-metal servers ("Building an AWS
-# EC2 carbon emissions dataset", Teads Engineering, 2021): 0.12, 0.32, 0.75 and 1.02 of the TDP at 0, 10, 50 and
-# 100 % load. It was not fitted to the sweeps that studies/estimate_study.py judges it on.
+# Concave: the first busy core wakes what all cores share, and the second thread of a core adds
+# little. 0.6 is the least-squares fit, in steps of 0.05, to B. Davy's averages over AWS bare-metal
+# servers ("Building an AWS EC2 carbon emissions dataset", Teads Engineering, 2021): 0.12, 0.32,
+# 0.75 and 1.02 of the TDP at 0, 10, 50 and 100 % load. It was not fitted to the sweeps that
+# studies/estimate_study.py judges it on.
 CURVE_EXPONENT = 0.6
 
 # The ends of the same averages: idle and full-load watts as shares of the TDP.
 TDP_SHARES = (0.12, 1.02)
 
-# How far off an estimate is taken to be, as factors of the value, where nothing was calibrated here. A factor
-# of two held 36 of 42 points of two machines' load sweeps against RAPL, by published watts and by TDP alike
-# (studies/estimate_study.py): likely, no bound. At the wall one machine drew 1.6 to 4.4 times that.
+# How far off an estimate is taken to be, as factors of the value, where nothing was calibrated
+# here. A factor of two held 36 of 42 points of two machines' load sweeps against RAPL, by published
+# watts and by TDP alike (studies/estimate_study.py): likely, no bound. At the wall one machine drew
+# 1.6 to 4.4 times that.
 UNCALIBRATED_BAND = (0.5, 2.0)
 
-# The same where idle and full-load watts were measured on this machine. On two machines' load sweeps against
-# RAPL it held all 34 points calibrated by two loads, and 29 of 32 by five; both band and points are of those
-# machines, so it is a description, and a band taken from either machine alone held 15 of 18 and 10 of 16 points
-# of the other. The lower end is one machine's at 1.6 of 3.6 GHz, with every core lightly loaded; with some
-# cores fully busy, as tests keep them, the truth was 0.96 to 1.41 times the estimate (the same study).
+# The same where idle and full-load watts were measured on this machine. On two machines' load
+# sweeps against RAPL it held all 34 points calibrated by two loads, and 29 of 32 by five; both band
+# and points are of those machines, so it is a description, and a band taken from either machine
+# alone held 15 of 18 and 10 of 16 points of the other. The lower end is one machine's at 1.6 of 3.6
+# GHz, with every core lightly loaded; with some cores fully busy, as tests keep them, the truth was
+# 0.96 to 1.41 times the estimate (the same study).
 CALIBRATED_BAND = (0.33, 1.5)
 
-# What exponents a fit may choose from. Above 1 the curve would not be concave; 0.2 is nearly a step.
+# What exponents a fit may choose from. Above 1 the curve would not be concave; 0.2 is nearly a
+# step.
 FITTED_EXPONENTS = tuple(n / 100 for n in range(20, 101, 2))
 
 # Idle and full-load watts for one vCPU (hardware thread): Cloud Carbon Footprint's averages of the
-# SPECpower_ssj2008 results of servers with that CPU, so they hold memory, fans and power supply too.
-# Source: github.com/cloud-carbon-footprint/ccf-coefficients, output/coefficients-aws-use.csv at commit
-# b0032d928c787cf76cecd7d1d611c5b46f366e29 (2026). Rounded to 3 digits. Left out is "EPYC 5th Gen" (3.68, 8.96):
-# four times its neighbours, so more likely a slip in counting threads than a CPU.
+# SPECpower_ssj2008 results of servers with that CPU, so they hold memory, fans and power supply
+# too. Source: github.com/cloud-carbon-footprint/ccf-coefficients, output/coefficients-aws-use.csv
+# at commit b0032d928c787cf76cecd7d1d611c5b46f366e29 (2026). Rounded to 3 digits. Left out is "EPYC
+# 5th Gen" (3.68, 8.96): four times its neighbours, so more likely a slip in counting threads than a
+# CPU.
 PUBLISHED_WATTS_PER_VCPU = {
     "Sandy Bridge": (2.21, 8.63),
     "Ivy Bridge": (1.71, 5.56),
@@ -59,14 +64,16 @@ PUBLISHED_WATTS_PER_VCPU = {
     "Graviton2": (0.474, 1.69),
 }
 
-# The only row that holds nothing but desktop parts (Xeon E-2100 and E-2200). It stands for every desktop and
-# laptop CPU whose TDP is unknown, because a server's many slow cores draw less each. Against RAPL over the
-# load sweeps of a Threadripper 1950X, its own generation's row ("EPYC 1st Gen") was off by 52 % (median of
-# 22 points, all too low), and this one by 13 %; there was no second desktop to try it on.
+# The only row that holds nothing but desktop parts (Xeon E-2100 and E-2200). It stands for every
+# desktop and laptop CPU whose TDP is unknown, because a server's many slow cores draw less each.
+# Against RAPL over the load sweeps of a Threadripper 1950X, its own generation's row ("EPYC 1st
+# Gen") was off by 52 % (median of 22 points, all too low), and this one by 13 %; there was no
+# second desktop to try it on.
 CLIENT_STAND_IN = "Coffee Lake"
 
-# What Cloud Carbon Footprint takes for a processor it does not know: MIN_WATTS_AVG and MAX_WATTS_AVG in
-# packages/aws/src/domain/AwsFootprintEstimationConstants.ts of cloud-carbon-footprint/cloud-carbon-footprint.
+# What Cloud Carbon Footprint takes for a processor it does not know: MIN_WATTS_AVG and
+# MAX_WATTS_AVG in packages/aws/src/domain/AwsFootprintEstimationConstants.ts of
+# cloud-carbon-footprint/cloud-carbon-footprint.
 AVERAGE_WATTS_PER_VCPU = (0.74, 3.5)
 
 # Family 6 of Intel, by model number (Linux's arch/x86/include/asm/intel-family.h).
@@ -106,15 +113,16 @@ class PowerModel:
 
 
 def load_curve(utilisation: float, exponent: float = CURVE_EXPONENT) -> float:
-    """The share of the way from idle to full watts at a CPU load from 0 to 1: concave, 0 at 0 and 1 at 1."""
+    """The share of the way from idle to full watts at a CPU load: concave, 0 at 0 and 1 at 1."""
     return float(utilisation**exponent)
 
 
 def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """Idle watts, full-load watts and the curve's exponent that fit measured (CPU load, watts) best.
+    """Idle and full-load watts and the exponent that fit measured (CPU load, watts) best.
 
-    Two loads settle idle and full, with the usual exponent; from three on, the exponent is fitted too. The
-    squares of the relative errors are least. Raises ValueError where the points settle nothing.
+    Two loads settle idle and full, with the usual exponent; from three on, the exponent is fitted
+    too. The squares of the relative errors are least. Raises ValueError where the points settle
+    nothing.
 
     >>> idle_watts, full_watts, exponent = fit_power_curve([(0.0, 10.0), (1.0, 50.0)])
     >>> round(idle_watts), round(full_watts), exponent
@@ -137,7 +145,7 @@ def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float
 
 
 def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[float, float, float]:
-    """Sum of squared relative errors, idle watts, full watts: a weighted straight line over load_curve."""
+    """Sum of squared relative errors, idle and full watts: a weighted line over load_curve."""
     rows = [(load_curve(load, exponent), watts, 1 / watts**2) for load, watts in points]
     weight = math.fsum(w for _, _, w in rows)
     mean_x = math.fsum(w * x for x, _, w in rows) / weight
@@ -160,7 +168,7 @@ def watts_are_possible(idle_watts: float, full_watts: float) -> bool:
 
 
 def microarchitecture(cpuinfo: str) -> str | None:
-    """What Cloud Carbon Footprint calls the CPU that /proc/cpuinfo describes; None where it has no figure."""
+    """Cloud Carbon Footprint's name of the CPU in /proc/cpuinfo, or None if it has no figure."""
     fields = _first_processor(cpuinfo)
     if fields.get("vendor_id") == "GenuineIntel" and fields.get("cpu family") == "6":
         model = int(fields.get("model", -1))
@@ -180,7 +188,8 @@ def microarchitecture(cpuinfo: str) -> str | None:
 
 
 def _epyc_generation(family: int, model: int) -> str | None:
-    # Zen cores by CPUID (AMD's processor programming references; Linux's arch/x86/kernel/cpu/amd.c).
+    # Zen cores by CPUID (AMD's processor programming references; Linux's
+    # arch/x86/kernel/cpu/amd.c).
     if family == 23:
         return (
             "EPYC 1st Gen" if model <= 0x0F else "EPYC 2nd Gen" if 0x30 <= model <= 0x3F else None
@@ -197,7 +206,7 @@ def _epyc_generation(family: int, model: int) -> str | None:
 
 
 def is_client(cpuinfo: str) -> bool:
-    """Whether the CPU is a desktop's or a laptop's, which the published figures for servers fit badly."""
+    """Whether the CPU is a desktop's or a laptop's; published figures are of servers."""
     return (
         re.search(r"Ryzen|Core\(TM\)|Core i\d|Pentium|Celeron|Atom", cpu_name(cpuinfo)) is not None
     )

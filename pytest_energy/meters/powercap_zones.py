@@ -1,4 +1,4 @@
-"""Which RAPL zones a powercap tree has, what they are called, and which of them count the same joules.
+"""The RAPL zones of a powercap tree, their names, and which of them count the same joules.
 
 Only the layout: the counters themselves are read in powercap.py. The names come from the kernel's
 drivers/powercap/intel_rapl_common.c, which serves Intel and AMD alike.
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from pytest_energy.errors import MeterUnavailable, OptionError
 
-# Two dies whose counters differ by no more than this are one counter, read twice: it is what a large socket draws
-# in ten updates. Two independent counters come that close by chance once in 26 000 (10 J of 262 kJ).
+# Two dies whose counters differ by no more than this are one counter, read twice: it is what a
+# large socket draws in ten updates. Two independent counters come that close by chance
+# once in 26 000 (10 J of 262 kJ).
 MIRROR_SLACK_UJ = 5_000_000
-# "AMD/HYGON platforms use per-PKG package energy counter", says the comment above rapl_msrs_are_pkg_scope in
-# intel_rapl_common.c; kernels from before that comment (2024) show it once a die all the same.
+# "AMD/HYGON platforms use per-PKG package energy counter", says the comment above
+# rapl_msrs_are_pkg_scope in intel_rapl_common.c; kernels from before that comment (2024) show it
+# once a die all the same.
 ONE_COUNTER_A_PACKAGE = ("AuthenticAMD", "HygonGenuine")
 ALL_DOMAINS = "all"
 
@@ -72,7 +74,7 @@ class _Zone:
 def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
     """Every domain under ``root``; raises `MeterUnavailable` where there is none.
 
-    ``cpuinfo`` is where the CPU's vendor stands, on which it depends whether the dies of a package count apart.
+    ``cpuinfo`` names the CPU's vendor, which decides whether the dies of a package count apart.
     """
     zones = _find_zones(root)
     psys = tuple(zone.name for zone in zones if _PSYS.fullmatch(zone.name))
@@ -80,7 +82,8 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
     notes: list[str] = []
 
     def add(zone: _Zone, name: str, inside: tuple[str, ...], counted: bool = True) -> None:
-        # intel-rapl comes first, so what is met again is intel-rapl-mmio's view of the same register.
+        # intel-rapl comes first, so a second zone of a name is intel-rapl-mmio's, the same
+        # register.
         counters.setdefault(name, Counter(name, zone.folder, inside, counted))
 
     for zone in zones:
@@ -117,7 +120,8 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
                     notes.append(_stranger(inner))
     if psys:
         notes.append(
-            f"{' and '.join(psys)} holds the packages already, and counts only when asked for (powercap:{psys[0]})"
+            f"{' and '.join(psys)} holds the packages already, and counts only when asked for "
+            f"(powercap:{psys[0]})"
         )
     if not any(name.startswith("dram-") for name in counters):
         notes.append("no zone counts DRAM here: the joules are without memory")
@@ -129,7 +133,7 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
 
 
 def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
-    """The counters to read: the packages and their DRAM, or those named; `OptionError` for a name that is not there."""
+    """The counters to read: packages and DRAM, or those named. `OptionError` for unknown names."""
     if domains is None:
         counted = [counter for counter in found.counters.values() if counter.counted]
         if not counted:
@@ -151,7 +155,7 @@ def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
 
 
 def core_note(chosen: Sequence[Counter], cpuinfo: str | os.PathLike[str]) -> tuple[str, ...]:
-    """What to know of ``core-N`` on AMD: MSR_AMD_CORE_ENERGY_STATUS is each core's own, and the kernel reads it on one CPU."""
+    """The note on AMD's ``core-N``: the kernel reads MSR_AMD_CORE_ENERGY_STATUS on one CPU only."""
     cores = [counter.name for counter in chosen if counter.name.startswith("core-")]
     vendor = cpu_vendor(cpuinfo) if cores else ""
     if vendor not in ONE_COUNTER_A_PACKAGE:
@@ -174,12 +178,13 @@ def read_number(path: str) -> int:
 
 
 def unreadable(path: str, error: Exception) -> MeterUnavailable:
-    """What to say of a counter's file that cannot be read, with the line that mends it."""
+    """The error for a counter's unreadable file, with the remedy."""
     if isinstance(error, PermissionError):
         return MeterUnavailable(
             f"{path} may not be read by this user (root only since CVE-2020-8694)",
-            f"until the next boot: sudo chmod a+r {path}; for good, in /etc/udev/rules.d/70-powercap.rules: "
-            'ACTION=="add", SUBSYSTEM=="powercap", KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
+            f"until the next boot: sudo chmod a+r {path}; for good, in "
+            '/etc/udev/rules.d/70-powercap.rules: ACTION=="add", SUBSYSTEM=="powercap", '
+            'KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
             "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with CAP_PERFMON",
             denied=True,
         )
@@ -232,14 +237,18 @@ def _read_name(folder: str) -> str:
 
 
 def _stranger(zone: _Zone) -> str:
-    return f"{zone.folder} calls itself {zone.name!r}, which is no RAPL domain known here, and is not counted"
+    return (
+        f"{zone.folder} calls itself {zone.name!r}, which is no RAPL domain known here, and is not "
+        "counted"
+    )
 
 
 def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
     """Why these dies show one counter, or nothing where each has its own.
 
-    The vendor says it for AMD and Hygon. On Intel's Cascade Lake-AP each die has its own; there, and where the
-    vendor is unknown, equal counters are one all the same, since two come that close by chance once in 26 000.
+    The vendor says it for AMD and Hygon. On Intel's Cascade Lake-AP each die has its own; there,
+    and where the vendor is unknown, equal counters are one all the same, since two come that close
+    by chance once in 26 000.
     """
     if len(dies) < 2:
         return ""

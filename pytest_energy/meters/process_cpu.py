@@ -4,10 +4,10 @@ What is added up, and where it comes from:
 
 - this process: ``time.process_time_ns`` (CLOCK_PROCESS_CPUTIME_ID);
 - children that were waited for, with theirs: ``RUSAGE_CHILDREN``;
-- on Linux, descendants that still live: each one's process CPU clock, and what it has waited for itself.
+- on Linux, living descendants: each one's process CPU clock, and the children it waited for.
 
-A process moves from the third to the second at the moment that its parent waits for it, so it is counted
-once all along. What a descendant had used up before the clock was opened is not counted.
+A process moves from the third to the second at the moment that its parent waits for it, so it is
+counted once all along. What a descendant had used up before the clock was opened is not counted.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-# A process's CPU clock id is (~pid << 3) | 2 and a thread's (~tid << 3) | 6: CPUCLOCK_SCHED of Linux's
-# include/linux/posix-timers.h, the same ids that glibc's clock_getcpuclockid and pthread_getcpuclockid give.
+# A process's CPU clock id is (~pid << 3) | 2 and a thread's (~tid << 3) | 6: CPUCLOCK_SCHED of
+# Linux's include/linux/posix-timers.h, the same ids that glibc's clock_getcpuclockid and
+# pthread_getcpuclockid give.
 _PROCESS_CLOCK = 2
 _THREAD_CLOCK = 6
 
-# /proc/<pid>/stat gives the user and the system time of reaped children in these, each rounded down.
+# /proc/<pid>/stat gives the user and the system time of reaped children in these, each rounded
+# down.
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 
-# A fall of the children's sum within this, for each living descendant, is rounding of those two figures.
+# A fall of the children's sum within this, for each living descendant, is rounding of those two
+# figures.
 _ROUNDING_S = 2 * _TICK_S
 
 _CUTIME_FIELD, _CSTIME_FIELD = 13, 14  # in /proc/<pid>/stat, counted behind the command's name
@@ -75,10 +78,11 @@ class ProcessTreeClock:
             self._tasks_fd = None
 
     def _bring_threads_up_to_date(self) -> None:
-        # A process's clock holds the seconds of its other running threads only up to the last scheduler
-        # tick (4 ms at HZ=250): over 200 us windows beside one busy thread, it gave 1.0 busy CPUs in 95 %
-        # and 21 in 1 %, where 2.0 was true. Reading a thread's own clock makes the kernel bring that
-        # thread's seconds up to date, and then it gave 2.0. It costs about 1 us a thread.
+        # A process's clock holds the seconds of its other running threads only up to the last
+        # scheduler tick (4 ms at HZ=250): over 200 us windows beside one busy thread, it gave 1.0
+        # busy CPUs in 95 % and 21 in 1 %, where 2.0 was true. Reading a thread's own clock makes
+        # the kernel bring that thread's seconds up to date, and then it gave 2.0. It costs about 1
+        # us a thread.
         for tid in os.listdir(self._tasks_fd):
             try:
                 time.clock_gettime_ns((~int(tid) << 3) | _THREAD_CLOCK)
@@ -88,8 +92,9 @@ class ProcessTreeClock:
     def _count_children(self) -> None:
         children_s, living = self._children_s()
         if children_s < self._children_last_s - _ROUNDING_S * living:
-            # Either a child was waited for between the two halves of the sum, and a second look finds it
-            # among the reaped; or nobody waits for it (orphaned, or SIGCHLD ignored), and it is gone.
+            # Either a child was waited for between the two halves of the sum, and a second look
+            # finds it among the reaped; or nobody waits for it (orphaned, or SIGCHLD ignored), and
+            # it is gone.
             children_s, living = self._children_s()
             if children_s < self._children_last_s - _ROUNDING_S * living:
                 self._children_last_s = children_s  # what is gone stays counted
@@ -129,7 +134,8 @@ class ProcessTreeClock:
 
 
 def _has_children() -> bool:
-    # 2 us, against 16 us for the first children file alone. Looks without waiting and without reaping.
+    # 2 us, against 16 us for the first children file alone. Looks without waiting and without
+    # reaping.
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -168,7 +174,7 @@ def _children_from_task_files(pid: int) -> list[int]:
 
 
 def _children_from_stat_files() -> Callable[[int], list[int]]:
-    """A function from pid to children, for kernels without children files: one look at every process."""
+    """A function from pid to children, for kernels without children files: reads /proc once."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

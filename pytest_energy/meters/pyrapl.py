@@ -1,7 +1,7 @@
-"""The same RAPL counters through the pyRAPL package, for those whose numbers have to go on with it.
+"""The same RAPL counters through the pyRAPL package, for projects that have used it so far.
 
-pyRAPL reads packages and DRAM from ``/sys/class/powercap`` and gives plain values: it has no wrap handling. The
-meter in powercap.py needs no package, costs less, and knows more layouts: prefer it.
+pyRAPL reads packages and DRAM from ``/sys/class/powercap`` and does not handle wraps. Prefer the
+meter in powercap.py, which needs no package, costs less and knows more layouts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
 PYRAPL_ROOT = "/sys/class/powercap"  # written into pyRAPL, so no option can move it
-SMALLEST_RANGE_UJ = 65_532_610_987  # 2**32 steps of 15.3 uJ, the finest in use: what to fear where a range is not known
+# 2**32 steps of 15.3 uJ, the finest unit in use: assumed if a range is unknown.
+SMALLEST_RANGE_UJ = 65_532_610_987
 NOT_COUNTED = -1  # what pyRAPL gives for a socket or a DRAM that it has not found
 _NO_PYRAPL = (
     "pip install 'pytest-energy[rapl]', or use --energy-meter powercap, which needs no package"
@@ -40,9 +41,9 @@ def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
 class PyraplMeter(Meter):
     """Cumulative joules of packages and DRAM as pyRAPL reads them.
 
-    A value that fell is taken for a wrap where the zone's ``max_energy_range_uj`` can be read. Where it cannot, or
-    where the span since the last reading is long enough for a second wrap, `read` raises `MeterFailed`. Raises
-    `MeterUnavailable` where pyRAPL is not installed or finds no sensor.
+    A value that fell is a wrap if the zone's ``max_energy_range_uj`` is readable. If it is not, or
+    after a span that is long enough for a second wrap, `read` raises `MeterFailed`. Raises
+    `MeterUnavailable` if pyRAPL is not installed or finds no sensor.
     """
 
     name = "pyrapl"
@@ -76,8 +77,8 @@ class PyraplMeter(Meter):
             *about,
             "pyRAPL counts packages and DRAM, and has no wrap handling",
             (
-                f"a counter that fell is taken for a wrap where its range is known; a window over {self._longest_gap_s:.0f} s, in "
-                "which it could wrap unseen, is void"
+                "a counter that fell is taken for a wrap where its range is known; a window over "
+                f"{self._longest_gap_s:.0f} s, in which it could wrap unseen, is void"
             ),
         )
 
@@ -105,7 +106,7 @@ class PyraplMeter(Meter):
         return Reading(at_s, joules)
 
     def close(self) -> None:
-        """Let pyRAPL go. Reading after this raises `MeterFailed`."""
+        """Release pyRAPL. Reading after this raises `MeterFailed`."""
         with self._lock, _pyrapls_own_warnings_ignored():
             self._closed = True
             self._energy_uj = (
@@ -130,8 +131,8 @@ class PyraplMeter(Meter):
 
 @contextmanager
 def _pyrapls_own_warnings_ignored() -> Iterator[None]:
-    # pyRAPL 0.2.3.1 writes '\d' in a plain string, of which Python warns as it compiles it, and leaves its files for
-    # the garbage collector to close. That is for its authors to mend, and must not fail somebody's tests.
+    # pyRAPL 0.2.3.1 has '\d' in a plain string, for which Python warns, and does not close its
+    # files. Its faults must not fail the user's tests.
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, SyntaxWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
@@ -160,7 +161,7 @@ def _open_sensor() -> Callable[[], list[float]]:
 
 
 def _ranges_uj(names: list[str]) -> list[int | None]:
-    """What each domain wraps at, or None where that cannot be told."""
+    """The value at which each domain wraps, or None if it is unknown."""
     try:
         counters = find_counters(PYRAPL_ROOT, "/proc/cpuinfo").counters
     except MeterUnavailable:

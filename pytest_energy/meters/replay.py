@@ -1,8 +1,8 @@
-"""Plays the readings of a recorded trace again, so that a run can be analysed once more.
+"""Replays a recorded trace, so that a run can be analysed again.
 
 A trace is JSON lines. The first says which meter it was; every other is one reading, in order::
 
-    {"pytest_energy_trace": 1, "name": "powercap", "provenance": "measured", "domains": [["package-0", null]], ...}
+    {"pytest_energy_trace": 1, "name": "powercap", "provenance": "measured", ...}
     [12.25, {"package-0": 104.5}]
 
 `RecordingMeter` writes one while another meter is read; `open_replay` reads it, as ``--energy-meter
@@ -85,7 +85,7 @@ class ReplayMeter(Meter):
 
 
 def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayMeter:
-    """The replay of the trace that ``argument`` names. Raises `MeterUnavailable` naming file and line."""
+    """The replay of the trace ``argument``. `MeterUnavailable` names the file and the line."""
     if argument is None:
         raise MeterUnavailable("no trace was named", "name it: replay:PATH")
     try:

@@ -1,8 +1,9 @@
-"""A bridge to zeus (ML.ENERGY's, https://ml.energy/zeus) for devices that it reads and our own meters do not.
+"""A bridge to zeus (https://ml.energy/zeus), for devices that only zeus reads.
 
-These are Apple silicon, AMD GPUs, and Jetsons whose rails hwmon does not show. NVIDIA's GPUs and RAPL are
-left to ``nvml`` and ``powercap``. Written for zeus 0.16: ``zeus.device.soc.get_soc`` gives cumulative
-millijoules, and ``zeus.device.gpu.AMDGPUs`` millijoules where it trusts amdsmi's counter, else milliwatts.
+These are Apple silicon, AMD GPUs, and Jetsons whose rails hwmon does not show. NVIDIA's GPUs and
+RAPL are left to ``nvml`` and ``powercap``. Written for zeus 0.16: ``zeus.device.soc.get_soc`` gives
+cumulative millijoules, and ``zeus.device.gpu.AMDGPUs`` millijoules where it trusts amdsmi's
+counter, else milliwatts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
 
 JETSON_INTERVAL_S = 0.1
-"""zeus's own process adds up a Jetson's watts every 100 ms (zeus/device/soc/jetson.py), and more often only when asked."""
+"""zeus's own process adds up a Jetson's watts this often (zeus/device/soc/jetson.py)."""
 
 INSTALL_REMEDY = 'pip install "pytest-energy[zeus]"'
 APPLE_REMEDY = 'pip install "zeus[apple]"'
@@ -48,7 +49,7 @@ SOC_FIELDS = {
     "cpu_energy_mj": ("jetson-cpu", "jetson-total"),
     "gpu_energy_mj": ("jetson-gpu", "jetson-total"),
 }
-"""zeus's fields, with our domain of each and what holds it. Left out: Apple's cores and clusters, being inside apple-cpu."""
+"""zeus's fields, each with its domain and holder. apple-cpu holds Apple's cores and clusters."""
 
 KINDS = ("soc", "amd")
 
@@ -73,7 +74,7 @@ class ZeusMeter(Meter):
 
     def __init__(self, kinds: tuple[str, ...] = KINDS):
         self._zeus = _import_zeus("zeus.exception")
-        # What zeus raises, what its native part for Apple does, and what its Jetson process does when it hangs or is gone.
+        # Of zeus, of its native part for Apple, and of its Jetson process when that hangs or ends.
         self._errors = (self._zeus.ZeusBaseError, RuntimeError, queue.Empty, OSError)
         self._integrator: WattsIntegrator | None = None
         self._closed = False
@@ -110,7 +111,7 @@ class ZeusMeter(Meter):
         return (*self._notes, *held_up_notes("zeus", self._integrator))
 
     def read(self) -> Reading:
-        """The joules of each domain since a moment of zeus's choosing, or since the meter was opened where sampled."""
+        """The joules of each domain since an instant of zeus's choice; if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the zeus meter was read after it was closed; open it again")
         at_s = now_s()
