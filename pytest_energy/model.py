@@ -129,7 +129,7 @@ class Interval:
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
     def as_change(self) -> Interval:
-        """Of a ratio baseline / candidate: by what share the candidate takes more; below 0: less."""
+        """How much more the candidate takes, as a share, from a ratio baseline / candidate."""
         value, low, high = (
             1 / ratio - 1 if ratio > 0 else math.inf for ratio in (self.value, self.high, self.low)
         )

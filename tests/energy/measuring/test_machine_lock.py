@@ -136,8 +136,8 @@ def test_the_lock_of_a_killed_process_is_free_at_once(lock):
 def test_a_forked_child_does_not_keep_it(lock):
     """The code under test may leave a process behind."""
     script = HOLDER.format(
-        inside="child = os.fork()\n    if not child:\n        os.close(1)\n        time.sleep(600)\n"
-        "    print(child, flush=True)"
+        inside="child = os.fork()\n    if not child:\n        os.close(1)\n"
+        "        time.sleep(600)\n    print(child, flush=True)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],

@@ -45,7 +45,7 @@ def test_net_is_not_known_without_idle_windows():
 
 
 def test_net_below_zero_is_shown_as_such():
-    """A sleeping call, and idle windows beside a busy neighbour: 2 W in its windows, 5 W in theirs."""
+    """A call sleeps at 2 W; in the idle windows a busy neighbour drew 5 W."""
     windows = [window(seconds=1.0 + i / 10, joules=2.0 * (1.0 + i / 10)) for i in range(6)]
     net = figures(measurement(*windows, idle=IDLE)).net_joules
     assert net == Interval(pytest.approx(-3.75), pytest.approx(-4.5), pytest.approx(-3.0))
