@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A full suite takes a quarter of an hour. Beyond this, the user would rather know.
 DEFAULT_LOCK_TIMEOUT_S = 3600.0
+# By what the terminal's table can be sorted.
+SORTS = ("change", "name", "time", "energy")
 NO_SOURCES: Mapping[str, str] = {}
 
 
@@ -103,6 +105,12 @@ def _carbon_intensity(text: str) -> float:
     if not 0 <= grams < math.inf:
         raise ValueError("the grams of CO2e per kWh of your electricity, 0 or more, such as 400")
     return grams
+
+
+def _sort(text: str) -> str:
+    if text not in SORTS:
+        raise ValueError(f"one of {', '.join(SORTS)}")
+    return text
 
 
 def _watts(text: str) -> tuple[float, float]:
@@ -213,6 +221,13 @@ OPTIONS = (
         "Wait this long for another measuring run on this machine (default: 3600).",
         "SECONDS",
     ),
+    Option(
+        "sort",
+        _sort,
+        SORTS[0],
+        "Sort the table by change, name, time or energy; failed tests come first (default: change).",
+        "KEY",
+    ),
     Option("strict", None, False, "Fail on inconclusive verdicts too."),
     Option(
         "allow_ungated",
@@ -239,6 +254,7 @@ class Options:
     grams_per_kwh: float | None = None
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S
     strict: bool = False
+    sort: str = SORTS[0]
     trust_sensor: bool = False
     allow_ungated: bool = False
     count: bool = False
@@ -274,6 +290,7 @@ class Options:
             grams_per_kwh=values["carbon_intensity"],
             lock_timeout_s=values["lock_timeout"],
             strict=values["strict"],
+            sort=values["sort"],
             allow_ungated=values["allow_ungated"],
         )
 

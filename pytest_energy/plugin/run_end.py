@@ -10,8 +10,9 @@ import pytest
 from pytest_energy.errors import RunError
 from pytest_energy.machine import fingerprint
 from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table, save_safely
+from pytest_energy.plugin.github import annotation_lines, write_step_summary
 from pytest_energy.plugin.measuring_run import MeasuringRun
-from pytest_energy.plugin.stash import BASELINE, COMPARED, UNGATED
+from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED
 from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import Look, against_lines, summary
@@ -41,6 +42,8 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
         write_file(session, "--energy-markdown", comment, comment_text(session, run, compared))
     if page is not None:
         write_file(session, "--energy-report", page, page_text(run))
+    write_step_summary(config, lambda: comment_text(session, run, compared))
+    config.stash[ANNOTATIONS] = annotation_lines(session, run_view(run))
     save_safely(session)
 
 
@@ -50,7 +53,12 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     writer = reporter._tw
     verbosity = config.get_verbosity()
     look = Look(
-        writer.fullwidth, writer.hasmarkup, verbosity < 0, options.grams_per_kwh, verbosity > 1
+        writer.fullwidth,
+        writer.hasmarkup,
+        verbosity < 0,
+        options.grams_per_kwh,
+        verbosity > 1,
+        options.sort,
     )
     reporter.ensure_newline()  # else pytest adds it below the section's title
     reporter.section("energy", sep="-")
@@ -58,6 +66,8 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     lines = [*work_lines(run.results), *not_gated_lines(run), *config.stash.get(UNGATED, [])]
     for line in lines:
         print_text(reporter, plain(line))
+    for line in config.stash.get(ANNOTATIONS, []):
+        print_text(reporter, line)
     compared = config.stash.get(COMPARED, None)
     if compared is not None:
         reporter.section("energy against saved runs", sep="-")

@@ -29,6 +29,7 @@ BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
 """The comparison with `BASELINE`, or the reason why there is none."""
 UNGATED: pytest.StashKey[list[str]] = pytest.StashKey()
+ANNOTATIONS: pytest.StashKey[list[str]] = pytest.StashKey()
 """A line for each gate that was asked for and gated nothing."""
 CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
 """Closes the workers of ``--energy-against``."""

@@ -27,7 +27,6 @@ MARKS: dict[State, tuple[str, str]] = {
     "passed": ("✓", "green"),
     "not gated": ("-", "yellow"),
 }
-SORTS = ("change", "name", "time", "energy")
 WIDEST_NAME = 60
 LEAST_NAME = 16
 BAR_WIDTH = 12

@@ -37,7 +37,7 @@ class Look:
     details: bool = False
     """All figures of each test, below the table."""
     sort: str = "change"
-    """One of `rows.SORTS`."""
+    """One of `options.SORTS`."""
 
 
 def header(meter: MeterInfo) -> list[str]:

@@ -7,6 +7,13 @@ import pytest
 from tests.energy.rigs import clock_meter
 
 
+@pytest.fixture(autouse=True)
+def not_on_github(monkeypatch):
+    """A run within a test must not write into the summary of the job that runs the test."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch):
     """A pytester folder with the clock meter installed as another project's package."""

@@ -417,3 +417,36 @@ def test_a_terminal_gets_one_line_that_is_written_over(suite):
     assert re.search(
         r"\renergy 1/1, about [\d.]+ s left: .*; test_a +\r +\r\S*::test_a PASSED", text
     ), text
+
+
+def test_github_gets_an_annotation_at_the_test_and_the_comment_in_its_summary(suite, monkeypatch):
+    summary_file = suite.path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary_file))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(suite.path.parent))
+    test_file = suite.makepyfile(
+        WORK
+        + """
+import pytest
+
+@pytest.mark.parametrize("x", ["100%,:"])
+def test_worse(energy, x):
+    energy(work)
+    energy.quality("accuracy", 0.5, floor=0.6)
+"""
+    )
+    shown = suite.runpytest(*MEASURED)
+    place = f"{suite.path.name}/{test_file.name}"
+    shown.stdout.re_match_lines(
+        [
+            rf"::error file={place},line=\d+,title=energy%3A .*100%25%2C%3A.*::accuracy 0.5, floor 0.6"
+        ]
+    )
+    assert summary_file.read_text(encoding="utf8").startswith(
+        f"{MARKER}\n### 🔴 Energy: 1 below the floor"
+    )
+
+
+def test_an_unknown_sort_is_refused():
+    with pytest.raises(OptionError, match="--energy-sort takes one of change, name, time, energy"):
+        Options.of({"sort": "colour"})
