@@ -279,7 +279,8 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SCENARIOS)}")
     total: Counter[str] = Counter()
     print(
-        "| scenario | points | lost | tracebacks | blocked | exit codes |\n|---|---|---|---|---|---|"
+        "| scenario | points | lost | tracebacks | blocked | exit codes |\n"
+        "|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         shim = Path(folder) / "fault_shim.so"

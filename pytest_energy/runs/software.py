@@ -37,7 +37,7 @@ def software() -> dict[str, Any]:
 
 
 def software_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """What differs, as text, or "". What only one side has imported or recorded is no difference."""
+    """What differs, as text, or "". What only one side recorded is no difference."""
     pairs = [(PYTHON, ours.get(PYTHON), theirs.get(PYTHON))]
     our_versions, their_versions = ours.get(DISTRIBUTIONS, {}), theirs.get(DISTRIBUTIONS, {})
     pairs += [

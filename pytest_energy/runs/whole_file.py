@@ -1,4 +1,4 @@
-"""Write files atomically: after a kill, a full disk or a power cut, a file is complete or absent."""
+"""Write files atomically: after a kill or on a full disk, a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ PART_SUFFIX = ".part"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write the file, or replace it. Raises `OSError`, and then the old file is unchanged."""
+    """Write the file, or replace it. Raises `OSError`, and then the old file is unchanged.
+
+    A link is followed. A device or a pipe, such as /dev/stdout, is written to and not replaced.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     part = _write_part(path, content)
     try:
         os.replace(part, path)
@@ -23,7 +30,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """As `write_whole`, but raises `FileExistsError` if the file exists, even if it is brand-new."""
+    """As `write_whole`, but raises `FileExistsError` if the file exists, however new it is."""
     part = _write_part(path, content)
     try:
         # A link, unlike a rename, never replaces a file.
@@ -40,7 +47,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write every byte. Raises `OSError`, also if the system writes nothing and reports no error."""
+    """Write every byte. Raises `OSError`, also if the system writes nothing without an error."""
     view = memoryview(content)
     while view:
         written = os.write(descriptor, view)

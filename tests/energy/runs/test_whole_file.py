@@ -74,3 +74,24 @@ def test_the_mode_is_that_of_the_users_umask(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "there" / "run.json")
+    write_whole(tmp_path / "link.json", CONTENT)
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "there" / "run.json").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, b"a run")
+        assert os.read(reader, 100) == b"a run"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
