@@ -17,7 +17,7 @@ from pytest_energy.clock import now_s
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
-from pytest_energy.model import Measurement, Window
+from pytest_energy.model import Measurement, Window, add_windows
 from pytest_energy.plan import MEASURE_SHARE, Call, Plan, Step, collect_void_reasons
 
 T = TypeVar("T")
@@ -27,6 +27,8 @@ __tracebackhide__ = True
 
 # A scheduler's time slices last some milliseconds; a window of ten holds a few of them.
 SHORTEST_WINDOW_S = 0.01
+# A live domain draws at least 1 % of this many joules, which is more than its counter's step.
+CLEARLY_MOVED_J = 0.1
 # Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time ends.
 SETTLED_BATCHES, SETTLED = 3, 0.05
 WARM_UP_SHARE = 0.2
@@ -227,6 +229,14 @@ def _enough(windows: int, spent_s: float, budget_s: float) -> bool:
     return spent_s >= budget_s and (windows >= FEWEST_WINDOWS or spent_s >= OVERTIME * budget_s)
 
 
+def _dead_domains(meter: Meter, windows: tuple[Window, ...]) -> list[str]:
+    """Domains of the total that never moved, although the total clearly did."""
+    joules = add_windows(windows).joules
+    if info(meter).total_joules(joules) < CLEARLY_MOVED_J:
+        return []
+    return [d.name for d in meter.domains if d.parent is None and joules[d.name] == 0]
+
+
 def find_warnings(
     meter: Meter, windows: tuple[Window, ...], plan: Plan, void_reasons: Sequence[str] = ()
 ) -> list[str]:
@@ -238,6 +248,11 @@ def find_warnings(
     if void_reasons:
         these = "a window was" if len(void_reasons) == 1 else f"{len(void_reasons)} windows were"
         warnings.append(f"{these} void and taken again: {void_reasons[-1]}")
+    if dead := _dead_domains(meter, windows):
+        warnings.append(
+            f"{', '.join(dead)} stood still in all {len(windows)} windows while other domains "
+            "moved: the counter is dead, and its joules are missing"
+        )
     window = windows[len(windows) // 2]
     still = [each for each in windows if _step_share(meter, each) == math.inf]
     error = max(info(meter).quantisation(each) for each in windows)
