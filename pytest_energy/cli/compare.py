@@ -28,7 +28,7 @@ from pytest_energy.runs.load import DEFAULT_LAST
 
 NAMES = (
     *("tolerance", "alpha", "quality_tolerance", "gate_estimates"),
-    *("count_tolerance", "carbon_intensity", "strict"),
+    *("count_tolerance", "carbon_intensity", "strict", "allow_ungated"),
 )
 # Of several comparisons, the first of these codes counts.
 WORST_FIRST = (ExitCode.REGRESSED, ExitCode.UNUSABLE, ExitCode.INCONCLUSIVE, ExitCode.OK)
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     options = read_options(arguments, *NAMES)
     news = [arguments.new, *arguments.more]
     comparisons = [_compare(arguments, new, options) for new in news]
-    codes = [_exit_code(comparison, options.strict) for comparison in comparisons]
+    codes = [_exit_code(comparison, options) for comparison in comparisons]
     if arguments.format == "text":
         print(encodable(_text(comparisons, options), sys.stdout.encoding))
     elif arguments.format == "markdown":
@@ -91,8 +91,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         print(matrix_json(comparisons, codes, options.grams_per_kwh))
     else:
         print(as_json(comparisons[0], codes[0], options.grams_per_kwh))
-    for new, code in zip(news, codes, strict=True):
-        if code is ExitCode.UNUSABLE:
+    for new, comparison in zip(news, comparisons, strict=True):
+        if _gated_nothing(comparison):
             print_warning(f"{new}: nothing was gated: see the reasons above")
     return next(code for code in WORST_FIRST if code in codes)
 
@@ -114,11 +114,14 @@ def _compare(arguments: argparse.Namespace, new: str, options: Options) -> RunCo
     )
 
 
-def _exit_code(comparison: RunComparison, strict: bool) -> ExitCode:
-    counts = comparison.counts
-    if counts["not gated"] == counts.total():
-        return ExitCode.UNUSABLE  # a pass would be silent: nothing was gated
-    return ExitCode.of(comparison.failure(strict))
+def _exit_code(comparison: RunComparison, options: Options) -> ExitCode:
+    if _gated_nothing(comparison) and not options.allow_ungated:
+        return ExitCode.UNUSABLE  # exit 0 would be a silent pass
+    return ExitCode.of(comparison.failure(options.strict))
+
+
+def _gated_nothing(comparison: RunComparison) -> bool:
+    return comparison.counts["not gated"] == comparison.counts.total()
 
 
 def _text(comparisons: list[RunComparison], options: Options) -> str:

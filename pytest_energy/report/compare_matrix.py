@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pytest_energy.report.compare_table import as_json
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.view import RunView
 from pytest_energy.runs.comparison import Change, RunComparison
 from pytest_energy.runs.summary import RunSummary
 
@@ -18,7 +19,10 @@ LEGEND = "✗ regressed, ✓ improved, = unchanged, ? inconclusive, no mark: not
 
 
 def matrix_table(comparisons: Sequence[RunComparison]) -> str:
-    """The values of OLD, then the change of each other run with the mark of its verdict."""
+    """A sentence per run; the values of OLD, and the change of each other run with its verdict."""
+    sentences = [
+        f"{run_name(each.new)}: {RunView.of_comparison(each).sentence}" for each in comparisons
+    ]
     header = ["", run_name(comparisons[0].old), *(run_name(each.new) for each in comparisons)]
     changes = [_changes(comparison) for comparison in comparisons]
     names = sorted({name for found in changes for name, _ in found})
@@ -31,7 +35,9 @@ def matrix_table(comparisons: Sequence[RunComparison]) -> str:
             lines.append(_cells(metric, row, comparisons[0]))
     columns = zip(*(line for line in [header, *lines] if len(line) > 1), strict=True)
     widths = [max(map(len, column)) for column in columns]
-    return "\n".join([*(_line(line, widths) for line in [header, *lines]), "", LEGEND])
+    return "\n".join(
+        [*sentences, "", *(_line(line, widths) for line in [header, *lines]), "", LEGEND]
+    )
 
 
 def matrix_json(

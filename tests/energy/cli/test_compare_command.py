@@ -41,7 +41,9 @@ def three(tmp_path):
 def test_several_runs_are_a_matrix_with_commits_as_headings(three, capsys):
     code, out, _ = compare(capsys, *three)
     assert code == ExitCode.REGRESSED
-    header, *lines = out.splitlines()
+    first, second, empty, header, *lines = out.splitlines()
+    assert first.startswith(f"{commit_of(1)[:9]}: ") and not empty
+    assert second.startswith(f"{commit_of(2)[:9]}: ") and "slower" in second
     assert header.split() == [commit_of(n)[:9] for n in range(3)]
     at = lines.index(name_of(1))
     for line, label in zip(lines[at + 1 : at + 3], ("energy", "time"), strict=True):
@@ -105,6 +107,8 @@ def test_2_if_nothing_was_gated(tmp_path, capsys, monkeypatch, format_):
     assert out and err == f"pytest-energy: {new}: nothing was gated: see the reasons above\n"
     if format_ == "json":
         assert json.loads(out)["exit_code"] == ExitCode.UNUSABLE
+    code, _, err = compare(capsys, old, new, "--allow-ungated")
+    assert code == ExitCode.OK and "nothing was gated" in err
 
 
 def test_a_side_is_named_by_its_commit_before_its_path(tmp_path, capsys):
