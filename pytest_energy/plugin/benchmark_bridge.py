@@ -32,6 +32,8 @@ __tracebackhide__ = True
 JOURNAL = pytest.StashKey[Journal]()
 NOT_SAVED = pytest.StashKey[dict[str, str]]()
 """By test: why its result is not part of the saved run."""
+NOT_IN_JOURNAL = pytest.StashKey[dict[str, str]]()
+"""By test: why its result is not in the journal. It may still be saved at the end."""
 DEFAULT_FOLDER = ".benchmarks"
 # Another run may take the number of this one, or the disk may be full for a moment.
 ATTEMPTS = 3
@@ -220,8 +222,6 @@ def keep_result(config: pytest.Config, run: MeasuringRun, result: Result) -> Non
     saved = readable_json(config, result)
     if saved is None:
         return
-    if JOURNAL not in config.stash:
-        config.stash[JOURNAL] = Journal(_journal_folder(config), _header(run))
     seconds = [window.seconds_per_call for window in result.measurement.windows]
     stats = {
         "mean": sum(seconds) / len(seconds),
@@ -229,15 +229,25 @@ def keep_result(config: pytest.Config, run: MeasuringRun, result: Result) -> Non
         "max": max(seconds),
         "rounds": len(seconds),
     }
-    config.stash[JOURNAL].add(
-        {
-            "name": result.name.rpartition("::")[2],
-            "fullname": result.name,
-            "group": result.group,
-            "stats": stats,
-            "energy": saved,
-        }
-    )
+    benchmark = {
+        "name": result.name.rpartition("::")[2],
+        "fullname": result.name,
+        "group": result.group,
+        "stats": stats,
+        "energy": saved,
+    }
+    try:
+        _add_to_journal(config, run, benchmark)
+    except Exception as error:  # noqa: BLE001 - a test may leave anything patched; reported at the end
+        config.stash.setdefault(NOT_IN_JOURNAL, {})[result.name] = (
+            f"{type(error).__name__}: {error}"
+        )
+
+
+def _add_to_journal(config: pytest.Config, run: MeasuringRun, benchmark: dict[str, Any]) -> None:
+    if JOURNAL not in config.stash:
+        config.stash[JOURNAL] = Journal(_journal_folder(config), _header(run))
+    config.stash[JOURNAL].add(benchmark)
 
 
 def readable_json(config: pytest.Config, result: Result) -> dict[str, Any] | None:
@@ -268,6 +278,8 @@ def save_safely(session: pytest.Session) -> None:
             return
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
         _print(session, f"ERROR: the run could not be saved: {problem}; {_where_kept(journal)}")
+        for name, reason in session.config.stash.get(NOT_IN_JOURNAL, {}).items():
+            _print(session, f"NOT IN THE JOURNAL: {name}: {reason}")
 
     benchmarks.handle_saving = handle_saving
 
@@ -288,9 +300,13 @@ def _where_kept(journal: Journal | None) -> str:
     """Where the results of a run are that could not be saved."""
     if journal is None:
         return "no benchmark was finished"
-    journal.flush()
-    if journal.problem is not None:
-        return f"nor could its journal {journal.path} be written: {journal.problem}"
+    try:
+        journal.flush()
+        problem = journal.problem
+    except Exception as error:  # noqa: BLE001 - a test may leave anything patched
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:
+        return f"nor could its journal {journal.path} be written: {problem}"
     return (
         f"its benchmarks are in {journal.path}, which all commands read "
         "(pytest-energy report, compare, export)"
@@ -320,13 +336,18 @@ def _save_atomically(benchmarks: Any) -> None:
 
 
 def _save_with_retries(save: Callable[[], object]) -> str | None:
-    """Save, and try again after an error. The last problem, or None."""
+    """Save, and try again after an error. The last problem, or None.
+
+    Tests may leave anything patched, ``json.dumps`` too. Whatever fails is reported in one line.
+    """
     problem = None
     for _ in range(ATTEMPTS):
         try:
             save()
         except OSError as error:
             problem = f"{error.filename or 'the file'}: {error.strerror or error}"
+        except Exception as error:  # noqa: BLE001 - see above
+            problem = f"{type(error).__name__}: {error}"
         else:
             return None
     return problem

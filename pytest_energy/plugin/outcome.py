@@ -38,28 +38,42 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
 
 
 def test_ended(item: pytest.Item, passed: bool) -> None:
-    """Judge what the test measured, save it, and fail the test with a line for each reason."""
+    """Judge what the test measured, add it to the run, and fail the test with a line per reason.
+
+    `keep_on_disk` writes it after the test's teardown, which undoes what the test patched.
+    """
     recorder = item.stash.get(RECORDER, None)
     result = recorder.result() if recorder is not None else None
     if result is None:
         problems = [*unmet_floors(item), *asked_but_not_measured(item)]
     else:
-        save_result(item, result)
+        add_result(item, result)
         problems = failed_verdicts(result, options_of(item.config).strict)
     if passed and problems:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
-def save_result(item: pytest.Item, result: Result) -> None:
-    """Add the result to the run, the JUnit report, the saved run and the journal."""
-    from pytest_energy.plugin.benchmark_bridge import add_entry, keep_result
+def add_result(item: pytest.Item, result: Result) -> None:
+    """Add the result to the run, the JUnit report and pytest-benchmark's entries."""
+    from pytest_energy.plugin.benchmark_bridge import add_entry
     from pytest_energy.report.junit import properties
 
     run = item.config.stash[RUN]
     run.results.append(result)
     item.user_properties += properties(result)
     add_entry(item, result)
-    keep_result(item.config, run, result)
+
+
+def keep_on_disk(item: pytest.Item) -> None:
+    """Write the test's result to the journal, from which a killed run can be read."""
+    run = item.config.stash.get(RUN, None)
+    if run is None or not run.results or run.results[-1].name != item.nodeid:
+        return
+    from pytest_energy.plugin.benchmark_bridge import keep_result
+    from pytest_energy.plugin.process_state import leave_deleted_folder
+
+    leave_deleted_folder(item.config)
+    keep_result(item.config, run, run.results[-1])
 
 
 def delete_earlier_attempt(item: pytest.Item) -> None:

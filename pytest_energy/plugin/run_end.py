@@ -12,6 +12,7 @@ from pytest_energy.machine import fingerprint
 from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table, save_safely
 from pytest_energy.plugin.github import annotation_lines, write_step_summary
 from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.process_state import leave_deleted_folder, restore_limits
 from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED
 from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
@@ -30,6 +31,8 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
     """Take the closing idle windows, compare, write the files that the options name, and set the
     exit code. pytest-benchmark saves the run after this."""
     config = session.config
+    leave_deleted_folder(config)
+    restore_limits(config)
     run.finish()
     compared = compare_with_baseline(config, run)
     if isinstance(compared, RunComparison) and compared.failure(run.options.strict):

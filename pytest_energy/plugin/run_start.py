@@ -16,6 +16,7 @@ from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lines
 from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.stash import BASELINE, CLEANUP
 from pytest_energy.plugin.ungated import check_baseline
@@ -37,6 +38,7 @@ def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
         raise pytest.UsageError(f"--energy-meter {options.meter}: {error}") from None
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
+    preload(config)
     return MeasuringRun(options, meter, hookspecs.synchronizer(config))
 
 

@@ -31,6 +31,8 @@ COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
 UNGATED: pytest.StashKey[list[str]] = pytest.StashKey()
 ANNOTATIONS: pytest.StashKey[list[str]] = pytest.StashKey()
 """A line for each gate that was asked for and gated nothing."""
+LIMITS: pytest.StashKey[dict[int, tuple[int, int]]] = pytest.StashKey()
+"""The process's limits at the start of the run, by ``resource.RLIMIT_*``."""
 CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
 """Closes the workers of ``--energy-against``."""
 

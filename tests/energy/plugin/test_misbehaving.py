@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from importlib.util import find_spec
 
 import pytest
 
@@ -443,3 +444,93 @@ def test_in_process_nothing_is_left_behind(suite):
     assert threading.active_count() == threads and gc.isenabled() == enabled
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) <= files + 1
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "fsync"), ("os", "lseek"), ("json", "dumps"), ("pathlib.Path", "mkdir")],
+)
+def test_a_patch_that_is_undone_costs_no_result(suite, module, name):
+    done = run(
+        suite,
+        f"""
+import json, os, pathlib
+
+def test_patched(energy, monkeypatch):
+    monkeypatch.setattr({module}, "{name}", lambda *given, **named: [][0])
+    energy(sum, range(10))
+""",
+    )
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_patched", "test_sound"]
+
+
+def test_a_patch_that_stays_is_one_line_at_the_end(suite):
+    done = run(
+        suite,
+        """
+import os
+
+def test_patched(energy):
+    def refuse(*given, **named):
+        raise LookupError("refused")
+    os.open = refuse
+    energy(sum, range(10))
+""",
+    )
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["ERROR: the run could not be saved: *LookupError: refused*"])
+    done.stdout.no_fnmatch_line("*Traceback*")
+    done.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_code_that_deletes_the_current_folder(suite):
+    done = run(
+        suite,
+        """
+import os, shutil
+
+def test_deleted(energy, tmp_path):
+    os.chdir(tmp_path)
+    energy(sum, range(10))
+    shutil.rmtree(tmp_path)
+""",
+        "--benchmark-autosave",
+    )
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_deleted", "test_sound"]
+    assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits")
+@pytest.mark.parametrize(("limit", "value"), [("NOFILE", 5), ("FSIZE", 100)])
+def test_code_that_lowers_a_limit(suite, limit, value):
+    done = run(
+        suite,
+        f"""
+import resource
+
+def test_limited(energy):
+    energy(sum, range(10))
+    hard = resource.getrlimit(resource.RLIMIT_{limit})[1]
+    resource.setrlimit(resource.RLIMIT_{limit}, ({value}, hard))
+""",
+    )
+    # The limit is the test's own, and holds for the tests after it. The run is saved.
+    assert "test_limited" in saved_names(suite)
+    done.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.skipif(find_spec("pyfakefs") is None, reason="pyfakefs is not installed")
+def test_a_fake_file_system(suite):
+    done = run(
+        suite,
+        """
+def test_fake(energy, fs):
+    fs.create_file("/somewhere/of/its/own")
+    energy(sum, range(10))
+""",
+    )
+    done.assert_outcomes(passed=2)
+    assert saved_names(suite) == ["test_fake", "test_sound"]
