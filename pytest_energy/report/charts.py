@@ -1,4 +1,4 @@
-"""The charts of the page, as Vega-Lite specifications: what is drawn from which fields, and no values.
+"""The charts of the page as Vega-Lite specifications: which fields are drawn, and no values.
 
 The values come from the page's data by the name of each chart's ``data``; page.js puts them in.
 """
@@ -34,7 +34,11 @@ def ranked(factors: bool) -> Spec:
     }
     offset: Spec = {"yOffset": {"field": "metric", "type": "nominal"}}
     colour: Spec = {"color": {**_group(), "field": "metric"}}
-    no_change = {"data": {"values": [{"at": 1 if factors else 0}]}, "mark": {"type": "rule", "aria": False, "strokeDash": [4, 4]}, "encoding": {"x": {"field": "at", "type": "quantitative", "scale": scale}}}  # fmt: skip
+    no_change = {
+        "data": {"values": [{"at": 1 if factors else 0}]},
+        "mark": {"type": "rule", "aria": False, "strokeDash": [4, 4]},
+        "encoding": {"x": {"field": "at", "type": "quantitative", "scale": scale}},
+    }
     interval: Spec = {
         "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6, "aria": False},
         "encoding": {
@@ -64,7 +68,7 @@ def ranked(factors: bool) -> Spec:
 
 
 def pareto(quality: str) -> Spec:
-    """A quality such as accuracy against joules per call, with the front of those that no other beats in both."""
+    """A quality against joules per call, with the front: no other benchmark beats it in both."""
     x: Spec = {
         "field": "joules",
         "type": "quantitative",
@@ -79,26 +83,50 @@ def pareto(quality: str) -> Spec:
         "title": quality,
     }
     return {
-        **_base("qualities", f"{quality} against joules per call, and the Pareto front of each group"),
+        **_base(
+            "qualities", f"{quality} against joules per call, and the Pareto front of each group"
+        ),
         "height": 320,
         "layer": [
-            {"transform": [{"filter": "datum.front"}], "mark": {"type": "line", "interpolate": "step-after", "opacity": 0.6, "aria": False}, "encoding": {"x": x, "y": y, "color": _group()}},
             {
                 "transform": [{"filter": "datum.front"}],
-                "mark": {"type": "text", "align": "left", "dx": 7, "dy": -6, "fontSize": 10, "aria": False},
+                "mark": {
+                    "type": "line",
+                    "interpolate": "step-after",
+                    "opacity": 0.6,
+                    "aria": False,
+                },
+                "encoding": {"x": x, "y": y, "color": _group()},
+            },
+            {
+                "transform": [{"filter": "datum.front"}],
+                "mark": {
+                    "type": "text",
+                    "align": "left",
+                    "dx": 7,
+                    "dy": -6,
+                    "fontSize": 10,
+                    "aria": False,
+                },
                 "encoding": {"x": x, "y": y, "text": {"field": "label"}},
             },
             {
                 "name": "points",
                 "mark": {"type": "point", "filled": True, "size": 70},
-                "encoding": {"x": x, "y": y, "color": _group(), "shape": {"field": "group", "type": "nominal", "legend": None}, "tooltip": _tooltip("name", "quality_text", "joules_text", "front_text")},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "color": _group(),
+                    "shape": {"field": "group", "type": "nominal", "legend": None},
+                    "tooltip": _tooltip("name", "quality_text", "joules_text", "front_text"),
+                },
             },
         ],
-    }  # fmt: skip
+    }
 
 
 def figures_chart() -> Spec:
-    """Joules, watts and seconds of each benchmark with their intervals; which of them is `metric`, chosen above the chart."""
+    """The figure that is chosen above the chart, of each benchmark, with its interval."""
     x: Spec = {
         "field": "value",
         "type": "quantitative",
@@ -140,7 +168,7 @@ def figures_chart() -> Spec:
 
 
 def windows_chart(field: str) -> Spec:
-    """The windows of one benchmark in the order in which they were measured: drift is a slope, an outlier stands apart."""
+    """The windows of one benchmark in the order of measuring: drift is a slope."""
     return {
         **_base("windows", f"Each window's {field} per call, in the order of measuring"),
         "height": 130,
@@ -172,12 +200,27 @@ def trend_chart() -> Spec:
         "height": 220,
         "mark": {"type": "line", "point": True},
         "encoding": {
-            "x": {"field": "run", "type": "ordinal", "title": "run, oldest first", "axis": {"labelOverlap": True, "labelExpr": "datum.label"}},
-            "y": {"field": "value", "type": "quantitative", "scale": {"zero": False}, "title": "joules per call"},
-            "color": {"field": "machine", "type": "nominal", "title": "machine and meter", "legend": {"orient": "bottom", "labelLimit": 500, "columns": 1}},
+            "x": {
+                "field": "run",
+                "type": "ordinal",
+                "title": "run, oldest first",
+                "axis": {"labelOverlap": True, "labelExpr": "datum.label"},
+            },
+            "y": {
+                "field": "value",
+                "type": "quantitative",
+                "scale": {"zero": False},
+                "title": "joules per call",
+            },
+            "color": {
+                "field": "machine",
+                "type": "nominal",
+                "title": "machine and meter",
+                "legend": {"orient": "bottom", "labelLimit": 500, "columns": 1},
+            },
             "tooltip": _tooltip("run", "commit", "at", "text", "machine"),
         },
-    }  # fmt: skip
+    }
 
 
 def _base(data: str, description: str) -> Spec:

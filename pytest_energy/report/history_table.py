@@ -109,7 +109,7 @@ def change_line(series: Series, change: ChangePoint) -> str:
 
 
 def sparkline(samples: Iterable[Sample]) -> str:
-    """The series as bars of its joules, or else its seconds. Each bar is a mean of equally many runs.
+    """The series as bars of its joules, or else its seconds; each is a mean of as many runs.
 
     >>> sparkline([Sample("", "", "", 1.0, joules) for joules in (1.0, 2.0, 3.0)])
     '▁▅█'

@@ -74,7 +74,8 @@ def _meter_line(view: RunView) -> str:
 def _attention(view: RunView) -> str:
     """What failed or is open: the name, and what was asked with the value beside it."""
     items = [
-        f'<li class="{_css(row.state)}"><b>{in_html(label)}</b> {in_html("; ".join(row.reasons))}</li>'
+        f'<li class="{_css(row.state)}"><b>{in_html(label)}</b> '
+        f"{in_html('; '.join(row.reasons))}</li>"
         for row, label in zip(view.rows, view.labels, strict=True)
         if row.state in ("failed", "inconclusive")
     ]

@@ -1,4 +1,4 @@
-"""A result as the properties of a test case in JUnit XML, which CI viewers show. pytest escapes them."""
+"""A result as the properties of a test case in JUnit XML. pytest escapes them."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def live_markdown(
     others = failed_tests - sum(row.state == "failed" for row in view.rows)
     if others > 0:
         more.append(
-            f"{others} more {'tests' if others > 1 else 'test'} of this run failed; its log says why"
+            f"{others} more {'tests' if others > 1 else 'test'} of this run failed; see its log"
         )
     baselines = {row.baseline for row in view.rows if row.baseline}
     against = f", against {_short(baselines.pop(), 60)}" if len(baselines) == 1 else ""
@@ -115,7 +115,8 @@ def rendered(comment: Comment) -> str:
     head = [MARKER, f"### {comment.mark} Energy: {in_markdown(comment.title)}", ""]
     tail = _notes(comment)
     table_head = [_row(comment.head), _row(["---"] * len(comment.head))]
-    summary = f"<details><summary>{len(folded)} other {'benchmark' if len(folded) == 1 else 'benchmarks'}</summary>"
+    noun = "benchmark" if len(folded) == 1 else "benchmarks"
+    summary = f"<details><summary>{len(folded)} other {noun}</summary>"
     room = LONGEST_COMMENT - RESERVE - _size([*head, *tail, *table_head, *table_head, summary])
     first, room = _that_fit(shown, room)
     # Where a failure was cut, what did not fail must not take its place.

@@ -100,9 +100,8 @@ def against_lines(against: Against) -> list[str]:
     """Which tests have no partner in the other commit."""
     names = against.names
     paired = len(names.paired)
-    lines = [
-        f"compared with {against.label}: {paired} {'tests are' if paired != 1 else 'test is'} in both"
-    ]
+    both = f"{paired} {'tests are' if paired != 1 else 'test is'} in both"
+    lines = [f"compared with {against.label}: {both}"]
     lines += [f"NOT GATED: new, and not in {against.label}: {name}" for name in names.new]
     lines += [f"NOT GATED: vanished since {against.label}: {name}" for name in names.vanished]
     lines += [
@@ -122,7 +121,8 @@ def complaint(verdict: Verdict) -> str:
 def floor_complaint(quality: Quality) -> str:
     """The line of a test whose quality lies below its floor."""
     return plain(
-        f"energy gate: {quality.name} {quality.value:.4g}, floor {quality.floor:.4g}: {quality.name} missed"
+        f"energy gate: {quality.name} {quality.value:.4g}, floor {quality.floor:.4g}: "
+        f"{quality.name} missed"
     )
 
 

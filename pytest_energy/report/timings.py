@@ -10,7 +10,7 @@ from pytest_energy.report.escape import plain
 
 
 def duration(seconds: float) -> str:
-    """As people say it.
+    """A duration in seconds, minutes or hours.
 
     >>> [duration(s) for s in (0.0004, 0.31, 4.19, 75.0, 4000.0)]
     ['0.00 s', '0.31 s', '4.2 s', '1 min 15 s', '1 h 7 min']
@@ -22,16 +22,16 @@ def duration(seconds: float) -> str:
 
 
 def left_s(step: Step, finished_s: Sequence[float], tests_after: int, allowed_s: float) -> float:
-    """About how long it will take: the rest of this test, and for each of the others what the finished ones took.
+    """The time left: the rest of this test, and for each other the mean of the finished tests.
 
-    Before one has finished, the time that is allowed for one stands for it.
+    Before a test has finished, the allowed time stands for it.
     """
     each_s = sum(finished_s) / len(finished_s) if finished_s else allowed_s
     return max(0.0, (step.allowed_s or allowed_s) - step.spent_s) + tests_after * each_s
 
 
 def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, width: int) -> str:
-    """One line for a terminal, cut to its width: how far this test is, and how long all will take."""
+    """One line, cut to the terminal's width: how far this test is, and the time left for all."""
     state = (
         step.phase
         if not step.done
