@@ -19,7 +19,7 @@ from pytest_energy.runs.compare import require_comparable_here
 ALLOW = "--energy-allow-ungated"
 OF_RATIOS = frozenset({"speedup", "greenup"})
 # Qualities are no part of a marker: their floors hold in any run.
-OF_MARKERS = OF_RATIOS | {"joules", "watts", "seconds", "gps_up"}
+OF_MARKERS = OF_RATIOS | {"joules", "watts", "seconds", "gps_up", "work", "instructions"}
 MOST_NAMES = 3
 
 

@@ -105,6 +105,7 @@ NOT_WALKED = {
     "tsbench table": "tests/tsbench/sweep/test_sweep.py",
     "tsbench measure plaid t1": "tests/tsbench/cli/test_cli.py measures a smaller model",
     "tsbench measure PLAID student --variant rounded": "test_write_your_own.py",
+    "pytest --energy --energy-count": "tests/energy/plugin/test_count.py",
     "pytest-energy pull-request": "tests/energy/cli/test_workflow.py",
     "pytest-energy bisect": "tests/energy/commits/test_bisect.py",
     "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
