@@ -35,6 +35,7 @@ FAST = ("--energy-max-time", "0.5")
 # The test that runs a block of Python, by words of the block.
 RUN = {
     ("README.md", "def test_pruned"): "test_the_tests_of_an_example_pass",
+    ("docs/history.md", "zlib.decompress"): "test_blocks_are_unpacked_by_hand",
     ("docs/start.md", "def test_infer"): "test_the_tests_of_an_example_pass",
     (
         "docs/start.md",
@@ -176,6 +177,12 @@ def test_the_example_without_pytest_prints_joules_and_what_they_are():
     assert re.match(
         r"Interval\(value=.*\) (measured|estimated)\nInterval\(value=.*\)\n$", done.stdout
     )
+
+
+def test_blocks_are_unpacked_by_hand():
+    code = example("docs/history.md", "zlib.decompress")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "AB\n"
 
 
 def test_the_hook_of_the_example_is_one_that_there_is(pytester):
