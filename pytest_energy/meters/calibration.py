@@ -108,7 +108,8 @@ def calibration_of_watts(
     """The calibration of the user's two figures. Raises `OptionError` for impossible ones."""
     if not watts_are_possible(idle_watts, full_watts) or idle_watts == 0:
         raise OptionError(
-            f"watts {idle_watts:g},{full_watts:g} cannot be measured ones: 0 < idle <= full is wanted"
+            f"watts {idle_watts:g},{full_watts:g} cannot be measured ones: 0 < idle <= full is "
+            "wanted"
         )
     return _fit([(0.0, idle_watts), (1.0, full_watts)], source)
 
@@ -172,7 +173,8 @@ def load_calibration(path: Path) -> Calibration:
     except (OSError, ValueError) as error:  # a JSON and a UTF-8 error are ValueErrors
         raise MeterUnavailable(
             f"the calibration {path} cannot be used: {error}",
-            f"calibrate again with `pytest-energy calibrate`, or set {PATH_VARIABLE} to another file",
+            "calibrate again with `pytest-energy calibrate`, or set "
+            f"{PATH_VARIABLE} to another file",
         ) from error
 
 
@@ -191,7 +193,8 @@ def _parse(data: object) -> Calibration:
     idle_watts, full_watts, exponent, cpus = numbers
     if not watts_are_possible(idle_watts, full_watts) or not 0 < exponent <= 1 or cpus < 1:
         raise ValueError(
-            f"0 <= idle_watts <= full_watts, 0 < exponent <= 1 and cpus >= 1 are wanted, got {numbers}"
+            "0 <= idle_watts <= full_watts, 0 < exponent <= 1 and cpus >= 1 are wanted, got "
+            f"{numbers}"
         )
     points: Any = data.get("points")
     try:
@@ -227,7 +230,8 @@ def find_calibration(
     if (calibration.cpus, calibration.cpu_name) != (cpus, name):
         return None, (
             (
-                f"the calibration {path} is not used: it is of {calibration.cpus} CPUs {calibration.cpu_name!r}, "
+                f"the calibration {path} is not used: it is of {calibration.cpus} CPUs "
+                f"{calibration.cpu_name!r}, "
                 f"and this machine has {cpus} CPUs {name!r}"
             ),
         )

@@ -148,8 +148,9 @@ def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
     unknown = [name for name in domains if name not in found.counters]
     if unknown or not domains:
         raise OptionError(
-            f"no powercap domain is called {' or '.join(map(repr, unknown)) or repr('')}; {found.root} has: "
-            f"{', '.join(found.counters)}; {ALL_DOMAINS} is all of them but psys, and + joins several"
+            f"no powercap domain is called {' or '.join(map(repr, unknown)) or repr('')}; "
+            f"{found.root} has: {', '.join(found.counters)}; {ALL_DOMAINS} is all but psys, "
+            "and + joins several"
         )
     return [found.counters[name] for name in dict.fromkeys(domains)]
 
@@ -185,7 +186,8 @@ def unreadable(path: str, error: Exception) -> MeterUnavailable:
             f"until the next boot: sudo chmod a+r {path}; for good, in "
             '/etc/udev/rules.d/70-powercap.rules: ACTION=="add", SUBSYSTEM=="powercap", '
             'KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
-            "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with CAP_PERFMON",
+            "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with "
+            "CAP_PERFMON",
             denied=True,
         )
     said = error.strerror if isinstance(error, OSError) else error

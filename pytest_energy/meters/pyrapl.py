@@ -33,7 +33,8 @@ def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
     """Open ``pyrapl``; it takes no argument."""
     if argument is not None:
         raise OptionError(
-            f"pyrapl counts packages and DRAM and takes no argument, so {argument!r} means nothing to it"
+            "pyrapl counts packages and DRAM and takes no argument, so "
+            f"{argument!r} means nothing to it"
         )
     return PyraplMeter(settings.trust_sensor)
 
@@ -96,7 +97,8 @@ class PyraplMeter(Meter):
             seconds, self._read_at_s = at_s - self._read_at_s, at_s
             if seconds > self._longest_gap_s:
                 raise MeterFailed(
-                    f"pyRAPL went unread for {seconds:.0f} s, in which a counter can wrap unseen; {_USE_POWERCAP}"
+                    f"pyRAPL went unread for {seconds:.0f} s, in which a counter can wrap unseen; "
+                    f"{_USE_POWERCAP}"
                 )
             joules = {}
             for index, domain in enumerate(self.domains):
@@ -124,7 +126,7 @@ class PyraplMeter(Meter):
             range_uj / 2, MAX_ZONE_WATTS * seconds * 1e6
         ):  # back by a little, rather than forward by nearly all of the range
             raise MeterFailed(
-                f"{fell} in {seconds:.6f} s, which no wrap at {range_uj} uJ explains: the counter was reset"
+                f"{fell} in {seconds:.6f} s, which no wrap at {range_uj} uJ explains: it was reset"
             )
         return range_uj
 

@@ -74,7 +74,8 @@ class ReplayMeter(Meter):
     def read(self) -> Reading:
         if self._next == len(self._readings):
             raise MeterFailed(
-                f"the trace {self._path} has ended: it holds {len(self._readings)} readings, and one more was asked for"
+                f"the trace {self._path} has ended: it holds {len(self._readings)} readings, and "
+                "one more was asked for"
             )
         reading = self._readings[self._next]
         self._next += 1

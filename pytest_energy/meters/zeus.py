@@ -111,7 +111,7 @@ class ZeusMeter(Meter):
         return (*self._notes, *held_up_notes("zeus", self._integrator))
 
     def read(self) -> Reading:
-        """The joules of each domain since an instant of zeus's choice; if sampled, since opening."""
+        """Joules of each domain since an instant of zeus's choice; if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the zeus meter was read after it was closed; open it again")
         at_s = now_s()
@@ -149,7 +149,10 @@ class ZeusMeter(Meter):
                 _Counter(Domain(domain, parent if parent in names else None), field, None)
             )
         if not names:
-            return f"zeus knows this chip ({type(self._soc).__name__}), but none of its rails that we know"
+            return (
+                f"zeus knows this chip ({type(self._soc).__name__}), but none of its rails that we "
+                "know"
+            )
         return None
 
     def _find_amd(self) -> str | None:
@@ -195,7 +198,8 @@ class ZeusMeter(Meter):
             steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
             sampled = ", ".join(domain.name for domain, _ in self._sampled)
             self._notes.append(
-                f"zeus: {sampled}: joules are power sampled every {self._integrator.interval_s * 1000:g} ms"
+                f"zeus: {sampled}: joules are power sampled every "
+                f"{self._integrator.interval_s * 1000:g} ms"
             )
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
