@@ -224,7 +224,8 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
     ]
     lines += [
         f"| `{limit.variant}` | {limit.batch_cases} | {sum(limit.flops.values()) / 1e6:.1f} "
-        f"| {limit.bound_ms:.3f} | {limit.cpu_ms:.2f} | {limit.times_bound:.1f} | {limit.speedup:.2f} |"
+        f"| {limit.bound_ms:.3f} | {limit.cpu_ms:.2f} | {limit.times_bound:.1f} "
+        f"| {limit.speedup:.2f} |"
         for limit in limits
     ]
     return "\n".join(lines)

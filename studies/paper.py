@@ -270,7 +270,8 @@ def _measured(result: Result) -> Measured | None:
     return Measured(
         match["dataset"], match["config"], match["variant"], int(match["batch"]),
         result.comparison.speedup, result.comparison.greenup, accuracy,
-        None if joules is None else joules.value / int(match["batch"]), result.measurement.meter.provenance,
+        None if joules is None else joules.value / int(match["batch"]),
+        result.measurement.meter.provenance,
     )  # fmt: skip
 
 
