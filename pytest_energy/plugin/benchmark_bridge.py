@@ -277,8 +277,10 @@ def save_safely(session: pytest.Session) -> None:
                 journal.delete()
             return
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        _print(session, f"ERROR: the run could not be saved: {problem}; {_where_kept(journal)}")
-        for name, reason in session.config.stash.get(NOT_IN_JOURNAL, {}).items():
+        lost = session.config.stash.get(NOT_IN_JOURNAL, {})
+        kept = "it has no journal" if lost and journal is None else _where_kept(journal)
+        _print(session, f"ERROR: the run could not be saved: {problem}; {kept}")
+        for name, reason in lost.items():
             _print(session, f"NOT IN THE JOURNAL: {name}: {reason}")
 
     benchmarks.handle_saving = handle_saving

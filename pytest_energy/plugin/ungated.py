@@ -63,6 +63,8 @@ def ungated_lines(session: pytest.Session, run: MeasuringRun) -> list[str]:
 
 
 def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, str]]:
+    if session.config.option.collectonly:
+        return
     marked = [item.nodeid for item in session.items if _asks(item)]
     if marked and not _gated(run, OF_MARKERS, marked):
         yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"

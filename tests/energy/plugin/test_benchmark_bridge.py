@@ -218,7 +218,8 @@ def test_killed_at_random_instants(suite):
 def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(suite):
     """As a full disk, in this process: coverage's own files fit on no full disk."""
     suite.makeconftest(
-        "def pytest_benchmark_update_json(output_json):\n    raise OSError(28, 'No space left on device', 'run.json')"
+        "def pytest_benchmark_update_json(output_json):\n"
+        "    raise OSError(28, 'No space left on device', 'run.json')"
     )
     suite.makepyfile(SUITE.format(n=2, then="pass"))
     done = suite.runpytest(
@@ -227,7 +228,10 @@ def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(sui
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stdout.fnmatch_lines(
         [
-            "*ERROR: the run could not be saved: run.json: No space left on device; its benchmarks are in *"
+            (
+                "*ERROR: the run could not be saved: run.json: No space left on device; "
+                "its benchmarks are in *"
+            )
         ]
     )
     (path,) = journals(suite.path)
@@ -376,8 +380,8 @@ def test_it(energy, steps):
 
 def test_a_disabled_benchmark_is_reported_as_not_gated(suite):
     suite.makepyfile(
-        WORK
-        + "def test_one(benchmark): benchmark(work)\ndef test_two(benchmark): benchmark.pedantic(work)"
+        WORK + "def test_one(benchmark): benchmark(work)\n"
+        "def test_two(benchmark): benchmark.pedantic(work)"
     )
     result = suite.runpytest(*MEASURED, "--benchmark-disable")
     result.assert_outcomes(passed=2)

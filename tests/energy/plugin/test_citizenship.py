@@ -115,7 +115,8 @@ def test_cov(suite):
 @needs("pytest_timeout")
 def test_timeout_ends_one_test_and_the_next_is_sound(suite):
     suite.makepyfile(
-        "import time\ndef test_slow(energy):\n    energy(time.sleep, 60)\ndef test_sound(energy):\n    energy(sum, range(10))\n"
+        "import time\ndef test_slow(energy):\n    energy(time.sleep, 60)\n"
+        "def test_sound(energy):\n    energy(sum, range(10))\n"
     )
     done = suite.runpytest_subprocess(*ENERGY, "--timeout=3", "--timeout-method=signal")
     done.assert_outcomes(failed=1, passed=1)
@@ -125,7 +126,8 @@ def test_timeout_ends_one_test_and_the_next_is_sound(suite):
 @needs("pytest_asyncio")
 def test_asyncio(suite):
     suite.makepyfile(
-        "import pytest\n@pytest.mark.asyncio\nasync def test_it(energy):\n    energy(sum, range(10))\n"
+        "import pytest\n@pytest.mark.asyncio\n"
+        "async def test_it(energy):\n    energy(sum, range(10))\n"
     )
     suite.runpytest_subprocess(*ENERGY, "-W", "ignore").assert_outcomes(passed=1)
     assert saved(suite) == ["test_it"]
@@ -165,7 +167,10 @@ def test_pdb(suite):
         *(
             sys.executable,
             "-c",
-            "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:], input=b'c\\nc\\nc\\n').returncode)",
+            (
+                "import subprocess, sys; "
+                "sys.exit(subprocess.run(sys.argv[1:], input=b'c\\nc\\nc\\n').returncode)"
+            ),
         ),
         *(sys.executable, "-m", "pytest", *ENERGY, "--pdb"),
     )

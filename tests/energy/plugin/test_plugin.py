@@ -62,7 +62,8 @@ calls = []
 def test_one(energy):
     assert energy(calls.append, 1) is None and calls == [1] and not energy.enabled
 def test_two(energy):
-    assert energy.versus(calls.append, lambda x: calls.append(x + 1), 5) is None and calls == [1, 5, 6]
+    assert energy.versus(calls.append, lambda x: calls.append(x + 1), 5) is None
+    assert calls == [1, 5, 6]
 """
     )
     result = suite.runpytest()
@@ -84,7 +85,10 @@ def test_slower(energy):
     assert result.ret == 1
     result.stdout.re_match_lines(
         [
-            r"energy gate: speedup 0\.\d+ \[.*\], asked at least 1\.2: speedup missed \(baseline work, .*clock\)"
+            (
+                r"energy gate: speedup 0\.\d+ \[.*\], asked at least 1\.2: speedup missed "
+                r"\(baseline work, .*clock\)"
+            )
         ]
     )
     result.stdout.re_match_lines(
@@ -146,8 +150,8 @@ def test_a_budget_that_is_not_kept_fails(suite, limits, verdict):
 
 def test_a_budget_that_is_kept_passes(suite):
     suite.makepyfile(
-        WORK
-        + "@pytest.mark.energy(max_joules=9, max_watts=25, max_seconds=9)\ndef test_it(energy): energy(work)"
+        WORK + "@pytest.mark.energy(max_joules=9, max_watts=25, max_seconds=9)\n"
+        "def test_it(energy): energy(work)"
     )
     suite.runpytest(*MEASURED).assert_outcomes(passed=1)
 
@@ -258,8 +262,8 @@ def test_an_exception_of_the_code_is_the_tests_own_failure(suite):
 
 def test_an_expected_failure_stays_one(suite):
     suite.makepyfile(
-        WORK
-        + "@pytest.mark.xfail(strict=True)\n@pytest.mark.gps_up(speedup=9)\ndef test_it(energy): energy.versus(work, work)"
+        WORK + "@pytest.mark.xfail(strict=True)\n@pytest.mark.gps_up(speedup=9)\n"
+        "def test_it(energy): energy.versus(work, work)"
     )
     suite.runpytest(*PATIENT).assert_outcomes(xfailed=1)
 
@@ -319,8 +323,8 @@ def test_the_command_line_overrides_the_ini_file(suite):
 def test_a_conftest_can_wait_for_queued_work(suite):
     suite.makeconftest("waits = []\ndef pytest_energy_synchronize(): waits.append(1)")
     suite.makepyfile(
-        WORK
-        + "def test_it(energy):\n    energy(work)\n    import conftest\n    assert len(conftest.waits) >= 4"
+        WORK + "def test_it(energy):\n    energy(work)\n"
+        "    import conftest\n    assert len(conftest.waits) >= 4"
     )
     suite.runpytest(*MEASURED).assert_outcomes(passed=1)
 
@@ -346,7 +350,7 @@ DYING_METER = """
     def dying(request):
         yield
         if request.node.name == "test_last":
-            meter = request.config.pluginmanager.get_plugin("energy") and __import__("clock_meter").ClockMeter
+            from clock_meter import ClockMeter as meter
             def read(self):
                 raise MeterFailed("the driver died")
             meter.read = read
@@ -432,7 +436,8 @@ def test_of_two_attempts_the_second_counts(suite):
 
 def test_a_quality_that_is_given_twice_is_refused(suite):
     suite.makepyfile(
-        "def test_it(energy):\n    energy.quality('accuracy', 0.9)\n    energy.quality('accuracy', 0.8)"
+        "def test_it(energy):\n    energy.quality('accuracy', 0.9)\n"
+        "    energy.quality('accuracy', 0.8)"
     )
     result = suite.runpytest(*MEASURED)
     result.assert_outcomes(failed=1)

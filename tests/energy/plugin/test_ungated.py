@@ -116,6 +116,11 @@ def test_a_marker_without_thresholds(suite):
     nothing_gated(result, "markers", "the gps_up marker has no threshold")
 
 
+def test_collect_only_asks_for_no_gate(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
+    assert suite.runpytest(*MEASURED, "--collect-only").ret == 0
+
+
 def test_setup_only_gates_nothing(suite):
     suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
     assert suite.runpytest(*MEASURED, "--setup-only").ret == 4
