@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -257,6 +257,8 @@ class CountedWork:
     """How often the call was counted; ``events`` are those of the smallest count."""
     functions: Mapping[str, int]
     """Instructions of each C function itself, if the tool separates functions."""
+    bytecodes: Mapping[str, int] = field(default_factory=dict)
+    """Bytecodes of each Python function itself, by file and name; empty if they are unknown."""
 
     @property
     def instructions(self) -> int:

@@ -11,14 +11,13 @@ from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.counter import Counter
 from pytest_energy.model import CountedWork
 
-# The interpreter specialises a code object in its first calls, which do 2 % more work then: at least
-# so many calls, and more as long as they are quick. Nothing counts them, so they run at a quarter of
-# the usual speed.
+# The interpreter specialises a code object in its first calls, which do 2 % more work: at least
+# this many uncounted calls come first, and more as long as they are quick.
 WARM_UP_CALLS, MOST_WARM_UP_CALLS, WARM_UP_S = 3, 30, 2.0
 # Counts go on until the two least agree this closely, or there are MOST_COUNTS of them.
 AGREED, MOST_COUNTS = 1e-4, 10
 FEWEST_COUNTS = 4
-# Where a call's objects begin in Python's memory pools is luck: a loop that fills and empties a pool
+# Where a call's objects lie in Python's memory pools is luck: a loop that fills and empties a pool
 # at each turn does 2 % more. So each count has another number of small objects before it.
 PADDED_SIZES, PADDING_STEP, PADDING_LIMIT = range(1, 512, 16), 37, 128
 

@@ -70,6 +70,8 @@ class CountOrder:
     tests: tuple[str, ...]
     limit_s: float
     """Seconds for one test."""
+    simulate: bool = True
+    """Under Callgrind; else the CPU's own counter counts."""
     keep: Path | None = None
     """Where dumps are kept for KCachegrind; None: nowhere."""
 
@@ -123,6 +125,7 @@ class _Worker:
                     "tests": list(tests),
                     "dumps": str(dumps),
                     "keep": order.keep is not None,
+                    "simulate": order.simulate,
                 }
             ),
             encoding="utf8",
@@ -130,7 +133,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [
-                    *command_line(dumps),
+                    *(command_line(dumps) if order.simulate else ()),
                     *(order.python, "-c", BOOTSTRAP, str(PACKAGE), str(write), str(request)),
                 ],
                 cwd=order.folder,
@@ -142,7 +145,7 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is for the main process, which ends this one
             )
         except OSError as error:
-            raise CountingUnavailable(f"valgrind cannot be started: {error.strerror}") from None
+            raise CountingUnavailable(f"no worker can be started: {error.strerror}") from None
         finally:
             os.close(write)
 

@@ -7,6 +7,7 @@ machine. A bytecode is not a fixed number of instructions, so the two are never 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class _TooMany(BaseException):
 
 
 def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
-    """Call once; give each function's own bytecodes, by file and qualified name.
+    """Call once; give each function's own bytecodes, as ``file.py::name``.
 
     Empty after `MOST_BYTECODES`, and where a debugger or coverage traces already. Raises what
     ``call`` raises.
@@ -52,5 +53,6 @@ def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
         sys.settrace(None)
     found: Counter[str] = Counter()
     for code, bytecodes in counts.items():
-        found[f"{code.co_filename}::{getattr(code, 'co_qualname', code.co_name)}"] += bytecodes
+        name = getattr(code, "co_qualname", code.co_name)  # Python 3.10 has no qualified one
+        found[f"{os.path.basename(code.co_filename)}::{name}"] += bytecodes
     return dict(found)

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_energy.commits.worker_arguments import worker_arguments
 from pytest_energy.counting.callgrind import version
+from pytest_energy.counting.cpu_counter import CpuCounter
 from pytest_energy.counting.process import CountOrder, count_tests
 from pytest_energy.errors import CountingUnavailable
 from pytest_energy.model import Counted
@@ -22,11 +23,27 @@ from pytest_energy.runs.work_format import work_from_json
 
 
 def require_counting() -> None:
-    """Raises `pytest.UsageError` if valgrind is missing, before anything runs."""
+    """Raises `pytest.UsageError` if nothing can count here, before anything runs."""
     try:
-        version()
+        counting_tool()
     except CountingUnavailable as error:
         raise pytest.UsageError(f"--energy-count: {error}") from None
+
+
+def counting_tool() -> tuple[str, bool]:
+    """What counts here, and whether it simulates: valgrind, else the CPU's own counter.
+
+    valgrind comes first, since its counts compare across machines. Raises `CountingUnavailable`.
+    """
+    try:
+        return f"valgrind {version()}", True
+    except CountingUnavailable as error:
+        try:
+            counter = CpuCounter()
+        except CountingUnavailable:
+            raise error from None
+        counter.close()
+        return counter.tool, False
 
 
 def count_session(
@@ -40,7 +57,8 @@ def count_session(
     )
     if not tests:
         return {}
-    print_line(f"energy: counting {len(tests)} tests with valgrind {version()}")
+    tool, simulate = counting_tool()
+    print_line(f"energy: counting {len(tests)} tests with {tool}")
     config = session.config
     folder = config.invocation_params.dir
     arguments, paths = worker_arguments(worker_command_line(config), config.rootpath, folder)
@@ -51,6 +69,7 @@ def count_session(
         _import_paths(config.rootpath),
         tests,
         options.count_timeout_s,
+        simulate,
     )
     counted: dict[str, Counted] = {}
     try:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,9 @@ import pytest
 
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.count import count_calls, count_overhead, count_work
-from pytest_energy.counting.counter import CallgrindCounter
+from pytest_energy.counting.counter import CallgrindCounter, Counter
+from pytest_energy.counting.cpu_counter import CpuCounter
+from pytest_energy.counting.python_functions import bytecodes_by_function
 from pytest_energy.model import CountedWork, Quality
 from pytest_energy.options import Options
 from pytest_energy.plugin.stash import WORKER
@@ -31,7 +34,7 @@ class CountingRecorder:
     # pytest-benchmark is switched off here, so that its own rounds take no time.
     measures_disabled_benchmarks = True
 
-    def __init__(self, counter: CallgrindCounter):
+    def __init__(self, counter: Counter):
         self._counter = counter
         self._overhead: Dump | None = None
         self.counted: dict[str, CountedWork] = {}
@@ -60,7 +63,8 @@ class CountingRecorder:
         return None
 
     def _count(self, call: Callable[[], object]) -> CountedWork:
-        return count_work(call, self._counter, self._known_overhead())
+        work = count_work(call, self._counter, self._known_overhead())
+        return replace(work, bytecodes=bytecodes_by_function(call))
 
     def _known_overhead(self) -> Dump:
         if self._overhead is None:
@@ -71,7 +75,7 @@ class CountingRecorder:
 class CountWorker:
     """A pytest plugin that takes the place of pytest's loop over the tests."""
 
-    def __init__(self, descriptor: int, tests: list[str], counter: CallgrindCounter):
+    def __init__(self, descriptor: int, tests: list[str], counter: Counter):
         self._descriptor = descriptor
         self._tests = tests
         self.recorder = CountingRecorder(counter)
@@ -123,7 +127,9 @@ def main(descriptor: int, order_file: str) -> None:
     """Count what the file orders, and write a message a line to the descriptor."""
     order = json.loads(Path(order_file).read_text(encoding="utf8"))
     sys.path[:0] = [path for path in order["paths"] if Path(path).is_dir()]
-    counter = CallgrindCounter(Path(order["dumps"]), order["keep"])
+    counter: Counter = (
+        CallgrindCounter(Path(order["dumps"]), order["keep"]) if order["simulate"] else CpuCounter()
+    )
     worker = CountWorker(descriptor, order["tests"], counter)
     code = pytest.main(list(order["arguments"]), plugins=[worker])
     print(f"pytest ended with {code!r} before it ran a test")

@@ -49,15 +49,21 @@ def work_changes(
 
 
 def _grown(old: CountedWork, new: CountedWork) -> str:
-    """The C functions whose own instructions grew most, as text."""
-    grown = sorted(
-        (
-            (count - old.functions.get(name, 0), name)
-            for name, count in new.functions.items()
-            if count > old.functions.get(name, 0)
-        ),
-        reverse=True,
-    )
-    if not grown:
-        return ""
-    return "; grew: " + ", ".join(f"{name} +{count:,}" for count, name in grown[:MOST_GROWN])
+    """The functions that grew most, as text: Python's by bytecodes, C's by instructions."""
+    parts = []
+    for unit, before, after in (
+        ("bytecodes", old.bytecodes, new.bytecodes),
+        ("instructions", old.functions, new.functions),
+    ):
+        grown = sorted(
+            (
+                (count - before.get(name, 0), name)
+                for name, count in after.items()
+                if count > before.get(name, 0)
+            ),
+            reverse=True,
+        )
+        if grown:
+            names = ", ".join(f"{name} +{count:,}" for count, name in grown[:MOST_GROWN])
+            parts.append(f"{unit} grew: {names}")
+    return "".join(f"; {part}" for part in parts)

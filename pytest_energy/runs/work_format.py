@@ -14,13 +14,13 @@ MOST_FUNCTIONS = 20
 
 def work_to_json(work: CountedWork) -> dict[str, Any]:
     """One side of the value of ``work`` in the entry of a benchmark."""
-    most = sorted(work.functions.items(), key=lambda item: -item[1])[:MOST_FUNCTIONS]
     return {
         "tool": work.tool,
         "events": dict(work.events),
         "spread": work.spread,
         "counts": work.counts,
-        "functions": dict(most),
+        "functions": _most(work.functions),
+        "bytecodes": _most(work.bytecodes),
     }
 
 
@@ -29,8 +29,13 @@ def work_from_json(saved: Mapping[str, Any]) -> CountedWork:
     events = {of_type(str, name): int(number(count, 0)) for name, count in saved["events"].items()}
     if events.get("instructions", 0) <= 0:
         raise ValueError(f"counted work of {events.get('instructions')!r} instructions")
-    functions = {
-        of_type(str, name): int(number(count, 0)) for name, count in saved["functions"].items()
-    }
+    functions, bytecodes = (
+        {of_type(str, name): int(number(count, 0)) for name, count in saved[key].items()}
+        for key in ("functions", "bytecodes")
+    )
     spread, counts = number(saved["spread"], 0), int(number(saved["counts"], 1))
-    return CountedWork(of_type(str, saved["tool"]), events, spread, counts, functions)
+    return CountedWork(of_type(str, saved["tool"]), events, spread, counts, functions, bytecodes)
+
+
+def _most(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: -item[1])[:MOST_FUNCTIONS])

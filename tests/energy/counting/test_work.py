@@ -98,7 +98,7 @@ def test_a_regression_names_the_functions_that_grew():
     old, new = work(1000, sort=300, hash=200), work(1200, sort=480, hash=201, fresh=19)
     (change,) = changes([old], [new])
     assert change.verdict.verdict == "regressed"
-    assert change.verdict.reason.endswith("; grew: sort +180, fresh +19, hash +1")
+    assert change.verdict.reason.endswith("; instructions grew: sort +180, fresh +19, hash +1")
 
 
 def test_counts_of_different_tools_are_not_compared():
