@@ -17,7 +17,7 @@ from pytest_energy.counting.process import CountOrder, count_tests
 from pytest_energy.errors import CountingUnavailable
 from pytest_energy.model import Counted
 from pytest_energy.options import Options
-from pytest_energy.plugin.worker import MEASURING_FIXTURES
+from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.runs.work_format import work_from_json
 

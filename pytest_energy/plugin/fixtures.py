@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
 
+# The fixtures by which a test measures: ours, and pytest-benchmark's.
+MEASURING_FIXTURES = frozenset({"energy", "benchmark"})
+
 T = TypeVar("T")
 
 

@@ -15,6 +15,7 @@ from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lines
 from pytest_energy.plugin.count_run import count_session, require_counting
+from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
@@ -24,8 +25,6 @@ from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header
 from pytest_energy.runs.load import load_runs
-
-MEASURING_FIXTURES = {"energy", "benchmark"}
 
 
 def open_run(config: pytest.Config, options: Options) -> MeasuringRun:

@@ -28,9 +28,8 @@ from pytest_energy.commits.protocol import (
 from pytest_energy.commits.worker import ServingRecorder, fork_replicate
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
+from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.stash import WORKER
-
-MEASURING_FIXTURES = {"energy", "benchmark"}
 
 
 class Worker:

@@ -280,7 +280,7 @@ def test_bad(energy):
     # Paths are relative to the folder in which the run began.
     done.assert_outcomes(passed=2)
     assert saved_names(suite) == ["test_bad", "test_sound"]
-    assert "2 benchmarks" in (suite.path / "comment.md").read_text(encoding="utf8")
+    assert "Energy: 2 not gated" in (suite.path / "comment.md").read_text(encoding="utf8")
     assert "test_sound" in (suite.path / "page.html").read_text(encoding="utf8")
     assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
 
@@ -401,7 +401,7 @@ def test_traced(energy):
 def test_a_call_of_nanoseconds_gets_a_warning(suite):
     done = run(suite, "def test_short(energy):\n    energy(int)\n")
     done.assert_outcomes(passed=2)
-    done.stdout.fnmatch_lines(["*a call takes * ns, of which being called is a good part*"])
+    done.stdout.fnmatch_lines(["warning: a call takes * ns, much of it for the call itself*"])
 
 
 def test_the_plugin_keeps_no_reference_to_a_result(suite):
