@@ -1,6 +1,9 @@
-"""The matrix: `nox` runs how we get on with every pytest, pytest-benchmark and neighbouring plugin (tests/energy/test_citizenship.py and
-test_misbehaving.py), each in an environment of its own, without torch. Its table is in docs/reliability.md. `nox -p 3.11` runs
-those of one Python, `nox -s "matrix-3.13(newest-newest)"` one; a Python that is not on PATH is passed over.
+"""`nox` tests the plugin with each supported Python, pytest and pytest-benchmark.
+
+Each session installs the neighbouring plugins into its own environment, without torch, and runs
+test_citizenship.py and test_misbehaving.py. docs/reliability.md has the results. `nox -p 3.11` runs
+the sessions of one Python, and `nox -s "matrix-3.13(newest-newest)"` runs one session. nox skips a
+Python that is not on PATH.
 """
 
 import nox
@@ -15,7 +18,7 @@ NEIGHBOURS = (
     "pytest-timeout",
     "pytest-asyncio",
 )
-# (pytest, pytest-benchmark); "" is the newest.
+# (pytest, pytest-benchmark); "" installs the newest.
 VERSIONS = [
     ("8.1.*", "5.1.*"),
     ("8.2.*", "5.1.*"),
@@ -41,7 +44,7 @@ def matrix(session: nox.Session, pytest: str, benchmark: str) -> None:
         *NEIGHBOURS,
     )
     tests = ("tests/energy/test_citizenship.py", "tests/energy/test_misbehaving.py")
-    # Neighbours are switched on by the tests that are about them.
+    # The tests of a neighbouring plugin switch it on themselves.
     session.run(
         "python",
         "-m",

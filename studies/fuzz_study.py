@@ -1,9 +1,10 @@
-"""Millions of broken inputs for each parser, guided by coverage (Atheris). Run by hand::
+"""Fuzz each parser with millions of broken inputs, guided by coverage (Atheris). Run by hand::
 
     python -m studies.fuzz_study [TARGET ...] [--runs 1000000]
 
-A target ends badly by any exception that is not the parser's own error, by a wrong exit code, and by ten seconds for one case;
-the case is then left beside the working folder as libFuzzer's crash file. Needs `pip install atheris`.
+A target fails on any exception that is not the parser's own error, on a wrong exit code, and on a
+case that takes ten seconds. libFuzzer then saves the case as a crash file beside the temporary
+folder. Requires `pip install atheris`.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ CASE_TIMEOUT_S = 10
 UCR_SEEDS = {
     ".ts": b"@problemName A\n@univariate true\n@classLabel true a b\n@data\n1.0,2.5,?:a\n3,4,5:b\n",
     ".tsv": b"1\t0.5\t-1e3\tNaN\n2\t1\t2\t3\n",
-    ".arff": b"@relation A\n@attribute x1 numeric\n@attribute x2 numeric\n@attribute target {1,2}\n@data\n0.5,?,1\n1,2,2\n",
+    ".arff": (
+        b"@relation A\n@attribute x1 numeric\n@attribute x2 numeric\n@attribute target {1,2}\n"
+        b"@data\n0.5,?,1\n1,2,2\n"
+    ),
     ".txt": b"1  0.5 -1.5\n2  0.1 3\n",
 }
-# What a value of a saved run is replaced by.
+# Each of these may replace a value of a saved run.
 STRANGE = [
     None,
     True,
@@ -89,7 +93,10 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
 
 
 class SavedRun:
-    """`json_format.read_run` on a saved run with values replaced, removed or cut, and on bytes of any kind."""
+    """`json_format.read_run` on a changed saved run, and on arbitrary bytes.
+
+    A change replaces a value, removes one or cuts the file.
+    """
 
     suffix = ".json"
 
@@ -112,15 +119,13 @@ class SavedRun:
         for _ in range(given.ConsumeIntInRange(1, 3)):
             *way, last = given.PickValueInList(self.places)
             holder = document
-            with contextlib.suppress(
-                KeyError, IndexError, TypeError
-            ):  # an earlier change took it away
+            # An earlier change may have removed this value.
+            with contextlib.suppress(KeyError, IndexError, TypeError):
                 for key in way:
                     holder = holder[key]
                 if given.ConsumeBool():
-                    holder[last] = copy.deepcopy(
-                        given.PickValueInList(STRANGE)
-                    )  # a later change may be inside it
+                    # A copy, because a later change may go inside it.
+                    holder[last] = copy.deepcopy(given.PickValueInList(STRANGE))
                 else:
                     del holder[last]
         text = self.text(document)
@@ -140,7 +145,7 @@ class SavedRun:
 
 
 class Journal(SavedRun):
-    """The same for the file of a run that was ended before it was saved."""
+    """The same for the journal of a run that was killed."""
 
     suffix = ".jsonl"
 
@@ -178,34 +183,34 @@ class PackedBlocks(SavedRun):
 
 
 class Command(SavedRun):
-    """A whole command on a changed run: exit 0 or 2, 2 with one line, no fault of ours."""
+    """A whole command on a changed run: exit code 0, or 2 with a message, and no internal error."""
 
     codes = (0, 2)
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         raise NotImplementedError
 
     def __call__(self, data: bytes) -> bool:
         self.path.write_bytes(self.changed(data))
-        # Text as of a terminal: a lone surrogate cannot be printed.
+        # Encode as a terminal does: it cannot print a lone surrogate.
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf8") for _ in range(2))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = cli.main(self.arguments())
         err.flush()
-        said = err.buffer.getvalue().decode()
-        if code not in self.codes or "a fault of" in said or (code == 2 and not said.strip()):
-            raise AssertionError(f"exit code {code}: {said!r}")
+        message = err.buffer.getvalue().decode()
+        if code not in self.codes or "a fault of" in message or (code == 2 and not message.strip()):
+            raise AssertionError(f"exit code {code}: {message!r}")
         return code != 2
 
 
 class Compare(Command):
-    """A sound run against a changed one."""
+    """A valid run against a changed one."""
 
     codes = (0, 1, 2)
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         sound = self.path.with_name("sound.json")
         if not sound.exists():
             sound.write_bytes(self.text(self.document))
@@ -216,7 +221,7 @@ class ExportCsv(Command):
     """CSV of a changed run."""
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         output = str(self.path.with_suffix(".csv"))
         return ["export", str(self.path), "--format", "csv", "--output", output]
 
@@ -225,16 +230,16 @@ class ExportPrometheus(Command):
     """Prometheus text of a changed run."""
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         output = str(self.path.with_suffix(".txt"))
         return ["export", str(self.path), "--format", "prometheus", "--output", output]
 
 
 class History(Command):
-    """The history of a sound run and a changed one."""
+    """The history of a valid run and a changed one."""
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         return ["history", str(self.path.parent / "seed"), str(self.path)]
 
 
@@ -243,11 +248,11 @@ class Report(Command):
 
     def __init__(self, folder: Path):
         super().__init__(folder)
-        # The first page loads the chart compiler: 11 s on a busy machine, and 0.1 s from then on.
+        # The first page loads the chart compiler: 11 s on a busy machine. Later pages take 0.1 s.
         self(b"\x00" + self.text(self.document))
 
     def arguments(self) -> list[str]:
-        """Of the command."""
+        """The command's arguments."""
         return ["report", str(self.path), "--output", str(self.path.with_suffix(".html"))]
 
 
@@ -270,7 +275,10 @@ class Ucr:
 
 
 class Powercap:
-    """A tree of zones with any content: found, opened, read, changed and read again; never a joule less than none."""
+    """A powercap tree with arbitrary content: open it, read, change files, read again.
+
+    No window may have negative joules.
+    """
 
     seeds = [b"\x02" + b"package-0\x00262143328850\n1000\n2000\n" * 3]
     folders = (
@@ -343,7 +351,7 @@ class Powercap:
 
 
 class AllOptions:
-    """`Options.of`, any text for any option."""
+    """`Options.of` with any text for any option."""
 
     seeds = [b"\x03" + b"3%\x00auto,estimate\x000.5\x008,65\x0060"]
 
@@ -375,7 +383,7 @@ TARGETS: dict[str, Callable[[Path], Any]] = {
 
 
 def fuzz(name: str, runs: int, folder: Path) -> None:
-    """Does not return: libFuzzer ends the process where a case ends badly, and we do after the last."""
+    """Fuzz one target, and end the process after the last case or the first failure."""
     target = TARGETS[name](folder)
     corpus = folder / "corpus"
     corpus.mkdir()
@@ -387,8 +395,9 @@ def fuzz(name: str, runs: int, folder: Path) -> None:
     def one(data: bytes) -> None:
         counts[target(data)] += 1
         if counts[True] + counts[False] == runs:
+            took_s = time.perf_counter() - began_s
             print(
-                f"| {name} | {runs} | {counts[True]} | {counts[False]} | {time.perf_counter() - began_s:.0f} |",
+                f"| {name} | {runs} | {counts[True]} | {counts[False]} | {took_s:.0f} |",
                 flush=True,
             )
             os._exit(0)
@@ -412,7 +421,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--here", help=argparse.SUPPRESS)  # the process of one target
+    parser.add_argument("--here", help=argparse.SUPPRESS)  # set in the child process
     asked = parser.parse_args()
     if unknown := set(asked.targets) - set(TARGETS):
         parser.error(f"unknown target {', '.join(sorted(unknown))}; known: {', '.join(TARGETS)}")
@@ -439,7 +448,7 @@ def main() -> int:
             )
             if done.returncode:
                 print(
-                    f"| {name} | ended badly, {done.returncode} |\n{done.stderr[-3000:]}",
+                    f"| {name} | failed, exit code {done.returncode} |\n{done.stderr[-3000:]}",
                     flush=True,
                 )
                 worst = 1

@@ -1,9 +1,9 @@
-"""`kill -9` at random instants of a run of 20 benchmarks: is what was finished in a file that can be read? Run by hand::
+"""Kill a run of 20 benchmarks at random instants, and count how many results survive.
 
     python -m studies.kill_study [--kills 200] [--seed 0]
 
-A test counts as finished when pytest has reported it; a conftest notes that at once. Ends with 1 where one finished benchmark is
-in no readable file. Needs the tests' clock meter, and a system with SIGKILL.
+A test is finished when pytest has reported it; a conftest records that at once. The exit code is 1
+if a finished benchmark is in no readable file. Requires the tests' clock meter and SIGKILL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import pytest
 def test_it(energy, number):
     energy(sum, range(10))
 """
-# One write a report, as a kill leaves it.
+# One unbuffered write per report, so that a kill loses none.
 CONFTEST = """
 import os
 
@@ -62,9 +62,9 @@ def prepared(folder: Path) -> None:
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
-    """The run, from the instant at which its journal exists: before it nothing is finished."""
+    """Start a run and wait until its journal exists. No benchmark is finished before that."""
     path = os.pathsep.join([str(folder), str(Path.cwd())])
-    # A lock of its own: it measures nothing that another run could disturb.
+    # Its own lock: the clock meter's numbers are fixed, so other runs cannot disturb them.
     environment = {
         **os.environ,
         "PYTHONPATH": path,
@@ -77,13 +77,13 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
     deadline_s = time.monotonic() + 60
     while not any(folder.glob(f".benchmarks/**/{journal.PREFIX}*")):
         if process.poll() is not None or time.monotonic() > deadline_s:
-            sys.exit("the run ended before it began its journal")
+            sys.exit("The run created no journal within 60 s or before it ended.")
         time.sleep(0.001)
     return process
 
 
 def outcome(folder: Path) -> tuple[str, int]:
-    """What a killed run left, in a word, and how many benchmarks can be read."""
+    """The kind of file that a killed run left, and how many benchmarks are readable in it."""
     finished = (
         set((folder / "finished").read_text(encoding="utf8").split())
         if (folder / "finished").exists()
@@ -99,7 +99,7 @@ def outcome(folder: Path) -> tuple[str, int]:
         return "nothing readable", 0
     kind = "saved run" if ".json" in readable else "journal"
     most = max(readable.values(), key=len)
-    return (kind if finished <= most else "readable, but something finished is missing"), len(most)
+    return (kind if finished <= most else "readable, but a finished result is missing"), len(most)
 
 
 def main() -> int:
@@ -127,7 +127,8 @@ def main() -> int:
             outcomes[word] += 1
             sizes[size] += 1
     print(
-        f"{asked.kills} kills over {whole_s:.2f} s, from the journal's beginning to the end of the process, seed {asked.seed}\n"
+        f"{asked.kills} kills within {whole_s:.2f} s, from the journal's creation to the end of "
+        f"the process, seed {asked.seed}\n"
     )
     print("| left | times |\n|---|---|")
     for word, times in outcomes.most_common():

@@ -1,12 +1,12 @@
-"""The distance of each variant from what this CPU can do: the tables of docs/limits.md.
+"""Measure how far each variant is from this CPU's limit: the tables of docs/limits.md.
 
     python -m studies.limits PLAID t1 --json limits.json     measure, save, print
     python -m studies.limits --from a.json b.json c.json     print the medians of saved runs
 
-The lower bound of a call is the longer of two times: its multiply-adds at the measured peak of
-their data type, part by part; or its weights at the bandwidth of the cache. Norms, activations,
-softmax and the operators' own overhead are not in it, so no variant reaches it. The distance says
-what those cost.
+The lower bound of a call is the longer of two times. One is the time of its multiply-adds at the
+measured peak of their data types. The other is the time to read its weights at the bandwidth of
+the cache. The bound excludes norms, activations, softmax and the operators' own overhead, so no
+variant reaches it. The distance is the cost of those parts.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 BATCHES = (1, 32)
-ROUNDS = 15  # each times every variant once: a noisy minute affects all of them
+ROUNDS = 15  # each round times every variant once, so a noisy minute affects all of them
 MIN_TIMED_NS = 30_000_000  # per variant and round
 
 _ALL_FP32 = dict.fromkeys(Flops.__dataclass_fields__, "fp32")
 _LINEARS_INT8 = _ALL_FP32 | {"projections": "int8", "feed_forward": "int8", "head": "int8"}
-# The data type of each technique's products; fp32 if it is not here. PT2E's quantizer for x86
-# leaves one-dimensional convolutions and attention's products in fp32.
+# The data type of each technique's products; fp32 if the technique is missing here. PT2E's
+# quantizer for x86 keeps one-dimensional convolutions and attention's products in fp32.
 DATA_TYPES = {
     "bf16": dict.fromkeys(_ALL_FP32, "bf16"),
     "openvino_bf16": dict.fromkeys(_ALL_FP32, "bf16"),
@@ -62,8 +62,8 @@ DATA_TYPES = {
     # NNCF quantizes some of attention's products; the bound allows for all.
     "openvino_int8": _LINEARS_INT8 | {"products": "int8"},
 }
-COMPACT = {"student", "student_openvino_bf16"}  # they run the dataset's compact model
-# Techniques with an opaque result, and the one that makes a model of the same shape.
+COMPACT = {"student", "student_openvino_bf16"}  # these run the dataset's compact model
+# Techniques that return no torch model, and the technique that builds a model of the same shape.
 SHAPED_LIKE = {"l1_structured_int8": "l1_structured", "depth_int8": "depth"}
 
 
@@ -76,7 +76,7 @@ class Limit:
     flops: dict[str, int]  # by part, of one call
     bound_ms: float
     cpu_ms: float  # of one call, median over the rounds
-    speedup: float  # fp32's CPU time through this one's, median over the rounds
+    speedup: float  # fp32's CPU time divided by this variant's, median over the rounds
 
     @property
     def times_bound(self) -> float:
@@ -84,7 +84,7 @@ class Limit:
 
 
 def bound_ms(work: Flops, n_weights: int, data_types: dict[str, str], peak: Peak) -> float:
-    """The least time of one call with these data types by part."""
+    """The least milliseconds of one call, given the data type of each part."""
     computing = sum(n / peak.operations_per_s[data_types[part]] for part, n in work.parts().items())
     smallest = min(BYTES[data_type] for data_type in data_types.values())
     return 1000 * max(computing, n_weights * smallest / peak.bytes_per_s["cache"])
@@ -112,7 +112,7 @@ def measure(
     batches: Sequence[int] = BATCHES,
     rounds: int = ROUNDS,
 ) -> list[Limit]:
-    """The limit of each variant, and of fp32, at each batch size; with one torch thread."""
+    """The limit of fp32 and of each variant at each batch size, with one torch thread."""
     from tsbench.model import parameter_count
 
     names = ("fp32", *(name for name in names if name != "fp32"))
@@ -157,7 +157,7 @@ def interleaved_ms(calls: dict[str, Classify], x: Tensor, rounds: int) -> dict[s
 
 
 def _timed_ns(call: Classify, x: Tensor, repeats: int) -> int:
-    """CPU nanoseconds per call, after an uncounted one."""
+    """CPU nanoseconds per call, after one uncounted call."""
     call(x)
     started = time.process_time_ns()
     for _ in range(repeats):
@@ -166,7 +166,7 @@ def _timed_ns(call: Classify, x: Tensor, repeats: int) -> int:
 
 
 def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[Limit]]:
-    """Several runs of the same variants as one: the highest peaks, and medians of the rest."""
+    """Combine several runs of the same variants: the highest peaks, and medians of the rest."""
 
     def highest(rates: Sequence[dict[str, float]]) -> dict[str, float]:
         return {name: max(each[name] for each in rates) for name in rates[0]}
@@ -185,7 +185,7 @@ def median_of(runs: Sequence[tuple[Peak, Sequence[Limit]]]) -> tuple[Peak, list[
             raise ValueError(
                 f"the runs differ in models or variants: {same[0].variant} in one of them"
             )
-        # The lowest bound is that of the highest peaks.
+        # The highest peaks give the lowest bound.
         bound = min(limit.bound_ms for limit in same)
         limits.append(
             replace(
@@ -203,7 +203,7 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
     whole = next(limit for limit in limits if limit.variant == "fp32")
     one_case = {part: n // whole.batch_cases for part, n in whole.flops.items()}
     total = sum(one_case.values())
-    lines = [f"## {title}", "", "| part | MFLOP a case | share |", "|---|---|---|"]
+    lines = [f"## {title}", "", "| part | MFLOP per case | share |", "|---|---|---|"]
     lines += [
         f"| {part.replace('_', '-')} | {n / 1e6:.2f} | {n / total:.0%} |"
         for part, n in one_case.items()
@@ -232,7 +232,7 @@ def report(title: str, peak: Peak, limits: Sequence[Limit]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and saves, or prints what was saved."""
+    """Measure and save, or print saved runs."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.limits",
         description="Lower bounds, and the distance of variants from them.",

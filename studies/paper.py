@@ -1,4 +1,4 @@
-"""The paper's claims beside a saved run of the suite, and accuracy against energy as a picture.
+"""Compare the paper's claims with a saved run of the suite, and plot accuracy against energy.
 
     python -m studies.paper RUN.json                   # the tables of docs/paper.md
     python -m studies.paper RUN.json --plot FOLDER     # and docs/pareto-*.svg
@@ -26,16 +26,16 @@ BASELINE = "fp32"
 ID = re.compile(r"\[(?P<dataset>.+)-(?P<config>[^-]+)-(?P<variant>[^-]+)-batch(?P<batch>\d+)\]$")
 
 
-# Names of points in a plot: their size, the space that a line of it needs, and that of a letter.
+# Names of points in a plot: font size, line height and letter width, in points.
 NAME_POINTS, LINE_POINTS, LETTER_POINTS = 8, 10, 4.6
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper on a method, its ratio, and the variants of that method."""
+    """A claim of the paper about a method, the claimed ratio, and the method's variants."""
 
     method: str
-    said: str
+    claimed: str
     metric: str
     ratio: float
     variants: tuple[str, ...]
@@ -91,7 +91,7 @@ class Measured:
     greenup: Interval | None
     accuracy: float
     joules: float | None
-    """Per case, the candidate's median over its windows."""
+    """The candidate's median per case, over its windows."""
     provenance: str
 
 
@@ -108,7 +108,7 @@ def read(path: Path) -> list[Measured]:
 
 
 def claims_table(rows: Sequence[Measured]) -> str:
-    """Markdown: each claim, and what was measured of it at each batch size."""
+    """Markdown: each claim beside the measured ratio at each batch size."""
     lines = [
         f"| {' | '.join(CLAIM_HEADINGS)} |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -125,7 +125,7 @@ def claims_table(rows: Sequence[Measured]) -> str:
             before = fp32.get((row.dataset, row.config, row.batch_cases))
             lost = "" if before is None else f" ({100 * (row.accuracy - before):+.1f} points)"
             lines.append(
-                f"| {claim.method} | {claim.said} | {row.dataset} {row.config} "
+                f"| {claim.method} | {claim.claimed} | {row.dataset} {row.config} "
                 f"| `{row.variant}` | {row.batch_cases} "
                 f"| {_shown(row.speedup)} | {_shown(row.greenup)} "
                 f"| {row.accuracy:.3f}{lost} | {_verdict(claim, row)} |"
@@ -168,7 +168,7 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "tsbench"  # the same run gives the same file
+    matplotlib.rcParams["svg.hashsalt"] = "tsbench"  # so that the same run gives the same file
     from matplotlib import pyplot
 
     shown = [row for row in rows if row.joules is not None]
@@ -200,9 +200,9 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
 
 
 def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
-    """Writes each point's variant beside it; where names would overlap, above or below it."""
-    axes.margins(x=0.2)  # names reach beyond their points
-    axes.figure.canvas.draw()  # settles where points are
+    """Write each point's variant beside it, or above or below it where names would overlap."""
+    axes.margins(x=0.2)  # room for names beside the outermost points
+    axes.figure.canvas.draw()  # fixes the points' positions
     points_per_pixel = 72 / axes.figure.dpi
     low, high = (y * points_per_pixel for y in (axes.bbox.y0, axes.bbox.y1))
     heights = sorted(range(-150, 151, LINE_POINTS), key=abs)
@@ -234,7 +234,7 @@ def _name_points(axes: Any, rows: Sequence[Measured]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the tables; exit code 2 for what the user can put right."""
+    """Print the tables. The exit code is 2 for an error that the user can fix."""
     from pytest_energy.errors import EnergyError
 
     parser = argparse.ArgumentParser(

@@ -1,9 +1,9 @@
-"""Rigged sources of joules, and how each is labelled. Run by hand::
+"""Print the label that each rigged source of joules gets. Run by hand::
 
     python -m studies.provenance
 
 Each row is a machine that misbehaves or is virtual, built from files or from the fake NVML driver.
-The exit status is 1 if a source is labelled other than it has to be.
+The exit code is 1 if a label is wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNAVAILABLE = "refused"
 
 
 class Source(NamedTuple):
-    """A rigged source, and the label that is right."""
+    """A rigged source, and its correct label."""
 
     what: str
     right: str
@@ -43,7 +43,7 @@ class Source(NamedTuple):
 def rapl(
     cpuinfo: str, layout: Layout = LAYOUTS["single"], moving: tuple[str, ...] = (), **options: bool
 ) -> Callable[[Path, ExitStack], Meter]:
-    """A powercap tree in which the zones with these names move."""
+    """A powercap tree in which only the zones with these names count."""
 
     def open_it(folder: Path, stack: ExitStack) -> Meter:
         tree = Tree(folder / "powercap", layout)
@@ -76,14 +76,14 @@ def driven(tree: Tree, moving: tuple[str, ...]) -> Iterator[None]:
 
 
 def masked(folder: Path, stack: ExitStack) -> Meter:
-    """A container: the zones are there, and what they link to is masked."""
+    """A container: the zone folders exist, and their files are masked."""
     zone = folder / "powercap" / "intel-rapl:0"
     zone.mkdir(parents=True)
     return PowercapMeter(folder / "powercap")
 
 
 def scaphandre(folder: Path, stack: ExitStack) -> Meter:
-    """A guest's folder of Scaphandre: an energy file per socket, without a range."""
+    """The folder that Scaphandre shares with a guest: an energy file per socket and no range."""
     zone = folder / "powercap" / "intel-rapl:0"
     zone.mkdir(parents=True)
     (zone / "name").write_text("package-0\n")
@@ -142,26 +142,32 @@ SOURCES = (
     Source("Scaphandre, no range", UNAVAILABLE, "", scaphandre),
     Source("container, masked", UNAVAILABLE, "", masked),
     Source("dead DRAM", "measured", "package-0 package-1", rapl(BARE, TWO, PACKAGES)),
-    Source("one package of two", "measured", "package-0 dram-0", rapl(BARE, TWO, ("package-0", "dram"))),
+    Source("one package of two", "measured", "package-0 dram-0",
+           rapl(BARE, TWO, ("package-0", "dram"))),
     Source("dead DRAM in a guest", "attributed", "package-0 package-1", rapl(GUEST, TWO, PACKAGES)),
-    Source("amd_energy", "measured", "amd_energy-Esocket0", hwmon("amd_energy", energy1_label="Esocket0", energy1_input=5)),
-    Source("amd_energy in a guest", "attributed", "amd_energy-Esocket0", hwmon("amd_energy", GUEST, energy1_label="Esocket0", energy1_input=5)),
+    Source("amd_energy", "measured", "amd_energy-Esocket0",
+           hwmon("amd_energy", energy1_label="Esocket0", energy1_input=5)),
+    Source("amd_energy in a guest", "attributed", "amd_energy-Esocket0",
+           hwmon("amd_energy", GUEST, energy1_label="Esocket0", energy1_input=5)),
     Source("negative current", UNAVAILABLE, "", hwmon("ina3221", in1_input=5000, curr1_input=-40)),
     Source("negative counter", UNAVAILABLE, "", hwmon("board", energy1_input=-7)),
-    Source("power is no number", UNAVAILABLE, "", hwmon("board", power1_input="nan")),
+    Source("power is not a number", UNAVAILABLE, "", hwmon("board", power1_input="nan")),
     Source("channels may overlap", UNAVAILABLE, "", hwmon("board", power1_input=1, power2_input=2)),
-    Source("xe: card and package", "measured", "xe-card", hwmon("xe", energy1_label="card", energy1_input=9, energy2_label="pkg", energy2_input=4)),
+    Source("xe: card and package", "measured", "xe-card",
+           hwmon("xe", energy1_label="card", energy1_input=9,
+                 energy2_label="pkg", energy2_input=4)),
     Source("two GPUs", "measured", "gpu-0 gpu-1", nvidia(None, lambda nvml: None)),
     Source("frozen GPU counters", "measured", "gpu-0 gpu-1", nvidia(None, freeze)),
     Source("GPUs without power", UNAVAILABLE, "", nvidia(None, mute)),
     Source("unequal GPUs by number", UNAVAILABLE, "", nvidia("0", make_unequal)),
     Source("no GPU visible", UNAVAILABLE, "", nvidia("5,0", lambda nvml: None)),
-    Source("no sensor at all", "estimated", "cpu-estimate", lambda folder, stack: open_meter("estimate", MeterSettings(sysfs=str(folder)))),
+    Source("no sensor at all", "estimated", "cpu-estimate",
+           lambda folder, stack: open_meter("estimate", MeterSettings(sysfs=str(folder)))),
 )  # fmt: skip
 
 
 def label_of(source: Source) -> tuple[str, str, str]:
-    """The label, the domains of the total, and the note or reason that explains it."""
+    """The label, the domains of the total, and the note or error that explains the label."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         try:
             meter = stack.enter_context(source.open(Path(folder), stack))

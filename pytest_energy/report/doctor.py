@@ -36,10 +36,10 @@ def doctor_report(
     show_all: bool = False,
     width: int = WIDTH,
 ) -> str:
-    """The verdict, each meter that counts, what disturbs, and the meters that do not count.
+    """The verdict, each available meter, the sources of noise, and the unavailable meters.
 
-    A refused meter is shown in full, with its remedy: one command makes it count. ``show_all``
-    shows the reason of every absent meter.
+    A meter without permission is shown with its remedy. With ``show_all``, every unavailable meter
+    is shown with its reason.
     """
     lines = [*_wrapped("", _verdict(checks), width), ""]
     absent = []
@@ -89,7 +89,7 @@ def _verdict(checks: Sequence[MeterCheck]) -> str:
 
 
 def _description(check: MeterCheck) -> Iterator[str]:
-    """Yes or no, the first line, and the lines below it."""
+    """Yes or no, the meter's first line, and the lines below it."""
     meter = check.meter
     if meter is None:
         yield "no"
@@ -122,7 +122,7 @@ def _domain(domain: Domain) -> str:
 
 
 def _wrapped(start: str, text: str, width: int) -> list[str]:
-    # Paths and commands are never broken, since people copy them.
+    # Paths and commands stay whole, because people copy them.
     return textwrap.wrap(
         text,
         width,

@@ -1,4 +1,4 @@
-"""The page, in a browser: it draws what the run holds, fetches nothing, and takes names for text."""
+"""The HTML page in a browser: it draws the run's results, fetches nothing, and escapes names."""
 
 from __future__ import annotations
 
@@ -33,21 +33,31 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
 EVIL = "a.py::test_a[<script>evil()</script>\"'&amp;\u2028漢字]"
 MOST_BYTES = 1_500_000
 
-# Waits for the page, uses it as a reader would, and leaves what it saw in the document.
+# The probe waits for the page, sorts and filters the table, and writes its findings as JSON.
 PROBE = """
 <script>
 const seen = {errors: []};
 addEventListener("error", (event) => seen.errors.push(String(event.message)));
 addEventListener("unhandledrejection", (event) => seen.errors.push(String(event.reason)));
-addEventListener("securitypolicyviolation", (event) => seen.errors.push("forbidden: " + event.blockedURI));
-const logged = console.error; console.error = (...all) => { seen.errors.push(all.join(" ")); logged(...all); };
-const warned = console.warn; console.warn = (...all) => { seen.errors.push(all.join(" ")); warned(...all); };
-const drawn = (times) => new Promise((done) => { const look = () => Number(document.body.dataset.drawn ?? 0) >= times ? done() : setTimeout(look, 20); look(); });
-const points = (chart) => document.querySelectorAll(`#${chart} g.mark-symbol.role-mark path`).length;
-const visible = () => [...document.querySelectorAll("tbody tr")].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+addEventListener("securitypolicyviolation",
+  (event) => seen.errors.push("forbidden: " + event.blockedURI));
+for (const level of ["error", "warn"]) {
+  const log = console[level];
+  console[level] = (...all) => { seen.errors.push(all.join(" ")); log(...all); };
+}
+const drawn = (times) => new Promise((done) => {
+  const look = () =>
+    Number(document.body.dataset.drawn ?? 0) >= times ? done() : setTimeout(look, 20);
+  look();
+});
+const points = (chart) =>
+  document.querySelectorAll(`#${chart} g.mark-symbol.role-mark path`).length;
+const visible = () => [...document.querySelectorAll("tbody tr")]
+  .filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+const charts = ["ranked", "pareto", "figures", "window_joules", "window_seconds"];
 addEventListener("load", async () => {
   await drawn(1);
-  seen.points = Object.fromEntries(["ranked", "pareto", "figures", "window_joules", "window_seconds"].map((chart) => [chart, points(chart)]));
+  seen.points = Object.fromEntries(charts.map((chart) => [chart, points(chart)]));
   seen.rows = visible();
   const heads = [...document.querySelectorAll("thead th")];
   const head = heads.find((each) => each.textContent.startsWith("joules"));
@@ -58,21 +68,30 @@ addEventListener("load", async () => {
   const box = document.getElementById("filter");
   box.value = "batch1] two"; box.dispatchEvent(new Event("input"));
   await drawn(2);
-  seen.filtered = visible(); seen.said = document.getElementById("shown").textContent; seen.filtered_points = points("ranked");
+  seen.filtered = visible();
+  seen.row_count = document.getElementById("shown").textContent;
+  seen.filtered_points = points("ranked");
   seen.trend_hidden = document.getElementById("trend").closest("section").hidden;
   seen.trend_points = points("trend");
   seen.fetched = performance.getEntriesByType("resource").length;
-  seen.widest = [...document.querySelectorAll("body *")].filter((each) => !each.closest(".wide") && each.getBoundingClientRect().right > document.documentElement.clientWidth).map((each) => each.tagName + "#" + each.id + "." + each.className?.baseVal).slice(0, 6);
-  seen.wider = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const root = document.documentElement;
+  seen.widest = [...document.querySelectorAll("body *")]
+    .filter((each) => !each.closest(".wide"))
+    .filter((each) => each.getBoundingClientRect().right > root.clientWidth)
+    .map((each) => each.tagName + "#" + each.id + "." + each.className?.baseVal).slice(0, 6);
+  seen.wider = root.scrollWidth - root.clientWidth;
   seen.alive = typeof evil;
-  const out = document.createElement("pre"); out.id = "seen"; out.textContent = JSON.stringify(seen); document.body.append(out);
+  const out = document.createElement("pre");
+  out.id = "seen";
+  out.textContent = JSON.stringify(seen);
+  document.body.append(out);
 });
 </script>
 """
 
 
 def browsed(path, tmp_path, width=1200):
-    """What the probe saw on the page."""
+    """Open the page in a browser and return the probe's findings."""
     probed = tmp_path / "probed.html"
     probed.write_text(
         path.read_text(encoding="utf8").replace("<body>", "<body>" + PROBE, 1), encoding="utf8"
@@ -103,7 +122,7 @@ def browsed(path, tmp_path, width=1200):
 
 
 def results(meter=ESTIMATE):
-    """Four benchmarks: three compared, all with an accuracy, one with an evil name."""
+    """Four benchmarks with an accuracy each; one has a name with markup."""
     made = []
     for number, name in enumerate(
         ["a.py::one[batch1]", "a.py::two[batch1]", "a.py::two[batch32]", EVIL]
@@ -147,7 +166,7 @@ def save(path, made, at="2026-01-01T00:00:00"):
 
 @pytest.fixture
 def compared(pytester):
-    """A run that the plugin saved: comparisons with their blocks."""
+    """The folder of a saved run of four comparisons, with its page."""
     pytester.makepyfile(
         """
         import pytest
@@ -191,13 +210,13 @@ def test_the_page_of_a_run_works_in_a_browser(compared, tmp_path):
     assert seen["filtered"] == [
         name for name in seen["rows"] if "batch1]" in name and "two" in name
     ]
-    assert seen["said"] == "1 of 4 benchmarks" and seen["filtered_points"] == 1
+    assert seen["row_count"] == "1 of 4 benchmarks" and seen["filtered_points"] == 1
     assert seen["trend_hidden"]
 
 
 @in_a_browser
 def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
-    """In a tree where `make bench` was run: its own run, and not one made for this test."""
+    """Uses the newest saved run of `make bench`, and skips without one."""
     runs = sorted((Path(__file__).parents[3] / ".benchmarks").glob("*/[0-9]*.json"))
     if not runs:
         pytest.skip("no saved run in this tree: make bench saves one")
@@ -219,7 +238,7 @@ def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
 
 
 @in_a_browser
-def test_names_are_text_and_a_narrow_window_is_enough(tmp_path):
+def test_names_are_escaped_and_the_page_fits_a_narrow_window(tmp_path):
     path = save(tmp_path / "run.json", results())
     page = tmp_path / "page.html"
     assert cli.main(["report", str(path), "-o", str(page)]) == 0
@@ -243,7 +262,7 @@ def test_several_runs_have_a_trend(tmp_path):
     assert not seen["trend_hidden"] and seen["trend_points"] == 12
 
 
-def test_runs_of_several_machines_are_lines_of_their_own_in_the_trend(tmp_path):
+def test_each_machine_has_its_own_line_in_the_trend(tmp_path):
     write_runs(tmp_path / "runs" / "a", Runs(3, 2))
     write_runs(tmp_path / "runs" / "b", Runs(1, 1, machine={"cpu": "another"}))
     page = tmp_path / "page.html"
@@ -258,7 +277,7 @@ def test_runs_of_several_machines_are_lines_of_their_own_in_the_trend(tmp_path):
     assert all(len(joules) == 3 and min(joules) > 0 for joules in first.values())
 
 
-def test_a_large_run_fits(tmp_path):
+def test_the_page_of_a_large_run_stays_small(tmp_path):
     write_runs(tmp_path, Runs(1, 300, windows=60))
     assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").stat().st_size < MOST_BYTES
@@ -266,7 +285,7 @@ def test_a_large_run_fits(tmp_path):
     assert sum(map(len, windows_of(run.results))) <= MOST_WINDOWS
 
 
-def test_data_cannot_leave_its_element():
+def test_data_cannot_close_its_script_element():
     text = embedded({"name": "</script><!--\u2028", "value": 1.5})
     assert "<" not in text and "\u2028" not in text
     assert json.loads(text) == {"name": "</script><!--\u2028", "value": 1.5}
@@ -318,7 +337,7 @@ def test_an_interval_without_bounds_is_drawn_as_a_point():
 
 
 def test_the_title_is_the_verdict_and_failed_rows_come_first():
-    """Title, heading and the first list say what failed, by how much, and the limit."""
+    """Title, heading and the first list name the failed test, its change and the limit."""
     run = json_format.Run("run.json", {}, tuple(compared_run()), {"id": "c0ffee"}, "")
     text = page(run)
     assert "<title>Energy: 1 slower, 1 unchanged</title>" in text
@@ -340,7 +359,7 @@ def test_an_estimate_has_no_columns_that_repeat_the_time():
 
 
 def compared_run():
-    """Two comparisons, one of which takes twice as long."""
+    """Two comparisons; the candidate of the second takes twice as long."""
     for name, slower in (("a.py::test_fine", 1.0), ("a.py::test_bad", 2.0)):
         blocks = tuple(
             block(window(0.5, 5.0), window(0.5 * slower, 5.0 * slower)) for _ in range(16)

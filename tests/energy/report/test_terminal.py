@@ -1,4 +1,4 @@
-"""What a run says in the terminal, in JUnit XML and in a pull request's comment."""
+"""The report of a run in the terminal, in JUnit XML and in a pull request's comment."""
 
 import html
 import math
@@ -61,7 +61,7 @@ EVIL = "test_it.py::test_a[<script>alert(1)</script>|`x`\x1b[31m\n# ä🔥\"&'@t
 
 
 def made(name, speed, power, meter=SENSOR, group="PLAID t1", scale=100.0):
-    """A benchmark whose candidate is so many times as fast, at so many times the power; judged."""
+    """A judged comparison: the candidate has `speed` times the speed and `power` times the power."""
     seconds, joules = 2e-3 * scale, 24e-3 * scale
     blocks = tuple(
         block(window(seconds * f, joules * f), window(seconds / speed, joules / speed * power))
@@ -109,8 +109,8 @@ def test_the_table(width, meter, snapshot):
     assert "…" not in text, "something was cut"
 
 
-def test_failed_tests_come_first_with_what_was_asked():
-    """What failed, by how much, and the limit: in the first lines, left of column 80."""
+def test_failed_tests_come_first_with_their_limits():
+    """The first lines name the failed test, its change and the limit, left of column 80."""
     run = [made(f"a.py::test_{n}", 1.0, 1.0) for n in range(20)] + [
         made("a.py::test_bad", 0.5, 0.8)
     ]
@@ -121,7 +121,7 @@ def test_failed_tests_come_first_with_what_was_asked():
     assert len(lines) <= 40
 
 
-def test_estimates_are_named_once_and_repeat_no_time():
+def test_an_estimate_is_labelled_once_and_repeats_no_time():
     shown = summary(view_of(made("a.py::test_a", 0.5, 0.8, ESTIMATE), meter=ESTIMATE), Look(200))
     assert shown.casefold().count("estimated") == 1
     assert "energy ~" in shown
@@ -129,7 +129,7 @@ def test_estimates_are_named_once_and_repeat_no_time():
         assert repeated not in shown
 
 
-def test_details_have_every_figure_and_reason():
+def test_details_show_every_figure_and_reason():
     run = [made("a.py::test_a", 0.5, 0.8)]
     assert "powerup" not in summary(view_of(*run), Look(80))
     shown = summary(view_of(*run), Look(80, details=True))
@@ -157,7 +157,7 @@ def test_rows_are_sorted(sort, first):
 
 @given(results(), st.integers(1, 250), st.booleans())
 @settings(max_examples=50)
-def test_any_result_is_text_and_no_escape_sequence(any_result, width, quiet):
+def test_the_summary_of_any_result_is_printable(any_result, width, quiet):
     text = summary(
         view_of(any_result, meter=any_result.measurement.meter),
         Look(width, quiet=quiet, details=True),
@@ -165,7 +165,7 @@ def test_any_result_is_text_and_no_escape_sequence(any_result, width, quiet):
     assert all(line.isprintable() for line in text.split("\n"))
 
 
-def test_colour_is_beside_the_words_and_not_in_their_place():
+def test_colour_changes_no_words():
     view = view_of(made("a.py::test_a", 0.5, 0.8))
     coloured = summary(view, Look(80, colour=True))
     assert "\x1b[1;31m" in coloured and "✗" in coloured
@@ -173,7 +173,7 @@ def test_colour_is_beside_the_words_and_not_in_their_place():
     assert [line.rstrip() for line in plain_text.split("\n")] == summary(view, Look(80)).split("\n")
 
 
-def test_quiet_leaves_the_table_out_and_nothing_that_was_not_gated(suite):
+def test_quiet_omits_the_table_and_keeps_what_was_not_gated(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     quiet = suite.runpytest(*MEASURED, "-q")
     quiet.stdout.fnmatch_lines(["1 test: 1 not gated", "NOT GATED (1x): *"])
@@ -181,7 +181,7 @@ def test_quiet_leaves_the_table_out_and_nothing_that_was_not_gated(suite):
 
 
 @given(st.text(), st.sampled_from(["ascii", "cp1252", "utf-8", None]))
-def test_a_terminal_gets_only_characters_that_it_has(text, encoding):
+def test_text_is_reduced_to_the_terminals_encoding(text, encoding):
     shown = encodable(text, encoding)
     if encoding != "utf-8" and encoding is not None:
         shown.encode(encoding)
@@ -190,8 +190,8 @@ def test_a_terminal_gets_only_characters_that_it_has(text, encoding):
 
 def test_an_ascii_log_keeps_its_lines(suite, monkeypatch):
     suite.makepyfile(
-        WORK
-        + "def test_it(energy):\n    energy(work)\n    energy.quality('q', 1.0, 0.5)\n    energy.quality('µ', 1.0)"
+        WORK + "def test_it(energy):\n    energy(work)\n"
+        "    energy.quality('q', 1.0, 0.5)\n    energy.quality('µ', 1.0)"
     )
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     shown = suite.runpytest_subprocess(*MEASURED)
@@ -258,7 +258,7 @@ def test_worse(energy): energy(work)
     assert "at 400 g per kWh" in text and "of this run failed" not in text
 
 
-def test_a_comment_without_energy_or_into_nowhere_is_an_error(suite):
+def test_a_comment_requires_energy_and_a_writable_path(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     alone = suite.runpytest("--energy-markdown", "out.md")
     assert alone.ret == 4
@@ -276,7 +276,7 @@ entries = st.builds(Entry, st.sampled_from(STATES), names, st.tuples(names, name
 
 @given(st.lists(entries, max_size=8), st.integers(1, 60), st.lists(names, max_size=30), names)
 @settings(max_examples=50)
-def test_any_comment_fits_says_what_was_cut_and_keeps_what_failed(some, times, notes, command):
+def test_any_comment_fits_reports_the_cut_and_keeps_failures(some, times, notes, command):
     ordered = sorted(some * times, key=lambda entry: STATES.index(entry.state))
     comment = Comment("⚪", "nothing", tuple(ordered), tuple(notes), "method", command)
     text = rendered(comment)
@@ -302,7 +302,7 @@ def test_a_comment_of_2000_regressions_shows_as_many_as_fit():
     assert text.endswith("- a note")
 
 
-def test_unchanged_benchmarks_are_folded_and_the_first_lines_tell_what_failed():
+def test_failures_come_first_and_unchanged_benchmarks_are_folded():
     run = [made("a.py::test_same", 1.0, 1.0), made("a.py::test_bad", 0.5, 1.0)]
     lines = live_markdown(view_of(*run)).splitlines()
     assert lines[1] == "### 🔴 Energy: 1 slower, 1 within 3 %, against fp32"
@@ -315,14 +315,14 @@ def test_unchanged_benchmarks_are_folded_and_the_first_lines_tell_what_failed():
     )
 
 
-def test_evidence_of_a_comment_is_one_small_line():
+def test_the_evidence_in_a_comment_is_one_small_line():
     text = live_markdown(view_of(made("a.py::test_a", 1.0, 1.0, ESTIMATE), meter=ESTIMATE))
     last = text.splitlines()[-1]
     assert last.startswith("<sub>joules are ESTIMATED by guess") and "do not decide" in last
     assert "NOT GATED" not in text
 
 
-def test_the_comment_names_the_evil_test_as_text():
+def test_the_comment_escapes_test_names():
     text = live_markdown(view_of(*RUN))
     assert (
         plain(EVIL.removeprefix("test_it.py::")) in html.unescape(text)
@@ -332,31 +332,30 @@ def test_the_comment_names_the_evil_test_as_text():
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "4,2"])
-def test_a_carbon_intensity_that_is_none_is_refused(text):
+def test_an_invalid_carbon_intensity_is_refused(text):
     with pytest.raises(
         OptionError, match="--energy-carbon-intensity takes the grams .* 0 or more, such as 400"
     ):
         Options.of({"carbon_intensity": text})
 
 
-def test_nothing_is_told_within_a_window():
-    """Of each pair of readings of a fast meter the first opens a window: there must be an even number before each step."""
+def test_no_progress_is_reported_within_a_window():
+    """A window is a pair of readings, so each step comes after an even number of them."""
     meter = ClockMeter()
-    told = []
+    steps = []
 
     def work():
         return sum(range(1000))
 
-    plan = Plan(max_time_s=0.2, on_step=lambda step: told.append((step.phase, meter.reads)))
+    plan = Plan(max_time_s=0.2, on_step=lambda step: steps.append((step.phase, meter.reads)))
     measure(work, meter=meter, plan=plan)
     versus(work, work, meter=meter, plan=plan)
-    assert {phase for phase, _ in told} == {"warm-up", "calibration", "windows", "blocks"}
-    assert not any(
-        reads % 2 for _, reads in told
-    )  # how many there are is up to how busy the machine is
+    assert {phase for phase, _ in steps} == {"warm-up", "calibration", "windows", "blocks"}
+    # The number of steps depends on how busy the machine is.
+    assert not any(reads % 2 for _, reads in steps)
 
 
-def test_the_stopwatch_gives_each_phase_its_time_and_none_to_showing():
+def test_the_stopwatch_excludes_the_time_of_the_progress_line():
     clock = VirtualClock()
     clock.LOOK_S = 0.0
     watch = Stopwatch("a", lambda step: clock.work(100.0), clock)
@@ -369,7 +368,7 @@ def test_the_stopwatch_gives_each_phase_its_time_and_none_to_showing():
     )
 
 
-def test_time_left():
+def test_the_progress_line_shows_the_time_left():
     step = Step("blocks", 8, 1.0, 5.0)
     assert left_s(step, [], 2, 5.0) == 14.0 and left_s(step, [2.0, 4.0], 2, 5.0) == 10.0
     assert (
@@ -379,7 +378,7 @@ def test_time_left():
     assert len(live_line(step, "x" * 300, 1, 3, 75.0, 79)) == 79
 
 
-def test_a_log_gets_plain_lines(suite):
+def test_a_log_gets_one_plain_line_per_test(suite):
     suite.makepyfile(
         WORK + "def test_a(energy): energy(work)\ndef test_b(energy): energy.versus(work, work)"
     )
@@ -396,7 +395,7 @@ def test_a_log_gets_plain_lines(suite):
     suite.runpytest(*MEASURED).stdout.no_fnmatch_line("energy 1/2*")
 
 
-def test_a_terminal_gets_one_line_that_is_written_over(suite):
+def test_a_terminal_gets_one_line_that_is_overwritten(suite):
     suite.makepyfile(WORK + "def test_a(energy): energy(work)")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "pytest", *MEASURED, "-v", "--color=no"]
@@ -409,7 +408,7 @@ def test_a_terminal_gets_one_line_that_is_written_over(suite):
         try:
             while piece := os.read(ours, 4096):
                 shown += piece
-        except OSError:  # EIO: how a terminal says that the other side is gone
+        except OSError:  # EIO: the other side closed the terminal
             pass
     os.close(ours)
     text = shown.decode()
@@ -439,7 +438,10 @@ def test_worse(energy, x):
     place = f"{suite.path.name}/{test_file.name}"
     shown.stdout.re_match_lines(
         [
-            rf"::error file={place},line=\d+,title=energy%3A .*100%25%2C%3A.*::accuracy 0.5, floor 0.6"
+            (
+                rf"::error file={place},line=\d+,title=energy%3A .*100%25%2C%3A.*"
+                r"::accuracy 0.5, floor 0.6"
+            )
         ]
     )
     assert summary_file.read_text(encoding="utf8").startswith(
