@@ -92,7 +92,7 @@ def test_slower_code_that_is_not_even_committed_is_found(pytester, repo):
     result.stdout.re_match_lines(
         [
             (
-                r"energy gate: time \+\d+ % \[.*\], limit \+3 %: speedup regressed "
+                r"energy gate: time \+\d+ % \[.*\], limit \+30 %: speedup regressed "
                 r"\(baseline then \([0-9a-f]{12}\), \d+ blocks of \d+ starts.*"
             )
         ]
@@ -119,7 +119,7 @@ def test_tests_without_a_partner_are_named_and_not_gated(pytester, repo):
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
         [
-            "*against not gated*",
+            "NOT GATED (2x): new since then *: there is nothing to compare with",
             "NOT GATED: new, and not in then (*): *test_it.py::test_fixture_too",
             "NOT GATED: new, and not in then (*): *test_it.py::test_quite_other",
             "NOT GATED: vanished since then (*): *test_it.py::test_fixture",
@@ -339,7 +339,7 @@ def test_all_that_a_test_measures_is_compared_and_the_rest_is_reported(pytester,
     for line in (
         r"setup of test_it\.py::test_setup: Skipped: nothing to prepare with yet",
         r"test_it\.py::test_nothing measured nothing",
-        r"--energy-against compares commits; the thresholds of gps_up are gated without it",
+        r"--energy-against compares commits; run without it to gate the thresholds of gps_up",
     ):
         assert re.search(rf"NOT GATED \(1x\): .*{line}", output)
     # The test compares work with its double. The commits are compared instead: they are equal.
