@@ -1,13 +1,13 @@
-"""Estimated joules, for machines without a sensor: CPU seconds and the machine's watts.
+"""Estimated joules for machines without a sensor, from CPU seconds and the machine's watts.
 
-Between two reads, joules = seconds x watts(u), where u is the CPU seconds of this process tree over
-(seconds x CPUs), and watts(u) runs from idle to full load along a concave curve. So it estimates
-what the whole machine would draw if nothing but this process tree ran on it, idle power included,
-as a CPU package's sensor would count it; in a virtual machine, the share of the host that its CPUs
-stand for. Other programs and GPUs are left out.
+Between two reads, joules = seconds x watts(u). u is the CPU seconds of this process tree divided by
+(seconds x CPUs), and watts(u) is a concave curve from idle to full-load watts. The result is what a
+CPU package's sensor would count, idle power included, if only this process tree ran. In a virtual
+machine, it is the share of the host that the machine's CPUs have. Other programs and GPUs do not
+count.
 
-The curve is concave, so an uneven load comes out lower the more often it is read: by up to the
-difference between the mean of watts(u) and watts(mean u). A steady load is not affected.
+Because the curve is concave, more frequent reads of an uneven load give fewer joules. The
+difference is at most watts(mean u) minus the mean of watts(u). A steady load is not affected.
 
 An estimate adds no information to time and CPU seconds. Expect it to be within its band.
 """
@@ -37,21 +37,21 @@ from pytest_energy.model import Domain, Reading
 
 DOMAIN = "cpu-estimate"
 
-# The process's clock counts nanoseconds, but it and the wall clock are read one after the other,
-# 0.7 us apart here: finer than this, two windows cannot be told apart.
+# The process clock counts nanoseconds, but the meter reads the wall clock 0.7 us later. Windows
+# that differ by less than this are indistinguishable.
 CLOCK_STEP_S = 1e-6
 
-# The CPU clock of a process other than ours moves in scheduler ticks (4 ms at HZ=250, 10 ms at
-# HZ=100), so in a short window it can have used more CPU than there was. This much for each CPU
-# waits for the next window; beyond it, the CPUs were counted wrong.
+# The CPU clock of another process moves in scheduler ticks (4 ms at HZ=250, 10 ms at HZ=100), so a
+# short window can show more CPU seconds than it has. Up to this much for each CPU is carried to the
+# next window. More means that the number of CPUs is wrong.
 CARRIED_S = 0.02
 
-# Some zones give all ones for no limit. The largest machines have eight sockets of 500 W.
+# Some zones without a limit have all bits set. The largest machines have eight sockets of 500 W.
 IMPLAUSIBLE_TDP_WATTS = 5000.0
 
 
 class EstimateMeter(Meter):
-    """Joules worked out from the CPU seconds of this process tree."""
+    """Joules estimated from the CPU seconds of this process tree."""
 
     name = "estimate"
     provenance = "estimated"
@@ -74,7 +74,7 @@ class EstimateMeter(Meter):
         )
         if not self._clock.follows_descendants:
             self.notes += (
-                "no /proc here: a child's CPU seconds count when it has ended, all at once",
+                "this system has no /proc: a child's CPU seconds count only once it has ended",
             )
         self._lock = threading.Lock()
         self._joules = 0.0
@@ -107,12 +107,12 @@ class EstimateMeter(Meter):
 
 
 def open_estimate(settings: MeterSettings, argument: str | None = None) -> EstimateMeter:
-    """The estimate for this machine, from the best watts that are known for it.
+    """The estimate for this machine, from the best watts available.
 
-    In this order: the user's own two figures; a calibration of this machine (``argument`` is its
-    file, else the one of `calibration_path`); figures published for this CPU; a share of its TDP;
-    published averages. Raises `OptionError` for impossible watts, `MeterUnavailable` for a broken
-    calibration file.
+    In this order: the user's two numbers; a calibration of this machine (from the file
+    ``argument``, or from `calibration_path`); watts published for this CPU; a share of its TDP;
+    published averages. Raises `OptionError` for impossible watts, and `MeterUnavailable` for a
+    broken calibration file.
     """
     cpus = os.cpu_count() or 1
     cpuinfo = read_cpuinfo()
@@ -125,45 +125,45 @@ def open_estimate(settings: MeterSettings, argument: str | None = None) -> Estim
 
 
 def model_of_watts(idle_watts: float, full_watts: float) -> PowerModel:
-    """The model of the user's two figures. Raises `OptionError` for impossible ones."""
+    """The model with the user's idle and full-load watts. Raises `OptionError` if impossible."""
     if not watts_are_possible(idle_watts, full_watts):
         raise OptionError(
             f"watts {idle_watts:g},{full_watts:g} are impossible; give the machine's idle and "
             "full-load watts, 0 <= idle <= full and full > 0"
         )
-    return PowerModel(idle_watts, full_watts, "the user's figures")
+    return PowerModel(idle_watts, full_watts, "the user's watts")
 
 
 def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerModel:
-    """The best model of an unmeasured machine: its CPU's published watts, its TDP, or averages."""
+    """The best model without calibration: the CPU's published watts, its TDP, or averages."""
     kind, client = microarchitecture(cpuinfo), is_client(cpuinfo)
     if tdp_watts is not None and (client or kind is None):
         idle_watts, full_watts = (share * tdp_watts for share in TDP_SHARES)
         shares = " and ".join(f"{share:.0%}" for share in TDP_SHARES)
         return PowerModel(idle_watts, full_watts, f"{shares} of the CPU's TDP of {tdp_watts:g} W")
     if client:
-        whose, (idle_watts, full_watts) = (
+        vcpu, (idle_watts, full_watts) = (
             f"desktop CPUs ({CLIENT_STAND_IN})",
             PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN],
         )
     elif kind is not None:
-        whose, (idle_watts, full_watts) = kind, PUBLISHED_WATTS_PER_VCPU[kind]
+        vcpu, (idle_watts, full_watts) = kind, PUBLISHED_WATTS_PER_VCPU[kind]
     else:
-        whose, (idle_watts, full_watts) = (
-            "an average CPU, since this one is unknown",
+        vcpu, (idle_watts, full_watts) = (
+            "an average CPU, because this CPU is unknown",
             AVERAGE_WATTS_PER_VCPU,
         )
-    source = f"Cloud Carbon Footprint's {idle_watts:g} to {full_watts:g} W a vCPU of {whose}"
+    source = f"Cloud Carbon Footprint's {idle_watts:g} to {full_watts:g} W per vCPU of {vcpu}"
     return PowerModel(idle_watts * cpus, full_watts * cpus, source)
 
 
 def _tdp_watts(sysfs: str) -> float | None:
-    """The TDP of all packages, or None. Any user may read it, unlike the energy."""
+    """The TDP of all packages, or None. Every user may read it, unlike the energy counter."""
     watts = 0.0
     for zone in sorted(Path(sysfs, "powercap").glob("intel-rapl:*")):
         try:
             if (zone / "name").read_text().startswith("package"):
                 watts += int((zone / "constraint_0_max_power_uw").read_text()) * 1e-6
         except (OSError, ValueError):
-            continue  # no such file (AMD), or nothing told in a virtual machine
+            continue  # no such file (AMD), or an empty one in a virtual machine
     return watts if 0 < watts < IMPLAUSIBLE_TDP_WATTS else None

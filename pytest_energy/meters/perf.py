@@ -1,8 +1,8 @@
 """RAPL through perf's ``power`` PMU: powercap's registers, with CAP_PERFMON instead of root.
 
 ``/sys/bus/event_source/devices/power`` has ``type``, ``events/energy-pkg`` and other events with
-``.scale`` and ``.unit``, and in ``cpumask`` one CPU per package. An event is opened once on each of
-those CPUs. The kernel adds the register up in 64 bits, so nothing wraps here.
+``.scale`` and ``.unit``, and in ``cpumask`` one CPU per package. The meter opens each event once on
+each of these CPUs. The kernel sums the register in 64 bits, so the count does not wrap.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
-# perf's own scale is 2**-32 J, finer than the registers. Their unit is not shown here; 2**-14 J is
-# Intel's on packages, and the coarsest in common use (AMD and server DRAM: 2**-16 J).
+# perf's scale is 2**-32 J, finer than the registers, and perf does not show the registers' unit.
+# 2**-14 J is Intel's for packages, the coarsest in common use (AMD and server DRAM: 2**-16 J).
 RAPL_STEP_JOULES = 2**-14
 COUNT_BYTES = 8
 
-# linux/perf_event.h: the first 64 bytes of perf_event_attr, which every kernel since 2.6.32 takes;
-# type, size and config, and the rest zero: count from now on, no sampling, no grouping.
+# linux/perf_event.h: the first 64 bytes of perf_event_attr, which kernels accept since 2.6.32:
+# type, size, config, and zeros. Zeros mean: count from now on, no sampling, no grouping.
 _ATTR = struct.Struct("<IIQ48x")
 _ANY_PROCESS = -1
 _NO_GROUP = -1
@@ -40,7 +40,8 @@ _SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241}
 
 T = TypeVar("T")
 
-_EVENTS = {  # perf's name: (domain, whether it is inside the package, whether it counts unasked)
+# perf's name: (domain, whether it is inside the package, whether it counts by default)
+_EVENTS = {
     "energy-pkg": ("package", False, True),
     "energy-ram": ("dram", False, True),
     "energy-cores": ("core", True, False),
@@ -49,8 +50,8 @@ _EVENTS = {  # perf's name: (domain, whether it is inside the package, whether i
 }
 
 _NO_PMU = (
-    "load the driver (sudo modprobe rapl); most virtual machines have no such sensor: there, "
-    "--energy-meter estimate works"
+    "load the driver (sudo modprobe rapl); most virtual machines have no such sensor: use "
+    "--energy-meter estimate"
 )
 _NOT_ALLOWED = (
     "give the interpreter CAP_PERFMON (sudo setcap cap_perfmon=ep on the real python binary; "
@@ -70,8 +71,8 @@ class PerfMeter(Meter):
     """Cumulative joules since opening, of every package and its DRAM, or of the given ``domains``.
 
     Raises `MeterUnavailable` if there is no ``power`` PMU or this user may not use it, and
-    `OptionError` for an unknown domain. The kernel describes the PMU in ``pmu``, the CPUs' packages
-    in ``cpus``, and their vendor in ``cpuinfo``.
+    `OptionError` for an unknown domain. ``pmu``, ``cpus`` and ``cpuinfo`` are the kernel's
+    descriptions of the PMU, of the CPUs' packages and of the vendor.
     """
 
     name = "perf"
@@ -101,11 +102,9 @@ class PerfMeter(Meter):
         self.provenance, about = rapl_provenance(cpuinfo, trust_sensor)
         notes = [*about]
         if "psys" in found and "psys" not in names:
-            notes.append(
-                "psys holds the packages already, and counts only when asked for (perf:psys)"
-            )
+            notes.append("psys already includes the packages, and counts only if named (perf:psys)")
         if not any(name.startswith("dram") for name in found):
-            notes.append("no event counts DRAM here: the joules are without memory")
+            notes.append("no event counts DRAM, so the joules do not include memory")
         self.notes = tuple(notes)
         self._open_events: list[tuple[str, int, float]] = []
         self._closed = False
@@ -127,9 +126,9 @@ class PerfMeter(Meter):
                 count = os.read(fd, COUNT_BYTES)
             except OSError as error:
                 raise MeterFailed(
-                    f"perf's counter of {domain} can no longer be read: {error.strerror}"
+                    f"reading perf's counter of {domain} failed: {error.strerror}"
                 ) from error
-            if len(count) != COUNT_BYTES:  # an event in error gives nothing
+            if len(count) != COUNT_BYTES:  # an event in an error state returns no bytes
                 raise MeterFailed(
                     f"perf's counter of {domain} has stopped: its CPU was probably taken offline"
                 )
@@ -157,7 +156,7 @@ class _Event:
 
 def _find_events(pmu: str, cpus: str, one_counter_a_package: bool) -> dict[str, _Event]:
     if not os.path.isdir(pmu):
-        raise MeterUnavailable(f"{pmu} does not exist: this kernel shows no RAPL PMU", _NO_PMU)
+        raise MeterUnavailable(f"{pmu} does not exist: this kernel has no RAPL PMU", _NO_PMU)
     pmu_type = _read_as(int, os.path.join(pmu, "type"))
     places = _places(_read_as(_cpu_list, os.path.join(pmu, "cpumask")), cpus, one_counter_a_package)
     events: dict[str, _Event] = {}
@@ -168,13 +167,12 @@ def _find_events(pmu: str, cpus: str, one_counter_a_package: bool) -> dict[str, 
         unit = _read(f"{path}.unit")
         if unit != "Joules":
             raise MeterUnavailable(
-                f"{path}.unit says {unit!r} where Joules are expected",
+                f"{path}.unit must be Joules, got {unit!r}",
                 "use --energy-meter powercap",
             )
         scale = _read_as(float, f"{path}.scale")
         config = _config(_read(path), pmu)
-        # psys is one counter for the whole platform, so it is opened on one CPU, of the first
-        # package.
+        # psys is one counter for the whole platform, so it opens on one CPU, of the first package.
         for place, cpu in list(places.items())[:1] if kind == "psys" else places.items():
             domain = kind if kind == "psys" else f"{kind}-{place}"
             inside = (
@@ -192,7 +190,7 @@ def _choose(found: dict[str, _Event], domains: Sequence[str] | None, pmu: str) -
         if not counted:
             raise MeterUnavailable(
                 f"{pmu} has no package, only {', '.join(found)}",
-                f"--energy-meter perf:{'+'.join(found)}",
+                f"name it: --energy-meter perf:{'+'.join(found)}",
             )
         return counted
     if list(domains) == [ALL_DOMAINS]:
@@ -201,15 +199,15 @@ def _choose(found: dict[str, _Event], domains: Sequence[str] | None, pmu: str) -
     if unknown or not domains:
         raise OptionError(
             f"no perf domain is called {' or '.join(map(repr, unknown)) or repr('')}; {pmu} has: "
-            f"{', '.join(found)}; {ALL_DOMAINS} is all of them but psys, and + joins several"
+            f"{', '.join(found)}; {ALL_DOMAINS} means all except psys; join several with +"
         )
     return [found[name] for name in dict.fromkeys(domains)]
 
 
 def _places(cpu_numbers: list[int], cpus: str, one_counter_a_package: bool) -> dict[str, int]:
-    """The CPU to count on for each package (``0``), or die (``0-die-1``) with a counter of its own.
+    """The CPU that counts each package (``0``), or each die with its own counter (``0-die-1``).
 
-    AMD's and Hygon's dies have none (see powercap_zones.py), but kernels until 2024 list them.
+    AMD's and Hygon's dies have none (see powercap_zones.py), but kernels before 2024 list them.
     """
     topology = {cpu: os.path.join(cpus, f"cpu{cpu}", "topology") for cpu in cpu_numbers}
     packages = {
@@ -226,7 +224,7 @@ def _places(cpu_numbers: list[int], cpus: str, one_counter_a_package: bool) -> d
 
 
 def _cpu_list(text: str) -> list[int]:
-    """The kernel's way of writing CPUs: ``0-1,18``."""
+    """The CPU numbers in the kernel's notation, such as ``0-1,18``."""
     numbers: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
@@ -235,14 +233,15 @@ def _cpu_list(text: str) -> list[int]:
 
 
 def _config(terms: str, pmu: str) -> int:
-    """An event's terms, ``event=0x02``, at the bits of the PMU's format files, ``config:0-7``."""
+    """The config for an event's terms (``event=0x02``), from the PMU's formats (``config:0-7``)."""
     config = 0
     for term in terms.split(","):
         key, _, value = term.partition("=")
         where = re.fullmatch(r"config:(\d+)(?:-(\d+))?", _read(os.path.join(pmu, "format", key)))
         if where is None:
             raise MeterUnavailable(
-                f"{pmu}/format/{key} is not understood here", "use --energy-meter powercap"
+                f"{pmu}/format/{key} must contain config:BITS, such as config:0-7",
+                "use --energy-meter powercap",
             )
         low, high = int(where[1]), int(where[2] or where[1])
         config |= (int(value or "1", 0) & (2 ** (high - low + 1) - 1)) << low
@@ -253,7 +252,7 @@ def _open_event(event: _Event) -> int:
     number = _SYSCALL_NUMBERS.get(platform.machine())
     if number is None:
         raise MeterUnavailable(
-            f"perf_event_open has no known number on {platform.machine()}",
+            f"the number of the system call perf_event_open on {platform.machine()} is unknown",
             "use --energy-meter powercap",
         )
     attr = ctypes.create_string_buffer(
@@ -264,19 +263,19 @@ def _open_event(event: _Event) -> int:
     if fd >= 0:
         return fd
     code = ctypes.get_errno()
-    said = f"{event.path} cannot be counted on CPU {event.cpu}: {os.strerror(code)}"
+    reason = f"{event.path} cannot be counted on CPU {event.cpu}: {os.strerror(code)}"
     if code in (errno.EACCES, errno.EPERM):
         raise MeterUnavailable(
-            f"{said} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED, denied=True
+            f"{reason} (kernel.perf_event_paranoid is {_paranoid()})", _NOT_ALLOWED, denied=True
         )
-    raise MeterUnavailable(said, "use --energy-meter powercap")
+    raise MeterUnavailable(reason, "use --energy-meter powercap")
 
 
 def _paranoid() -> str:
     try:
         return _read("/proc/sys/kernel/perf_event_paranoid")
     except MeterUnavailable:
-        return "not to be read"
+        return "unreadable"
 
 
 def _read_as(kind: Callable[[str], T], path: str) -> T:
@@ -285,7 +284,7 @@ def _read_as(kind: Callable[[str], T], path: str) -> T:
         return kind(text)
     except ValueError as error:
         raise MeterUnavailable(
-            f"{path} says {text!r}, which is not understood here", "use --energy-meter powercap"
+            f"{path} contains {text!r}, which is invalid", "use --energy-meter powercap"
         ) from error
 
 

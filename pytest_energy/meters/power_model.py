@@ -1,7 +1,7 @@
-"""How many watts a machine draws at a given CPU load, and whose figures that rests on.
+"""The watts that a machine draws at a given CPU load, and the published data behind them.
 
 ``watts(u) = idle + (full - idle) x u ** exponent``, with u from 0 (idle) to 1 (every CPU busy).
-Pure functions over text and numbers: what is read from the machine comes in as an argument.
+These functions read no files: the caller passes in what it read from the machine.
 """
 
 from __future__ import annotations
@@ -11,40 +11,38 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Concave: the first busy core wakes what all cores share, and the second thread of a core adds
-# little. 0.6 is the least-squares fit, in steps of 0.05, to B. Davy's averages over AWS bare-metal
-# servers ("Building an AWS EC2 carbon emissions dataset", Teads Engineering, 2021): 0.12, 0.32,
-# 0.75 and 1.02 of the TDP at 0, 10, 50 and 100 % load. It was not fitted to the sweeps that
-# studies/estimate_study.py judges it on.
+# Concave: the first busy core wakes the parts that all cores share, and the second thread of a core
+# adds little. 0.6 is the least-squares fit, in steps of 0.05, to B. Davy's averages over AWS
+# bare-metal servers ("Building an AWS EC2 carbon emissions dataset", Teads Engineering, 2021):
+# 0.12, 0.32, 0.75 and 1.02 of the TDP at 0, 10, 50 and 100 % load. studies/estimate_study.py tests
+# it on other data.
 CURVE_EXPONENT = 0.6
 
 # The ends of the same averages: idle and full-load watts as shares of the TDP.
 TDP_SHARES = (0.12, 1.02)
 
-# How far off an estimate is taken to be, as factors of the value, where nothing was calibrated
-# here. A factor of two held 36 of 42 points of two machines' load sweeps against RAPL, by published
-# watts and by TDP alike (studies/estimate_study.py): likely, no bound. At the wall one machine drew
-# 1.6 to 4.4 times that.
+# The likely error of an estimate without calibration, as factors of the value. It is not a bound.
+# Of 42 points in two machines' load sweeps against RAPL, 36 were within a factor of two, with
+# published watts and with the TDP (studies/estimate_study.py). At the wall, one machine drew 1.6 to
+# 4.4 times as much.
 UNCALIBRATED_BAND = (0.5, 2.0)
 
-# The same where idle and full-load watts were measured on this machine. On two machines' load
-# sweeps against RAPL it held all 34 points calibrated by two loads, and 29 of 32 by five; both band
-# and points are of those machines, so it is a description, and a band taken from either machine
-# alone held 15 of 18 and 10 of 16 points of the other. The lower end is one machine's at 1.6 of 3.6
-# GHz, with every core lightly loaded; with some cores fully busy, as tests keep them, the truth was
-# 0.96 to 1.41 times the estimate (the same study).
+# The likely error after a calibration, from the load sweeps of two machines against RAPL (the same
+# study). It holds all 34 points calibrated at two loads, and 29 of 32 calibrated at five. The band
+# comes from these points, so it describes them and predicts little: a band from one machine held 15
+# of 18 and 10 of 16 points of the other. The lower end occurred at 1.6 of 3.6 GHz with every core
+# lightly loaded. With some cores fully busy, as in tests, RAPL showed 0.96 to 1.41 times the
+# estimate.
 CALIBRATED_BAND = (0.33, 1.5)
 
-# What exponents a fit may choose from. Above 1 the curve would not be concave; 0.2 is nearly a
-# step.
+# The exponents that a fit tries. Above 1 the curve is not concave; at 0.2 it is nearly a step.
 FITTED_EXPONENTS = tuple(n / 100 for n in range(20, 101, 2))
 
 # Idle and full-load watts for one vCPU (hardware thread): Cloud Carbon Footprint's averages of the
-# SPECpower_ssj2008 results of servers with that CPU, so they hold memory, fans and power supply
-# too. Source: github.com/cloud-carbon-footprint/ccf-coefficients, output/coefficients-aws-use.csv
-# at commit b0032d928c787cf76cecd7d1d611c5b46f366e29 (2026). Rounded to 3 digits. Left out is "EPYC
-# 5th Gen" (3.68, 8.96): four times its neighbours, so more likely a slip in counting threads than a
-# CPU.
+# SPECpower_ssj2008 results of servers with that CPU, so they include memory, fans and power supply.
+# Source: github.com/cloud-carbon-footprint/ccf-coefficients, output/coefficients-aws-use.csv
+# at commit b0032d928c787cf76cecd7d1d611c5b46f366e29 (2026). Rounded to 3 digits. "EPYC 5th
+# Gen" (3.68, 8.96) is left out: it is four times its neighbours, probably a wrong thread count.
 PUBLISHED_WATTS_PER_VCPU = {
     "Sandy Bridge": (2.21, 8.63),
     "Ivy Bridge": (1.71, 5.56),
@@ -64,14 +62,13 @@ PUBLISHED_WATTS_PER_VCPU = {
     "Graviton2": (0.474, 1.69),
 }
 
-# The only row that holds nothing but desktop parts (Xeon E-2100 and E-2200). It stands for every
-# desktop and laptop CPU whose TDP is unknown, because a server's many slow cores draw less each.
-# Against RAPL over the load sweeps of a Threadripper 1950X, its own generation's row ("EPYC 1st
-# Gen") was off by 52 % (median of 22 points, all too low), and this one by 13 %; there was no
-# second desktop to try it on.
+# The only row with desktop parts alone (Xeon E-2100 and E-2200). It stands in for every desktop and
+# laptop CPU of unknown TDP, because each of a server's many slow cores draws less. In the load
+# sweeps of a Threadripper 1950X against RAPL (22 points), the row of its own generation ("EPYC 1st
+# Gen") had a median error of 52 %, always too low, and this row 13 %. No second desktop was tested.
 CLIENT_STAND_IN = "Coffee Lake"
 
-# What Cloud Carbon Footprint takes for a processor it does not know: MIN_WATTS_AVG and
+# Cloud Carbon Footprint's watts for an unknown processor: MIN_WATTS_AVG and
 # MAX_WATTS_AVG in packages/aws/src/domain/AwsFootprintEstimationConstants.ts of
 # cloud-carbon-footprint/cloud-carbon-footprint.
 AVERAGE_WATTS_PER_VCPU = (0.74, 3.5)
@@ -93,7 +90,7 @@ _SKYLAKE_SERVER_MODEL, _FIRST_CASCADE_LAKE_STEPPING = 85, 5
 
 @dataclass(frozen=True)
 class PowerModel:
-    """The watts of this machine against its CPU load, and where they come from."""
+    """The watts of a machine as a function of its CPU load, and the source of the numbers."""
 
     idle_watts: float
     full_watts: float
@@ -113,16 +110,15 @@ class PowerModel:
 
 
 def load_curve(utilisation: float, exponent: float = CURVE_EXPONENT) -> float:
-    """The share of the way from idle to full watts at a CPU load: concave, 0 at 0 and 1 at 1."""
+    """The share of the step from idle to full watts at a CPU load: concave, 0 at 0 and 1 at 1."""
     return float(utilisation**exponent)
 
 
 def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """Idle and full-load watts and the exponent that fit measured (CPU load, watts) best.
+    """Idle watts, full-load watts and the exponent that best fit measured (CPU load, watts) points.
 
-    Two loads settle idle and full, with the usual exponent; from three on, the exponent is fitted
-    too. The squares of the relative errors are least. Raises ValueError where the points settle
-    nothing.
+    With two loads, the exponent is `CURVE_EXPONENT`; with three or more, it is fitted too. The fit
+    minimises the squared relative errors. Raises ValueError if the points determine no curve.
 
     >>> idle_watts, full_watts, exponent = fit_power_curve([(0.0, 10.0), (1.0, 50.0)])
     >>> round(idle_watts), round(full_watts), exponent
@@ -131,7 +127,7 @@ def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float
     loads = {load for load, _ in points}
     if len(loads) < 2:
         raise ValueError(
-            f"at least two different CPU loads are needed to fit watts, got {sorted(loads)}"
+            f"fitting watts requires at least two different CPU loads, got {sorted(loads)}"
         )
     if not all(0 <= load <= 1 and math.isfinite(watts) and watts > 0 for load, watts in points):
         raise ValueError(f"loads must be from 0 to 1 and watts above 0, got {list(points)}")
@@ -145,7 +141,7 @@ def fit_power_curve(points: Sequence[tuple[float, float]]) -> tuple[float, float
 
 
 def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[float, float, float]:
-    """Sum of squared relative errors, idle and full watts: a weighted line over load_curve."""
+    """Sum of squared relative errors, idle and full watts, from a weighted line over load_curve."""
     rows = [(load_curve(load, exponent), watts, 1 / watts**2) for load, watts in points]
     weight = math.fsum(w for _, _, w in rows)
     mean_x = math.fsum(w * x for x, _, w in rows) / weight
@@ -159,7 +155,7 @@ def _fit_line(points: Sequence[tuple[float, float]], exponent: float) -> tuple[f
 
 
 def watts_are_possible(idle_watts: float, full_watts: float) -> bool:
-    """Whether two figures can be a machine's idle and full-load watts."""
+    """Whether the two numbers are possible as a machine's idle and full-load watts."""
     return (
         all(map(math.isfinite, (idle_watts, full_watts)))
         and 0 <= idle_watts <= full_watts
@@ -168,7 +164,7 @@ def watts_are_possible(idle_watts: float, full_watts: float) -> bool:
 
 
 def microarchitecture(cpuinfo: str) -> str | None:
-    """Cloud Carbon Footprint's name of the CPU in /proc/cpuinfo, or None if it has no figure."""
+    """Cloud Carbon Footprint's name for the CPU in /proc/cpuinfo, or None if it lists no watts."""
     fields = _first_processor(cpuinfo)
     if fields.get("vendor_id") == "GenuineIntel" and fields.get("cpu family") == "6":
         model = int(fields.get("model", -1))
@@ -180,9 +176,8 @@ def microarchitecture(cpuinfo: str) -> str | None:
         return _INTEL_FAMILY_6.get(model)
     if fields.get("vendor_id") == "AuthenticAMD":
         return _epyc_generation(int(fields.get("cpu family", -1)), int(fields.get("model", -1)))
-    if (
-        fields.get("CPU implementer") == "0x41" and fields.get("CPU part") == "0xd0c"
-    ):  # Arm Neoverse N1
+    # Arm Neoverse N1
+    if fields.get("CPU implementer") == "0x41" and fields.get("CPU part") == "0xd0c":
         return "Graviton2"
     return None
 
@@ -206,14 +201,14 @@ def _epyc_generation(family: int, model: int) -> str | None:
 
 
 def is_client(cpuinfo: str) -> bool:
-    """Whether the CPU is a desktop's or a laptop's; published figures are of servers."""
+    """Whether the CPU is for desktops or laptops. The published watts are for servers."""
     return (
         re.search(r"Ryzen|Core\(TM\)|Core i\d|Pentium|Celeron|Atom", cpu_name(cpuinfo)) is not None
     )
 
 
 def cpu_name(cpuinfo: str) -> str:
-    """The CPU's own name for itself, or an empty string."""
+    """The CPU's model name, or an empty string."""
     return _first_processor(cpuinfo).get("model name", "")
 
 

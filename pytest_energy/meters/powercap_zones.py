@@ -1,7 +1,7 @@
-"""The RAPL zones of a powercap tree, their names, and which of them count the same joules.
+"""The RAPL zones of a powercap tree: their names, and which of them count the same joules.
 
-Only the layout: the counters themselves are read in powercap.py. The names come from the kernel's
-drivers/powercap/intel_rapl_common.c, which serves Intel and AMD alike.
+powercap.py reads the counters. The names come from the kernel's
+drivers/powercap/intel_rapl_common.c, which serves Intel and AMD.
 """
 
 from __future__ import annotations
@@ -13,50 +13,48 @@ from dataclasses import dataclass
 
 from pytest_energy.errors import MeterUnavailable, OptionError
 
-# Two dies whose counters differ by no more than this are one counter, read twice: it is what a
-# large socket draws in ten updates. Two independent counters come that close by chance
-# once in 26 000 (10 J of 262 kJ).
+# Two dies with counters this close share one counter: a large socket draws this in ten updates. Two
+# separate counters are this close by chance once in 26 000 (10 J of 262 kJ).
 MIRROR_SLACK_UJ = 5_000_000
-# "AMD/HYGON platforms use per-PKG package energy counter", says the comment above
-# rapl_msrs_are_pkg_scope in intel_rapl_common.c; kernels from before that comment (2024) show it
-# once a die all the same.
+# "AMD/HYGON platforms use per-PKG package energy counter": the comment above
+# rapl_msrs_are_pkg_scope in intel_rapl_common.c (2024). Older kernels show that counter once per
+# die.
 ONE_COUNTER_A_PACKAGE = ("AuthenticAMD", "HygonGenuine")
 ALL_DOMAINS = "all"
 
 _CONTROL = re.compile(r"intel-rapl(-[a-z]+)?")
-_ZONE = re.compile(
-    r"(?P<control>intel-rapl(-[a-z]+)?):(?P<address>[0-9a-f]+(:[0-9a-f]+)*)"
-)  # the kernel counts in hex
+# The kernel numbers zones in hexadecimal.
+_ZONE = re.compile(r"(?P<control>intel-rapl(-[a-z]+)?):(?P<address>[0-9a-f]+(:[0-9a-f]+)*)")
 _PACKAGE = re.compile(r"package-(?P<package>\d+)(-die-(?P<die>\d+))?")
 _PSYS = re.compile(r"psys(-\d+)?")
 _INSIDE_PACKAGE = ("core", "uncore")
 
 _NO_SENSOR = (
-    "load the driver (sudo modprobe intel_rapl_msr), or, in a container, mount the host's "
+    "load the driver (sudo modprobe intel_rapl_msr); in a container, mount the host's "
     "/sys/class/powercap and name its folder: --energy-meter powercap:root=DIR; most virtual "
-    "machines have no such sensor: there, --energy-meter estimate works"
+    "machines have no such sensor: use --energy-meter estimate"
 )
 _MASKED = (
-    "in a container, /sys/devices/virtual/powercap is usually masked: mount it from the host, and "
-    "name its folder: --energy-meter powercap:root=DIR"
+    "a container usually masks /sys/devices/virtual/powercap: mount it from the host, and name "
+    "its folder: --energy-meter powercap:root=DIR"
 )
 
 
 @dataclass(frozen=True)
 class Counter:
-    """One domain and the folder that counts it."""
+    """One domain and the folder of its counter."""
 
     name: str
     folder: str
     inside: tuple[str, ...] = ()
-    """The domains that hold this one's joules already, nearest first."""
+    """The domains that already include this one's joules, nearest first."""
     counted: bool = True
-    """Whether it counts when nobody asks for it by name."""
+    """Whether it counts if the user names no domains."""
 
 
 @dataclass(frozen=True)
 class ZoneLayout:
-    """The domains of a tree, each once, and what a reader of their joules has to know."""
+    """The domains of a tree, each once, and the notes about them."""
 
     root: str
     counters: dict[str, Counter]
@@ -72,9 +70,9 @@ class _Zone:
 
 
 def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
-    """Every domain under ``root``; raises `MeterUnavailable` where there is none.
+    """Every domain under ``root``. Raises `MeterUnavailable` if there is none.
 
-    ``cpuinfo`` names the CPU's vendor, which decides whether the dies of a package count apart.
+    The vendor in ``cpuinfo`` decides whether each die of a package has its own counter.
     """
     zones = _find_zones(root)
     psys = tuple(zone.name for zone in zones if _PSYS.fullmatch(zone.name))
@@ -82,19 +80,19 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
     notes: list[str] = []
 
     def add(zone: _Zone, name: str, inside: tuple[str, ...], counted: bool = True) -> None:
-        # intel-rapl comes first, so a second zone of a name is intel-rapl-mmio's, the same
-        # register.
+        # intel-rapl comes first. A second zone of the same name is intel-rapl-mmio's view of the
+        # same register.
         counters.setdefault(name, Counter(name, zone.folder, inside, counted))
 
     for zone in zones:
         package = _PACKAGE.fullmatch(zone.name)
         if ":" in zone.address:
-            continue  # comes with the package that it is in
+            continue  # its package adds it
         if _PSYS.fullmatch(zone.name):
             add(zone, zone.name, (), counted=False)
             continue
         if package is None:
-            notes.append(_stranger(zone))
+            notes.append(_unknown_zone_note(zone))
             continue
         place = package["package"]
         if package["die"] is not None:
@@ -117,30 +115,28 @@ def find_counters(root: str, cpuinfo: str | os.PathLike[str]) -> ZoneLayout:
                 elif inner.name in _INSIDE_PACKAGE:
                     add(inner, f"{inner.name}-{place}", (f"package-{place}", *psys), counted=False)
                 else:
-                    notes.append(_stranger(inner))
+                    notes.append(_unknown_zone_note(inner))
     if psys:
         notes.append(
-            f"{' and '.join(psys)} holds the packages already, and counts only when asked for "
+            f"{' and '.join(psys)} already includes the packages, and counts only if named "
             f"(powercap:{psys[0]})"
         )
     if not any(name.startswith("dram-") for name in counters):
-        notes.append("no zone counts DRAM here: the joules are without memory")
+        notes.append("no zone counts DRAM, so the joules do not include memory")
     if not counters:
-        raise MeterUnavailable(
-            f"{root} has no RAPL zone that is known here: {'; '.join(notes)}", _NO_SENSOR
-        )
+        raise MeterUnavailable(f"{root} has no known RAPL zone: {'; '.join(notes)}", _NO_SENSOR)
     return ZoneLayout(root, counters, tuple(notes))
 
 
 def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
-    """The counters to read: packages and DRAM, or those named. `OptionError` for unknown names."""
+    """The named counters, or packages and DRAM. Raises `OptionError` for an unknown name."""
     if domains is None:
         counted = [counter for counter in found.counters.values() if counter.counted]
         if not counted:
             names = "+".join(found.counters)
             raise MeterUnavailable(
                 f"{found.root} has no package, only {names}",
-                f"ask for it: --energy-meter powercap:{names}",
+                f"name it: --energy-meter powercap:{names}",
             )
         return counted
     if list(domains) == [ALL_DOMAINS]:
@@ -149,14 +145,14 @@ def choose(found: ZoneLayout, domains: Sequence[str] | None) -> list[Counter]:
     if unknown or not domains:
         raise OptionError(
             f"no powercap domain is called {' or '.join(map(repr, unknown)) or repr('')}; "
-            f"{found.root} has: {', '.join(found.counters)}; {ALL_DOMAINS} is all but psys, "
-            "and + joins several"
+            f"{found.root} has: {', '.join(found.counters)}; {ALL_DOMAINS} means all except psys; "
+            "join several with +"
         )
     return [found.counters[name] for name in dict.fromkeys(domains)]
 
 
 def core_note(chosen: Sequence[Counter], cpuinfo: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The note on AMD's ``core-N``: the kernel reads MSR_AMD_CORE_ENERGY_STATUS on one CPU only."""
+    """A note for AMD's ``core-N``: the kernel reads MSR_AMD_CORE_ENERGY_STATUS on one CPU only."""
     cores = [counter.name for counter in chosen if counter.name.startswith("core-")]
     vendor = cpu_vendor(cpuinfo) if cores else ""
     if vendor not in ONE_COUNTER_A_PACKAGE:
@@ -165,7 +161,7 @@ def core_note(chosen: Sequence[Counter], cpuinfo: str | os.PathLike[str]) -> tup
 
 
 def read_number(path: str) -> int:
-    """A positive whole number from a file; `MeterUnavailable` names the file where it has none."""
+    """The positive whole number in a file. Raises `MeterUnavailable` if it holds none."""
     try:
         with open(path, "rb") as file:
             number = int(file.read())
@@ -173,7 +169,7 @@ def read_number(path: str) -> int:
         raise unreadable(path, error) from error
     if number <= 0:
         raise MeterUnavailable(
-            f"{path} says {number}, and a counter's range is above 0", "use another meter"
+            f"{path} contains {number}; a counter's range must be above 0", "use another meter"
         )
     return number
 
@@ -182,23 +178,23 @@ def unreadable(path: str, error: Exception) -> MeterUnavailable:
     """The error for a counter's unreadable file, with the remedy."""
     if isinstance(error, PermissionError):
         return MeterUnavailable(
-            f"{path} may not be read by this user (root only since CVE-2020-8694)",
-            f"until the next boot: sudo chmod a+r {path}; for good, in "
+            f"this user may not read {path} (root only since CVE-2020-8694)",
+            f"until the next boot: sudo chmod a+r {path}; permanently, in "
             '/etc/udev/rules.d/70-powercap.rules: ACTION=="add", SUBSYSTEM=="powercap", '
             'KERNEL=="intel-rapl*:*", RUN+="/bin/chmod a+r /sys%p/energy_uj"; '
             "or give the interpreter CAP_DAC_READ_SEARCH, or use --energy-meter perf with "
             "CAP_PERFMON",
             denied=True,
         )
-    said = error.strerror if isinstance(error, OSError) else error
+    cause = error.strerror if isinstance(error, OSError) else error
     return MeterUnavailable(
-        f"{path} cannot be read: {said}",
-        "name the domains that work, as in --energy-meter powercap:package-0",
+        f"{path} cannot be read: {cause}",
+        "name the readable domains, such as --energy-meter powercap:package-0",
     )
 
 
 def _find_zones(root: str) -> list[_Zone]:
-    """Each zone once, whether it lies flat in the root, nested, or both, as in sysfs."""
+    """Each zone once. Its folder is in the root, in its parent's folder, or, in sysfs, in both."""
     folders: dict[str, str] = {}
     try:
         for folder in _zone_folders(root):
@@ -210,7 +206,7 @@ def _find_zones(root: str) -> list[_Zone]:
             f"{error.filename} cannot be listed: {error.strerror}", _NO_SENSOR
         ) from error
     if not folders:
-        raise MeterUnavailable(f"{root} has no RAPL zone (intel-rapl:0 or its like)", _NO_SENSOR)
+        raise MeterUnavailable(f"{root} has no RAPL zone, such as intel-rapl:0", _NO_SENSOR)
     zones = []
     for basename, folder in folders.items():
         if match := _ZONE.fullmatch(basename):
@@ -238,25 +234,23 @@ def _read_name(folder: str) -> str:
         raise MeterUnavailable(f"{path} cannot be read: {error.strerror}", _MASKED) from error
 
 
-def _stranger(zone: _Zone) -> str:
+def _unknown_zone_note(zone: _Zone) -> str:
     return (
-        f"{zone.folder} calls itself {zone.name!r}, which is no RAPL domain known here, and is not "
-        "counted"
+        f"{zone.folder} is not counted: its name, {zone.name!r}, is not the name of a RAPL domain"
     )
 
 
 def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
-    """Why these dies show one counter, or nothing where each has its own.
+    """Why these dies share one counter, or an empty string if each has its own.
 
-    The vendor says it for AMD and Hygon. On Intel's Cascade Lake-AP each die has its own; there,
-    and where the vendor is unknown, equal counters are one all the same, since two come that close
-    by chance once in 26 000.
+    On AMD and Hygon they share one. On Intel's Cascade Lake-AP each die has its own. There, and for
+    an unknown vendor, dies with equal counters share one: `MIRROR_SLACK_UJ` has the odds.
     """
     if len(dies) < 2:
         return ""
     vendor = cpu_vendor(cpuinfo)
     if vendor in ONE_COUNTER_A_PACKAGE:
-        return f"on {vendor} the dies of a package show one counter, which {dies[0].name} has given"
+        return f"on {vendor} the dies of a package share one counter, that of {dies[0].name}"
     first_path = os.path.join(dies[0].folder, "energy_uj")
     for die in dies[1:]:
         before_uj = _read_energy_uj(first_path)
@@ -267,7 +261,7 @@ def _why_one_counter(dies: list[_Zone], cpuinfo: str | os.PathLike[str]) -> str:
             or not before_uj - MIRROR_SLACK_UJ <= energy_uj <= after_uj + MIRROR_SLACK_UJ
         ):
             return ""
-    return f"its counter and that of {dies[0].name} stand at the same value, and so are one"
+    return f"its counter and that of {dies[0].name} have the same value, so they are one counter"
 
 
 def _read_energy_uj(path: str) -> int:
@@ -279,10 +273,10 @@ def _read_energy_uj(path: str) -> int:
 
 
 def cpu_vendor(cpuinfo: str | os.PathLike[str]) -> str:
-    """``GenuineIntel``, ``AuthenticAMD``, …, or nothing where it does not say."""
+    """``GenuineIntel``, ``AuthenticAMD``, …, or an empty string if ``cpuinfo`` names none."""
     try:
         with open(cpuinfo, encoding="utf-8", errors="replace") as file:
             match = re.search(r"^vendor_id\s*:\s*(\S+)", file.read(), re.MULTILINE)
     except OSError:
-        return ""  # the counters themselves decide then
+        return ""  # then the counters' values decide
     return match[1] if match else ""

@@ -1,7 +1,7 @@
-"""The same RAPL counters through the pyRAPL package, for projects that have used it so far.
+"""The same RAPL counters through the pyRAPL package, for projects that already use it.
 
 pyRAPL reads packages and DRAM from ``/sys/class/powercap`` and does not handle wraps. Prefer the
-meter in powercap.py, which needs no package, costs less and knows more layouts.
+meter in powercap.py: it requires no package, costs less and supports more layouts.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.virtual import rapl_provenance
 from pytest_energy.model import Domain, Reading
 
-PYRAPL_ROOT = "/sys/class/powercap"  # written into pyRAPL, so no option can move it
-# 2**32 steps of 15.3 uJ, the finest unit in use: assumed if a range is unknown.
+PYRAPL_ROOT = "/sys/class/powercap"  # pyRAPL hardcodes it, so no option changes it
+# 2**32 steps of 15.3 uJ, the finest unit in use. The meter assumes it for an unknown range.
 SMALLEST_RANGE_UJ = 65_532_610_987
-NOT_COUNTED = -1  # what pyRAPL gives for a socket or a DRAM that it has not found
+NOT_COUNTED = -1  # pyRAPL's value for a socket or a DRAM that it does not find
 _NO_PYRAPL = (
-    "pip install 'pytest-energy[rapl]', or use --energy-meter powercap, which needs no package"
+    "pip install 'pytest-energy[rapl]', or use --energy-meter powercap, which requires no package"
 )
-_USE_POWERCAP = "use --energy-meter powercap, which says what is missing and knows more layouts"
+_USE_POWERCAP = "use --energy-meter powercap, which names the cause and supports more layouts"
 
 
 def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
     """Open ``pyrapl``; it takes no argument."""
     if argument is not None:
         raise OptionError(
-            "pyrapl counts packages and DRAM and takes no argument, so "
-            f"{argument!r} means nothing to it"
+            f"pyrapl takes no argument, got {argument!r}; it always counts packages and DRAM"
         )
     return PyraplMeter(settings.trust_sensor)
 
@@ -42,8 +41,8 @@ def open_pyrapl(settings: MeterSettings, argument: str | None) -> PyraplMeter:
 class PyraplMeter(Meter):
     """Cumulative joules of packages and DRAM as pyRAPL reads them.
 
-    A value that fell is a wrap if the zone's ``max_energy_range_uj`` is readable. If it is not, or
-    after a span that is long enough for a second wrap, `read` raises `MeterFailed`. Raises
+    A value that fell is a wrap if the zone's ``max_energy_range_uj`` is readable; if not, `read`
+    raises `MeterFailed`. It also does so after a time that is long enough for a second wrap. Raises
     `MeterUnavailable` if pyRAPL is not installed or finds no sensor.
     """
 
@@ -76,10 +75,10 @@ class PyraplMeter(Meter):
         self.provenance, about = rapl_provenance("/proc/cpuinfo", trust_sensor)
         self.notes = (
             *about,
-            "pyRAPL counts packages and DRAM, and has no wrap handling",
+            "pyRAPL counts packages and DRAM, and does not handle wraps",
             (
-                "a counter that fell is taken for a wrap where its range is known; a window over "
-                f"{self._longest_gap_s:.0f} s, in which it could wrap unseen, is void"
+                "a counter that falls has wrapped, if its range is known; a window over "
+                f"{self._longest_gap_s:.0f} s is void, because a counter could wrap twice in it"
             ),
         )
 
@@ -92,13 +91,13 @@ class PyraplMeter(Meter):
             try:
                 values_uj = self._energy_uj()
             except (OSError, ValueError) as error:
-                raise MeterFailed(f"pyRAPL can no longer read {PYRAPL_ROOT}: {error}") from error
+                raise MeterFailed(f"pyRAPL failed to read {PYRAPL_ROOT}: {error}") from error
             before_uj, self._last_uj = self._last_uj, [values_uj[slot] for slot in self._slots]
             seconds, self._read_at_s = at_s - self._read_at_s, at_s
             if seconds > self._longest_gap_s:
                 raise MeterFailed(
-                    f"pyRAPL went unread for {seconds:.0f} s, in which a counter can wrap unseen; "
-                    f"{_USE_POWERCAP}"
+                    f"the pyrapl meter was not read for {seconds:.0f} s, and a counter can wrap "
+                    f"twice in that time; {_USE_POWERCAP}"
                 )
             joules = {}
             for index, domain in enumerate(self.domains):
@@ -109,32 +108,30 @@ class PyraplMeter(Meter):
 
     def close(self) -> None:
         """Release pyRAPL. Reading after this raises `MeterFailed`."""
-        with self._lock, _pyrapls_own_warnings_ignored():
+        with self._lock, _ignore_warnings_of_pyrapl():
             self._closed = True
-            self._energy_uj = (
-                list  # of nothing: read() refuses by now, and pyRAPL's files are let go
-            )
+            self._energy_uj = list  # drops pyRAPL's open files; read() now raises
 
     def _wrap_uj(self, index: int, before_uj: float, seconds: float) -> float:
         name = self.domains[index].name
         fell = f"pyRAPL's {name} fell from {before_uj:.0f} to {self._last_uj[index]:.0f} uJ"
         range_uj = self._ranges_uj[index]
         if range_uj is None:
-            raise MeterFailed(f"{fell}, and it cannot be told what it wraps at; {_USE_POWERCAP}")
+            raise MeterFailed(f"{fell}, and its range is unknown; {_USE_POWERCAP}")
         gained_uj = self._last_uj[index] - before_uj + range_uj
-        if gained_uj > max(
-            range_uj / 2, MAX_ZONE_WATTS * seconds * 1e6
-        ):  # back by a little, rather than forward by nearly all of the range
+        # A small step back is likelier than a step forward by almost the whole range.
+        if gained_uj > max(range_uj / 2, MAX_ZONE_WATTS * seconds * 1e6):
             raise MeterFailed(
-                f"{fell} in {seconds:.6f} s, which no wrap at {range_uj} uJ explains: it was reset"
+                f"{fell} in {seconds:.6f} s. A wrap at {range_uj} uJ cannot explain it: the "
+                "counter was reset"
             )
         return range_uj
 
 
 @contextmanager
-def _pyrapls_own_warnings_ignored() -> Iterator[None]:
-    # pyRAPL 0.2.3.1 has '\d' in a plain string, for which Python warns, and does not close its
-    # files. Its faults must not fail the user's tests.
+def _ignore_warnings_of_pyrapl() -> Iterator[None]:
+    # pyRAPL 0.2.3.1 has '\d' in a plain string and does not close its files. Python warns of both,
+    # and these warnings must not fail the user's tests.
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, SyntaxWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
@@ -143,18 +140,18 @@ def _pyrapls_own_warnings_ignored() -> Iterator[None]:
 
 def _open_sensor() -> Callable[[], list[float]]:
     try:
-        with _pyrapls_own_warnings_ignored():
+        with _ignore_warnings_of_pyrapl():
             import pyRAPL
     except ImportError as error:
         raise MeterUnavailable(f"pyRAPL cannot be imported: {error}", _NO_PYRAPL) from error
     try:
-        with _pyrapls_own_warnings_ignored():
+        with _ignore_warnings_of_pyrapl():
             energy_uj: Callable[[], list[float]] = pyRAPL.Sensor().energy
             return energy_uj
     except pyRAPL.PyRAPLException as error:
-        said = type(error).__name__
+        kind = type(error).__name__
         raise MeterUnavailable(
-            f"pyRAPL finds no sensor in {PYRAPL_ROOT} ({said})", _USE_POWERCAP
+            f"pyRAPL finds no sensor in {PYRAPL_ROOT} ({kind})", _USE_POWERCAP
         ) from error
     except (OSError, ValueError) as error:
         raise MeterUnavailable(
@@ -163,7 +160,7 @@ def _open_sensor() -> Callable[[], list[float]]:
 
 
 def _ranges_uj(names: list[str]) -> list[int | None]:
-    """The value at which each domain wraps, or None if it is unknown."""
+    """The value at which each domain wraps, or None if unknown."""
     try:
         counters = find_counters(PYRAPL_ROOT, "/proc/cpuinfo").counters
     except MeterUnavailable:

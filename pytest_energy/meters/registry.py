@@ -18,8 +18,8 @@ ENTRY_POINT_GROUP = "pytest_energy.meters"
 
 AUTO = "auto"
 # `auto` uses the first available meter of each group, and adds the groups up if their provenances
-# agree. powercap, perf and emi read the same registers. The others overlap with these in unknown
-# ways, so they have to be named.
+# agree. powercap and perf read the same registers. Other meters may overlap with these, so the user
+# must name them.
 AUTO_SENSORS = (("powercap", "perf"), ("nvml",))
 AUTO_FALLBACK = "estimate"
 

@@ -1,12 +1,12 @@
 """Replays a recorded trace, so that a run can be analysed again.
 
-A trace is JSON lines. The first says which meter it was; every other is one reading, in order::
+A trace is JSON lines. The first line describes the meter. Each other line is a reading, in order::
 
     {"pytest_energy_trace": 1, "name": "powercap", "provenance": "measured", ...}
     [12.25, {"package-0": 104.5}]
 
-`RecordingMeter` writes one while another meter is read; `open_replay` reads it, as ``--energy-meter
-replay:trace.jsonl``. Seconds and joules are written so that they come back to the last bit.
+`RecordingMeter` reads another meter and writes a trace. `open_replay` reads the trace, as
+``--energy-meter replay:trace.jsonl``. Every float in a trace is exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MARK = "pytest_energy_trace"
 
 
 class RecordingMeter(Meter):
-    """Reads another meter, and writes every reading to a trace."""
+    """Reads another meter and writes every reading to a trace."""
 
     def __init__(self, inner: Meter, path: str | Path):
         about = info(inner)
@@ -56,7 +56,7 @@ class RecordingMeter(Meter):
 
 
 class ReplayMeter(Meter):
-    """Gives the readings of a trace one after the other, and fails when there are no more."""
+    """Returns the readings of a trace in order, and fails after the last one."""
 
     def __init__(self, path: str | Path, about: MeterInfo, readings: list[Reading]):
         self._path = path
@@ -69,26 +69,26 @@ class ReplayMeter(Meter):
             about.resolution_joules,
         )
         self.band, self.ticks = about.band, about.ticks
-        self.notes = (*about.notes, f"replayed from {path}: not counted now")
+        self.notes = (*about.notes, f"replayed from {path}, not measured now")
 
     def read(self) -> Reading:
         if self._next == len(self._readings):
             raise MeterFailed(
-                f"the trace {self._path} has ended: it holds {len(self._readings)} readings, and "
-                "one more was asked for"
+                f"the trace {self._path} has ended: it has {len(self._readings)} readings, and the "
+                "run requires more; replay it with the command that recorded it"
             )
         reading = self._readings[self._next]
         self._next += 1
         return reading
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""
 
 
 def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayMeter:
-    """The replay of the trace ``argument``. `MeterUnavailable` names the file and the line."""
+    """Open the trace file ``argument``. `MeterUnavailable` names the file and the invalid line."""
     if argument is None:
-        raise MeterUnavailable("no trace was named", "name it: replay:PATH")
+        raise MeterUnavailable("the replay meter requires a trace", "name its file: replay:PATH")
     try:
         lines = Path(argument).read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,9 +105,9 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
             reading = _parse_reading(json.loads(line), names)
             if readings and reading.at_s < readings[-1].at_s:
                 raise ValueError(
-                    f"the clock runs backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s"
+                    f"time goes backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s"
                 )
-        except ValueError as error:  # a JSON error is one too
+        except ValueError as error:  # JSON errors too
             raise _broken(argument, number, str(error)) from error
         readings.append(reading)
     return ReplayMeter(argument, about, readings)
@@ -134,7 +134,7 @@ def _header(about: MeterInfo) -> dict[str, object]:
 
 def _parse_header(line: object) -> MeterInfo:
     if not isinstance(line, dict) or line.get(_MARK) != VERSION:
-        raise ValueError(f'an object with "{_MARK}": {VERSION} is wanted')
+        raise ValueError(f'the line must be an object with "{_MARK}": {VERSION}')
     if line.get("provenance") not in get_args(Provenance):
         raise ValueError(
             f"provenance must be one of {', '.join(get_args(Provenance))}, "
@@ -148,19 +148,17 @@ def _parse_header(line: object) -> MeterInfo:
         or not domains
         or len({name for name, _ in domains}) != len(domains)
     ):
-        raise ValueError(
-            f"domains must be pairs of a name and a parent, each name once, got {domains!r}"
-        )
+        raise ValueError(f"domains must be pairs of a unique name and a parent, got {domains!r}")
     if not _is_list_of(band, _is_amount) or len(band) != 2:
         raise ValueError(f"band must be two factors, got {band!r}")
     if not _is_list_of(notes, lambda note: isinstance(note, str)):
-        raise ValueError(f"notes must be texts, got {notes!r}")
+        raise ValueError(f"notes must be strings, got {notes!r}")
     ticks = line.get("ticks", True)
     if not isinstance(ticks, bool):
         raise ValueError(f"ticks must be true or false, got {ticks!r}")
     for key in ("update_interval_s", "resolution_joules"):
         if not _is_amount(line.get(key)):
-            raise ValueError(f"{key} must be a number of 0 or more, got {line.get(key)!r}")
+            raise ValueError(f"{key} must be a number >= 0, got {line.get(key)!r}")
     return MeterInfo(
         str(line.get("name")),
         line["provenance"],
@@ -180,10 +178,10 @@ def _parse_reading(line: object, names: set[str]) -> Reading:
         or not _is_number(line[0])
         or not isinstance(line[1], dict)
     ):
-        raise ValueError(f"[seconds, {{domain: joules}}] is wanted, got {line!r}")
+        raise ValueError(f"a reading must be [seconds, {{domain: joules}}], got {line!r}")
     at_s, joules = line
     if set(joules) != names:
-        raise ValueError(f"joules of the domains {sorted(names)} are wanted, got {sorted(joules)}")
+        raise ValueError(f"a reading must have the domains {sorted(names)}, got {sorted(joules)}")
     if not all(map(_is_number, joules.values())):
         raise ValueError(f"joules must be finite numbers, got {joules!r}")
     return Reading(float(at_s), {name: float(value) for name, value in joules.items()})
@@ -194,7 +192,7 @@ def _is_number(value: object) -> TypeGuard[float]:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond any float
+    except OverflowError:  # an integer too large for a float
         return False
 
 

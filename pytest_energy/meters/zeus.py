@@ -1,9 +1,9 @@
 """A bridge to zeus (https://ml.energy/zeus), for devices that only zeus reads.
 
-These are Apple silicon, AMD GPUs, and Jetsons whose rails hwmon does not show. NVIDIA's GPUs and
-RAPL are left to ``nvml`` and ``powercap``. Written for zeus 0.16: ``zeus.device.soc.get_soc`` gives
-cumulative millijoules, and ``zeus.device.gpu.AMDGPUs`` millijoules where it trusts amdsmi's
-counter, else milliwatts.
+These are Apple silicon, AMD GPUs, and Jetsons without rails in hwmon. ``nvml`` reads NVIDIA's GPUs,
+and ``powercap`` reads RAPL. Written for zeus 0.16: ``zeus.device.soc.get_soc`` returns cumulative
+millijoules. ``zeus.device.gpu.AMDGPUs`` returns millijoules if it trusts amdsmi's counter, and
+milliwatts if not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
 
 JETSON_INTERVAL_S = 0.1
-"""zeus's own process adds up a Jetson's watts this often (zeus/device/soc/jetson.py)."""
+"""A process of zeus samples a Jetson's watts at this interval (zeus/device/soc/jetson.py)."""
 
 INSTALL_REMEDY = 'pip install "pytest-energy[zeus]"'
 APPLE_REMEDY = 'pip install "zeus[apple]"'
@@ -40,16 +40,14 @@ SOC_FIELDS = {
     "cpu_total_mj": ("apple-cpu", None),
     "dram_mj": ("apple-dram", None),
     "gpu_mj": ("apple-gpu", None),
-    "gpu_sram_mj": (
-        "apple-gpu-sram",
-        None,
-    ),  # a channel of its own beside the GPU's in Apple's IOReport
+    # Apple's IOReport has a separate channel for it, outside the GPU's.
+    "gpu_sram_mj": ("apple-gpu-sram", None),
     "ane_mj": ("apple-ane", None),
     "total_energy_mj": ("jetson-total", None),
     "cpu_energy_mj": ("jetson-cpu", "jetson-total"),
     "gpu_energy_mj": ("jetson-gpu", "jetson-total"),
 }
-"""zeus's fields, each with its domain and holder. apple-cpu holds Apple's cores and clusters."""
+"""zeus's fields, with domain and parent. apple-cpu includes Apple's cores and clusters."""
 
 KINDS = ("soc", "amd")
 
@@ -59,14 +57,14 @@ class _Counter(NamedTuple):
 
     domain: Domain
     field: str
-    """Of the chip's measurement, or "" for a GPU."""
+    """The field of the chip's measurement, or "" for a GPU."""
     gpu: Any
 
 
 class ZeusMeter(Meter):
-    """The joules of what zeus finds here: the chip (``soc``), AMD's GPUs (``amd``), or both.
+    """The joules of the chip (``soc``), of AMD's GPUs (``amd``), or of both.
 
-    Raises `MeterUnavailable` where zeus is not installed or finds neither.
+    Raises `MeterUnavailable` if zeus is not installed or finds no such device.
     """
 
     name = "zeus"
@@ -74,7 +72,7 @@ class ZeusMeter(Meter):
 
     def __init__(self, kinds: tuple[str, ...] = KINDS):
         self._zeus = _import_zeus("zeus.exception")
-        # Of zeus, of its native part for Apple, and of its Jetson process when that hangs or ends.
+        # From zeus, its native code for Apple, and its Jetson process if that hangs or ends.
         self._errors = (self._zeus.ZeusBaseError, RuntimeError, queue.Empty, OSError)
         self._integrator: WattsIntegrator | None = None
         self._closed = False
@@ -92,26 +90,26 @@ class ZeusMeter(Meter):
                 if sys.platform == "darwin"
                 else "for NVIDIA GPUs use nvml, for CPUs powercap or perf"
             )
-            raise MeterUnavailable("zeus finds nothing to read: " + "; ".join(reasons), remedy)
+            raise MeterUnavailable("zeus finds no readable device: " + "; ".join(reasons), remedy)
         try:
             self._start()
         except MeterFailed as failure:
             self.close()
             raise MeterUnavailable(
-                str(failure), "see what python -m zeus.show_env says"
+                str(failure), "run python -m zeus.show_env to see the cause"
             ) from failure
         self.domains = (
             *(counter.domain for counter in self._counters),
             *(domain for domain, _ in self._sampled),
         )
 
-    @property  # grows while it is read
+    @property  # grows while the meter is read
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What a reader of the numbers has to know, and whether sampling was ever held up."""
+        """What was assumed or left out, and whether sampling was ever held up."""
         return (*self._notes, *held_up_notes("zeus", self._integrator))
 
     def read(self) -> Reading:
-        """Joules of each domain since an instant of zeus's choice; if sampled, since opening."""
+        """The joules of each domain since zeus's start instant or, if sampled, since opening."""
         if self._closed:
             raise MeterFailed("the zeus meter was read after it was closed; open it again")
         at_s = now_s()
@@ -126,7 +124,7 @@ class ZeusMeter(Meter):
         return Reading(at_s, joules)
 
     def close(self) -> None:
-        """Stop sampling. zeus itself lets go of its devices when the interpreter ends."""
+        """Stop sampling. zeus releases its devices when the interpreter ends."""
         self._closed = True
         if self._integrator is not None:
             self._integrator.close()
@@ -150,8 +148,8 @@ class ZeusMeter(Meter):
             )
         if not names:
             return (
-                f"zeus knows this chip ({type(self._soc).__name__}), but none of its rails that we "
-                "know"
+                f"zeus reads this chip ({type(self._soc).__name__}), but reports none of "
+                f"{', '.join(SOC_FIELDS)}"
             )
         return None
 
@@ -182,7 +180,7 @@ class ZeusMeter(Meter):
             try:
                 power()
             except self._errors:
-                continue  # the other one may be there; if neither is, the GPU is named as left out
+                continue  # try the other; if both fail, a note names the GPU
             return power
         return None
 
@@ -221,9 +219,8 @@ class ZeusMeter(Meter):
                     f"an update interval of {DEFAULT_UPDATE_INTERVAL_S * 1000:g} ms is assumed"
                 )
                 interval_s = DEFAULT_UPDATE_INTERVAL_S
-            if (
-                interval_s is not None
-            ):  # an engine of the chip that is idle, such as Apple's ANE, has none to find
+            # An idle engine of the chip, such as Apple's ANE, shows no interval.
+            if interval_s is not None:
                 intervals.append(interval_s)
         return intervals or [DEFAULT_UPDATE_INTERVAL_S]
 
@@ -253,13 +250,13 @@ class ZeusMeter(Meter):
 
 
 def open_zeus(settings: MeterSettings, argument: str | None) -> ZeusMeter:
-    """What zeus finds, or of it only the chip (``zeus:soc``) or AMD's GPUs (``zeus:amd``)."""
-    del settings  # zeus finds its devices by itself
+    """Open all devices (``zeus``), the chip alone (``zeus:soc``), or AMD's GPUs (``zeus:amd``)."""
+    del settings  # zeus has its own search for devices
     if argument is None:
         return ZeusMeter()
     if argument not in KINDS:
         raise OptionError(
-            f"zeus:{argument}: there are {' and '.join(f'zeus:{kind}' for kind in KINDS)}"
+            f"zeus:{argument} is unknown; use {' or '.join(f'zeus:{kind}' for kind in KINDS)}"
         )
     return ZeusMeter((argument,))
 
@@ -272,9 +269,9 @@ def _import_zeus(name: str) -> ModuleType:
             raise MeterUnavailable("the package zeus is not installed", INSTALL_REMEDY) from error
         if error.name is not None and name.startswith(error.name):
             raise MeterUnavailable(
-                "the package zeus that is installed is another one, or older than 0.16",
+                "the installed package zeus is a different one, or older than 0.16",
                 INSTALL_REMEDY,
             ) from error
         raise MeterUnavailable(
-            f"zeus misses a package of its own: {error.name}", INSTALL_REMEDY
+            f"zeus requires the package {error.name}, which is not installed", INSTALL_REMEDY
         ) from error

@@ -40,7 +40,7 @@ def test_the_verdict_comes_first_and_absent_meters_are_one_line(capsys):
     words = " ".join(out.split())
     assert "yes powercap: measured; package-0, dram-0" in words
     assert "updates every 1.00 ms, steps of 61.0 µJ; permission: granted" in words
-    assert "psys holds the packages already" in words
+    assert "psys already includes the packages" in words
     absent = words[words.index("absent: ") :]
     assert "replay" in absent and absent.endswith("--all shows why")
 

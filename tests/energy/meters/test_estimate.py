@@ -147,7 +147,7 @@ def test_a_real_meter_says_what_it_is():
     assert about.provenance == "estimated"
     assert about.band == (0.5, 2.0)
     assert "10 W idle" in about.notes[0]
-    assert "the user's figures" in about.notes[0]
+    assert "the user's watts" in about.notes[0]
 
 
 def test_reading_a_closed_meter_fails():

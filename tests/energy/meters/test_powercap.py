@@ -558,7 +558,7 @@ def test_unreadable_counter_names_the_file_and_the_udev_rule():
         [sys.executable, "-c", code, tree.root], capture_output=True, text=True, check=True
     )
     shutil.rmtree(folder)
-    assert f"{path} may not be read by this user" in run.stdout
+    assert f"this user may not read {path}" in run.stdout
     assert (
         "/etc/udev/rules.d/" in run.stdout
         and "CAP_DAC_READ_SEARCH" in run.stdout
@@ -596,7 +596,7 @@ def test_a_permission_withdrawn_later_is_the_next_meters_to_miss():
     shutil.rmtree(folder)
     joules, refused = run.stdout.split("\n", 1)
     assert float(joules) == pytest.approx(2.5)
-    assert f"{path} may not be read by this user" in refused
+    assert f"this user may not read {path}" in refused
 
 
 def test_unreadable_counter_leaves_no_file_open(tmp_path):

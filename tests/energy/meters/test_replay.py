@@ -84,7 +84,7 @@ def test_a_recorded_run_comes_back_to_the_last_bit(tmp_path_factory, case):
             was.resolution_joules,
         )
         assert now.notes[:-1] == was.notes
-        with pytest.raises(MeterFailed, match=f"has ended: it holds {len(readings)} readings"):
+        with pytest.raises(MeterFailed, match=f"has ended: it has {len(readings)} readings"):
             replay.read()
 
 

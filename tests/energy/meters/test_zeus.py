@@ -202,7 +202,7 @@ def test_a_chip_and_gpus_and_one_of_them_by_name(zeus):
         assert {"apple-cpu", "amd-gpu-0"} < set(meter.read().joules)
     with open_meter("amd") as meter:
         assert set(meter.read().joules) == {"amd-gpu-0"}
-    with pytest.raises(OptionError, match="there are zeus:soc and zeus:amd"):
+    with pytest.raises(OptionError, match="use zeus:soc or zeus:amd"):
         open_meter("nvidia")
 
 
@@ -265,7 +265,7 @@ def test_another_package_called_zeus(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "zeus"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "zeus", ModuleType("zeus"))
-    with pytest.raises(MeterUnavailable, match="another one, or older than 0.16"):
+    with pytest.raises(MeterUnavailable, match="a different one, or older than 0.16"):
         open_meter()
 
 
