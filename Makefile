@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 FULL := $(VENV)/.full
+ALL := $(VENV)/.all
 PIP := --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help bench bench-full test test-slow test-all test-full check lint coverage docs reference peers gate-study lint-workflows dist audit setup
@@ -27,7 +28,7 @@ test-slow: $(INSTALLED)  ## run the slow tests: engines, clusters, commits, whol
 
 test-all: test test-slow  ## run every test
 
-test-full: $(FULL)  ## run every test, with every optional package (OpenVINO, aeon, Parquet, matplotlib)
+test-full: $(ALL)  ## run every test, with every optional package (OpenVINO, aeon, Parquet, matplotlib)
 	@$(RUN) pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint test-all docs  ## everything that must hold before a change goes in
@@ -100,4 +101,9 @@ $(INSTALLED): pyproject.toml tsbench/pyproject.toml constraints.txt
 $(FULL): $(INSTALLED)
 	@echo "+ pip install -e ./tsbench[openvino]"
 	@$(RUN) pip install $(PIP) --editable . --editable './tsbench[openvino]'
+	@touch $@
+
+$(ALL): $(FULL)
+	@echo "+ pip install -e .[parquet] -e ./tsbench[teacher] --group plot"
+	@$(RUN) pip install $(PIP) --editable '.[parquet]' --editable './tsbench[teacher]' --group plot
 	@touch $@
