@@ -16,9 +16,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from pathlib import Path
-from time import monotonic, sleep  # a test may patch them in the module
 
 # A process that a test forked in C may hold our end of the pipe open: the janitor also looks this
 # often whether its parent is still there.
@@ -110,7 +110,7 @@ def kill_session(session: int) -> None:
                 os.kill(process, signal.SIGKILL)
         if not members:
             return
-        sleep(POLL_S)
+        time.sleep(POLL_S)
 
 
 def _members(session: int) -> list[int]:
@@ -168,9 +168,9 @@ def _wait_for_end(parent: int) -> set[int]:
 def main(folder: str) -> None:
     """Wait for the parent process, end the sessions that it left, and delete the folder."""
     sessions = _wait_for_end(os.getppid())
-    until_s = monotonic() + TEAR_DOWN_LIMIT_S
-    while any(map(_members, sessions)) and monotonic() < until_s:
-        sleep(POLL_S)
+    until_s = time.monotonic() + TEAR_DOWN_LIMIT_S
+    while any(map(_members, sessions)) and time.monotonic() < until_s:
+        time.sleep(POLL_S)
     for session in sessions:
         kill_session(session)
     shutil.rmtree(folder, ignore_errors=True)

@@ -105,6 +105,7 @@ def test_plain(energy): energy(work)
     assert all(plain / 5 < value < plain * 5 for value in seconds.values())
 
 
+@pytest.mark.slow
 def test_freezegun_in_each_mode_does_not_reach_a_measurement(suite):
     pytest.importorskip("freezegun")
     seconds = measured(

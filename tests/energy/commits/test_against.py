@@ -128,6 +128,7 @@ def test_tests_without_a_partner_are_named_and_not_gated(pytester, repo):
     )
 
 
+@pytest.mark.slow
 def test_a_test_file_that_the_commit_does_not_have_is_new(pytester, repo):
     (repo / "test_new.py").write_text(TESTS)
     result = run(pytester, *AGAINST, "then", "test_new.py")

@@ -276,6 +276,7 @@ def test_code_that_closes_all_descriptors_costs_no_file_of_its_own(lock):
     assert done.stdout == "held\nstill open\n", done.stderr
 
 
+@pytest.mark.slow
 def test_two_runs_take_turns(suite, lock):
     suite.makepyfile("def test_it(energy): energy(sum, range(10))")
     other = holder()

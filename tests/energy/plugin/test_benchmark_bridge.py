@@ -58,6 +58,7 @@ def test_a_run_without_a_save_option_writes_no_journal(suite):
 @pytest.mark.parametrize(
     "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(3)"]
 )
+@pytest.mark.slow
 def test_results_before_a_kill_are_readable(suite, end, capsys):
     suite.makepyfile(SUITE.format(n=5, then=f"if number == 3: {end}"))
     subprocess.run(
@@ -72,6 +73,7 @@ def test_results_before_a_kill_are_readable(suite, end, capsys):
     assert capsys.readouterr().out.count("\n") == 4
 
 
+@pytest.mark.slow
 def test_the_next_run_prints_the_path_of_the_journal(suite):
     suite.makepyfile(SUITE.format(n=2, then="if number == 1 and 'DIE' in os.environ: os._exit(3)"))
     subprocess.run(
@@ -90,6 +92,7 @@ def test_the_next_run_prints_the_path_of_the_journal(suite):
     assert len(saved(suite.path)) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_was_finished(suite):
     suite.makepyfile(
         SUITE.format(

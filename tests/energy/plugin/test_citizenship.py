@@ -153,6 +153,7 @@ def test_stop_at_the_first_failure_saves_what_was_finished(suite):
     assert saved(suite) == ["test_first", "test_second"]
 
 
+@pytest.mark.slow
 def test_last_failed(suite):
     suite.makepyfile(FAILING)
     suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2, failed=1)

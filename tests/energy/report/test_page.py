@@ -307,6 +307,7 @@ def test_errors_are_one_line(tmp_path, capsys, monkeypatch):
     assert 'pip install "pytest-energy[report]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_option_fails_early_and_never_loses_the_run(pytester, monkeypatch):
     pytester.makepyfile("def test_it(energy): energy(sum, range(1000))")
     options = (

@@ -681,6 +681,7 @@ def test_it(energy):
 """
 
 
+@pytest.mark.slow
 def test_against_the_newest_saved_run(suite):
     # On a busy machine the same code took 2.2 times as long in a later run. With this tolerance it
     # would have to take 3.7 times as long; the slower code below takes 100 times.
