@@ -1,4 +1,4 @@
-"""Code under test replaces the clocks; ours stay, and later tests measure as before."""
+"""Code under test that replaces the clocks changes no measurement, its own or a later one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_energy.model import Reading
 from tests.energy.rigs.clock_meter import ClockMeter
 
 CLOCKS = ("perf_counter", "monotonic", "sleep", "process_time_ns", "thread_time_ns")
-# It runs as a script of its own, in a process without tests.
+# This module runs as a script in a process without tests.
 OWN_PROCESS = {"pytest_energy.commits.janitor"}
 
 WORK = """
@@ -28,7 +28,7 @@ from unittest import mock
 import pytest
 def work(): return sum(range(20_000))
 """
-# As freezegun does it: in the module time, and wherever a module holds the same function.
+# freezegun replaces clocks the same way: in `time`, and in each module that imported the function.
 SCAN = """
 import sys
 def replace_everywhere(monkeypatch, name, fake):
@@ -47,7 +47,7 @@ def modules():
             yield importlib.import_module(module.name)
 
 
-def test_no_module_holds_a_clock_that_a_scan_can_replace():
+def test_no_module_holds_a_replaceable_clock():
     replaceable = {id(getattr(time, name)): name for name in CLOCKS}
     held = [
         f"{module.__name__}.{attribute}"
@@ -58,19 +58,19 @@ def test_no_module_holds_a_clock_that_a_scan_can_replace():
     assert held == []
 
 
-def test_only_the_clock_module_asks_time():
+def test_only_the_clock_module_reads_time():
     calls = [f"time.{name}(" for name in (*CLOCKS, "process_time", "thread_time")]
-    asking = [
+    readers = [
         module.__name__
         for module in modules()
         if module.__name__ not in OWN_PROCESS
         and any(call in Path(module.__file__).read_text(encoding="utf8") for call in calls)
     ]
-    assert asking == []
+    assert readers == []
 
 
 def seconds_of(suite) -> dict[str, float]:
-    """Median seconds per call by test name, of the run that the suite saved."""
+    """Median seconds per call of each test in the saved run."""
     run = json.loads((suite.path / "run.json").read_text())
     return {b["name"]: b["energy"]["seconds"]["value"] for b in run["benchmarks"]}
 
@@ -87,7 +87,7 @@ def measured(suite, text, tests):
 @pytest.mark.parametrize(
     "fake", ["lambda: 7.25", "iter(range(0, 10**9, 30)).__next__"], ids=["frozen", "jumping"]
 )
-def test_a_clock_replaced_everywhere_does_not_reach_a_measurement(suite, fake):
+def test_a_clock_replaced_everywhere_changes_no_measurement(suite, fake):
     seconds = measured(
         suite,
         SCAN
@@ -106,7 +106,7 @@ def test_plain(energy): energy(work)
 
 
 @pytest.mark.slow
-def test_freezegun_in_each_mode_does_not_reach_a_measurement(suite):
+def test_freezegun_changes_no_measurement_in_any_mode(suite):
     pytest.importorskip("freezegun")
     seconds = measured(
         suite,
@@ -136,7 +136,7 @@ def test_a_meter_with_a_replaced_clock_is_refused():
         plain_window(Frozen(), partial(sum, range(100)), 10, None)
 
 
-def test_warm_up_ends_although_the_clock_stands_still(monkeypatch):
+def test_warm_up_ends_when_the_clock_stands_still(monkeypatch):
     calls = []
     for module in ("single", "window"):
         monkeypatch.setattr(f"pytest_energy.measuring.{module}.now_s", lambda: 1.0, raising=False)

@@ -93,7 +93,7 @@ def test_tolerance(metric, ratio, verdict):
     assert decided(gate, **{metric: ratio}) == (verdict != "inconclusive")
 
 
-# 95 % of 6 windows: from the least to the greatest. 0.5 to 1.5 s, and as many joules and 1 W.
+# The 95 % interval of 6 windows is from the least to the greatest: 0.5 to 1.5 s and J, at 1 W.
 SIX = [window(seconds, seconds) for seconds in (0.5, 0.8, 0.9, 1.1, 1.2, 1.5)]
 
 
@@ -124,7 +124,7 @@ def test_budget_of_too_few_windows_is_inconclusive():
     }
 
 
-def test_counter_that_did_not_move_meets_no_budget():
+def test_a_counter_that_stood_still_meets_no_budget():
     gate = Gate(Budget(100.0, 100.0, 100.0))
     still = result(measurement(*SIX, window(1.0, 0.0)))
     assert verdicts(gate, still) == {
@@ -134,22 +134,22 @@ def test_counter_that_did_not_move_meets_no_budget():
     }
 
 
-def test_counter_that_did_not_move_meets_no_threshold():
+def test_a_counter_that_stood_still_meets_no_threshold():
     assert verdicts_of(Gate(), greenup=None) == {"speedup": "unchanged", "greenup": "inconclusive"}
 
 
 def test_a_counter_that_stood_still_does_not_prolong_a_comparison():
-    """No later block restores the greenup, so only the speedup prolongs a comparison."""
+    """No later block makes the greenup known, so only the speedup prolongs a comparison."""
     assert decided(Gate(), greenup=None)
     assert not decided(Gate(), speedup=UNKNOWN, greenup=None)
 
 
 @pytest.mark.parametrize(
     ("window_s", "verdict"),
-    # A counter of 1 ms: 1 % of a side's two windows of 50 ms, and a third of the tolerance of 3 %.
+    # The counter updates every 1 ms: 1 % of a side's two 50 ms windows. A third of 3 % is allowed.
     [(0.051, "unchanged"), (0.049, "inconclusive")],
 )
-def test_a_counter_too_coarse_for_the_tolerance_decides_nothing(window_s, verdict):
+def test_a_counter_too_coarse_for_the_tolerance_is_inconclusive(window_s, verdict):
     alike = compared(tuple(block(window(window_s, 1.0), window(window_s, 1.0)) for _ in range(12)))
     judged = Gate().judge(result(measurement(*SIX), alike))
     assert {v.metric: v.verdict for v in judged} == {"speedup": "unchanged", "greenup": verdict}
@@ -167,7 +167,7 @@ def test_a_counter_just_fine_enough_prolongs_a_comparison(counter_error, lost):
     assert Gate(tolerance=0.03).decided(GpsUp(SURE, UNKNOWN, SURE, counter_error), SENSOR) is lost
 
 
-def test_coarse_counter_meets_no_threshold():
+def test_a_coarse_counter_meets_no_threshold():
     faster = compared(tuple(block(window(0.03, 2.0), window(0.02, 1.0)) for _ in range(12)))
     judged = Gate(thresholds=Thresholds(1.2, 1.2)).judge(result(measurement(*SIX), faster))
     assert {v.metric: v.verdict for v in judged} == {"speedup": "met", "greenup": "inconclusive"}
@@ -209,7 +209,7 @@ def test_estimated_joules_are_gated_on_request():
     assert not decided(Gate(gate_estimates=True), greenup=UNKNOWN, meter=ESTIMATE)
 
 
-def test_band_of_an_estimate_counts():
+def test_the_band_of_an_estimate_widens_its_interval():
     """At 1.5 J and a band of 0.5 to 2, a budget of 2 J may be exceeded."""
     gate = Gate(Budget(max_joules=2.0), gate_estimates=True)
     assert verdicts(gate, result(measurement(*SIX))) == {"joules": "met"}
@@ -234,7 +234,7 @@ def test_quality(value, floor, verdict):
     assert verdicts(Gate(), made) == {"accuracy": verdict}
 
 
-def test_only_the_marker_s_ratios_are_gated():
+def test_only_the_markers_ratios_are_gated():
     gate = Gate(thresholds=Thresholds(speedup=1.0))
     assert verdicts_of(gate, greenup=exactly(0.1)) == {"speedup": "met"}
     assert decided(gate, greenup=UNKNOWN)
@@ -245,13 +245,13 @@ def test_a_marker_without_a_threshold_is_not_gated():
     assert decided(Gate(thresholds=Thresholds()), UNKNOWN, UNKNOWN)
 
 
-def test_thresholds_without_a_comparison_are_missed():
+def test_a_threshold_without_a_comparison_is_missed():
     assert verdicts(Gate(thresholds=Thresholds(1.0)), result(measurement(*SIX))) == {
         "gps_up": "missed"
     }
 
 
-def test_no_requirement_no_verdict():
+def test_without_requirements_there_is_no_verdict():
     assert verdicts(Gate(), result(measurement(*SIX))) == {}
 
 
@@ -295,14 +295,14 @@ def test_a_reason_names_values_limits_and_evidence():
     assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
 
 
-def test_a_high_confidence_is_not_rounded_to_100_per_cent():
+def test_high_confidence_is_not_rounded_to_100_per_cent():
     made = compared(
         tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001
     )
     assert "20 blocks at 99.9%" in Gate().judge(result(measurement(*SIX), made))[0].reason
 
 
-def test_block_count_names_starts_only_if_several_blocks_share_one():
+def test_the_block_count_names_starts_if_several_blocks_share_one():
     alike = block(window(1.0, 1.0), window(1.0, 1.0))
     assert count_blocks([alike] * 12) == "12 blocks"
     by_start = [replace(alike, replicate=number // 4) for number in range(12)]
@@ -314,7 +314,7 @@ def test_unknown_bounds_are_named():
     assert f"{Interval(1.63, 1.6, 1.66)}" == "1.63 [1.60, 1.66]"
 
 
-def test_change_of_a_regression_is_printed_in_per_cent_with_its_limit():
+def test_a_regression_prints_its_change_in_per_cent_and_its_limit():
     slower = tuple(block(window(1.0, 10.0), window(1.25, 12.5)) for _ in range(12))
     reason = Gate(tolerance=0.05).judge(result(measurement(*SIX), compared(slower)))[0].reason
     assert reason.startswith("time +25 % [+25, +25], limit +5 % (baseline fp32, ")
@@ -336,14 +336,14 @@ gates = st.builds(
 
 
 @given(gates, ratios, ratios, st.sampled_from([SENSOR, ESTIMATE]))
-def test_decided_exactly_when_no_verdict_is_inconclusive(gate, speedup, greenup, meter):
+def test_a_comparison_is_decided_when_no_verdict_is_inconclusive(gate, speedup, greenup, meter):
     open_verdicts = "inconclusive" in verdicts_of(gate, speedup, greenup, meter).values()
     assert decided(gate, speedup, greenup, meter) == (not open_verdicts)
 
 
 @given(gates, ratios, st.floats(0, 1), st.floats(0, 1))
 def test_a_narrower_interval_never_reverses_a_verdict(gate, ratio, a, b):
-    """More evidence settles an inconclusive verdict and changes no other."""
+    """More evidence can settle an inconclusive verdict, and changes no other."""
     if ratio is UNKNOWN:
         return
     low, high = sorted(ratio.low + share * (ratio.high - ratio.low) for share in (a, b))
@@ -359,7 +359,7 @@ def test_every_requirement_gets_a_verdict(made, gate):
     ratios = (
         ["speedup", "greenup"]
         if gate.thresholds is None
-        else asked_of(gate.thresholds) or ["gps_up"]
+        else set_thresholds(gate.thresholds) or ["gps_up"]
     )
     if made.comparison is None:
         ratios = []
@@ -369,7 +369,7 @@ def test_every_requirement_gets_a_verdict(made, gate):
     assert metrics[len(ratios) :] == rest + ["gps_up"] * never_compared
 
 
-def asked_of(thresholds: Thresholds) -> list[str]:
+def set_thresholds(thresholds: Thresholds) -> list[str]:
     return [name for name, value in vars(thresholds).items() if value is not None]
 
 
@@ -378,7 +378,7 @@ SLOW_AND_FAST = [("ABBA", (0.2, 0.1, 0.1, 4.0)), ("BAAB", (0.1, 0.2, 4.0, 0.1))]
 
 @pytest.mark.parametrize("gate", [Gate(), Gate(thresholds=Thresholds(speedup=1.5))])
 def test_a_disturbed_side_is_neither_improved_nor_met(gate):
-    """The baseline waits for a CPU in every second window, as a pool with too many threads does."""
+    """The baseline waits for a CPU in every second window, like a pool with too many threads."""
     blocks = tuple(
         Block(order, tuple(window(s, s) for s in taken)) for order, taken in SLOW_AND_FAST * 10
     )

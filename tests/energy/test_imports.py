@@ -11,7 +11,7 @@ import pytest_energy
 
 
 def loaded_by(code: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has after this code."""
+    """The top-level modules that a new interpreter loads when it runs this code."""
     script = f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
@@ -44,8 +44,8 @@ def test_import_loads_nothing_heavy(code):
     }
 
 
-def test_library_alone_loads_no_pytest():
-    """measure() and versus() are also for programs in which no test runs."""
+def test_the_library_loads_no_pytest():
+    """Programs without tests may call measure() and versus()."""
     assert not loaded_by("from pytest_energy import *") & {
         "pytest",
         "_pytest",
@@ -55,8 +55,8 @@ def test_library_alone_loads_no_pytest():
     }
 
 
-def test_plugin_loads_no_report_until_it_is_needed():
-    """pytest imports the plugin in every run of everybody who has it installed."""
+def test_the_plugin_imports_reports_on_first_use():
+    """pytest imports an installed plugin in every run, with or without --energy."""
     assert "rich" not in loaded_by("import pytest_energy.plugin") - loaded_by("import pytest")
 
 
@@ -66,7 +66,7 @@ def run(code: str) -> str:
     ).stdout
 
 
-def test_plugin_loads_no_measuring_until_it_is_needed():
+def test_the_plugin_imports_measuring_on_first_use():
     loaded = run("import pytest_energy.plugin, sys; print(*sys.modules)").split()
     assert not {name for name in loaded if name.startswith("pytest_energy.")} - {
         f"pytest_energy.{name}"
@@ -84,7 +84,7 @@ def test_plugin_loads_no_measuring_until_it_is_needed():
     }
 
 
-def test_every_public_name_is_there_and_no_other():
+def test_every_public_name_exists_and_an_unknown_name_is_an_error():
     assert all(hasattr(pytest_energy, name) for name in pytest_energy.__all__)
     assert set(pytest_energy.__all__) <= set(dir(pytest_energy))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

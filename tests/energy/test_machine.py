@@ -10,7 +10,7 @@ from pytest_energy import machine
 from pytest_energy.errors import OptionError
 from pytest_energy.machine import config_folder, fingerprint
 
-# implementer, part, variant, revision of one core, as Linux writes them on ARM.
+# Implementer, part, variant and revision of one ARM core, in Linux's format.
 ALTRA = ("0x41", "0xd0c", "0x3", 1)
 GRACE = ("0x41", "0xd4f", "0x0", 0)
 SMALL, BIG = ("0x41", "0xd05", "0x1", 0), ("0x41", "0xd0b", "0x4", 0)
@@ -44,11 +44,11 @@ def arm(*cores):
         ((COBALT_OF_ANOTHER_MAKER,), "implementer 0x6d part 0xd49 r0p0"),
     ],
 )
-def test_an_arm_cpu_is_named_by_its_numbers(tmp_path, cores, cpu):
+def test_an_arm_cpu_gets_its_name_from_its_numbers(tmp_path, cores, cpu):
     assert seen(tmp_path, arm(*cores))["cpu"] == cpu
 
 
-def test_arm_servers_of_one_core_differ_by_their_product(tmp_path):
+def test_arm_servers_with_the_same_core_differ_by_product(tmp_path):
     one = seen(tmp_path, arm(ALTRA), product="c7g.metal\n")
     other = seen(tmp_path, arm(ALTRA), product="Mt. Jade\n")
     assert one["device"] == "c7g.metal" and one != other
@@ -63,20 +63,20 @@ def test_arm_servers_of_one_core_differ_by_their_product(tmp_path):
         (arm(SMALL) + "Hardware\t: BCM2711\nModel\t: a board\n", "BCM2711"),
     ],
 )
-def test_a_named_cpu(tmp_path, cpuinfo, cpu):
+def test_each_architecture_has_its_own_key_for_the_cpu_name(tmp_path, cpuinfo, cpu):
     found = seen(tmp_path, cpuinfo, product="a product")
     assert found["cpu"] == cpu and "device" not in found
 
 
 @pytest.mark.parametrize("cpuinfo", ["", "model name\t: unknown\n", "CPU implementer\t: none\n"])
 @pytest.mark.parametrize("processor", ["", "aarch64", "x86_64"])
-def test_an_architecture_is_no_name(tmp_path, monkeypatch, cpuinfo, processor):
+def test_an_architecture_is_not_a_cpu_name(tmp_path, monkeypatch, cpuinfo, processor):
     monkeypatch.setattr(machine.sys, "platform", "linux")
     monkeypatch.setattr(machine.platform, "processor", lambda: processor)
     assert seen(tmp_path, cpuinfo)["cpu"] == machine.UNKNOWN_CPU
 
 
-def test_windows_names_its_cpu(tmp_path, monkeypatch):
+def test_the_cpu_name_on_windows_comes_from_the_platform_module(tmp_path, monkeypatch):
     monkeypatch.setattr(machine.platform, "processor", lambda: "Intel64 Family 6 Model 158, Intel")
     assert seen(tmp_path)["cpu"] == "Intel64 Family 6 Model 158, Intel"
 
@@ -84,7 +84,7 @@ def test_windows_names_its_cpu(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("before_kib", "after_kib", "gib"), [(7_863_000, 7_867_000, 8), (33_029_000, 33_032_000, 32)]
 )
-def test_memory_near_half_a_gib_is_one_machine(tmp_path, before_kib, after_kib, gib):
+def test_small_differences_in_memory_are_the_same_machine(tmp_path, before_kib, after_kib, gib):
     for kib in (before_kib, after_kib):
         assert seen(tmp_path, meminfo=f"MemTotal: {kib} kB\n")["memory_gib"] == gib
 
@@ -116,7 +116,7 @@ def test_without_a_home_folder_the_estimate_and_the_noise_have_defaults(monkeypa
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root becomes any uid")
-def test_a_uid_without_a_passwd_entry(tmp_path):
+def test_a_uid_without_a_passwd_entry_is_a_clear_error(tmp_path):
     script = (
         "import os; os.setuid(54321)\n"
         "from pytest_energy import machine\n"
@@ -124,7 +124,8 @@ def test_a_uid_without_a_passwd_entry(tmp_path):
         "except machine.OptionError: print('clear')\n"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CONFIG_HOME")}
-    imported_first = "import pytest_energy.machine, pwd, ctypes\n"  # while root may read the files
+    # Imported as root: the other user may be unable to read the files.
+    imported_first = "import pytest_energy.machine, pwd, ctypes\n"
     done = subprocess.run(
         [sys.executable, "-c", imported_first + script],
         env=environment,

@@ -1,4 +1,4 @@
-"""Foreign input runs nothing, and saved files name nobody. Threats: docs/security.md."""
+"""Untrusted input runs no code, and saved files name no user or host. See docs/security.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = sorted(
     for package in (pytest_energy, tsbench)
     for path in Path(package.__file__).parent.rglob("*.py")
 )
-# Modules that unpickle, and calls that run text or pass it to a shell.
+# Modules that unpickle, and calls that run a text as code or in a shell.
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
 FORBIDDEN_CALLS = {
     "eval",
@@ -63,7 +63,7 @@ def forbidden_in(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: "/".join(path.parts[-3:]))
-def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
+def test_no_module_unpickles_evaluates_or_starts_a_shell(path):
     assert forbidden_in(path.read_text(encoding="utf8")) == []
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
     "text",
     ["import pickle", "from joblib.x import y", "torch.load(f)", "run(x, shell=True)", "eval('1')"],
 )
-def test_the_search_finds_what_it_is_for(text):
+def test_the_search_finds_each_forbidden_use(text):
     assert forbidden_in(text)
 
 
@@ -87,7 +87,7 @@ def test_the_search_finds_what_it_is_for(text):
     ],
 )
 @pytest.mark.parametrize("how", ["against", "bisect"])
-def test_a_revision_is_no_option_and_no_command(suite, revision, how, monkeypatch, capsys):
+def test_a_revision_never_becomes_an_option_or_a_command(suite, revision, how, monkeypatch, capsys):
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     suite.run("git", "init", "-q")
     suite.run(
@@ -113,7 +113,7 @@ def test_a_revision_is_no_option_and_no_command(suite, revision, how, monkeypatc
     assert not (suite.path / "pwned").exists()
 
 
-def test_a_saved_run_names_no_host_no_user_and_no_secret(suite, monkeypatch):
+def test_a_saved_run_contains_no_host_user_or_secret(suite, monkeypatch):
     monkeypatch.setattr(platform, "node", lambda: "hiddenhost")
     monkeypatch.setenv("USER", "hiddenuser")
     monkeypatch.setenv("LOGNAME", "hiddenuser")
@@ -147,15 +147,14 @@ def test_a_saved_run_names_no_host_no_user_and_no_secret(suite, monkeypatch):
         == 0
     )
     text = (suite.path / "run.json").read_text()
-    assert (
-        json.loads(text)["commit_info"]["project"] == "project"
-    )  # so that the remote was looked at
+    # The project's name comes from the remote, so the run read the remote.
+    assert json.loads(text)["commit_info"]["project"] == "project"
     assert "hidden" not in text and str(suite.path) not in text
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX only")
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_files_are_made_with_the_users_umask(suite, tmp_path, umask):
+def test_files_get_the_users_umask(suite, tmp_path, umask):
     before = os.umask(umask)
     try:
         cache.write_atomically(tmp_path / "checkpoint", b"x")

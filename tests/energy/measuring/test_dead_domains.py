@@ -15,11 +15,11 @@ DOMAINS = (Domain("package-0"), Domain("dram-0"), Domain("uncore-0", "package-0"
     [
         ({"package-0": 4.0, "dram-0": 0.0, "uncore-0": 0.0}, ["dram-0"]),
         ({"package-0": 0.0, "dram-0": 0.3, "uncore-0": 0.0}, ["package-0"]),
-        ({"package-0": 4.0, "dram-0": 0.1, "uncore-0": 0.0}, []),  # an idle GPU is no fault
-        ({"package-0": 0.001, "dram-0": 0.0, "uncore-0": 0.0}, []),  # too little to know
+        ({"package-0": 4.0, "dram-0": 0.1, "uncore-0": 0.0}, []),  # a nested domain may be idle
+        ({"package-0": 0.001, "dram-0": 0.0, "uncore-0": 0.0}, []),  # too few joules to decide
     ],
 )
-def test_a_domain_that_stands_still_is_named(joules, dead):
+def test_a_warning_names_the_domain_that_stands_still(joules, dead):
     meter = ClockMeter()
     meter.domains = DOMAINS
     windows = tuple(Window(0.2, joules, 5) for _ in range(8))

@@ -1,4 +1,4 @@
-"""One measurement at a time on a machine; the lock of a dead process is free."""
+"""One process at a time measures on a machine; the system frees the lock of a dead process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ with machine_lock(float(os.environ.get("timeout_s", 20)), print):
     print("held", flush=True)
     sys.stdin.readline()
 """
-# Imports first: another user may not read this interpreter's folders.
+# Imports come first, because another user may be unable to read this interpreter's folders.
 AS_USER = """
 import fcntl, os, pytest_energy.measuring.machine_lock
 os.setgroups([]); os.setgid({user}); os.setuid({user})
 """
-posix = pytest.mark.skipif(os.name != "posix", reason="Windows locks one file, which all share")
+posix = pytest.mark.skipif(os.name != "posix", reason="on Windows all users share one file")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
@@ -45,7 +45,7 @@ def lock(tmp_path, monkeypatch):
 
 
 def holder(inside="pass", user=None):
-    """A process that holds the lock until it reads a line."""
+    """Start a process that holds the lock until it reads a line."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -61,7 +61,7 @@ def holder(inside="pass", user=None):
 
 
 def run(script, **environment):
-    """The script in a process of its own, with a line to read."""
+    """Run the script in a new process, with one line on standard input."""
     return subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, **environment},
@@ -78,7 +78,7 @@ def end(process):
 
 
 def is_free():
-    """Whether the lock is free now."""
+    """True if no other process holds the lock."""
     try:
         with machine_lock(0, lambda line: None):
             return True
@@ -86,17 +86,17 @@ def is_free():
         return False
 
 
-def test_waiting_is_reported_once_with_the_holder_and_then_ends(lock):
-    other, said = holder(), []
+def test_waiting_is_reported_once_and_names_the_holder(lock):
+    other, lines = holder(), []
 
-    def tell(line):
-        said.append(line)
+    def report(line):
+        lines.append(line)
         other.stdin.write("\n")
         other.stdin.flush()
 
-    with machine_lock(20, tell):
+    with machine_lock(20, report):
         assert not other.poll() or other.wait(20) == 0
-    (line,) = said
+    (line,) = lines
     assert line.startswith(f"waiting for process {other.pid} to finish")
     end(other)
 
@@ -112,7 +112,7 @@ def test_after_the_timeout_the_error_names_the_holder(lock):
     assert is_free()
 
 
-def test_within_one_process_it_does_not_wait(lock):
+def test_the_lock_is_reentrant_within_a_process(lock):
     with machine_lock(0, pytest.fail), machine_lock(0, pytest.fail):
         pass
     assert is_free()
@@ -133,8 +133,8 @@ def test_the_lock_of_a_killed_process_is_free_at_once(lock):
 
 
 @needs_fork
-def test_a_forked_child_does_not_keep_it(lock):
-    """The code under test may leave a process behind."""
+def test_a_forked_child_does_not_hold_the_lock(lock):
+    """The code under test may leave a child process running."""
     script = HOLDER.format(
         inside="child = os.fork()\n    if not child:\n        os.close(1)\n"
         "        time.sleep(600)\n    print(child, flush=True)"
@@ -151,7 +151,7 @@ def test_a_forked_child_does_not_keep_it(lock):
         assert not is_free()
         process.kill()
         process.wait(20)
-        # The child closes it in its first moment, which may come after its parent's last.
+        # The child closes the lock when it first runs, which may be after its parent ended.
         deadline_s = time.monotonic() + 20
         while not is_free():
             assert time.monotonic() < deadline_s
@@ -161,7 +161,7 @@ def test_a_forked_child_does_not_keep_it(lock):
         end(process)
 
 
-def test_a_link_is_not_followed(lock, tmp_path):
+def test_a_symbolic_link_is_refused(lock, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("kept")
     lock.symlink_to(precious)
@@ -183,7 +183,7 @@ def test_a_fifo_is_refused_at_once(lock):
 
 
 @posix
-def test_a_folder_is_locked_as_well_as_a_file(lock):
+def test_a_folder_can_be_the_lock(lock):
     lock.mkdir()
     other = holder()
     assert not is_free()
@@ -191,15 +191,15 @@ def test_a_folder_is_locked_as_well_as_a_file(lock):
     assert is_free()
 
 
-def test_content_and_mode_of_the_file_do_not_matter(lock):
-    lock.write_bytes(b"\0not ours")
+def test_the_file_may_have_any_content_and_be_read_only(lock):
+    lock.write_bytes(b"\0other content")
     lock.chmod(0o444)
     with machine_lock(0, pytest.fail):
         pass
-    assert lock.read_bytes() == b"\0not ours"
+    assert lock.read_bytes() == b"\0other content"
 
 
-def test_a_path_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+def test_the_error_for_an_unusable_path_names_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "missing" / "lock"))
     with (
         pytest.raises(MachineBusy, match=f"cannot be locked.*{LOCK_VARIABLE}"),
@@ -208,7 +208,7 @@ def test_a_path_that_cannot_be_opened_is_an_error_with_a_remedy(tmp_path, monkey
         pass
 
 
-def test_a_file_system_that_does_not_answer_ends_with_the_timeout(lock, monkeypatch):
+def test_the_timeout_also_limits_a_hanging_file_system(lock, monkeypatch):
     monkeypatch.setattr(module, "_open_now", lambda path: time.sleep(60))
     began_s = time.monotonic()
     with (
@@ -220,7 +220,7 @@ def test_a_file_system_that_does_not_answer_ends_with_the_timeout(lock, monkeypa
 
 
 @posix
-def test_without_the_variable_every_user_and_tmpdir_has_the_same_lock(monkeypatch, tmp_path):
+def test_by_default_all_users_share_one_lock(monkeypatch, tmp_path):
     monkeypatch.delenv(LOCK_VARIABLE)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert str(lock_path()) == "/"
@@ -230,7 +230,7 @@ def test_without_the_variable_every_user_and_tmpdir_has_the_same_lock(monkeypatc
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux")
 @pytest.mark.parametrize("kind", ["a folder of root's", "a file in a sticky folder"])
 def test_two_users_take_turns(kind, monkeypatch):
-    """Neither owns what is locked, and in a sticky folder the kernel guards others' files."""
+    """Neither user owns the folder, and a sticky folder restricts access to other users' files."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, 0o755 if kind == "a folder of root's" else 0o1777)
         path = folder if kind == "a folder of root's" else f"{folder}/lock"
@@ -245,12 +245,12 @@ def test_two_users_take_turns(kind, monkeypatch):
 
 
 def test_a_process_started_inside_does_not_wait_for_its_own_parent(lock):
-    """As a pytest --energy that a measured test starts."""
+    """A measured test may start pytest --energy itself."""
     with machine_lock(0, pytest.fail):
         end(holder())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the holder is known from /proc/locks")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/locks")
 def test_a_process_started_inside_without_the_holder_variable_does_not_wait(lock):
     script = f"import os; os.environ.pop({HOLDER_VARIABLE!r})\n" + HOLDER.format(inside="pass")
     with machine_lock(0, pytest.fail):
@@ -258,7 +258,7 @@ def test_a_process_started_inside_without_the_holder_variable_does_not_wait(lock
     assert done.stdout == "held\n", done.stderr
 
 
-def test_the_holder_variable_of_a_dead_parent_is_worth_nothing(lock, monkeypatch):
+def test_the_holder_variable_of_a_dead_parent_is_ignored(lock, monkeypatch):
     other = holder()
     dead = run("import os; print(os.getpid())").stdout.strip()
     monkeypatch.setenv(HOLDER_VARIABLE, f"{dead} {lock}")
@@ -267,10 +267,10 @@ def test_the_holder_variable_of_a_dead_parent_is_worth_nothing(lock, monkeypatch
 
 
 @posix
-def test_code_that_closes_all_descriptors_costs_no_file_of_its_own(lock):
+def test_code_that_closes_all_descriptors_keeps_its_own_files(lock):
     script = (
-        HOLDER.format(inside="os.closerange(3, 256); mine = os.open(os.devnull, os.O_RDONLY)")
-        + "os.fstat(mine)\nprint('still open')\n"
+        HOLDER.format(inside="os.closerange(3, 256); opened = os.open(os.devnull, os.O_RDONLY)")
+        + "os.fstat(opened)\nprint('still open')\n"
     )
     done = run(script)
     assert done.stdout == "held\nstill open\n", done.stderr
@@ -287,7 +287,7 @@ def test_two_runs_take_turns(suite, lock):
     busy.stdout.fnmatch_lines([f"*waiting for process {other.pid} *"])
     busy.stderr.fnmatch_lines([f"*process {other.pid} *has been measuring on this machine*"])
     assert suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--collect-only").ret == 0
-    assert suite.runpytest_subprocess().ret == 0  # without --energy nothing is measured
+    assert suite.runpytest_subprocess().ret == 0  # a run without --energy does not measure
     end(other)
     began_s = time.monotonic()
     assert (
@@ -300,7 +300,7 @@ def test_two_runs_take_turns(suite, lock):
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
-def test_bad_timeouts(suite, value):
+def test_an_invalid_timeout_is_a_usage_error(suite, value):
     done = suite.runpytest_subprocess(
         "--energy", "--energy-meter=clock", f"--energy-lock-timeout={value}"
     )

@@ -1,4 +1,4 @@
-"""Comparisons in turns, against a meter with known joules."""
+"""Paired comparisons, with a meter that has known joules."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ def double():
     return work(40_000)
 
 
-def test_twice_the_work_is_half_the_speed_and_half_the_greenup(clock):
+def test_twice_the_work_has_half_the_speedup_and_half_the_greenup(clock):
     def double():
         clock.work(0.0002)
 
@@ -48,7 +48,7 @@ def test_the_same_code_twice_shows_no_difference():
     assert comparison.category is None
 
 
-def test_a_coin_orders_each_block_and_both_sides_are_in_it_twice():
+def test_each_block_has_a_random_order_and_each_side_twice():
     comparison = versus(
         work, work, meter=ClockMeter(), plan=Plan(max_time_s=1.0), coin=random.Random(7)
     )
@@ -59,7 +59,7 @@ def test_a_coin_orders_each_block_and_both_sides_are_in_it_twice():
     )
 
 
-def test_it_stops_as_soon_as_it_is_decided():
+def test_a_comparison_stops_when_it_is_decided():
     plan = Plan(max_time_s=60.0)
     began = time.perf_counter()
     comparison = versus(
@@ -73,19 +73,19 @@ def test_it_stops_as_soon_as_it_is_decided():
     assert comparison.speedup.high < 0.9
 
 
-def test_it_takes_the_blocks_that_an_interval_needs_even_if_the_time_is_short():
+def test_a_short_time_still_gets_the_fewest_blocks_for_an_interval():
     comparison = versus(time.sleep, time.sleep, 0.01, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
     assert len(comparison.blocks) == fewest_blocks(0.01)
 
 
-def test_it_stops_on_slow_code_after_four_times_the_time_without_bounds():
+def test_slow_code_stops_after_four_times_the_time_without_bounds():
     comparison = versus(time.sleep, time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
     assert len(comparison.blocks) < fewest_blocks(0.01)
     assert comparison.speedup.high == float("inf")
     assert comparison.category is None
 
 
-def test_the_ratios_are_those_of_the_raw_blocks():
+def test_the_ratios_follow_from_the_raw_blocks():
     meter = ClockMeter()
     comparison = versus(work, double, meter=meter, plan=Plan(max_time_s=0.5))
     again = gps_up(comparison.blocks, info(meter), 0.01)
@@ -96,7 +96,7 @@ def test_the_ratios_are_those_of_the_raw_blocks():
     )
 
 
-def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
+def test_versus_without_a_meter_opens_and_closes_one(monkeypatch):
     meter = ClockMeter()
     monkeypatch.setattr(sys.modules["pytest_energy.measuring.paired"], "open_meter", lambda: meter)
     versus(work, work, plan=Plan(max_time_s=0.2))
@@ -105,7 +105,7 @@ def test_without_a_meter_it_opens_one_and_closes_it(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for all of measuring/."""
+    """A virtual clock for the modules of measuring/. Only `work` and readings advance it."""
     clock = VirtualClock()
     for module in (
         "pytest_energy.measuring.single",
@@ -131,21 +131,21 @@ def test_windows_of_a_comparison_fit_into_one_time_slice(clock):
         ({"A": 0.00096, "B": 0.00101}, {"A": 4, "B": 4}),
         ({"B": 0.00101, "A": 0.00096}, {"A": 4, "B": 4}),
         ({"A": 0.001, "B": 0.0021}, {"A": 4, "B": 3}),
-        ({"A": 0.0, "B": 0.0}, {"A": 4, "B": 4}),  # calls that are prepared one by one
+        ({"A": 0.0, "B": 0.0}, {"A": 4, "B": 4}),  # calls with a setup each
     ],
 )
-def test_similar_sides_have_equally_many_calls_in_a_window(seconds, matched):
-    """4 calls end after the time slice, 3 before it: equal code looked a third faster."""
+def test_similar_sides_get_the_same_calls_per_window(seconds, matched):
+    """4 calls end after the time slice and 3 before it, so equal code looked a third faster."""
     assert match_calls({"A": 4, "B": 3}, seconds) == matched
 
 
-def test_calls_match_although_a_neighbour_disturbed_the_warm_up(clock, monkeypatch):
+def test_a_disturbed_warm_up_does_not_change_the_calls_per_window(clock, monkeypatch):
     monkeypatch.setattr(
         sys.modules["pytest_energy.measuring.paired"],
         "warm_up",
-        lambda call, budget_s: next(spoilt),
+        lambda call, budget_s: next(disturbed_s),
     )
-    spoilt = iter([0.0003, 0.0009])
+    disturbed_s = iter([0.0003, 0.0009])
     comparison = versus(
         clock.work, clock.work, 0.0003, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
     )
@@ -155,7 +155,7 @@ def test_calls_match_although_a_neighbour_disturbed_the_warm_up(clock, monkeypat
 @pytest.mark.parametrize(
     ("seconds", "yields"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)]
 )
-def test_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, monkeypatch):
+def test_either_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, monkeypatch):
     yielded_at_s = []
     monkeypatch.setattr(
         sys.modules["pytest_energy.measuring.paired"],
@@ -180,7 +180,7 @@ def test_windows_of_a_slower_counter_are_long_enough_for_the_gate(tolerance, clo
     assert tolerance * COUNTER_SHARE / 2 < error < 0.9 * tolerance * COUNTER_SHARE
 
 
-def test_looks_become_rarer_with_the_blocks():
+def test_later_blocks_are_judged_less_often():
     looks = []
 
     def decided(ratios):
@@ -204,7 +204,7 @@ def many(clock, **more):
     return versus_many(clock.work, candidates, meter=meter, coin=random.Random(3), **more)
 
 
-def test_each_of_many_is_compared_with_the_baseline(clock):
+def test_each_of_many_candidates_is_compared_with_the_baseline(clock):
     compared = many(clock, plan=Plan(max_time_s=1.0))
     assert list(compared) == list(MANY)
     for name, comparison in compared.items():
@@ -212,21 +212,21 @@ def test_each_of_many_is_compared_with_the_baseline(clock):
         assert comparison.greenup.value == pytest.approx(comparison.speedup.value, rel=1e-6)
 
 
-def test_many_share_the_baselines_windows_in_mirrored_orders(clock):
+def test_many_candidates_share_the_baselines_windows(clock):
     compared = many(clock, plan=Plan(max_time_s=1.0))
     for blocks in zip(*(comparison.blocks for comparison in compared.values()), strict=True):
-        of_the_baseline = [
+        baseline_windows = [
             [w for letter, w in zip(b.order, b.windows, strict=True) if letter == "A"]
             for b in blocks
         ]
-        assert all(windows == of_the_baseline[0] for windows in of_the_baseline)
+        assert all(windows == baseline_windows[0] for windows in baseline_windows)
     assert {b.order for comparison in compared.values() for b in comparison.blocks} == {
         "ABBA",
         "BAAB",
     }
 
 
-def test_each_of_many_stops_when_it_is_decided(clock):
+def test_each_of_many_candidates_stops_when_it_is_decided(clock):
     compared = many(
         clock, plan=Plan(max_time_s=1.0), decided=lambda ratios: ratios.speedup.high < 0.9
     )
@@ -234,8 +234,8 @@ def test_each_of_many_stops_when_it_is_decided(clock):
     assert len(compared["same"].blocks) > 5 * fewest_blocks(0.01)
 
 
-def test_steady_drift_cancels_for_each_of_many(clock):
-    """Each call takes a little longer than the one before, up to a third more within a block."""
+def test_steady_drift_cancels_for_each_of_many_candidates(clock):
+    """Each call is slower than the call before it, by up to a third within a block."""
     calls = itertools.count()
 
     def work():
@@ -251,6 +251,6 @@ def test_steady_drift_cancels_for_each_of_many(clock):
         assert comparison.speedup.value == pytest.approx(1.0, rel=1e-3)
 
 
-def test_many_needs_at_least_one():
+def test_versus_many_requires_a_candidate():
     with pytest.raises(OptionError, match="no candidate"):
         versus_many(work, {}, meter=ClockMeter())

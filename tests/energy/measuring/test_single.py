@@ -1,4 +1,4 @@
-"""Windows, warm-up and calls per window, against a meter with known joules."""
+"""Windows, warm-up and calls per window, with a meter that has known joules."""
 
 import asyncio
 import concurrent.futures
@@ -30,7 +30,7 @@ SHORT = Plan(max_time_s=1.0)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that only work moves, for single.py and window.py."""
+    """A virtual clock for single.py and window.py. Only `work` and readings advance it."""
     clock = VirtualClock()
     for module in ("pytest_energy.measuring.single", "pytest_energy.measuring.window"):
         monkeypatch.setattr(sys.modules[module], "now_s", clock)
@@ -71,8 +71,8 @@ def test_windows_are_long_enough_for_the_counter(counter, clock):
 
 
 @pytest.mark.parametrize("update_interval_s", [0.02, 0.1])
-def test_windows_on_a_slow_counter_err_by_a_call_and_not_by_an_update(update_interval_s, clock):
-    """Unaligned, a 100 ms counter makes a 300 ms window wrong by up to a third."""
+def test_windows_on_a_slow_counter_err_by_at_most_a_call(update_interval_s, clock):
+    """Without alignment, a 100 ms counter changes a 300 ms window by up to a third."""
     meter = ClockMeter(watts=50.0, update_interval_s=update_interval_s, clock=clock)
     call_s = 0.002
     window = aligned_window(meter, lambda: clock.work(call_s), int(0.3 / call_s), None)
@@ -100,12 +100,12 @@ def test_a_counter_that_never_moves_gives_no_joules_and_a_warning(clock):
     assert any("did not move" in warning for warning in measurement.warnings)
 
 
-def test_a_call_too_short_for_the_loop_around_it_gets_a_warning(clock):
+def test_a_call_shorter_than_the_loop_overhead_gets_a_warning(clock):
     measurement = measure(clock.work, 1e-7, meter=ClockMeter(clock=clock), plan=SHORT)
     assert any("for the call itself" in warning for warning in measurement.warnings)
 
 
-def test_the_collector_is_off_in_windows_and_on_again_after_them(clock):
+def test_the_garbage_collector_is_off_within_windows_only(clock):
     seen = []
     measure(
         lambda: (seen.append(gc.isenabled()), clock.work()),
@@ -149,7 +149,7 @@ def test_a_call_of_ten_minutes_runs_at_most_four_times(clock):
     assert any("too few for an interval" in warning for warning in measurement.warnings)
 
 
-def test_prepared_calls_are_prepared_outside_their_windows(clock):
+def test_setup_and_teardown_run_outside_the_windows(clock):
     log = []
 
     def calls():
@@ -217,7 +217,7 @@ def test_an_invalid_plan_is_refused(field, value):
 
 
 def test_windows_do_not_wait_for_a_domain_that_stands_still(clock):
-    """A second GPU sleeps beside a busy one; windows follow the counter that moves."""
+    """One GPU is busy and another is idle; windows align with the counter that moves."""
 
     class Uneven(ClockMeter):
         domains = (Domain("gpu-0"), Domain("gpu-1"))
@@ -234,7 +234,7 @@ def test_windows_do_not_wait_for_a_domain_that_stands_still(clock):
 
 
 class SampledMeter(ClockMeter):
-    """Integrates watts that are refreshed every 100 ms: every reading moves: no tick."""
+    """Integrates watts that are refreshed every 100 ms: each reading differs, without ticks."""
 
     ticks = False
 
@@ -250,16 +250,14 @@ class SampledMeter(ClockMeter):
         return Reading(now_s, {"package-0": self._joules, "core-0": 0.0})
 
 
-def test_windows_of_a_meter_without_ticks_err_by_the_age_of_its_register(clock):
+def test_windows_without_ticks_err_by_the_age_of_the_register(clock):
     meter = SampledMeter(clock, lambda at_s: 20.0)
     window = plain_window(meter, clock.work, 500, None)
     assert info(meter).quantisation(window) == pytest.approx(0.1 / window.seconds, rel=0.01)
     assert not is_slow(meter)
 
 
-def test_a_meter_without_ticks_gets_enough_windows_and_a_warning_that_they_are_short(
-    clock,
-):
+def test_a_meter_without_ticks_gets_enough_windows_and_a_warning(clock):
     measurement = measure(
         clock.work, meter=SampledMeter(clock, lambda at_s: 20.0), plan=Plan(max_time_s=5.0)
     )
@@ -275,14 +273,14 @@ def test_a_meter_without_ticks_gets_enough_windows_and_a_warning_that_they_are_s
     assert patient.warnings == ()
 
 
-def test_a_long_call_on_a_slow_counter_errs_by_an_update_and_not_by_the_call(clock):
-    """A call of three updates does not need windows of a hundred calls."""
+def test_long_calls_on_a_slow_counter_need_few_calls_per_window(clock):
+    """A call as long as three updates does not need windows of a hundred calls."""
     meter = ClockMeter(update_interval_s=0.1, clock=clock)
     calls = calls_per_window(meter, lambda: clock.work(0.3), 0.3, Plan())
     assert calls * 0.3 == pytest.approx(0.1 / Plan().max_quantisation, rel=0.05)
 
 
-def test_one_window_without_joules_among_many_gets_a_warning(clock):
+def test_one_window_without_joules_gets_a_warning(clock):
     meter = ClockMeter(watts=50.0, update_interval_s=0.1, clock=clock)
     windows = [plain_window(meter, lambda: clock.work(0.15), 1, None) for _ in range(8)]
     quiet = type(windows[0])(0.005, {"package-0": 0.0, "core-0": 0.0}, 1)
@@ -308,7 +306,7 @@ def test_the_time_of_the_readings_is_subtracted_from_the_window(clock):
     assert meter.reads == 2
 
 
-def test_a_window_with_negligible_readings_stays_as_counted(clock):
+def test_negligible_reading_time_is_not_subtracted(clock):
     meter = ClockMeter(watts=10.0, clock=clock)
     before_s = clock.now_s
     window = plain_window(meter, lambda: clock.work(0.5), 1, None)
@@ -316,14 +314,14 @@ def test_a_window_with_negligible_readings_stays_as_counted(clock):
     assert window.joules["package-0"] % meter.resolution_joules == pytest.approx(0, abs=1e-9)
 
 
-def test_two_windows_open_at_once_on_one_meter_are_both_right(clock):
-    """Nested and overlapping: a reading changes nothing in the meter."""
+def test_overlapping_windows_on_one_meter_are_both_correct(clock):
+    """Windows may nest and overlap, because a reading does not change the meter."""
     meter = ClockMeter(watts=8.0, clock=clock)
     outer = meter.read()
     clock.work(0.5)
     inner = meter.read()
     clock.work(0.25)
-    outer_end = meter.read()  # overlapping: the outer one ends first
+    outer_end = meter.read()  # the first window ends before the second
     clock.work(0.25)
     inner_end = meter.read()
     assert window_between(outer, outer_end, 1).joules["package-0"] == pytest.approx(
@@ -334,7 +332,7 @@ def test_two_windows_open_at_once_on_one_meter_are_both_right(clock):
     )
 
 
-def test_a_measurement_inside_a_measured_call_leaves_both_right(clock):
+def test_nested_measurements_are_both_correct(clock):
     meter = ClockMeter(watts=8.0, clock=clock)
     inner = []
 
@@ -347,7 +345,7 @@ def test_a_measurement_inside_a_measured_call_leaves_both_right(clock):
     assert outer.joules["package-0"] == pytest.approx(8.0 * 0.1, rel=0.02)
 
 
-def test_a_window_that_an_exception_ended_does_not_affect_the_next(clock):
+def test_an_exception_in_a_window_does_not_affect_the_next(clock):
     meter = ClockMeter(watts=8.0, clock=clock)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -358,7 +356,7 @@ def test_a_window_that_an_exception_ended_does_not_affect_the_next(clock):
 
 
 class FailingMeter(ClockMeter):
-    """Fails in the readings, numbered from 1, for which ``fails`` is true."""
+    """Fails in each reading for whose number, from 1, ``fails`` is true."""
 
     def __init__(self, fails, **keywords):
         super().__init__(**keywords)
@@ -412,7 +410,7 @@ def test_idle_windows_survive_a_failed_reading(clock):
 
 
 class Ticket:
-    """An awaitable of somebody else's."""
+    """An awaitable of a type that the plugin does not know."""
 
     def __await__(self):
         yield
@@ -427,7 +425,7 @@ async def an_async_generator():
 
 
 def a_task():
-    """A task, ended here so that nothing warns of it."""
+    """A finished task, since asyncio warns of an unfinished one."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(a_coroutine())
     loop.run_until_complete(task)

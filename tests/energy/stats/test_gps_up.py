@@ -19,7 +19,7 @@ from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, seconds,
 ALPHA = 0.05
 MORE, SAME, LESS = Interval(1.5, 1.2, 2.0), Interval(1.01, 0.98, 1.02), Interval(0.6, 0.5, 0.8)
 joules = st.floats(1e-9, 1e6)
-# Of ordinary size, so that a product of two ratios is not lost in rounding.
+# A moderate range, so that rounding does not hide a product of two ratios.
 calls = st.integers(1, 10**6)
 windows = st.builds(window, seconds, joules, calls)
 four = st.tuples(windows, windows, windows, windows)
@@ -52,30 +52,30 @@ def test_categories(speedup, greenup, powerup, expected):
     ("speedup", "greenup", "powerup"),
     [
         (SAME, MORE, LESS),  # neither faster nor slower
-        (MORE, SAME, MORE),  # neither greener nor not
+        (MORE, SAME, MORE),  # neither more nor less energy
         (SAME, SAME, SAME),
         (MORE, None, None),
         (MORE, MORE, None),
         (UNKNOWN, UNKNOWN, UNKNOWN),
-        (MORE, MORE, UNKNOWN),  # no bound: "same power" would be a claim of ignorance
+        (MORE, MORE, UNKNOWN),  # without bounds the power may differ
     ],
 )
-def test_no_category_is_claimed_that_the_intervals_do_not_support(speedup, greenup, powerup):
+def test_there_is_no_category_without_support_of_the_intervals(speedup, greenup, powerup):
     assert category(speedup, greenup, powerup) is None
 
 
 @pytest.mark.parametrize(
     ("powerup", "expected"),
     [
-        (Interval(1.002, 1.001, 1.003), 2),  # certain, and too small to name
+        (Interval(1.002, 1.001, 1.003), 2),  # a certain change, below the tolerance
         (Interval(1.01, 1 / 1.03, 1.03), 2),
         (Interval(1.05, 1.0301, 1.1), 3),
         (Interval(0.95, 0.9, 0.9708), 1),
-        (Interval(1.02, 1.0, 1.05), None),  # the same, or more
+        (Interval(1.02, 1.0, 1.05), None),  # the same or more
         (Interval(1.0, 0.9, 1.1), None),
     ],
 )
-def test_the_same_power_is_power_within_the_tolerance(powerup, expected):
+def test_power_within_the_tolerance_is_the_same_power(powerup, expected):
     assert category(MORE, MORE, powerup) == expected
 
 
@@ -100,13 +100,13 @@ def test_ratios_of_one_block():
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_order_of_a_block_says_which_side_is_which(order):
+def test_the_order_of_a_block_assigns_windows_to_sides(order):
     ratios = gps_up([block(window(2.0, 40.0), window(1.0, 30.0), order)], SENSOR, ALPHA)
     assert ratios.speedup.value == pytest.approx(2.0)
 
 
 def test_ratios_are_per_call():
-    # The candidate's window is as long, but held ten times the calls.
+    # The candidate's window is equally long and holds ten times the calls.
     ratios = gps_up(
         [block(window(1.0, 20.0, calls=10), window(1.0, 10.0, calls=100))], SENSOR, ALPHA
     )
@@ -115,7 +115,7 @@ def test_ratios_are_per_call():
     assert ratios.powerup.value == pytest.approx(0.5)
 
 
-def test_domain_inside_another_is_not_counted_again():
+def test_a_nested_domain_is_not_counted_twice():
     meter = MeterInfo(
         "rapl",
         "measured",
@@ -129,14 +129,14 @@ def test_domain_inside_another_is_not_counted_again():
 
 
 @pytest.mark.parametrize("still", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, -1.0)])
-def test_counter_that_did_not_move_in_one_block_leaves_only_the_speedup(still):
+def test_a_counter_that_stood_still_in_one_block_leaves_only_the_speedup(still):
     moved = [block(window(2.0, 2.0), window(1.0, 1.0))] * 20
     ratios = gps_up([*moved, block(window(2.0, still[0]), window(1.0, still[1]))], SENSOR, ALPHA)
     assert ratios.speedup.low == pytest.approx(2.0)
     assert (ratios.greenup, ratios.powerup, ratios.category) == (None, None, None)
 
 
-def test_no_block():
+def test_ratios_require_a_block():
     with pytest.raises(ValueError, match="no median"):
         gps_up([], SENSOR, ALPHA)
 
@@ -171,7 +171,7 @@ def test_category_follows_from_the_ratios_alone(blocks):
 
 def noisy_blocks(rng: random.Random, speedup: float, greenup: float, count: int) -> list[Block]:
     def side(seconds: float, joules: float) -> Window:
-        # A neighbour comes by in one of twenty windows, and it takes ten times as long.
+        # Another process disturbs one of twenty windows, which then takes ten times as long.
         busy = 10.0 if rng.random() < 0.05 else 1.0
         return window(
             seconds * busy * rng.lognormvariate(0, 0.02),
@@ -187,7 +187,7 @@ def noisy_blocks(rng: random.Random, speedup: float, greenup: float, count: int)
     ]
 
 
-def test_true_ratio_is_found_and_no_difference_is_not_invented():
+def test_a_true_difference_is_found_and_none_is_invented():
     rng, runs = random.Random(7), 100
     held = invented = found = 0
     for _ in range(runs):
@@ -204,7 +204,7 @@ def test_true_ratio_is_found_and_no_difference_is_not_invented():
 
 
 @given(st.lists(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=5), min_size=1, max_size=30))
-def test_blocks_of_one_start_count_once_by_their_median(ratios_by_start):
+def test_blocks_of_one_start_count_as_their_median(ratios_by_start):
     def made(ratio, replicate):
         return Block(
             "ABBA",
@@ -217,7 +217,7 @@ def test_blocks_of_one_start_count_once_by_their_median(ratios_by_start):
     ]
     alone = [made(median(ratios), None) for ratios in ratios_by_start]
     together, apart = (gps_up(blocks, SENSOR, ALPHA).speedup for blocks in (grouped, alone))
-    # The median of an even number is the mean of two logarithms here, and of two ratios there.
+    # For an even count, one median is a mean of two logarithms and the other of two ratios.
     if all(len(ratios) % 2 for ratios in ratios_by_start):
         assert (together.value, together.low, together.high) == pytest.approx(
             (apart.value, apart.low, apart.high)
@@ -225,8 +225,8 @@ def test_blocks_of_one_start_count_once_by_their_median(ratios_by_start):
     assert (together.high == math.inf) == (apart.high == math.inf)
 
 
-def test_one_preempted_window_a_block_does_not_widen_the_speedup():
-    """A neighbour takes one window of each block, whichever: the smaller ones are unharmed."""
+def test_one_preempted_window_per_block_does_not_widen_the_speedup():
+    """One random window of each block is slow; each side's smaller window is undisturbed."""
     rng = random.Random(3)
     made = []
     for order in rng.choices(ORDERS, k=40):
@@ -238,8 +238,8 @@ def test_one_preempted_window_a_block_does_not_widen_the_speedup():
     assert (speedup.low, speedup.high) == pytest.approx((1.02, 1.02))
 
 
-def test_statistics_that_differ_give_all_values_between_them():
-    """Each second window of the candidate is slow; its smaller one is as fast as the baseline."""
+def test_two_statistics_that_differ_bound_the_interval():
+    """One of the candidate's two windows per block is slow; the other equals the baseline."""
     made = [
         Block(order, tuple(window(s, 1.0) for s in taken))
         for order, taken in [("ABBA", (1.0, 1.0, 3.0, 1.0)), ("BAAB", (3.0, 1.0, 1.0, 1.0))] * 20
@@ -249,7 +249,7 @@ def test_statistics_that_differ_give_all_values_between_them():
 
 
 @given(blocks)
-def test_the_speedup_has_finite_bounds_from_the_fewest_blocks_on(blocks):
+def test_the_speedup_has_finite_bounds_with_the_fewest_blocks(blocks):
     fewest = fewest_blocks(ALPHA)
     many = (blocks * fewest)[:fewest]
     assert math.isfinite(gps_up(many, SENSOR, ALPHA).speedup.high)

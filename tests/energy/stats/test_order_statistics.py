@@ -1,4 +1,4 @@
-"""Intervals of medians, against SciPy, and against missed medians and early looks."""
+"""Intervals of medians: agreement with SciPy, and how often they miss the true median."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pytest_energy.stats.order_statistics import (
 
 both = pytest.mark.parametrize("interval_of", [median_interval, median_sequence])
 alphas = st.sampled_from([0.2, 0.1, 0.05, 0.01, 0.001])
-# Whole numbers: maps of them are exact, and ties are common.
+# Whole numbers, because maps of them are exact and ties are common.
 values = st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=60)
 
 
 def rejected_ends(interval_of, n: int, alpha: float) -> int:
-    """How many of n values at each end lie outside the interval, less one; -1 if unbounded."""
+    """The number of values outside the interval at each end, minus one; -1 if unbounded."""
     interval = interval_of([float(rank) for rank in range(n)], alpha)
     return -1 if math.isinf(interval.low) else int(interval.low)
 
@@ -41,14 +41,14 @@ def test_interval_agrees_with_scipy(alpha):
 
 
 @pytest.mark.parametrize(("alpha", "fewest"), [(0.05, 6), (0.01, 8)])
-def test_interval_needs_as_many_values_as_it_says(alpha, fewest):
+def test_the_interval_has_bounds_from_the_fewest_values(alpha, fewest):
     assert rejected_ends(median_interval, fewest - 1, alpha) == -1
     assert rejected_ends(median_interval, fewest, alpha) == 0
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(2, 0.5), (4, 0.125), (7, 2**-6)])
-def test_interval_may_miss_as_often_as_is_allowed_and_not_less(n, alpha):
-    """All n lie on one side of the median with probability 2 / 2**n: exactly alpha here."""
+def test_the_interval_uses_all_of_alpha(n, alpha):
+    """All n values lie on one side of the median with probability 2 / 2**n, here alpha."""
     assert rejected_ends(median_interval, n, alpha) == 0
     assert rejected_ends(median_interval, n, alpha * 0.999) == -1
 
@@ -65,10 +65,10 @@ def test_sequence_agrees_with_scipys_beta(alpha):
 
 
 def chance_of_ever_missing(interval_of, alpha: float, looks: int) -> float:
-    """The exact probability that the interval ever misses the median within so many values.
+    """The exact probability that the interval misses the median after any of the first values.
 
-    The number of values below the median is a walk with fair steps; those walks that have left the
-    interval are taken out and added up.
+    The number of values below the median is a random walk with fair steps. The function adds up
+    the probability of the walks that leave the interval.
     """
     walks, missed = {0: 1.0}, 0.0
     for n in range(1, looks + 1):
@@ -85,20 +85,20 @@ def chance_of_ever_missing(interval_of, alpha: float, looks: int) -> float:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
-def test_sequence_may_be_looked_at_after_each_value(alpha):
+def test_the_sequence_holds_when_checked_after_each_value(alpha):
     chance = chance_of_ever_missing(median_sequence, alpha, 300)
     assert chance <= alpha
-    # Not far below it, either: what it is safer than needed, it pays for with blocks.
+    # A much lower probability would cost more blocks than alpha requires.
     assert chance > alpha / 4
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
-def test_interval_must_not_be_looked_at_after_each_value(alpha):
+def test_the_interval_fails_when_checked_after_each_value(alpha):
     assert chance_of_ever_missing(median_interval, alpha, 300) > 4 * alpha
 
 
-def test_sequence_holds_in_a_simulation_and_peeking_does_not():
-    """The same with drawn values, skewed as times are: no part is taken from the theory."""
+def test_only_the_sequence_holds_in_a_simulation_with_checks():
+    """The same check with random values, skewed like times, instead of the theory."""
     rng, runs, looks, alpha = random.Random(20260101), 300, 100, 0.05
     missed = {median_interval: 0, median_sequence: 0}
     for _ in range(runs):
@@ -121,7 +121,7 @@ def test_blocks_needed(alpha, needed):
 
 @both
 @given(values=values, alpha=alphas)
-def test_holds_the_median(interval_of, values, alpha):
+def test_the_interval_contains_the_median(interval_of, values, alpha):
     interval = interval_of(values, alpha)
     assert interval.low <= interval.value <= interval.high
     assert interval.value == median(values)
@@ -129,7 +129,7 @@ def test_holds_the_median(interval_of, values, alpha):
 
 @both
 @given(values=values, alpha=alphas, other=alphas)
-def test_more_confidence_is_a_wider_interval(interval_of, values, alpha, other):
+def test_more_confidence_widens_the_interval(interval_of, values, alpha, other):
     narrow, wide = (interval_of(values, a) for a in sorted((alpha, other), reverse=True))
     assert wide.low <= narrow.low
     assert narrow.high <= wide.high
@@ -137,7 +137,7 @@ def test_more_confidence_is_a_wider_interval(interval_of, values, alpha, other):
 
 @both
 @given(values=values, alpha=alphas, seed=st.randoms(use_true_random=False))
-def test_order_of_the_values_does_not_matter(interval_of, values, alpha, seed):
+def test_the_order_of_the_values_changes_nothing(interval_of, values, alpha, seed):
     shuffled = list(values)
     seed.shuffle(shuffled)
     assert interval_of(shuffled, alpha) == interval_of(values, alpha)
@@ -145,7 +145,7 @@ def test_order_of_the_values_does_not_matter(interval_of, values, alpha, seed):
 
 @both
 @given(values=values, alpha=alphas)
-def test_bounds_move_with_monotone_maps(interval_of, values, alpha):
+def test_the_bounds_follow_monotone_maps(interval_of, values, alpha):
     interval = interval_of(values, alpha)
     cubed = interval_of([value**3 for value in values], alpha)
     assert (cubed.low, cubed.high) == (interval.low**3, interval.high**3)
@@ -155,24 +155,24 @@ def test_bounds_move_with_monotone_maps(interval_of, values, alpha):
 
 @both
 @given(values=values, alpha=alphas, spike=st.floats(1e3, 1e300))
-def test_spike_does_not_move_a_bound_beyond_the_other_values(interval_of, values, alpha, spike):
+def test_a_spike_moves_no_bound_beyond_the_other_values(interval_of, values, alpha, spike):
     interval = interval_of([*values, spike], alpha)
     if math.isfinite(interval.high) and len(values) > 20:
         assert interval.high <= max(values)
 
 
 @both
-def test_ties(interval_of):
+def test_equal_values_give_their_value(interval_of):
     assert interval_of([3.0] * 30, 0.05) == Interval(3.0, 3.0, 3.0)
 
 
 @both
-def test_one_value(interval_of):
+def test_one_value_has_no_bounds(interval_of):
     assert interval_of([3.0], 0.05) == Interval(3.0, -math.inf, math.inf)
 
 
 @both
-def test_no_value(interval_of):
+def test_the_interval_requires_a_value(interval_of):
     with pytest.raises(ValueError, match="no median"):
         interval_of([], 0.05)
 
@@ -182,7 +182,7 @@ def test_an_unknown_lower_bound_of_a_positive_value_is_zero():
     assert positive(Interval(2.0, 1.0, 3.0)) == Interval(2.0, 1.0, 3.0)
 
 
-def test_unknown_bounds_of_logarithms_are_unknown_ratios():
+def test_unknown_bounds_of_logarithms_give_unknown_ratios():
     assert exp_interval(Interval(0.0, -math.inf, math.inf)) == Interval(1.0, 0.0, math.inf)
     ratio = exp_interval(Interval(math.log(2), 0.0, math.log(4)))
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 1.0, 4.0))

@@ -12,7 +12,7 @@ from pytest_energy.model import Interval
 from pytest_energy.stats.per_call import figures, idle_watts
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, measurement, results, seconds, window
 
-# 6 windows are the fewest that bound a median with 95 %: by the least and the greatest of them.
+# 6 windows are the fewest for a 95 % interval of the median: the least to the greatest.
 SIX = tuple(window(seconds=0.1 + i / 100, joules=(0.1 + i / 100) * 20, calls=10) for i in range(6))
 IDLE = tuple(window(seconds=1.0, joules=5.0, calls=0) for _ in range(6))
 
@@ -27,25 +27,25 @@ def test_figures_are_per_call():
     assert seen.domains == pytest.approx({"package-0": 0.1875, "core-0": 0.125, "dram-0": 0.0625})
 
 
-def test_total_counts_no_domain_twice():
+def test_the_total_counts_no_domain_twice():
     seen = figures(measurement(*SIX))
     assert seen.joules.value == pytest.approx(seen.domains["package-0"] + seen.domains["dram-0"])
 
 
-def test_net_is_gross_less_idle_power_over_the_same_time():
+def test_net_joules_are_total_joules_minus_idle_joules():
     seen = figures(measurement(*SIX, idle=IDLE))
     assert seen.net_joules.value == pytest.approx(0.0125 * (20 - 5))
     assert idle_watts(measurement(*SIX, idle=IDLE)) == Interval(5.0, 5.0, 5.0)
 
 
-def test_net_is_not_known_without_idle_windows():
+def test_net_joules_are_unknown_without_idle_windows():
     seen = figures(measurement(*SIX))
     assert seen.net_joules is None
     assert idle_watts(measurement(*SIX)) is None
 
 
-def test_net_below_zero_is_shown_as_such():
-    """A call sleeps at 2 W; in the idle windows a busy neighbour drew 5 W."""
+def test_net_joules_can_be_negative():
+    """A call sleeps at 2 W; another process used 5 W in the idle windows."""
     windows = [window(seconds=1.0 + i / 10, joules=2.0 * (1.0 + i / 10)) for i in range(6)]
     net = figures(measurement(*windows, idle=IDLE)).net_joules
     assert net == Interval(pytest.approx(-3.75), pytest.approx(-4.5), pytest.approx(-3.0))
@@ -58,14 +58,14 @@ def test_too_few_windows_leave_the_bounds_unknown():
     assert (seen.net_joules.low, seen.net_joules.high) == (-math.inf, math.inf)
 
 
-def test_counter_that_did_not_move_gives_no_joules():
+def test_a_counter_that_stood_still_gives_no_joules():
     still = window(seconds=0.1, joules=0.0, calls=10)
     seen = figures(measurement(*SIX, still, idle=IDLE))
     assert (seen.joules, seen.net_joules, seen.watts) == (None, None, None)
     assert seen.seconds.value > 0
 
 
-def test_estimate_carries_its_band():
+def test_the_bounds_of_an_estimate_include_its_band():
     measured, estimated = (
         figures(measurement(*SIX, meter=meter, idle=IDLE)) for meter in (SENSOR, ESTIMATE)
     )
@@ -76,7 +76,7 @@ def test_estimate_carries_its_band():
     assert estimated.domains == measured.domains
 
 
-def test_band_widens_a_negative_net():
+def test_the_band_widens_negative_net_joules():
     windows = [window(seconds=1.0, joules=2.0)] * 6
     assert figures(measurement(*windows, meter=ESTIMATE, idle=IDLE)).net_joules == Interval(
         -3.0, -6.0, -1.5
@@ -84,7 +84,7 @@ def test_band_widens_a_negative_net():
 
 
 @given(results())
-def test_value_lies_within_its_bounds(result):
+def test_each_value_lies_within_its_bounds(result):
     seen = figures(result.measurement)
     for interval in (seen.joules, seen.net_joules, seen.watts, seen.seconds):
         assert interval is None or interval.low <= interval.value <= interval.high
@@ -95,7 +95,7 @@ def test_value_lies_within_its_bounds(result):
     st.lists(st.tuples(seconds, st.floats(1e-6, 1e6)), min_size=1, max_size=10),
     st.integers(1, 1000),
 )
-def test_more_calls_in_the_same_windows_are_less_each(sums, calls):
+def test_joules_and_seconds_are_divided_by_the_calls(sums, calls):
     one = figures(measurement(*(window(*one_sum) for one_sum in sums)))
     many = figures(measurement(*(window(*one_sum, calls=calls) for one_sum in sums)))
     assert many.joules.value == pytest.approx(one.joules.value / calls)

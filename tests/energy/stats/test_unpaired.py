@@ -24,18 +24,18 @@ from pytest_energy.stats.unpaired import (
     student_t_quantile,
 )
 
-# Ten runs that differ less than any change that a test makes.
+# Ten runs; the noise between them is smaller than the changes under test.
 TEN = [math.exp(0.002 * offset) for offset in (-4, 3, 0, 5, -2, 1, -5, 4, -1, 2)]
 logs = st.floats(-50, 50)
 
 
 @given(st.floats(-40, 40), st.integers(1, 200))
-def test_student_t_is_scipys(t, freedom):
+def test_student_t_agrees_with_scipy(t, freedom):
     assert student_t_cdf(t, freedom) == pytest.approx(scipy.stats.t.cdf(t, freedom), abs=1e-10)
 
 
 @given(st.floats(0.5, 0.9999), st.one_of(st.none(), st.integers(1, 200)))
-def test_student_t_quantile_is_scipys(share, freedom):
+def test_student_t_quantile_agrees_with_scipy(share, freedom):
     expected = scipy.stats.norm.ppf(share) if freedom is None else scipy.stats.t.ppf(share, freedom)
     assert student_t_quantile(share, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
@@ -44,7 +44,7 @@ def test_student_t_quantile_is_scipys(share, freedom):
     st.lists(logs, min_size=1, max_size=9, unique=True),
     st.lists(logs, min_size=1, max_size=9, unique=True),
 )
-def test_rank_chance_is_scipys_exact_mann_whitney(old, new):
+def test_rank_chance_agrees_with_scipys_exact_mann_whitney(old, new):
     if set(old) & set(new):
         return
     expected = scipy.stats.mannwhitneyu(old, new, alternative="less", method="exact").pvalue
@@ -76,20 +76,20 @@ def test_chance_and_bounds_of_few_runs_agree(old, new, noise_sd, limit):
 
 
 @pytest.mark.parametrize(("old", "new"), [(2, 2), (3, 3), (4, 2), (10, 2)])
-def test_few_runs_without_noise_are_scipys_pooled_t(old, new):
+def test_few_runs_without_noise_agree_with_scipys_pooled_t(old, new):
     sides = [0.1, 0.5, -0.3, 0.2, 0.9, 0.35, 0.6, -0.1, 0.0, 0.4][:old], [0.7, 0.45, 0.8][:new]
     expected = scipy.stats.ttest_ind(*sides).confidence_interval(0.98)
     found = few_shift(*sides, 0.0, None, 0.01)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_the_pooled_spread_is_that_of_one_side():
+def test_a_side_of_one_run_does_not_change_the_pooled_spread():
     assert pooled_sd([1.0, 2.0, 4.0], [9.0]) == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
     assert pooled_sd([1.0], [2.0]) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_stops_where_its_adjusted_chances_pass_the_level(chances):
+def test_holm_keeps_adjusted_chances_up_to_the_level(chances):
     ordered = sorted(chances)
     adjusted, highest = {}, 0.0
     for rank, chance in enumerate(ordered):
@@ -100,7 +100,7 @@ def test_holm_stops_where_its_adjusted_chances_pass_the_level(chances):
             assert stands == (adjusted[chance] <= 0.05)
 
 
-def test_how_many_runs_ranks_need():
+def test_the_number_of_runs_that_the_rank_test_needs():
     assert runs_for_rank(0.01) == 5
     assert (
         rank_can_tell(10, 3, 0.01)
@@ -109,8 +109,8 @@ def test_how_many_runs_ranks_need():
     )
 
 
-def test_the_bound_fails_as_seldom_as_it_says():
-    """Exact: of all ways to deal ten unchanged runs to two sides of five, at most 1 % alarm."""
+def test_the_bound_raises_at_most_one_per_cent_false_alarms():
+    """Exact: at most 1 % of all splits of ten unchanged runs into two sides of five alarm."""
     alarms = deals = 0
     for chosen in itertools.combinations(range(10), 5):
         old, new = [TEN[i] for i in chosen], [TEN[i] for i in range(10) if i not in chosen]
