@@ -1,4 +1,4 @@
-"""The bridge to pytest-benchmark: its fixture and entries, and no finished result is lost."""
+"""The bridge to pytest-benchmark measures its fixture, saves runs and loses no finished result."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_results_before_a_kill_are_readable(suite, end, capsys):
     )
     (path,) = journals(suite.path)
     run = json_format.read_run(path)
-    # The fourth ended inside its own test: it was not finished.
+    # The kill ended the fourth test, so that one has no result.
     assert [result.name.rpartition("[")[2] for result in run.results] == ["0]", "1]", "2]"]
     assert run.results[0].measurement.windows and run.machine and run.at
     assert cli.main(["export", str(path), "--format=csv"]) == 0
@@ -88,7 +88,7 @@ def test_the_next_run_prints_the_path_of_the_journal(suite):
     again.stdout.fnmatch_lines(
         [f"energy: an earlier run was ended before it was saved; what it had finished: {path}"]
     )
-    assert journals(suite.path) == [path]  # it is the user's to remove
+    assert journals(suite.path) == [path]  # only the user removes it
     assert len(saved(suite.path)) == 1
 
 
@@ -115,11 +115,11 @@ FULL_DISK = """
     """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_an_error(suite):
+def test_a_disk_that_is_full_at_the_end_keeps_the_journal(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
-    # pytest-benchmark's file is longer than the journal: it adds its own figures, and indents.
+    # pytest-benchmark's file is longer than the journal: it has more statistics and indentation.
     size = 0
     for size in (8_000, 12_000, 16_000, 24_000):
         for path in journals(suite.path):
@@ -137,12 +137,12 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_journal_and_an_error(suite):
     assert len(json_format.read_run(path).results) == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
 @pytest.mark.slow
-def test_a_disk_that_is_full_from_the_start_is_an_error_after_all_tests(suite):
+def test_a_disk_that_is_full_from_the_start_is_an_error_at_the_end(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
     suite.makeconftest(FULL_DISK.format(size=100))
-    # What it prints goes through a pipe, which has no size.
+    # The run prints to a pipe, because the limit would apply to a file.
     line = command("--benchmark-json=run.json", "-p", "no:cacheprovider")
     done = subprocess.run(line, cwd=suite.path, capture_output=True, encoding="utf8", check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
@@ -175,7 +175,7 @@ def test_a_number_that_another_run_took_is_not_reused(suite):
 
         def taken(self):
             asked.append(1)
-            if len(asked) == 1:  # between the look and the write, somebody else's run
+            if len(asked) == 1:  # another run saves between the choice of a number and the write
                 self.get("0001_mine.json").write_text("{}")
                 return "0001"
             return number(self)
@@ -192,8 +192,8 @@ def test_a_number_that_another_run_took_is_not_reused(suite):
 
 
 @pytest.mark.slow
-def test_killed_at_random_instants(suite):
-    """A few here; studies/kill_study.py does 200."""
+def test_killed_runs_leave_complete_results(suite):
+    """Three kills; studies/kill_study.py has 200."""
     suite.makepyfile(SUITE.format(n=20, then="print(number)"))
     for wait_s in (0.0, 0.02, 0.05):
         for path in journals(suite.path):
@@ -218,8 +218,8 @@ def test_killed_at_random_instants(suite):
             )
 
 
-def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(suite):
-    """As a full disk, in this process: coverage's own files fit on no full disk."""
+def test_a_failed_save_is_one_line_and_keeps_the_journal(suite):
+    """A full disk without a real limit, which would also stop the files of coverage."""
     suite.makeconftest(
         "def pytest_benchmark_update_json(output_json):\n"
         "    raise OSError(28, 'No space left on device', 'run.json')"
@@ -241,7 +241,7 @@ def test_what_pytest_benchmark_cannot_save_is_one_line_and_the_journal_stays(sui
     assert len(json_format.read_run(path).results) == 2
 
 
-def test_a_journal_that_cannot_be_written_is_reported_too(suite, monkeypatch):
+def test_a_failed_journal_is_reported_with_the_failed_save(suite, monkeypatch):
     def failing(*arguments):
         raise OSError(28, "No space left on device")
 
@@ -280,7 +280,7 @@ UNREADABLE = """
     def test_broken(broken_window, energy):
         energy(sum, range(10))
 
-    def test_sound(energy):
+    def test_valid(energy):
         energy(sum, range(10))
     """
 
@@ -292,7 +292,7 @@ UNREADABLE = """
         (0.5, "float('nan')", "nan is not a finite number"),
     ],
 )
-def test_a_result_that_no_reader_accepts_costs_only_itself(suite, seconds, joules, reason):
+def test_an_invalid_result_is_not_saved_and_the_others_are(suite, seconds, joules, reason):
     suite.makepyfile(UNREADABLE.format(seconds=seconds, joules=joules))
     done = suite.runpytest(
         "--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-autosave"
@@ -300,7 +300,7 @@ def test_a_result_that_no_reader_accepts_costs_only_itself(suite, seconds, joule
     done.stdout.fnmatch_lines([f"NOT SAVED: *::test_broken: {reason}*"])
     (path,) = saved(suite.path)
     assert [result.name.rpartition("::")[2] for result in json_format.read_run(path).results] == [
-        "test_sound"
+        "test_valid"
     ]
 
 
@@ -346,15 +346,15 @@ def test_with_setup(benchmark):
     for entry in entries:
         assert entry["energy"]["watts"]["value"] == pytest.approx(20.0, rel=0.1)
         assert entry["energy"]["joules"]["value"] > 0
-    result.stdout.fnmatch_lines(["*Name (time in *"])  # pytest-benchmark's own table is still there
+    result.stdout.fnmatch_lines(["*Name (time in *"])  # pytest-benchmark's own table remains
 
 
-def test_a_suite_without_benchmark_fixtures_has_one_table(suite):
+def test_a_suite_without_benchmark_fixtures_prints_one_table(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     suite.runpytest(*MEASURED).stdout.no_fnmatch_line("*Name (time in *")
 
 
-def test_the_saved_run_is_pytest_benchmarks(suite):
+def test_pytest_benchmark_can_compare_a_saved_run(suite):
     suite.makepyfile(
         WORK
         + """
@@ -397,7 +397,7 @@ def test_a_disabled_benchmark_is_reported_as_not_gated(suite):
     )
 
 
-def test_it_works_without_pytest_benchmark_loaded(suite):
+def test_the_plugin_works_without_pytest_benchmark(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy(work)")
     result = suite.runpytest(*MEASURED, "-p", "no:benchmark")
     result.assert_outcomes(passed=1)

@@ -1,7 +1,7 @@
-"""The plugin beside other plugins and pytest's own options.
+"""The plugin together with other plugins and with pytest's own options.
 
-A plugin that is not installed skips its test. noxfile.py installs them all, with every supported
-version of pytest and pytest-benchmark.
+The test of a plugin that is not installed skips. noxfile.py installs all of them, with every
+supported version of pytest and pytest-benchmark.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def test_benchmark(benchmark):
 
 def needs(module):
     return pytest.mark.skipif(
-        importlib.util.find_spec(module) is None, reason=f"{module} is not installed; nox has it"
+        importlib.util.find_spec(module) is None,
+        reason=f"{module} is not installed; nox installs it",
     )
 
 
@@ -41,7 +42,7 @@ def saved(suite):
 ALL = ["test_benchmark", *(f"test_it[{number}]" for number in range(4))]
 
 
-def test_alone(suite):
+def test_the_plugin_with_pytest_benchmark_only(suite):
     suite.makepyfile(SUITE)
     suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=5)
     assert saved(suite) == ALL
@@ -61,7 +62,7 @@ def test_xdist_is_refused_with_energy_only(suite):
 
 
 @needs("pytest_randomly")
-def test_randomly(suite, monkeypatch):
+def test_a_random_order_saves_all_results(suite, monkeypatch):
     monkeypatch.delenv("PYTEST_ADDOPTS")
     suite.makepyfile(SUITE)
     for seed in "123":
@@ -106,14 +107,13 @@ def test_cov(suite):
         *ENERGY, "--cov=.", "--cov-report=term-missing", "-W", "ignore"
     )
     done.assert_outcomes(passed=5)
-    done.stdout.fnmatch_lines(
-        ["test_cov.py * 100%*"]
-    )  # the first call is traced, the windows are not
+    # Coverage traces the first call and no window.
+    done.stdout.fnmatch_lines(["test_cov.py * 100%*"])
     assert saved(suite) == ALL
 
 
 @needs("pytest_timeout")
-def test_timeout_ends_one_test_and_the_next_is_sound(suite):
+def test_a_timeout_ends_one_test_and_the_next_passes(suite):
     suite.makepyfile(
         "import time\ndef test_slow(energy):\n    energy(time.sleep, 60)\n"
         "def test_sound(energy):\n    energy(sum, range(10))\n"
@@ -124,7 +124,7 @@ def test_timeout_ends_one_test_and_the_next_is_sound(suite):
 
 
 @needs("pytest_asyncio")
-def test_asyncio(suite):
+def test_pytest_asyncio_runs_an_async_test(suite):
     suite.makepyfile(
         "import pytest\n@pytest.mark.asyncio\n"
         "async def test_it(energy):\n    energy(sum, range(10))\n"
@@ -149,12 +149,12 @@ def test_third(energy):
 def test_stop_at_the_first_failure_saves_what_was_finished(suite):
     suite.makepyfile(FAILING)
     suite.runpytest_subprocess(*ENERGY, "-x").assert_outcomes(passed=1, failed=1)
-    # As in pytest-benchmark, the result of a failed test is saved: a missed gate is a failure.
+    # A failed test's result is saved, as in pytest-benchmark, since a missed gate fails its test.
     assert saved(suite) == ["test_first", "test_second"]
 
 
 @pytest.mark.slow
-def test_last_failed(suite):
+def test_last_failed_reruns_only_the_failed_test(suite):
     suite.makepyfile(FAILING)
     suite.runpytest_subprocess(*ENERGY).assert_outcomes(passed=2, failed=1)
     assert saved(suite) == ["test_first", "test_second", "test_third"]
@@ -162,7 +162,7 @@ def test_last_failed(suite):
     done.assert_outcomes(failed=1)
 
 
-def test_pdb(suite):
+def test_a_run_in_the_debugger_saves_its_results(suite):
     suite.makepyfile(FAILING)
     done = suite.run(
         *(
@@ -186,7 +186,7 @@ def test_without_the_terminal(suite):
 
 
 def test_without_pytest_benchmark(suite):
-    # It measures, gates and reports. Only pytest-benchmark saves.
+    # Without pytest-benchmark the plugin measures, gates and reports, but saves no run.
     suite.makepyfile("def test_it(energy):\n    energy(sum, range(10))\n")
     done = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "-p", "no:benchmark")
     done.assert_outcomes(passed=1)

@@ -1,4 +1,4 @@
-"""Code under test that misbehaves: the user sees its own exception, and the next test is sound.
+"""Code under test that misbehaves: the user sees its exception, and the next test is unaffected.
 
 docs/reliability.md lists what happens in each case.
 """
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import pytest
 
 ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
-# Runs after the test that misbehaves, and must not be affected.
+# Runs after the test that misbehaves, which must not affect it.
 SOUND = """
 def test_sound(energy):
     import gc
@@ -30,7 +30,7 @@ def run(suite, code, *options):
 
 
 def failing_after(calls, statement):
-    """The source of a `work` that does what the statement says after so many calls."""
+    """The source of a function `work` that runs the statement after this many calls."""
     return f"""
 import sys, pytest
 calls = []
@@ -66,18 +66,18 @@ def test_an_exception_is_shown_unchanged_and_ends_one_test(suite, statement, say
     done = run(suite, failing_after(after, statement) + "def test_bad(energy):\n    energy(work)\n")
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines([says])
-    done.stdout.fnmatch_lines(["*work*"])  # the traceback goes down to the user's line
+    done.stdout.fnmatch_lines(["*work*"])  # the traceback ends at the user's line
     assert saved_names(suite) == ["test_sound"]
 
 
-def test_a_skip_inside_is_a_skip(suite):
+def test_a_skip_in_the_code_skips_the_test(suite):
     done = run(
         suite, "import pytest\ndef test_bad(energy):\n    energy(lambda: pytest.skip('not here'))\n"
     )
     done.assert_outcomes(skipped=1, passed=1)
 
 
-def test_ctrl_c_inside_ends_the_run_and_saves_what_was_finished(suite):
+def test_ctrl_c_in_the_code_ends_the_run_and_saves_finished_results(suite):
     suite.makepyfile(
         "def test_first(energy):\n    energy(sum, range(10))\n"
         "def work():\n    raise KeyboardInterrupt\n"
@@ -88,7 +88,7 @@ def test_ctrl_c_inside_ends_the_run_and_saves_what_was_finished(suite):
     assert saved_names(suite) == ["test_first"]
 
 
-def test_in_a_comparison_too(suite):
+def test_an_exception_in_a_comparison_ends_one_test(suite):
     done = run(
         suite,
         """
@@ -106,7 +106,7 @@ def test_candidate(energy):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_forks_and_children(suite):
+def test_code_that_forks_and_starts_processes(suite):
     done = run(
         suite,
         """
@@ -143,7 +143,7 @@ def test_child_left_running(energy):
     assert len(saved_names(suite)) == 4
 
 
-def test_a_forked_child_that_comes_back_into_pytest_neither_saves_nor_lets_go_of_the_lock(suite):
+def test_a_forked_child_neither_saves_nor_releases_the_lock(suite):
     done = run(
         suite,
         """
@@ -160,7 +160,7 @@ def test_it(energy):
     assert saved_names(suite) == ["test_it", "test_sound"]
 
 
-def test_asyncio_and_threads(suite):
+def test_code_with_asyncio_and_threads(suite):
     done = run(
         suite,
         """
@@ -214,7 +214,7 @@ def test_bad(energy):
     "setting", ["gc.enable()", "gc.set_threshold(1)", "gc.freeze()", "gc.collect()"]
 )
 def test_code_that_changes_the_garbage_collector(suite, setting):
-    # gc.disable() is not here: left off by the code it stays off, as without us.
+    # gc.disable() is missing here, because its effect lasts, as it does without the plugin.
     suite.makepyfile(
         f"""
 import gc, pytest
@@ -251,7 +251,7 @@ def test_loud(energy):
     energy(work)
     assert len(calls) == 500
 """
-    monkeypatch.setenv("LINE", "99999")  # 500 calls of twice 100 kB: 100 MB
+    monkeypatch.setenv("LINE", "99999")  # 500 calls with two outputs of 100 kB each: 100 MB
     done = run(suite, code)
     done.assert_outcomes(passed=2)
     assert "xxxx" not in done.stdout.str()
@@ -277,7 +277,7 @@ def test_bad(energy):
         "--energy-markdown=comment.md",
         "--energy-report=page.html",
     )
-    # Paths are relative to the folder in which the run began.
+    # The files are in the folder where the run started.
     done.assert_outcomes(passed=2)
     assert saved_names(suite) == ["test_bad", "test_sound"]
     assert "Energy: 2 not gated" in (suite.path / "comment.md").read_text(encoding="utf8")
@@ -297,7 +297,7 @@ def test_bad(energy):
         calls.append(1)
         sleep(0.001)
     sleep, true_time = time.sleep, time.time
-    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # a day forth and back
+    time.time = lambda: true_time() + 86400.0 * (-1) ** len(calls)  # one day forward or back
     try:
         energy(work)
     finally:
@@ -333,7 +333,7 @@ def test_bad(energy, benchmark):
 """)
     done = suite.runpytest_subprocess(*(*ENERGY[1:], *options), "-W", "ignore")
     if not options and "benchmark" in statement:
-        done.assert_outcomes(passed=1)  # only pytest-benchmark runs it
+        done.assert_outcomes(passed=1)  # only pytest-benchmark calls the function
         return
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
@@ -341,7 +341,7 @@ def test_bad(energy, benchmark):
     )
 
 
-def test_asynchronous_work_is_measured_in_a_loop_of_its_own(suite):
+def test_asynchronous_code_is_measured_in_its_own_event_loop(suite):
     done = run(
         suite,
         """
@@ -430,13 +430,13 @@ def test_results_are_freed(energy):
     done.assert_outcomes(passed=2)
 
 
-def test_in_process_nothing_is_left_behind(suite):
-    # In this process: no thread, no open file, the garbage collector on.
+def test_a_run_leaves_no_thread_and_no_open_file(suite):
+    # The runs are in this process, which then has the same threads, files and collector state.
     threads, enabled = threading.active_count(), gc.isenabled()
     files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     suite.makepyfile("def test_bad(energy):\n    energy(lambda: 1 / 0)\n")
     for _ in range(3):
-        # pytest-rerunfailures leaves a thread after each run; pytest-asyncio warns.
+        # pytest-rerunfailures leaves a thread after each run, and pytest-asyncio warns.
         assert (
             suite.runpytest_inprocess(*ENERGY[:2], "-p", "no:rerunfailures", "-p", "no:asyncio").ret
             == 1
@@ -450,7 +450,7 @@ def test_in_process_nothing_is_left_behind(suite):
     ("module", "name"),
     [("os", "fsync"), ("os", "lseek"), ("json", "dumps"), ("pathlib.Path", "mkdir")],
 )
-def test_a_patch_that_is_undone_costs_no_result(suite, module, name):
+def test_a_temporary_patch_loses_no_result(suite, module, name):
     done = run(
         suite,
         f"""
@@ -465,7 +465,7 @@ def test_patched(energy, monkeypatch):
     assert saved_names(suite) == ["test_patched", "test_sound"]
 
 
-def test_a_patch_that_stays_is_one_line_at_the_end(suite):
+def test_a_permanent_patch_is_one_error_line_at_the_end(suite):
     done = run(
         suite,
         """
@@ -503,7 +503,7 @@ def test_deleted(energy, tmp_path):
     assert len(list(suite.path.glob(".benchmarks/*/*.json"))) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 @pytest.mark.parametrize(("limit", "value"), [("NOFILE", 5), ("FSIZE", 100)])
 def test_code_that_lowers_a_limit(suite, limit, value):
     done = run(
@@ -517,18 +517,18 @@ def test_limited(energy):
     resource.setrlimit(resource.RLIMIT_{limit}, ({value}, hard))
 """,
     )
-    # The limit is the test's own, and holds for the tests after it. The run is saved.
+    # The limit stays for the later tests, and the run is saved.
     assert "test_limited" in saved_names(suite)
     done.stdout.no_fnmatch_line("*Traceback*")
 
 
 @pytest.mark.skipif(find_spec("pyfakefs") is None, reason="pyfakefs is not installed")
-def test_a_fake_file_system(suite):
+def test_code_with_a_fake_file_system(suite):
     done = run(
         suite,
         """
 def test_fake(energy, fs):
-    fs.create_file("/somewhere/of/its/own")
+    fs.create_file("/some/other/folder")
     energy(sum, range(10))
 """,
     )

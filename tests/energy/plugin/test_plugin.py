@@ -1,4 +1,4 @@
-"""What a user of the plugin sees: exit codes, failures, tables, saved files."""
+"""The plugin's exit codes, failures, tables and saved files."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MEASURED = (
     "no:cacheprovider",
 )
 
-# For tests that need a verdict: it takes longer on a busy machine.
+# For tests that need a verdict, which takes longer on a busy machine.
 PATIENT = (*MEASURED, "--energy-max-time", "20")
 
 WORK = """
@@ -42,7 +42,7 @@ def no_plugin_frames(result):
     assert not re.search(r"pytest_energy/\w+\.py:\d+", text)
 
 
-def test_the_fixture_returns_what_the_code_returns(suite):
+def test_the_fixture_returns_the_codes_result(suite):
     suite.makepyfile(
         WORK + "def test_it(energy): assert energy(work) == 199990000 and energy.enabled"
     )
@@ -54,7 +54,7 @@ def test_the_fixture_returns_what_the_code_returns(suite):
     result.stdout.fnmatch_lines(["energy measured by clock", "- test_it * mJ *W"])
 
 
-def test_without_the_option_it_only_calls(suite):
+def test_without_the_option_the_fixture_only_calls_the_code(suite):
     suite.makepyfile(
         WORK
         + """
@@ -71,7 +71,7 @@ def test_two(energy):
     result.stdout.no_fnmatch_line("*estimated*")
 
 
-def test_a_candidate_that_does_the_work_twice_fails_the_run(suite):
+def test_a_candidate_that_does_twice_the_work_fails(suite):
     suite.makepyfile(
         WORK
         + """
@@ -80,7 +80,7 @@ def test_slower(energy):
     energy.versus(work, double)
 """
     )
-    # Longer windows: a busy machine may have calibrated at a slow moment.
+    # Long windows, because calibration may happen at a slow moment of a busy machine.
     result = suite.runpytest(*PATIENT, "--energy-quantisation=0.002")
     assert result.ret == 1
     result.stdout.re_match_lines(
@@ -97,7 +97,7 @@ def test_slower(energy):
     no_plugin_frames(result)
 
 
-def test_accuracy_under_its_floor_fails_the_run(suite):
+def test_an_accuracy_below_its_floor_fails(suite):
     suite.makepyfile(
         WORK
         + """
@@ -112,21 +112,21 @@ def test_accurate(energy):
     no_plugin_frames(result)
 
 
-def test_floors_hold_without_the_option_too(suite):
+def test_floors_are_checked_without_the_option_too(suite):
     suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
     result = suite.runpytest()
     assert result.ret == 1
     result.stdout.fnmatch_lines(["energy gate: accuracy 0.5, floor 0.6: accuracy missed"])
 
 
-def test_floors_hold_where_nothing_else_is_measured(suite):
+def test_floors_are_checked_when_nothing_is_measured(suite):
     suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
     result = suite.runpytest(*MEASURED)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["energy gate: accuracy 0.5, floor 0.6: accuracy missed"])
 
 
-def test_a_regression_fails_where_no_threshold_is_asked(suite):
+def test_a_regression_fails_without_a_threshold(suite):
     suite.makepyfile(WORK + "def test_it(energy): energy.versus(work, double)")
     result = suite.runpytest(*PATIENT)
     assert result.ret == 1
@@ -139,7 +139,7 @@ def test_a_regression_fails_where_no_threshold_is_asked(suite):
 @pytest.mark.parametrize(
     ("limits", "verdict"), [("max_joules=1e-9", "joules missed"), ("max_watts=1", "watts missed")]
 )
-def test_a_budget_that_is_not_kept_fails(suite, limits, verdict):
+def test_an_exceeded_budget_fails(suite, limits, verdict):
     suite.makepyfile(WORK + f"@pytest.mark.energy({limits})\ndef test_it(energy): energy(work)")
     result = suite.runpytest(*MEASURED, "--energy-max-time=2")
     assert result.ret == 1
@@ -148,7 +148,7 @@ def test_a_budget_that_is_not_kept_fails(suite, limits, verdict):
     )
 
 
-def test_a_budget_that_is_kept_passes(suite):
+def test_a_kept_budget_passes(suite):
     suite.makepyfile(
         WORK + "@pytest.mark.energy(max_joules=9, max_watts=25, max_seconds=9)\n"
         "def test_it(energy): energy(work)"
@@ -165,7 +165,7 @@ def test_estimated_joules_do_not_gate_and_the_run_reports_it(suite):
         "--energy-meter",
         "clock:provenance=estimated",
         "--energy-max-time",
-        "3",  # enough windows for an interval on a busy machine too
+        "3",  # enough windows for an interval, also on a busy machine
     )
     result = suite.runpytest(*arguments)
     result.assert_outcomes(passed=1)
@@ -184,7 +184,7 @@ def test_inconclusive_is_reported_and_fails_only_when_strict(suite):
         WORK + "@pytest.mark.gps_up(speedup=1.0)\ndef test_it(energy): energy.versus(work, work)"
     )
     result = suite.runpytest(*MEASURED)
-    # The threshold is the true ratio: met or missed would be an error of under 1 %.
+    # The threshold equals the true ratio, so at most 1 % of runs decide it.
     result.stdout.fnmatch_lines(
         ["[?] test_it *", "    speedup *, asked at least 1", "inconclusive: *"]
     )
@@ -229,7 +229,7 @@ def test_a_marker_on_a_test_that_measures_nothing_fails(suite, signature):
     suite.runpytest().assert_outcomes(passed=1)
 
 
-def test_a_floor_that_is_no_number_is_refused(suite):
+def test_a_floor_that_is_not_a_number_is_refused(suite):
     suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=float('inf'))")
     result = suite.runpytest()
     result.stdout.fnmatch_lines(
@@ -237,7 +237,7 @@ def test_a_floor_that_is_no_number_is_refused(suite):
     )
 
 
-def test_an_ini_switch_that_is_neither_on_nor_off_is_named(suite):
+def test_an_invalid_ini_switch_is_a_named_error(suite):
     suite.makeini("[pytest]\nenergy_strict = maybe\n")
     result = suite.runpytest()
     assert result.ret == 4
@@ -251,7 +251,7 @@ def test_measuring_twice_in_one_test_is_refused(suite):
     result.stdout.fnmatch_lines(["*FixtureMisuse: *measures twice*"])
 
 
-def test_an_exception_of_the_code_is_the_tests_own_failure(suite):
+def test_an_exception_of_the_code_fails_its_test(suite):
     suite.makepyfile(
         "def boom(): raise ZeroDivisionError('mine')\ndef test_it(energy): energy(boom)"
     )
@@ -260,7 +260,7 @@ def test_an_exception_of_the_code_is_the_tests_own_failure(suite):
     result.stdout.fnmatch_lines(["E *ZeroDivisionError: mine"])
 
 
-def test_an_expected_failure_stays_one(suite):
+def test_an_expected_failure_stays_expected(suite):
     suite.makepyfile(
         WORK + "@pytest.mark.xfail(strict=True)\n@pytest.mark.gps_up(speedup=9)\n"
         "def test_it(energy): energy.versus(work, work)"
@@ -268,7 +268,7 @@ def test_an_expected_failure_stays_one(suite):
     suite.runpytest(*PATIENT).assert_outcomes(xfailed=1)
 
 
-def test_no_meter_of_that_name_is_a_usage_error(suite):
+def test_an_unknown_meter_is_a_usage_error(suite):
     result = suite.runpytest("--energy", "--energy-meter", "wattmeter")
     assert result.ret == 4
     result.stderr.fnmatch_lines(
@@ -276,7 +276,7 @@ def test_no_meter_of_that_name_is_a_usage_error(suite):
     )
 
 
-def test_a_sensor_that_is_not_there_is_a_usage_error_with_a_remedy(suite):
+def test_a_missing_sensor_is_a_usage_error_with_a_remedy(suite):
     result = suite.runpytest("--energy", "--energy-meter", "powercap:root=nowhere")
     assert result.ret == 4
     result.stderr.fnmatch_lines(
@@ -284,7 +284,7 @@ def test_a_sensor_that_is_not_there_is_a_usage_error_with_a_remedy(suite):
     )
 
 
-def test_xdist_beside_it_is_a_usage_error(suite):
+def test_xdist_workers_are_a_usage_error(suite):
     pytest.importorskip("xdist")
     suite.makepyfile("def test_it(energy): pass")
     result = suite.runpytest("--energy", "--energy-meter", "clock", "-n", "2")
@@ -307,7 +307,7 @@ def test_with_the_plugin_disabled_the_option_is_an_error(suite):
     )
 
 
-def test_nothing_collected_is_not_a_pass(suite):
+def test_a_run_without_tests_does_not_pass(suite):
     assert suite.runpytest(*MEASURED).ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
@@ -329,7 +329,7 @@ def test_a_conftest_can_wait_for_queued_work(suite):
     suite.runpytest(*MEASURED).assert_outcomes(passed=1)
 
 
-def test_a_fixture_that_asks_for_energy_works_as_the_test_would(suite):
+def test_a_fixture_can_measure_for_its_test(suite):
     suite.makepyfile(
         WORK
         + """
@@ -374,9 +374,8 @@ def test_a_meter_that_dies_before_the_closing_idle_windows_loses_nothing(suite):
     find_spec("coverage") is None, reason="coverage, of the group check, is not installed"
 )
 def test_coverage_sees_the_lines_behind_a_measurement(suite, monkeypatch):
-    monkeypatch.delenv(
-        "COVERAGE_PROCESS_CONFIG", raising=False
-    )  # of make coverage, which watches this test
+    # `make coverage` sets it for this test.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     suite.makepyfile(
         """
         def test_it(energy):
@@ -410,7 +409,7 @@ RUN_TWICE = """
 from _pytest.runner import runtestprotocol
 
 def pytest_runtest_protocol(item, nextitem):
-    # As pytest-rerunfailures does: the second attempt replaces the first.
+    # pytest-rerunfailures does the same: the second attempt replaces the first.
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     runtestprotocol(item, nextitem=nextitem, log=False)
     for report in runtestprotocol(item, nextitem=nextitem, log=False):
@@ -420,7 +419,7 @@ def pytest_runtest_protocol(item, nextitem):
 """
 
 
-def test_of_two_attempts_the_second_counts(suite):
+def test_the_second_attempt_replaces_the_first(suite):
     suite.makeconftest(RUN_TWICE)
     suite.makepyfile(
         WORK + "def test_it(energy): energy(work)\ndef test_other(energy): energy(work)"
@@ -434,7 +433,7 @@ def test_of_two_attempts_the_second_counts(suite):
     assert (suite.path / "run.xml").read_text().count('name="energy_joules"') == 2
 
 
-def test_a_quality_that_is_given_twice_is_refused(suite):
+def test_a_repeated_quality_is_refused(suite):
     suite.makepyfile(
         "def test_it(energy):\n    energy.quality('accuracy', 0.9)\n"
         "    energy.quality('accuracy', 0.8)"

@@ -61,7 +61,7 @@ EVIL = "test_it.py::test_a[<script>alert(1)</script>|`x`\x1b[31m\n# ä🔥\"&'@t
 
 
 def made(name, speed, power, meter=SENSOR, group="PLAID t1", scale=100.0):
-    """A judged comparison: the candidate has `speed` times the speed and `power` times the power."""
+    """A judged comparison whose candidate has `speed` times the speed, `power` times the power."""
     seconds, joules = 2e-3 * scale, 24e-3 * scale
     blocks = tuple(
         block(window(seconds * f, joules * f), window(seconds / speed, joules / speed * power))
