@@ -79,7 +79,8 @@ STRANGE = [
 ]
 
 
-def places(value: Any, path: tuple = ()) -> list[tuple]:
+def value_paths(value: Any, path: tuple = ()) -> list[tuple]:
+    """The keys and indices that lead to each value inside this one."""
     inner = (
         value.items()
         if isinstance(value, dict)
@@ -88,7 +89,7 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
         else ()
     )
     return [path] * bool(path) + [
-        place for key, item in inner for place in places(item, (*path, key))
+        found for key, item in inner for found in value_paths(item, (*path, key))
     ]
 
 
@@ -104,7 +105,7 @@ class SavedRun:
         write_runs(folder / "seed", Runs(1, 2, {}, seed=0))
         (path,) = (folder / "seed").glob("**/*.json")
         self.document = json.loads(path.read_text(encoding="utf8"))
-        self.places = places(self.document)
+        self.paths = value_paths(self.document)
         self.path = folder / f"case{self.suffix}"
         self.seeds = [b"\x01" + bytes(40), b"\x00" + self.text(self.document)[:4000]]
 
@@ -117,7 +118,7 @@ class SavedRun:
         given = atheris.FuzzedDataProvider(data[1:])
         document = copy.deepcopy(self.document)
         for _ in range(given.ConsumeIntInRange(1, 3)):
-            *way, last = given.PickValueInList(self.places)
+            *way, last = given.PickValueInList(self.paths)
             holder = document
             # An earlier change may have removed this value.
             with contextlib.suppress(KeyError, IndexError, TypeError):
@@ -167,7 +168,7 @@ class PackedBlocks(SavedRun):
         ]
         packed = base64.b64decode(pack_blocks(blocks))
         self.document = json.loads(zlib.decompress(packed))
-        self.places = places(self.document)
+        self.paths = value_paths(self.document)
         self.seeds = [b"\x01" + bytes(40), b"\x00" + packed]
 
     def __call__(self, data: bytes) -> bool:
@@ -422,14 +423,14 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--here", help=argparse.SUPPRESS)  # set in the child process
-    asked = parser.parse_args()
-    if unknown := set(asked.targets) - set(TARGETS):
+    options = parser.parse_args()
+    if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"unknown target {', '.join(sorted(unknown))}; known: {', '.join(TARGETS)}")
-    if asked.here:
-        fuzz(asked.targets[0], asked.runs, Path(asked.here))
+    if options.here:
+        fuzz(options.targets[0], options.runs, Path(options.here))
     print("| parser | cases | accepted | refused | s |\n|---|---|---|---|---|", flush=True)
     worst = 0
-    for name in asked.targets or TARGETS:
+    for name in options.targets or TARGETS:
         with tempfile.TemporaryDirectory(
             dir="/dev/shm" if Path("/dev/shm").is_dir() else None
         ) as folder:
@@ -439,7 +440,7 @@ def main() -> int:
                 "studies.fuzz_study",
                 name,
                 "--runs",
-                str(asked.runs),
+                str(options.runs),
                 "--here",
                 folder,
             ]

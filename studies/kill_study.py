@@ -49,7 +49,8 @@ COMMAND = (
 )
 
 
-def prepared(folder: Path) -> None:
+def prepare(folder: Path) -> None:
+    """Write the suite, its conftest and an installed clock meter into the folder."""
     (folder / "test_it.py").write_text(SUITE, encoding="utf8")
     (folder / "conftest.py").write_text(CONFTEST, encoding="utf8")
     shutil.copy(clock_meter.__file__, folder / "clock_meter.py")
@@ -61,7 +62,7 @@ def prepared(folder: Path) -> None:
     (installed / "entry_points.txt").write_text(clock_meter.ENTRY_POINT, encoding="utf8")
 
 
-def started(folder: Path) -> subprocess.Popen[bytes]:
+def start_run(folder: Path) -> subprocess.Popen[bytes]:
     """Start a run and wait until its journal exists. No benchmark is finished before that."""
     path = os.pathsep.join([str(folder), str(Path.cwd())])
     # Its own lock: the clock meter's numbers are fixed, so other runs cannot disturb them.
@@ -103,23 +104,24 @@ def outcome(folder: Path) -> tuple[str, int]:
 
 
 def main() -> int:
+    """Kill the runs and print the counts. Exit code 1 if a finished result is lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    random_ = random.Random(asked.seed)
+    options = parser.parse_args()
+    random_ = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        prepared(Path(folder))
-        process = started(Path(folder))
+        prepare(Path(folder))
+        process = start_run(Path(folder))
         began_s = time.perf_counter()
         process.wait(timeout=120)
         whole_s = time.perf_counter() - began_s
     outcomes: Counter[str] = Counter()
     sizes: Counter[int] = Counter()
-    for _ in range(asked.kills):
+    for _ in range(options.kills):
         with tempfile.TemporaryDirectory() as folder:
-            prepared(Path(folder))
-            process = started(Path(folder))
+            prepare(Path(folder))
+            process = start_run(Path(folder))
             time.sleep(random_.uniform(0, whole_s))
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -127,8 +129,8 @@ def main() -> int:
             outcomes[word] += 1
             sizes[size] += 1
     print(
-        f"{asked.kills} kills within {whole_s:.2f} s, from the journal's creation to the end of "
-        f"the process, seed {asked.seed}\n"
+        f"{options.kills} kills within {whole_s:.2f} s, from the journal's creation to the end of "
+        f"the process, seed {options.seed}\n"
     )
     print("| left | times |\n|---|---|")
     for word, times in outcomes.most_common():

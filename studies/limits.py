@@ -239,25 +239,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("dataset", nargs="?", default="PLAID")
     parser.add_argument(
-        "config", nargs="?", default="t1", help="a config whose model tsbench ships"
+        "config", nargs="?", default="t1", help="a configuration with a model in tsbench"
     )
     parser.add_argument(
         "--variant",
         action="append",
         metavar="NAME",
-        help="only this one beside fp32; may be repeated",
+        help="measure only fp32 and this variant; may be repeated",
     )
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, help=f"rounds of timing (default {ROUNDS})"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the results in this file")
     parser.add_argument(
         "--from",
         type=Path,
         nargs="+",
         metavar="FILE",
         dest="saved",
-        help="print saved figures, of several files the medians, and measure nothing",
+        help="print the medians of saved files and measure nothing",
     )
     options = parser.parse_args(arguments)
     if options.saved is None:

@@ -189,7 +189,7 @@ def plot(rows: Sequence[Measured], path: Path) -> None:
     first = shown[0]
     axes.set(
         xscale="log",
-        xlabel=f"joules a case, {first.provenance}",
+        xlabel=f"joules per case, {first.provenance}",
         ylabel="accuracy on the test split",
         title=f"{first.dataset} {first.config}, batch {first.batch_cases}",
     )

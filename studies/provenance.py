@@ -179,6 +179,7 @@ def label_of(source: Source) -> tuple[str, str, str]:
 
 
 def main() -> int:
+    """Print the table of sources. Exit code 1 if a label is wrong."""
     wrong = 0
     print(f"{'source':<24}{'label':<12}{'total of':<32}why")
     for source in SOURCES:

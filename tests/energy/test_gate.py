@@ -256,11 +256,12 @@ def test_without_requirements_there_is_no_verdict():
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"), [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")]
+    ("requirement", "field"),
+    [(Gate(), "tolerance"), (Thresholds(), "speedup"), (Budget(), "max_joules")],
 )
-def test_requirements_are_frozen(asked, field):
+def test_requirements_are_frozen(requirement, field):
     with pytest.raises(FrozenInstanceError):
-        setattr(asked, field, 9.0)
+        setattr(requirement, field, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -326,10 +327,10 @@ ratios = st.one_of(
     ratio_bounds.map(lambda bounds: Interval(bounds[1], bounds[0], bounds[2])),
     st.floats(0.1, 10).map(exactly),
 )
-asked = st.one_of(st.none(), st.floats(0.1, 10.0))
+least_ratios = st.one_of(st.none(), st.floats(0.1, 10.0))
 gates = st.builds(
     Gate,
-    thresholds=st.one_of(st.none(), st.builds(Thresholds, asked, asked)),
+    thresholds=st.one_of(st.none(), st.builds(Thresholds, least_ratios, least_ratios)),
     tolerance=st.floats(0.001, 0.999),
     gate_estimates=st.booleans(),
 )

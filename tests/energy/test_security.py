@@ -154,7 +154,7 @@ def test_a_saved_run_contains_no_host_user_or_secret(suite, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX only")
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_files_get_the_users_umask(suite, tmp_path, umask):
+def test_files_follow_the_users_umask(suite, tmp_path, umask):
     before = os.umask(umask)
     try:
         cache.write_atomically(tmp_path / "checkpoint", b"x")

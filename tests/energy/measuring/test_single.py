@@ -87,7 +87,7 @@ def test_short_calls_on_a_slow_counter_never_read_zero(clock):
     assert all(window.joules["package-0"] > 0 for window in measurement.windows)
 
 
-def test_a_frozen_counter_is_an_error_and_not_a_hang(clock):
+def test_a_frozen_counter_is_an_error(clock):
     meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0, clock=clock)
     with pytest.raises(MeterFailed, match="package-0.*did not move.*frozen"):
         measure(clock.work, meter=meter, plan=SHORT)
@@ -356,7 +356,7 @@ def test_an_exception_in_a_window_does_not_affect_the_next(clock):
 
 
 class FailingMeter(ClockMeter):
-    """Fails in each reading for whose number, from 1, ``fails`` is true."""
+    """Raises in reading number n, from 1, if ``fails(n)`` is true."""
 
     def __init__(self, fails, **keywords):
         super().__init__(**keywords)
@@ -382,7 +382,7 @@ def test_a_void_window_is_taken_again_and_reported(clock, update_interval_s):
     assert "2 windows were void and taken again: reading 40 went wrong" in measurement.warnings[0]
 
 
-def test_a_void_window_costs_a_prepared_call_and_nothing_else(clock):
+def test_a_void_window_loses_only_one_prepared_call(clock):
     meter = FailingMeter(lambda number: number == 6, watts=30.0, clock=clock)
     measurement = measure_prepared(
         (lambda: clock.work(0.02) for _ in range(60)), meter, Plan(max_time_s=1.0), "prepared"

@@ -93,7 +93,7 @@ def test_the_next_run_prints_the_path_of_the_journal(suite):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_what_was_finished(suite):
+def test_ctrl_c_saves_finished_results(suite):
     suite.makepyfile(
         SUITE.format(
             n=5, then="if number == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(30)"

@@ -146,7 +146,7 @@ def test_third(energy):
 """
 
 
-def test_stop_at_the_first_failure_saves_what_was_finished(suite):
+def test_stop_at_the_first_failure_saves_finished_results(suite):
     suite.makepyfile(FAILING)
     suite.runpytest_subprocess(*ENERGY, "-x").assert_outcomes(passed=1, failed=1)
     # A failed test's result is saved, as in pytest-benchmark, since a missed gate fails its test.

@@ -51,7 +51,7 @@ def saved_names(suite):
 
 
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("raise ValueError('mine')", "E*ValueError: mine"),
         ("assert 1 == 2", "E*assert 1 == 2"),
@@ -62,10 +62,10 @@ def saved_names(suite):
     ],
 )
 @pytest.mark.parametrize("after", [0, 25])
-def test_an_exception_is_shown_unchanged_and_ends_one_test(suite, statement, says, after):
+def test_an_exception_is_shown_unchanged_and_ends_one_test(suite, statement, message, after):
     done = run(suite, failing_after(after, statement) + "def test_bad(energy):\n    energy(work)\n")
     done.assert_outcomes(failed=1, passed=1)
-    done.stdout.fnmatch_lines([says])
+    done.stdout.fnmatch_lines([message])
     done.stdout.fnmatch_lines(["*work*"])  # the traceback ends at the user's line
     assert saved_names(suite) == ["test_sound"]
 
@@ -367,8 +367,8 @@ def test_the_traceback_ends_in_the_users_code(suite, statement, after):
     done = run(suite, work + f"def test_bad(energy, benchmark):\n    {statement}\n")
     done.assert_outcomes(failed=1, passed=1)
     done.stdout.fnmatch_lines(["*test_the_traceback_ends_in_the_users_code.py:*: ValueError"])
-    for ours in ("fixture", "measure", "session", "versus", "windows"):
-        done.stdout.no_fnmatch_line(f"*pytest_energy*{ours}.py:*")
+    for module in ("fixture", "measure", "session", "versus", "windows"):
+        done.stdout.no_fnmatch_line(f"*pytest_energy*{module}.py:*")
 
 
 def test_a_tracer_is_off_within_windows_and_on_after_them(suite):

@@ -397,20 +397,20 @@ def test_a_log_gets_one_plain_line_per_test(suite):
 
 def test_a_terminal_gets_one_line_that_is_overwritten(suite):
     suite.makepyfile(WORK + "def test_a(energy): energy(work)")
-    ours, theirs = pty.openpty()
+    reader, terminal = pty.openpty()
     command = [sys.executable, "-m", "pytest", *MEASURED, "-v", "--color=no"]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
     with subprocess.Popen(
-        command, cwd=suite.path, stdout=theirs, stderr=theirs, env=environment
+        command, cwd=suite.path, stdout=terminal, stderr=terminal, env=environment
     ) as process:
-        os.close(theirs)
+        os.close(terminal)
         shown = b""
         try:
-            while piece := os.read(ours, 4096):
+            while piece := os.read(reader, 4096):
                 shown += piece
         except OSError:  # EIO: the other side closed the terminal
             pass
-    os.close(ours)
+    os.close(reader)
     text = shown.decode()
     assert process.returncode == 0, text
     assert re.search(
