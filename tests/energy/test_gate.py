@@ -389,7 +389,7 @@ def test_a_disturbed_side_is_neither_improved_nor_met(gate):
     assert "fewer threads than there are idle CPUs" in judged[0].reason
 
 
-def test_a_wide_interval_is_neither_improved_nor_met_and_prolongs_the_comparison():
+def test_a_wide_interval_is_inconclusive_and_prolongs_the_comparison():
     wide = Interval(1400.0, 886.0, 1996.0)
     assert verdicts_of(Gate(), speedup=wide)["speedup"] == "inconclusive"
     assert not decided(Gate(), speedup=wide)

@@ -104,7 +104,7 @@ def test_without_a_home_folder_the_error_names_the_remedy(monkeypatch):
         config_folder()
 
 
-def test_without_a_home_folder_the_estimate_and_the_noise_have_defaults(monkeypatch):
+def test_without_a_home_folder_estimate_and_noise_use_defaults(monkeypatch):
     from pytest_energy.meters import MeterSettings, open_meter
     from pytest_energy.runs.noise import DEFAULT_NOISE, load_noise
 

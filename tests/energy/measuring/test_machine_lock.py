@@ -118,7 +118,7 @@ def test_the_lock_is_reentrant_within_a_process(lock):
     assert is_free()
 
 
-def test_an_error_inside_releases_the_lock(lock):
+def test_an_exception_releases_the_lock(lock):
     with pytest.raises(ZeroDivisionError), machine_lock(0, pytest.fail):
         1 / 0  # noqa: B018
     assert is_free()
@@ -244,14 +244,14 @@ def test_two_users_take_turns(kind, monkeypatch):
         end(holder(user=54321))
 
 
-def test_a_process_started_inside_does_not_wait_for_its_own_parent(lock):
+def test_a_child_process_does_not_wait_for_its_parent(lock):
     """A measured test may start pytest --energy itself."""
     with machine_lock(0, pytest.fail):
         end(holder())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/locks")
-def test_a_process_started_inside_without_the_holder_variable_does_not_wait(lock):
+def test_a_child_without_the_holder_variable_does_not_wait(lock):
     script = f"import os; os.environ.pop({HOLDER_VARIABLE!r})\n" + HOLDER.format(inside="pass")
     with machine_lock(0, pytest.fail):
         done = run(script)

@@ -418,7 +418,7 @@ def test_a_terminal_gets_one_line_that_is_overwritten(suite):
     ), text
 
 
-def test_github_gets_an_annotation_at_the_test_and_the_comment_in_its_summary(suite, monkeypatch):
+def test_github_gets_an_annotation_and_the_comment_as_summary(suite, monkeypatch):
     summary_file = suite.path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary_file))

@@ -60,7 +60,7 @@ def test_categories(speedup, greenup, powerup, expected):
         (MORE, MORE, UNKNOWN),  # without bounds the power may differ
     ],
 )
-def test_there_is_no_category_without_support_of_the_intervals(speedup, greenup, powerup):
+def test_unclear_intervals_give_no_category(speedup, greenup, powerup):
     assert category(speedup, greenup, powerup) is None
 
 
