@@ -1,4 +1,4 @@
-"""Idle and full-load watts of this machine: fitted, kept, found again, and refused where they make no sense."""
+"""Calibration files with idle and full-load watts: fitted, saved, loaded, and refused."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def test_a_fit_finds_the_curve_that_made_the_points(idle_watts, more_watts, fift
     assert fitted == pytest.approx((truth.idle_watts, truth.full_watts, exponent), rel=1e-6)
 
 
-def test_a_fit_bears_watts_that_fall_at_full_load():
-    # A power limit does this: a Threadripper 1950X drew 174.7 W with 16 threads busy and 165.3 W with 32.
+def test_a_fit_accepts_watts_that_fall_at_full_load():
+    # From a Threadripper 1950X, probably by its power limit: 174.7 W with 16 busy threads, 165.3 W
+    # with 32.
     idle_watts, full_watts, exponent = fit_power_curve(
         [(0, 44.4), (0.1, 75.7), (0.25, 92.4), (0.5, 174.7), (1, 165.3)]
     )
@@ -72,13 +73,13 @@ def test_a_fit_bears_watts_that_fall_at_full_load():
         [(0.0, 1.0), (2.0, 5.0)],
     ],
 )
-def test_points_that_settle_nothing_are_refused(points):
+def test_points_that_fit_no_curve_are_refused(points):
     with pytest.raises(ValueError, match="requires|must"):
         fit_power_curve(points)
 
 
 class TwoStateSensor(Meter):
-    """A sensor of a machine that draws 20 W idle and 60 W as soon as any loop of ours runs."""
+    """The sensor of a machine that draws 20 W idle, and 60 W while this process tree is busy."""
 
     name, provenance, domains = "a sensor", "measured", (Domain("package-0"),)
     update_interval_s, resolution_joules = 1e-3, 1e-6
@@ -115,7 +116,7 @@ def test_calibrating_against_a_sensor_gives_its_watts(monkeypatch):
 
 
 @linux
-def test_a_sensor_that_does_not_follow_the_load_calibrates_nothing(monkeypatch):
+def test_a_sensor_that_ignores_the_load_is_an_error(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     with (
         TwoStateSensor(busy_watts=10.0) as sensor,
@@ -146,12 +147,12 @@ def test_an_estimate_cannot_calibrate_itself():
         fit_watts(meter)
 
 
-def test_a_wall_meters_figures_must_be_possible():
+def test_the_watts_of_a_wall_meter_must_be_possible():
     with pytest.raises(OptionError, match="0 < idle"):
         calibration_of_watts(0.0, 90.0)
 
 
-def test_a_kept_calibration_is_used_and_named():
+def test_a_saved_calibration_is_used_and_named():
     save_calibration(calibration_of_watts(30.0, 90.0), calibration_path())
     with open_estimate(MeterSettings()) as meter:
         about = info(meter)
@@ -161,13 +162,13 @@ def test_a_kept_calibration_is_used_and_named():
     assert any(str(calibration_path()) in note for note in about.notes)
 
 
-def test_the_users_watts_come_before_a_calibration():
+def test_the_users_watts_override_a_calibration():
     save_calibration(calibration_of_watts(30.0, 90.0), calibration_path())
     with open_estimate(MeterSettings(watts=(1.0, 2.0))) as meter:
         assert meter.model.full_watts == 2.0
 
 
-def test_a_calibration_of_another_machine_is_passed_over_and_said_so(tmp_path, monkeypatch):
+def test_a_calibration_of_another_machine_is_skipped_with_a_note(tmp_path, monkeypatch):
     path = tmp_path / "other.json"
     save_calibration(
         Calibration(1.0, 2.0, 0.6, 4096, "another CPU", "a sensor", ((0.0, 1.0), (1.0, 2.0))), path
@@ -178,7 +179,7 @@ def test_a_calibration_of_another_machine_is_passed_over_and_said_so(tmp_path, m
         assert any("not used" in note and "another CPU" in note for note in meter.notes)
 
 
-def test_a_calibration_that_was_named_must_be_there(tmp_path, monkeypatch):
+def test_a_named_calibration_must_exist(tmp_path, monkeypatch):
     with pytest.raises(MeterUnavailable, match=r"nowhere\.json"):
         open_estimate(MeterSettings(), str(tmp_path / "nowhere.json"))
     monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "elsewhere.json"))
@@ -191,7 +192,7 @@ loads_and_watts = st.lists(st.tuples(st.floats(0, 1), amounts), max_size=5)
 
 
 @given(amounts, amounts, st.floats(0.01, 1), st.integers(1, 10_000), st.text(), loads_and_watts)
-def test_a_calibration_comes_back_as_it_was(
+def test_a_loaded_calibration_equals_the_saved_one(
     tmp_path_factory, idle_watts, more_watts, exponent, cpus, name, points
 ):
     path = tmp_path_factory.mktemp("calibration") / "a" / "calibration.json"

@@ -1,4 +1,4 @@
-"""The estimated meter: CPU seconds of a process tree, watts, and what is said about both."""
+"""The estimated meter: CPU seconds of a process tree, watts, and notes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_curve_starts_at_zero_and_ends_at_one(exponent):
 
 
 class DrivenClock:
-    """Stands in for the process tree's clock: says what the test tells it."""
+    """Replaces the process tree's clock. The test sets its values."""
 
     follows_descendants = True
 
@@ -105,14 +105,13 @@ def test_cpu_seconds_that_arrive_a_tick_late_are_not_lost(monkeypatch):
     meter, clock = driven_meter(monkeypatch, PowerModel(0.0, 8.0, "a test", exponent=1.0), cpus=2)
     for step in range(1, 102):
         clock.at_s = step * 0.001
-        clock.cpu_s = (
-            step // 4 * 0.004
-        )  # a child that keeps one CPU busy for 0.1 s, seen in ticks of 4 ms
+        # A child keeps one CPU busy for 0.1 s; its clock moves in ticks of 4 ms.
+        clock.cpu_s = step // 4 * 0.004
         total = meter.read().joules[DOMAIN]
     assert total == pytest.approx(0.1 * 4.0)
 
 
-def test_what_waits_for_the_next_window_is_bounded(monkeypatch):
+def test_the_seconds_carried_to_the_next_window_are_bounded(monkeypatch):
     meter, clock = driven_meter(monkeypatch, PowerModel(0.0, 8.0, "a test", exponent=1.0), cpus=2)
     clock.at_s, clock.cpu_s = 1.0, 50.0
     meter.read()
@@ -141,7 +140,7 @@ def test_the_counter_never_falls_and_stays_between_idle_and_full(steps, cpus):
         )
 
 
-def test_a_real_meter_says_what_it_is():
+def test_a_real_meter_describes_itself():
     with open_estimate(MeterSettings(watts=(10, 60))) as meter:
         about = info(meter)
     assert about.provenance == "estimated"
@@ -196,7 +195,7 @@ def test_the_cpu_is_recognised(text, kind):
     assert "Cloud Carbon Footprint" in model.source
 
 
-def test_a_desktop_cpu_goes_by_its_tdp():
+def test_a_desktop_cpu_uses_its_tdp():
     text = cpuinfo("GenuineIntel", 6, 94, name="Intel(R) Core(TM) i7-6700 CPU @ 3.40GHz")
     model = published_model(text, 8, tdp_watts=65.0)
     assert (model.idle_watts, model.full_watts) == pytest.approx(
@@ -205,13 +204,13 @@ def test_a_desktop_cpu_goes_by_its_tdp():
     assert "TDP of 65 W" in model.source
 
 
-def test_a_desktop_cpu_of_unknown_tdp_goes_by_other_desktop_cpus():
+def test_a_desktop_cpu_of_unknown_tdp_uses_the_watts_of_other_desktop_cpus():
     text = cpuinfo("AuthenticAMD", 23, 1, name="AMD Ryzen Threadripper 1950X 16-Core Processor")
     model = published_model(text, 32, tdp_watts=None)
     assert model.full_watts == pytest.approx(32 * PUBLISHED_WATTS_PER_VCPU[CLIENT_STAND_IN][1])
 
 
-def test_a_server_cpu_goes_by_published_figures_before_its_tdp():
+def test_a_server_cpu_uses_published_watts_before_its_tdp():
     model = published_model(cpuinfo("AuthenticAMD", 25, 17, name="AMD EPYC"), 2, tdp_watts=360.0)
     assert model.full_watts == pytest.approx(2 * PUBLISHED_WATTS_PER_VCPU["EPYC 4th Gen"][1])
 
@@ -232,7 +231,7 @@ def test_the_tdp_is_read_from_powercap(tmp_path, monkeypatch):
         assert meter.model.full_watts == pytest.approx(130 * TDP_SHARES[1])
 
 
-# Real processes. Seconds of CPU are compared with what the kernel says of the child when it has ended.
+# Real processes: the tests compare CPU seconds with the time that each child is busy.
 
 BUSY = "import time; end = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
 
@@ -257,14 +256,14 @@ def test_own_cpu_seconds_count_and_sleep_does_not(clock):
 
 
 @linux
-def test_a_thread_on_another_cpu_is_counted_to_the_moment(clock):
-    # Left alone, the process's clock holds another running thread's seconds up to the last tick only: in
-    # windows of 1 ms, none of it or 4 ms.
+def test_a_thread_on_another_cpu_is_counted_up_to_now(clock):
+    # The kernel adds the seconds of another running thread to the process clock at ticks. Without
+    # an update, a window of 1 ms would show 0 or 4 ms of that thread.
     ended = threading.Event()
 
     def hash_on(data=bytes(1 << 25)):
         while not ended.is_set():
-            hashlib.sha256(data).digest()  # 20 ms without the interpreter's lock
+            hashlib.sha256(data).digest()  # releases the interpreter's lock for 20 ms
 
     thread = threading.Thread(target=hash_on)
     thread.start()
@@ -277,25 +276,22 @@ def test_a_thread_on_another_cpu_is_counted_to_the_moment(clock):
             time.thread_time(),
         )
         end = time.perf_counter() + 0.001
-        while (
-            time.perf_counter() < end
-        ):  # asleep, this thread would wake on the other's CPU, and bring it up to date
+        # No sleep: this thread could wake on the other's CPU and update its seconds.
+        while time.perf_counter() < end:
             pass
         after, thread_after, own_after = (
             clock.read()[1],
             time.clock_gettime(thread_clock),
             time.thread_time(),
         )
-        if (
-            thread_after - thread_before > 0.0005
-        ):  # it ran, which a busy machine does not grant always
+        if thread_after - thread_before > 0.0005:  # it ran; on a busy machine it may not
             off_s.append(
                 abs((after - before) - (thread_after - thread_before) - (own_after - own_before))
             )
     ended.set()
     thread.join()
     if len(off_s) < 5:
-        pytest.skip("the other thread hardly ever ran: too busy a machine, or one CPU")
+        pytest.skip("the other thread hardly ran: the machine is too busy, or has one CPU")
     assert sorted(off_s)[len(off_s) // 2] < 0.0003
 
 
@@ -321,7 +317,10 @@ def test_a_busy_child_is_counted_once_while_alive_and_after(clock, task_files):
 @linux
 def test_a_grandchild_is_counted_once_while_alive_and_after(clock):
     inner = BUSY.format(0.3) + "input()"
-    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {inner!r}]); print('done', flush=True); input()"
+    outer = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {inner!r}]); "
+        "print('done', flush=True); input()"
+    )
     before = clock.read()[1]
     with subprocess.Popen(
         [sys.executable, "-S", "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -341,9 +340,11 @@ def test_a_grandchild_is_counted_once_while_alive_and_after(clock):
 
 
 @linux
-def test_what_a_child_used_before_the_clock_was_made_is_not_counted():
-    with subprocess.Popen([sys.executable, "-S", "-c", BUSY.format(0.2) + "print(flush=True); input()"],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # fmt: skip
+def test_cpu_seconds_of_a_child_before_the_clock_do_not_count():
+    code = BUSY.format(0.2) + "print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         child.stdout.readline()
         clock = ProcessTreeClock()
         child.stdin.write(b"\n")
@@ -352,10 +353,14 @@ def test_what_a_child_used_before_the_clock_was_made_is_not_counted():
 
 
 @linux
-def test_a_child_that_nobody_waits_for_stays_counted(clock):
-    # The outer process starts a busy one and leaves it: it is then no longer ours, and what it used stays.
+def test_an_orphaned_child_stays_counted(clock):
+    # The outer process starts a busy child and is killed. The child is then no descendant of ours,
+    # and its seconds stay counted.
     inner = BUSY.format(0.2) + "print(flush=True); input()"
-    outer = f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {inner!r}]); input()"
+    outer = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {inner!r}]); "
+        "input()"
+    )
     before = clock.read()[1]
     reading, writing = os.pipe()
     with subprocess.Popen(
@@ -381,5 +386,5 @@ def test_a_read_without_children_costs_microseconds(clock):
         start = time.perf_counter()
         clock.read()
         costs.append(time.perf_counter() - start)
-    # Median 5 us when written; the bound leaves room for a slow and busy machine.
+    # The median was 5 us; the bound allows for a slow and busy machine.
     assert sorted(costs)[len(costs) // 2] < 100e-6

@@ -1,4 +1,4 @@
-"""The hwmon meter, against trees of files laid out as the kernel's drivers do."""
+"""The hwmon meter, with trees of files in the layouts of the kernel's drivers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_energy.model import window_between
 def write_chip(
     root: Path, folder: str, name: str, files: dict[str, object], in_device: bool = False
 ) -> Path:
-    """One hwmon folder. ``in_device``: as the old registration does it, everything in device/."""
+    """One hwmon folder. ``in_device`` puts its files in device/, like the old registration."""
     place = root / folder / "device" if in_device else root / folder
     place.mkdir(parents=True, exist_ok=True)
     for file, content in {"name": name, **files}.items():
@@ -30,7 +30,7 @@ def write_chip(
 
 
 def amd_energy(root: Path, sockets: int = 2, cores: int = 4) -> Path:
-    """As amd_energy.c: first the cores' counters, then the sockets', in microjoules."""
+    """The layout of amd_energy.c: counters of the cores, then of the sockets, in microjoules."""
     files: dict[str, object] = {}
     for i in range(cores):
         files |= {
@@ -44,7 +44,7 @@ def amd_energy(root: Path, sockets: int = 2, cores: int = 4) -> Path:
 
 
 def jetson(root: Path) -> Path:
-    """An Orin Nano's INA3221: no power files, the fourth to seventh channels are something else."""
+    """An Orin Nano's INA3221: it has no power files, and channels 4 to 7 are no rails."""
     files: dict[str, object] = {
         "in7_label": "Sum of shunt voltages",
         "in7_input": 1,
@@ -63,7 +63,7 @@ def jetson(root: Path) -> Path:
 
 
 def grace(root: Path) -> None:
-    """A Grace Hopper's ACPI power meters, one folder each, labels in power1_oem_info."""
+    """A Grace Hopper's ACPI power meters: one folder each, with labels in power1_oem_info."""
     watts = {"Module": 300, "Grace": 120, "CPU": 60, "SysIO": 20}
     for i, (what, value) in enumerate(watts.items()):
         files = {
@@ -126,7 +126,7 @@ def test_energy_is_read_as_joules_and_its_interval_is_found(tmp_path):
     assert window.joules["meterchip-energy1"] == pytest.approx(0.5 * 0.3 / 0.02, rel=0.3)
 
 
-def test_an_idle_counter_gets_the_default_interval_and_says_so(tmp_path):
+def test_an_idle_counter_gets_the_default_interval_and_a_note(tmp_path):
     amd_energy(tmp_path, sockets=1)
     with HwmonMeter(tmp_path) as meter:
         assert meter.update_interval_s == 0.1
@@ -149,7 +149,7 @@ def test_jetson_multiplies_volts_by_amperes(tmp_path):
     assert window.joules["ina3221-VDD_SOC"] == pytest.approx(1.5 * window.seconds, rel=0.02)
 
 
-def test_a_jetson_channel_that_is_off_is_no_sensor(tmp_path):
+def test_a_disabled_jetson_channel_is_ignored(tmp_path):
     (jetson(tmp_path) / "in3_enable").write_text("0\n")
     assert [sensor.label for sensor in find_sensors(tmp_path)] == ["VDD_IN", "VDD_CPU_GPU_CV"]
 
@@ -174,7 +174,7 @@ def test_grace_nests_and_counts_once(tmp_path):
         assert domains(meter) == {"power_meter-CPU_Power_Socket_0": None}
 
 
-def test_the_average_is_taken_rather_than_the_instant(tmp_path):
+def test_average_power_is_preferred_to_instant_power(tmp_path):
     write_chip(
         tmp_path,
         "hwmon0",
@@ -204,7 +204,7 @@ def test_power_that_changes_is_integrated(tmp_path):
     )
 
 
-def test_several_chips_have_to_be_named(tmp_path):
+def test_several_chips_must_be_named(tmp_path):
     amd_energy(tmp_path)
     jetson(tmp_path)
     with pytest.raises(
@@ -219,7 +219,7 @@ def test_several_chips_have_to_be_named(tmp_path):
         ]
 
 
-def test_a_name_that_is_not_there_lists_those_that_are(tmp_path):
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
     jetson(tmp_path)
     with pytest.raises(MeterUnavailable, match="is called 'VDD_GPU'.*ina3221, ina3221-VDD_IN"):
         HwmonMeter(tmp_path, "VDD_GPU")
@@ -247,11 +247,11 @@ def test_a_tree_without_a_sensor(tmp_path, root):
         open_hwmon(MeterSettings(), f"root={tmp_path / root}")
 
 
-def test_a_file_that_may_not_be_read_names_the_file_and_the_fix(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_named_with_the_remedy(tmp_path, monkeypatch):
     place = amd_energy(tmp_path, sockets=1)
     path = place / "energy5_input"
     path.chmod(0o000)
-    if os.access(path, os.R_OK):  # root reads everything
+    if os.access(path, os.R_OK):  # root can read every file
         real_open = os.open
 
         def refuse(name, *arguments, **options):
@@ -340,8 +340,8 @@ def test_domain_names_are_unique_even_where_labels_collide(parts):
 @given(
     counts=st.lists(st.one_of(st.integers(0, 2**64), st.text(max_size=8), st.none()), max_size=12)
 )
-def test_no_joules_are_made_up(tmp_path, monkeypatch, counts):
-    """Whatever a counter says (a number, words, an error): a read gives what it said, or fails."""
+def test_a_read_returns_the_count_or_fails(tmp_path, monkeypatch, counts):
+    """For any content of a counter (a number, words, nothing), a read returns it or fails."""
     place = write_chip(tmp_path, "hwmon0", "chip", {"energy1_input": 0})
     monkeypatch.setattr(hwmon, "watch_update_intervals", lambda read: [0.001 for _ in read()])
     with HwmonMeter(tmp_path) as meter:
@@ -352,7 +352,7 @@ def test_no_joules_are_made_up(tmp_path, monkeypatch, counts):
             try:
                 joules = meter.read().joules["chip-energy1"]
             except MeterFailed:
-                # Back, or further forward than any device draws. Then the counter starts over.
+                # The count fell, or rose by more than a device can draw. The counter then restarts.
                 if isinstance(count, int):
                     assert count < highest or count - highest > 1e11
                     highest = count
@@ -418,7 +418,7 @@ def test_a_labelled_total_counts_once(tmp_path, chip, labels, expected):
         assert total(meter) == expected
 
 
-def test_channels_of_unknown_overlap_make_no_sum(tmp_path):
+def test_channels_of_unknown_overlap_are_refused(tmp_path):
     write_chip(tmp_path, "hwmon0", "ltc2947", {"energy1_input": 1, "energy2_input": 2})
     with pytest.raises(MeterUnavailable, match="name one, as hwmon:ltc2947-energy1, or those that"):
         HwmonMeter(tmp_path)
@@ -434,7 +434,7 @@ def test_negative_power_is_refused_at_opening(tmp_path, milliamperes):
         HwmonMeter(tmp_path, "VDD_CPU_GPU_CV")
 
 
-def test_negative_power_voids_its_window_and_the_next_is_sound(tmp_path):
+def test_negative_power_voids_its_window_and_the_next_is_valid(tmp_path):
     current = jetson(tmp_path) / "curr1_input"
     with HwmonMeter(tmp_path, "VDD_IN") as meter:
         meter.read()
@@ -442,7 +442,7 @@ def test_negative_power_voids_its_window_and_the_next_is_sound(tmp_path):
         with pytest.raises(MeterFailed, match="VDD_IN reports -1.5 W"):
             meter.read()
         current.write_text("1200\n")
-        with pytest.raises(MeterFailed):  # the thread may have met it too
+        with pytest.raises(MeterFailed):  # the sampling thread may also have failed
             for _ in range(2):
                 meter.read()
             raise MeterFailed
@@ -453,7 +453,7 @@ def test_negative_power_voids_its_window_and_the_next_is_sound(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [3, -8, "nan", "", 10**19])
-def test_a_bad_count_voids_its_window_and_the_next_is_sound(tmp_path, bad):
+def test_a_bad_count_voids_its_window_and_the_next_is_valid(tmp_path, bad):
     place = write_chip(tmp_path, "hwmon0", "chip", {"energy1_input": 5_000_000})
     with HwmonMeter(tmp_path) as meter:
         meter.read()

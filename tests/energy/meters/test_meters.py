@@ -1,4 +1,4 @@
-"""Which meters there are, which one is opened, and several as one."""
+"""The installed meters, the choice of one, and several meters as one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_energy.model import Domain, Reading
 
 
 class Board(Meter):
-    """So many watts on one domain, at an instant of its own."""
+    """A meter with constant watts on one domain, at a fixed instant."""
 
     update_interval_s, resolution_joules = 0.001, 1e-6
 
@@ -42,7 +42,7 @@ class Slow(Board):
 
 @pytest.fixture
 def only(monkeypatch):
-    """Let these be all the meters that are installed: by name a meter, or an error that opening it raises."""
+    """Replace the installed meters. Each name has a meter, or an error that opening it raises."""
 
     def install(**meters: Meter | Exception):
         def factory(meter):
@@ -61,7 +61,7 @@ def only(monkeypatch):
     return install
 
 
-def test_several_are_read_as_one_that_is_as_coarse_as_the_coarsest():
+def test_several_meters_read_as_one_as_coarse_as_the_coarsest():
     both = CombinedMeter(
         [Board("cpu", "package-0", 20.0), Slow("gpu", "gpu-0", 300.0, at_s=10.001)]
     )
@@ -88,7 +88,7 @@ def test_several_are_read_as_one_that_is_as_coarse_as_the_coarsest():
     ],
     ids=["two provenances", "one domain twice"],
 )
-def test_what_makes_no_sum_is_refused_and_nothing_stays_open(only, second, why):
+def test_meters_that_do_not_add_up_are_refused_and_closed(only, second, why):
     first = Board("cpu", "package-0")
     only(first=first, second=second)
     with pytest.raises(OptionError, match=why):
@@ -96,7 +96,7 @@ def test_what_makes_no_sum_is_refused_and_nothing_stays_open(only, second, why):
     assert (first.closed, second.closed) == (1, 1)
 
 
-def test_where_one_of_several_is_not_to_be_had_the_others_are_closed_again(only):
+def test_an_unavailable_meter_closes_the_others(only):
     first = Board("cpu", "package-0")
     only(first=first, second=MeterUnavailable("no GPU here"))
     with pytest.raises(MeterUnavailable, match="no GPU here"):
@@ -104,7 +104,7 @@ def test_where_one_of_several_is_not_to_be_had_the_others_are_closed_again(only)
     assert first.closed == 1
 
 
-def test_closing_closes_all(only):
+def test_close_closes_all_meters(only):
     meters = Board("cpu", "package-0"), Board("gpu", "gpu-0")
     only(first=meters[0], second=meters[1])
     with open_meter("first,second") as both:
@@ -112,7 +112,7 @@ def test_closing_closes_all(only):
     assert [meter.closed for meter in meters] == [1, 1]
 
 
-def test_auto_takes_one_sensor_of_each_kind_and_the_estimate_only_where_there_is_none(only):
+def test_auto_opens_one_sensor_per_kind_or_else_the_estimate(only):
     absent = MeterUnavailable("not here")
     cpu, gpu, guess = (
         Board("cpu", "package-0"),
@@ -123,7 +123,7 @@ def test_auto_takes_one_sensor_of_each_kind_and_the_estimate_only_where_there_is
     assert open_meter().name == "cpu+gpu"
     only(
         powercap=cpu,
-        perf=MeterFailed("powercap is there: this one is not tried"),
+        perf=MeterFailed("not tried, because powercap is available"),
         nvml=absent,
         estimate=guess,
     )
@@ -132,7 +132,7 @@ def test_auto_takes_one_sensor_of_each_kind_and_the_estimate_only_where_there_is
     assert open_meter() is guess
 
 
-def test_a_name_that_there_is_not_is_answered_with_those_that_there_are(only):
+def test_an_unknown_name_lists_the_installed_meters(only):
     only(powercap=Board("cpu", "package-0"))
     with pytest.raises(
         OptionError, match="no meter is called 'watt'; installed are: auto, powercap"
@@ -140,10 +140,10 @@ def test_a_name_that_there_is_not_is_answered_with_those_that_there_are(only):
         open_meter("watt")
 
 
-def test_a_meter_whose_package_is_broken_is_one_line(monkeypatch):
+def test_a_meter_from_a_broken_package_is_one_line(monkeypatch):
     broken = EntryPoint("broken", "package_that_is_not:open_it", "pytest_energy.meters")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [broken])
-    monkeypatch.setattr(sys, "path", [*sys.path, "a path that was not looked through yet"])
+    monkeypatch.setattr(sys, "path", [*sys.path, "a path that was not searched before"])
     assert list(installed()) == ["broken"]
     with pytest.raises(
         MeterUnavailable, match="broken cannot be loaded from package_that_is_not:open_it"

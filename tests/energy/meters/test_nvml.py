@@ -1,4 +1,4 @@
-"""The nvml meter, against a fake driver that the real nvidia-ml-py loads."""
+"""The nvml meter with a fake driver, which the real nvidia-ml-py loads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def driver(library, tmp_path):
-    """Start a fake driver in this process: called with FakeNvml's options."""
+    """A function that starts a fake driver in this process, with FakeNvml's options."""
     drivers = []
 
     def start(**options) -> FakeNvml:
@@ -68,9 +68,9 @@ def test_the_counter_is_read_as_joules(driver):
         assert meter.resolution_joules == 0.001
         assert meter.read().joules["gpu-0"] == pytest.approx(
             1000 + 250 * 10, rel=0.1
-        )  # ten seconds since the driver was loaded
+        )  # ten seconds since the driver started
         window = window_of(meter, 0.5)
-    # what was drawn between the ticks before its start and its end
+    # the joules between the ticks before the window's start and before its end
     assert window.joules["gpu-0"] == pytest.approx(250 * window.seconds, abs=250 * 0.021)
 
 
@@ -107,12 +107,12 @@ def test_gpus_are_picked_with_plus_signs(driver):
 
 
 @pytest.mark.parametrize("argument", ["x", "0+", "-1", "0+0", "0-2"])
-def test_a_list_of_gpus_that_cannot_be_meant(argument):
+def test_an_invalid_list_of_gpus(argument):
     with pytest.raises(OptionError, match=r"as in nvml:0\+2"):
         open_meter(argument)
 
 
-def test_a_gpu_that_is_not_there(driver):
+def test_a_missing_gpu(driver):
     driver(gpus=2)
     with pytest.raises(MeterUnavailable, match="there is no GPU 2; this machine has 0 to 1"):
         open_meter("0+2")
@@ -123,7 +123,7 @@ NUMBERS = [("2", [2]), ("3,0", [0, 3]), ("1,-1,3", [1]), ("2,9,0", [2]), (" 1 , 
 UUIDS = [
     ("GPU-2222abcd-0000-4000-8000-000000000002", [2]),
     ("GPU-33,GPU-0", [0, 3]),
-    ("gpu-11", None),  # CUDA knows the prefix in capitals only
+    ("gpu-11", None),  # CUDA accepts the prefix in capitals only
     ("GPU-11,GPU-9,GPU-2", [1]),
     ("GPU-2,1", [2]),
     ("MIG-31e5c0de-0000-5000-8000-000000000003", [3]),
@@ -135,9 +135,9 @@ HIDDEN = ["", "-1", "NoDevFiles", "4", "1,1", "GPU-", "GPU-1,GPU-11", "GPU-9", "
 @pytest.mark.parametrize(
     ("wanted", "indices"), [*NUMBERS, *UUIDS, *((hidden, None) for hidden in HIDDEN)]
 )
-def test_the_gpus_that_cuda_sees_count(driver, monkeypatch, wanted, indices):
+def test_gpus_visible_to_cuda_count(driver, monkeypatch, wanted, indices):
     for number, gpu in enumerate(driver(gpus=4).gpus):
-        gpu.name = f"card {number}".encode()  # unequal, in the order of the bus
+        gpu.name = f"card {number}".encode()  # unequal GPUs in bus order
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if indices is None:
@@ -149,7 +149,7 @@ def test_the_gpus_that_cuda_sees_count(driver, monkeypatch, wanted, indices):
         assert f"CUDA_VISIBLE_DEVICES={wanted} makes only" in meter.notes[0]
 
 
-def test_a_gpu_named_by_number_counts_though_cuda_sees_none(driver, monkeypatch):
+def test_a_numbered_gpu_counts_even_if_cuda_sees_none(driver, monkeypatch):
     driver()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     open_meter("0").close()
@@ -180,7 +180,7 @@ def test_numbers_on_unequal_gpus_are_refused(driver, monkeypatch, order):
         ("GPU-2", None, ["gpu-2"]),
     ],
 )
-def test_unequal_gpus_that_are_known_all_the_same(driver, monkeypatch, wanted, order, domains):
+def test_unambiguous_numbers_of_unequal_gpus(driver, monkeypatch, wanted, order, domains):
     unequal(driver)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
     if order:
@@ -190,7 +190,7 @@ def test_unequal_gpus_that_are_known_all_the_same(driver, monkeypatch, wanted, o
 
 
 class Torch:
-    """The part of torch that names GPUs. torch prints a UUID without NVML's prefix."""
+    """The part of torch that names GPUs. Its UUIDs have no prefix, unlike NVML's."""
 
     class cuda:
         uuids = ("1111abcd-0000-4000-8000-000000000001", "2222abcd-0000-4000-8000-000000000002")
@@ -209,7 +209,7 @@ class Torch:
             return type("Properties", (), {"uuid": cls.uuids[index]})
 
 
-def test_torch_that_uses_cuda_tells_which_gpus_the_numbers_are(driver, monkeypatch):
+def test_torch_with_cuda_in_use_identifies_the_gpus(driver, monkeypatch):
     unequal(driver)
     monkeypatch.setitem(sys.modules, "torch", Torch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
@@ -217,7 +217,7 @@ def test_torch_that_uses_cuda_tells_which_gpus_the_numbers_are(driver, monkeypat
         assert [d.name for d in meter.domains] == ["gpu-1", "gpu-2"]
 
 
-def test_torch_that_does_not_use_cuda_yet_is_not_asked(driver, monkeypatch):
+def test_torch_without_cuda_in_use_is_not_queried(driver, monkeypatch):
     unequal(driver)
     monkeypatch.setattr(Torch.cuda, "initialized", False)
     monkeypatch.setitem(sys.modules, "torch", Torch)
@@ -226,7 +226,7 @@ def test_torch_that_does_not_use_cuda_yet_is_not_asked(driver, monkeypatch):
         open_meter()
 
 
-def test_without_an_energy_counter_power_is_sampled_and_said(driver):
+def test_without_an_energy_counter_power_is_sampled_with_a_note(driver):
     nvml = driver(watts=100.0)
     nvml.gpus[0].energy_error = fake_nvml.NOT_SUPPORTED
     with open_meter() as meter:
@@ -239,7 +239,7 @@ def test_without_an_energy_counter_power_is_sampled_and_said(driver):
         time.sleep(0.6)
         after = meter.read()
     truth = nvml.gpus[0].joules_between(before.at_s, after.at_s)
-    # Each of five edges of 200 W may be off by half a sampling interval: 10 J of some 120.
+    # Each of the five edges of 200 W may be late by half a sampling interval: 10 J of about 120.
     assert after.joules["gpu-0"] - before.joules["gpu-0"] == pytest.approx(truth, rel=0.1)
 
 
@@ -251,20 +251,20 @@ def test_sampled_windows_of_any_length_are_never_zero(driver):
             assert window.joules["gpu-0"] == pytest.approx(100 * window.seconds, rel=0.1)
 
 
-def test_a_gpu_that_gives_nothing_is_named_and_the_others_count(driver):
+def test_an_unreadable_gpu_is_named_and_the_others_count(driver):
     nvml = driver(gpus=2)
     nvml.gpus[1].energy_error = nvml.gpus[1].power_error = fake_nvml.NOT_SUPPORTED
     with open_meter() as meter:
         assert [d.name for d in meter.domains] == ["gpu-0"]
         assert (
-            "gpu-1 (Fake GPU 1) gives neither energy (Not Supported) nor power (Not Supported): it is left out"
-            in meter.notes[0]
-        )
+            "gpu-1 (Fake GPU 1) gives neither energy (Not Supported) nor power (Not Supported): "
+            "it is left out"
+        ) in meter.notes[0]
     with pytest.raises(MeterUnavailable, match=r"gpu-1 \(Fake GPU 1\) gives neither"):
         open_meter("0+1")
 
 
-def test_no_gpu_gives_anything(driver):
+def test_no_readable_gpu(driver):
     gpu = driver().gpus[0]
     gpu.energy_error = gpu.power_error = fake_nvml.NOT_SUPPORTED
     with pytest.raises(MeterUnavailable, match="Not Supported.*MIG instance") as raised:
@@ -276,11 +276,14 @@ def test_mig_is_named(driver):
     driver().gpus[0].mig_mode = 1
     with open_meter() as meter:
         assert meter.notes == (
-            "nvml: gpu-0 (Fake GPU 0) is in MIG mode: the joules are the whole GPU's, all its instances together",
+            (
+                "nvml: gpu-0 (Fake GPU 0) is in MIG mode: the joules are the whole GPU's, "
+                "all its instances together"
+            ),
         )
 
 
-def test_a_counter_that_stands_still_while_power_is_drawn_is_not_believed(driver):
+def test_power_is_sampled_if_the_counter_stands_still(driver):
     driver(watts=80.0, update_interval_s=1e9)
     with open_meter() as meter:
         assert "stood still for 0.5 s while it drew power" in meter.notes[0]
@@ -288,7 +291,7 @@ def test_a_counter_that_stands_still_while_power_is_drawn_is_not_believed(driver
     assert window.joules["gpu-0"] == pytest.approx(80 * window.seconds, rel=0.05)
 
 
-def test_a_counter_asleep_gets_the_default_interval_and_says_so(driver):
+def test_a_sleeping_counter_gets_the_default_interval_and_a_note(driver):
     driver(watts=0.0)
     with open_meter() as meter:
         assert meter.update_interval_s == DEFAULT_UPDATE_INTERVAL_S
@@ -297,9 +300,8 @@ def test_a_counter_asleep_gets_the_default_interval_and_says_so(driver):
 
 def test_a_counter_slower_than_the_watch(driver):
     nvml = driver(watts=100.0, update_interval_s=0.45)
-    nvml.gpus[0].origin_s = (
-        time.perf_counter() - 0.45 * 100 - 0.2
-    )  # so that just one tick falls into the watch
+    # With this origin, the meter sees exactly one tick while it watches.
+    nvml.gpus[0].origin_s = time.perf_counter() - 0.45 * 100 - 0.2
     with open_meter() as meter:
         assert meter.update_interval_s == 0.5
         assert "less often than every 0.25 s" in meter.notes[0]
@@ -327,7 +329,7 @@ def test_a_driver_without_a_gpu(driver):
         open_meter()
 
 
-def test_a_gpu_that_may_not_be_opened_is_named(driver):
+def test_a_gpu_without_permission_is_named(driver):
     driver(gpus=2).gpus[1].handle_error = fake_nvml.NO_PERMISSION
     with pytest.raises(
         MeterUnavailable, match="gpu-1 cannot be opened: Insufficient Permissions.*/dev/nvidia"
@@ -348,7 +350,7 @@ def test_the_driver_vanishes_between_two_reads(driver):
             meter.read()
 
 
-def test_after_a_failed_sample_one_window_is_void_and_the_next_is_sound(driver):
+def test_after_a_failed_sample_one_window_is_void_and_the_next_is_valid(driver):
     nvml = driver(watts=60.0)
     nvml.gpus[0].energy_error = fake_nvml.NOT_SUPPORTED
     with open_meter() as meter:
@@ -364,7 +366,7 @@ def test_after_a_failed_sample_one_window_is_void_and_the_next_is_sound(driver):
 @pytest.mark.parametrize(
     ("step_j", "match"), [(-700.0, "went back .* driver was reloaded"), (1e9, "more than 50000 W")]
 )
-def test_a_bad_step_voids_its_window_and_the_next_is_sound(driver, step_j, match):
+def test_a_bad_step_voids_its_window_and_the_next_is_valid(driver, step_j, match):
     nvml = driver(gpus=2, watts=200.0)
     with open_meter() as meter:
         meter.read()
@@ -377,7 +379,7 @@ def test_a_bad_step_voids_its_window_and_the_next_is_sound(driver, step_j, match
 
 
 def test_an_impossible_power_is_refused_at_opening(driver):
-    gpu = driver(watts=4e6).gpus[0]  # as a driver that mixes up its units
+    gpu = driver(watts=4e6).gpus[0]  # a driver with the wrong unit
     gpu.energy_error = fake_nvml.NOT_SUPPORTED
     with pytest.raises(MeterUnavailable, match="reports 4e.06 W; a device draws 0 to 50000 W"):
         open_meter()
@@ -394,7 +396,7 @@ def test_closing_twice_and_reading_afterwards(driver):
         meter.read()
 
 
-def test_a_meter_that_cannot_be_opened_lets_go_of_nvml(driver):
+def test_a_failed_open_shuts_nvml_down(driver):
     nvml = driver(gpus=0)
     with pytest.raises(MeterUnavailable):
         open_meter()
@@ -424,7 +426,7 @@ def run_python(code: str, environment: dict[str, str]) -> str:
 
 
 def test_another_process_finds_the_library_by_its_name(library, tmp_path):
-    """Nothing patched: nvidia-ml-py finds the library as it would find the driver's."""
+    """Without patches, nvidia-ml-py finds the library as it finds the driver's."""
     nvml = FakeNvml(library, tmp_path, watts=70.0)
     environment = nvml.environment()
     environment.pop("CUDA_VISIBLE_DEVICES", None)
@@ -433,7 +435,7 @@ def test_another_process_finds_the_library_by_its_name(library, tmp_path):
         """
         import sys, time
         import pytest_energy.meters.nvml
-        assert "pynvml" not in sys.modules, "loaded though not used"
+        assert "pynvml" not in sys.modules, "loaded before use"
         from pytest_energy.meters import MeterSettings
         with pytest_energy.meters.nvml.open_nvml(MeterSettings(), None) as meter:
             before = meter.read()
@@ -450,7 +452,7 @@ def test_no_library_names_the_driver(tmp_path):
     import ctypes.util
 
     if ctypes.util.find_library("nvidia-ml"):
-        pytest.skip("this machine has the NVIDIA driver's own library")
+        pytest.skip("this machine has the NVIDIA driver's library")
     with pytest.raises(
         MeterUnavailable,
         match="NVML Shared Library Not Found; libnvidia-ml.so.1 comes with the driver",
@@ -481,7 +483,7 @@ def test_a_failed_sample_voids_one_window_only(fails_at, reads):
     def read_watts():
         nonlocal count
         count += 1
-        if count == fails_at + 1:  # the first is the integrator's own
+        if count == fails_at + 1:  # the integrator takes the first
             raise MeterFailed("gone")
         return [1.0]
 
@@ -497,7 +499,7 @@ def test_a_failed_sample_voids_one_window_only(fails_at, reads):
         integrator.close()
 
 
-def test_a_sampler_that_was_held_up_says_for_how_long():
+def test_a_late_sampler_reports_its_longest_gap():
     integrator = WattsIntegrator(lambda: [1.0], interval_s=0.001)
     with integrator._lock:
         time.sleep(0.05)

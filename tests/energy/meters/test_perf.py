@@ -1,6 +1,7 @@
-"""The perf meter: the real perf_event_open on a software PMU dressed up as the `power` PMU.
+"""The perf meter: the real perf_event_open on a software PMU in place of the `power` PMU.
 
-The kernel's cpu-clock event counts the nanoseconds of a CPU; with a scale of 1e-9 it draws exactly one watt.
+The kernel's cpu-clock event counts the nanoseconds of a CPU. With a scale of 1e-9, it draws exactly
+one watt.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CPU_CLOCK = "event=0x00"
 
 
 class FakePmu:
-    """The folders that the kernel would show, with one CPU in each place of ``topology``: {cpu: (package, die)}."""
+    """The kernel's folders for the CPUs of ``topology``: {cpu: (package, die)}."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ CLIENT = {
 
 @pytest.fixture
 def opened():
-    """A stand-in for perf_event_open, for what the software PMU of one machine cannot show: gives what was opened."""
+    """Replaces perf_event_open, for layouts that this machine lacks. Returns the opened events."""
     events = []
 
     def open_event(event):
@@ -87,7 +88,7 @@ def opened():
         yield events
 
 
-def test_a_real_event_counts_as_many_joules_as_the_clock_says(tmp_path):
+def test_a_real_event_counts_the_joules_of_the_clock(tmp_path):
     with FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open_or_skip() as meter:
         assert meter.domains == (Domain("package-0"), Domain("dram-0"))
         before = meter.read()
@@ -101,7 +102,7 @@ def test_a_real_event_counts_as_many_joules_as_the_clock_says(tmp_path):
 
 
 @pytest.mark.skipif(
-    (os.cpu_count() or 1) < 2, reason="needs a second CPU to stand for a second package"
+    (os.cpu_count() or 1) < 2, reason="requires a second CPU in place of a second package"
 )
 def test_each_package_is_counted_on_its_own_cpu(tmp_path):
     with FakePmu(tmp_path, CLIENT, {0: (1, 0), 1: (0, 0)}).open_or_skip() as meter:
@@ -120,7 +121,7 @@ def test_each_package_is_counted_on_its_own_cpu(tmp_path):
         )
 
 
-def test_the_event_is_asked_for_as_the_format_file_says(tmp_path, opened):
+def test_the_event_config_follows_the_format_file(tmp_path, opened):
     fake = FakePmu(tmp_path, {"energy-pkg": 2**-32}, {18: (1, 0)})
     (fake.pmu / "events" / "energy-pkg").write_text("event=0x02,umask=0x1\n")
     (fake.pmu / "format" / "umask").write_text("config:8-15\n")
@@ -130,7 +131,7 @@ def test_the_event_is_asked_for_as_the_format_file_says(tmp_path, opened):
         ]
 
 
-def test_psys_core_and_uncore_only_when_asked_for(tmp_path, opened):
+def test_psys_core_and_uncore_count_only_if_named(tmp_path, opened):
     fake = FakePmu(tmp_path, CLIENT, {0: (0, 0)})
     with fake.open() as meter:
         assert any("perf:psys" in note for note in meter.notes)
@@ -152,7 +153,7 @@ def test_psys_core_and_uncore_only_when_asked_for(tmp_path, opened):
     ("vendor", "domains"),
     [("GenuineIntel", ["package-0-die-0", "package-0-die-1"]), ("AuthenticAMD", ["package-0"])],
 )
-def test_dies_count_apart_on_intel_and_once_on_amd(tmp_path, opened, vendor, domains):
+def test_dies_count_separately_on_intel_and_once_on_amd(tmp_path, opened, vendor, domains):
     with FakePmu(tmp_path, {"energy-pkg": 2**-32}, {0: (0, 0), 8: (0, 1)}, vendor).open() as meter:
         assert [domain.name for domain in meter.domains] == domains
         assert any("do not include memory" in note for note in meter.notes)
@@ -181,7 +182,7 @@ def test_the_entry_point_opens_the_kernels_own_pmu():
         ("format/event", "config1:0-7"),
     ],
 )
-def test_what_is_not_understood_is_named(tmp_path, opened, file, content):
+def test_an_invalid_file_is_named(tmp_path, opened, file, content):
     fake = FakePmu(tmp_path, {"energy-pkg": 2**-32}, {0: (0, 0)})
     (fake.pmu / file).write_text(content)
     with pytest.raises(MeterUnavailable, match=file):
@@ -193,7 +194,7 @@ def test_an_empty_pmu(tmp_path):
         FakePmu(tmp_path, {}, {0: (0, 0)}).open()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give up its rights for this")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can drop its capabilities")
 def test_without_permission_the_capability_is_named(tmp_path):
     paranoid = Path("/proc/sys/kernel/perf_event_paranoid")
     if not paranoid.exists() or int(paranoid.read_text()) < 1:
@@ -219,13 +220,13 @@ def test_without_permission_the_capability_is_named(tmp_path):
     assert "kernel.perf_event_paranoid is" in run.stdout and "CAP_PERFMON" in run.stdout
 
 
-def test_another_refusal_is_told_as_it_is(tmp_path):
+def test_another_kernel_error_is_reported(tmp_path):
     fake = FakePmu(tmp_path, CLIENT, {4095: (0, 0)})  # no such CPU
     with pytest.raises(MeterUnavailable, match="cannot be counted on CPU 4095"):
         fake.open()
 
 
-def test_a_counter_that_stops_is_no_silent_zero(tmp_path, opened):
+def test_a_stopped_counter_is_an_error_and_not_zero(tmp_path, opened):
     with FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open() as meter:
         with (
             mock.patch.object(perf.os, "read", return_value=b""),
@@ -246,7 +247,7 @@ def test_a_counter_of_64_bits_does_not_wrap(tmp_path, opened):
             assert meter.read().joules["package-0"] == 2**31
 
 
-def test_closing_twice_does_no_harm_and_reading_after_it_fails(tmp_path, opened):
+def test_closing_twice_is_harmless_and_reading_after_it_fails(tmp_path, opened):
     before = len(os.listdir("/proc/self/fd"))
     meter = FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open()
     meter.close()

@@ -37,9 +37,9 @@ from tests.energy.rigs.powercap_tree import (
     constant,
 )
 
-WINDOWS = 10_000  # issue 3, must show 2
-ACCURACY = 0.005  # issue 3, must show 1: and one counter tick, which is what was drawn since the counter's last update
-READ_PAIR_LIMIT_S = 8e-6  # issue 3, must show 4
+WINDOWS = 10_000
+ACCURACY = 0.005  # plus one counter tick: the joules since the counter's last update
+READ_PAIR_LIMIT_S = 8e-6
 ONE_PACKAGE = "intel-rapl:0"
 
 
@@ -51,7 +51,7 @@ def one_zone(range_uj: int = RANGE_61_UJ, start_uj: int = 1_000_000) -> Layout:
 
 @contextmanager
 def still_meter(layout: Layout, **options):
-    """A tree to write to, its meter, and a clock that moves only by hand."""
+    """A tree, its meter, and a clock that only the test moves."""
     now = [1000.0]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -59,12 +59,15 @@ def still_meter(layout: Layout, **options):
     ):
         tree = Tree(os.path.join(folder, "powercap"), layout)
         with PowercapMeter(tree.root, cpuinfo=tree.cpuinfo, **options) as meter:
-            meter._pause_sampling()  # it waits by the real clock
+            meter._pause_sampling()  # the sampler waits on the real clock
             yield tree, meter, now
 
 
 def undisturbed_window(meter: PowercapMeter, seconds: float):
-    """A window whose readings the scheduler did not interrupt, which would show as an error that is none of the meter's."""
+    """A window with two readings that the scheduler did not interrupt.
+
+    An interruption adds an error that does not come from the meter.
+    """
     for _ in range(20):
         start_s = time.perf_counter()
         before = meter.read()
@@ -74,9 +77,7 @@ def undisturbed_window(meter: PowercapMeter, seconds: float):
         after = meter.read()
         if between_s - start_s < 0.0005 and time.perf_counter() - resumed_s < 0.0005:
             return before, after
-    pytest.skip(
-        "this machine interrupts every reading for more than 0.5 ms, too long to compare joules by"
-    )
+    pytest.skip("this machine interrupts every reading for over 0.5 ms, too long to compare joules")
 
 
 # Layouts
@@ -109,7 +110,7 @@ def assert_true_to(tree: DrivenTree, meter: PowercapMeter, seconds: float) -> No
 @pytest.mark.parametrize(
     ("name", "waveform"), [(name, list(WAVEFORMS)[n % 4]) for n, name in enumerate(LAYOUTS)]
 )
-def test_every_layout_is_true_to_the_driven_joules(tmp_path, name, waveform):
+def test_every_layout_matches_the_driven_joules(tmp_path, name, waveform):
     with (
         DrivenTree(tmp_path, LAYOUTS[name], WAVEFORMS[waveform]) as tree,
         PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter,
@@ -119,7 +120,7 @@ def test_every_layout_is_true_to_the_driven_joules(tmp_path, name, waveform):
 
 
 @pytest.mark.parametrize("waveform", WAVEFORMS)
-def test_every_waveform_is_true_across_wraps(tmp_path, waveform):
+def test_every_waveform_matches_the_driven_joules_across_wraps(tmp_path, waveform):
     zones = tuple(
         Zone(z.address, z.name, z.share, z.control, int(30e6 * z.share), int(25e6 * z.share))
         for z in LAYOUTS["client"].zones
@@ -131,10 +132,10 @@ def test_every_waveform_is_true_across_wraps(tmp_path, waveform):
     ):
         assert_true_to(
             tree, meter, 0.6
-        )  # 36 J or more in a package of 30 J, and a quarter of both in its DRAM
+        )  # at least 36 J in a package that wraps at 30 J; a quarter of both in its DRAM
 
 
-def test_parents_hold_what_is_inside(tmp_path):
+def test_parents_include_their_children(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     with PowercapMeter(tmp_path, ["all"]) as meter:
         assert set(meter.domains) == {
@@ -145,7 +146,7 @@ def test_parents_hold_what_is_inside(tmp_path):
         }
 
 
-def test_psys_counts_only_when_asked_for_and_then_holds_the_rest(tmp_path):
+def test_psys_counts_only_if_named_and_includes_the_rest(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     with PowercapMeter(tmp_path) as meter:
         assert "psys" not in meter.read().joules
@@ -160,14 +161,14 @@ def test_psys_counts_only_when_asked_for_and_then_holds_the_rest(tmp_path):
         assert [d.name for d in meter.domains if d.parent is None] == ["psys"]
 
 
-def test_what_is_asked_for_alone_is_its_own_total(tmp_path):
+def test_a_domain_named_alone_is_the_total(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     with PowercapMeter(tmp_path, ["core-0"]) as meter:
         assert meter.domains == (Domain("core-0"),)
 
 
 @pytest.mark.parametrize(("name", "one"), [("amd core", True), ("client", False)])
-def test_core_on_amd_is_said_to_be_one_core(tmp_path, name, one):
+def test_a_note_says_that_core_on_amd_is_one_core(tmp_path, name, one):
     tree = Tree(tmp_path, LAYOUTS[name])
     with PowercapMeter(tmp_path, ["package-0", "core-0"], cpuinfo=tree.cpuinfo) as meter:
         assert any("core-0 counts one core" in note for note in meter.notes) == one
@@ -175,7 +176,7 @@ def test_core_on_amd_is_said_to_be_one_core(tmp_path, name, one):
         assert not any("one core" in note for note in meter.notes)
 
 
-def test_unknown_domain_lists_what_there_is(tmp_path):
+def test_an_unknown_domain_lists_the_known_ones(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     with pytest.raises(
         OptionError, match=r"'package-7'.* has: package-0, core-0, uncore-0, dram-0, psys"
@@ -184,7 +185,7 @@ def test_unknown_domain_lists_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize("vendor", ["GenuineIntel", "unheard of"])
-def test_dies_with_counters_of_their_own_all_count(tmp_path, vendor):
+def test_dies_with_separate_counters_all_count(tmp_path, vendor):
     tree = Tree(tmp_path, Layout(INTEL_DIES.zones, INTEL_DIES.counted, vendor))
     with PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter:
         assert {domain.name for domain in meter.domains} == set(INTEL_DIES.counted)
@@ -193,7 +194,7 @@ def test_dies_with_counters_of_their_own_all_count(tmp_path, vendor):
 @pytest.mark.parametrize(
     ("cpuinfo", "reason"), [("cpuinfo", "AuthenticAMD"), ("no such file", "same value")]
 )
-def test_mirrored_dies_count_once_and_it_is_said_why(tmp_path, cpuinfo, reason):
+def test_mirrored_dies_count_once_with_the_reason(tmp_path, cpuinfo, reason):
     Tree(tmp_path, LAYOUTS["amd dies"])
     with PowercapMeter(tmp_path, cpuinfo=tmp_path / cpuinfo) as meter:
         assert meter.domains == (Domain("package-0"),)
@@ -202,7 +203,7 @@ def test_mirrored_dies_count_once_and_it_is_said_why(tmp_path, cpuinfo, reason):
         )
 
 
-def test_mmio_counts_where_it_is_alone(tmp_path):
+def test_mmio_counts_if_alone(tmp_path):
     Tree(
         tmp_path,
         Layout((Zone("0", "package-0", 1.0, control="intel-rapl-mmio"),), {"package-0": 1.0}),
@@ -234,7 +235,7 @@ def test_resolution_is_the_register_unit(tmp_path, range_uj, step_joules):
 # Wraps
 
 
-def test_random_windows_over_random_wraps_are_all_right():
+def test_random_windows_over_random_wraps_are_exact():
     chance = random.Random(3)
     bad = wraps = 0
     for _ in range(10):
@@ -242,7 +243,7 @@ def test_random_windows_over_random_wraps_are_all_right():
             [RANGE_61_UJ, RANGE_15_UJ, chance.randrange(10_000_000, RANGE_61_UJ)]
         )
         at_uj = chance.randrange(range_uj)
-        modulus_uj = range_uj + round(range_uj / 2**32)  # as the hardware's 32 bits wrap
+        modulus_uj = range_uj + round(range_uj / 2**32)  # the hardware's 32 bits wrap here
         with still_meter(one_zone(range_uj, at_uj)) as (tree, meter, now):
             for _ in range(WINDOWS // 10):
                 before = meter.read()
@@ -261,8 +262,9 @@ def test_random_windows_over_random_wraps_are_all_right():
 
 
 @pytest.mark.slow
-def test_windows_on_a_driven_tree_are_all_right(tmp_path):
-    # Short windows against what the counter is known to have shown before and after each reading: nothing is rounded off.
+def test_windows_on_a_driven_tree_match_the_shown_joules(tmp_path):
+    # Each short window is between the least and the most joules that the counter showed, without
+    # any tolerance.
     layout = Layout(
         (
             Zone("0", "package-0", 1.0, range_uj=200_000_000, start_uj=199_000_000),
@@ -292,7 +294,7 @@ def test_windows_on_a_driven_tree_are_all_right(tmp_path):
                 most = tree.shown_joules(domain, end_s)[1] - tree.shown_joules(domain, from_s)[0]
                 bad += not least - 2e-6 <= joules <= most + 2e-6
     assert bad == 0
-    assert after.joules["package-0"] > 200  # so that it wrapped
+    assert after.joules["package-0"] > 200  # it wrapped
 
 
 @settings(deadline=None, max_examples=60)
@@ -322,10 +324,10 @@ def test_a_window_over_many_wraps_is_sampled_in_between(tmp_path):
         DrivenTree(tmp_path, one_zone(20_000_000), waveform) as tree,
         PowercapMeter(tmp_path, max_zone_watts=400) as meter,
     ):
-        assert_true_to(tree, meter, 1.1)  # 110 J: five wraps, and nobody reads but the sampler
+        assert_true_to(tree, meter, 1.1)  # 110 J: five wraps, and only the sampler reads
 
 
-def test_a_window_read_at_the_last_moment_is_sound():
+def test_a_window_read_at_the_last_moment_is_valid():
     with still_meter(one_zone()) as (tree, meter, now):
         before = meter.read()
         now[0] = before.at_s + meter._longest_gap_s
@@ -335,7 +337,7 @@ def test_a_window_read_at_the_last_moment_is_sound():
 
 @pytest.mark.parametrize(
     ("range_uj", "gap_s", "sampling_s"),
-    # From so many joules at 1000 W, and not below what a scheduler may hold a thread back.
+    # The range divided by 1000 W, with a minimum for the delays of a busy scheduler.
     [
         (RANGE_61_UJ, 262.143328850, 131.071664425),
         (5_000_000_000, 5.0, 2.5),
@@ -349,12 +351,9 @@ def test_two_samples_fit_into_the_shortest_wrap(range_uj, gap_s, sampling_s):
         assert meter._sampling_interval_s == pytest.approx(sampling_s, rel=1e-9)
 
 
-def test_the_zone_that_wraps_first_decides_how_often_all_are_read():
-    with still_meter(LAYOUTS["single"]) as (
-        _,
-        meter,
-        _now,
-    ):  # DRAM counts to 65.5 kJ, the package to four times that
+def test_the_zone_that_wraps_first_sets_the_longest_gap():
+    # DRAM wraps at 65.5 kJ, the package at four times that.
+    with still_meter(LAYOUTS["single"]) as (_, meter, _now):
         assert meter._longest_gap_s == pytest.approx(RANGE_15_UJ * 1e-9)
 
 
@@ -377,7 +376,7 @@ def test_the_ends_of_the_range_are_inside_it(to_uj):
 
 @pytest.mark.parametrize(
     ("waited_s", "watts", "wrapped"),
-    # 5 J back, or 15 J on, in a range of 20 J: on is what there was time for, back is the shorter way.
+    # The counter falls by 5 J in a range of 20 J. A wrap adds 15 J, which takes time.
     [
         (0.0151, 1000.0, True),
         (0.0149, 1000.0, False),
@@ -385,7 +384,7 @@ def test_the_ends_of_the_range_are_inside_it(to_uj):
         (0.0299, 500.0, False),
     ],
 )
-def test_the_longer_way_round_is_taken_where_there_was_time_for_it(waited_s, watts, wrapped):
+def test_a_wrap_of_more_than_half_the_range_requires_enough_time(waited_s, watts, wrapped):
     with still_meter(one_zone(20_000_000, start_uj=10_000_000), max_zone_watts=watts) as (
         tree,
         meter,
@@ -403,7 +402,7 @@ def test_the_longer_way_round_is_taken_where_there_was_time_for_it(waited_s, wat
 
 
 @pytest.mark.parametrize(("to_uj", "wrapped"), [(0, True), (1, False)])
-def test_the_shorter_way_round_needs_no_time(to_uj, wrapped):
+def test_a_wrap_of_up_to_half_the_range_requires_no_time(to_uj, wrapped):
     with still_meter(one_zone(20_000_000, start_uj=10_000_000)) as (tree, meter, _):
         before = meter.read().joules["package-0"]
         tree.write(ONE_PACKAGE, to_uj)
@@ -413,13 +412,16 @@ def test_the_shorter_way_round_needs_no_time(to_uj, wrapped):
             assert meter.read().joules["package-0"] - before == pytest.approx(10.0)
 
 
-def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
+def test_an_unsampled_window_is_void_and_the_next_is_valid():
     with still_meter(LAYOUTS["single"]) as (tree, meter, now):
         meter.read()
-        now[0] += 2000.0  # the process was stopped for longer than a wrap may take,
-        tree.write(ONE_PACKAGE, 500_000)  # and the counter is back behind where it was
-        says = "intel-rapl:0/energy_uj and the other counters went unread for 2000 s, and within 66 s one can wrap more than once"
-        with pytest.raises(MeterFailed, match=says):
+        now[0] += 2000.0  # the process was stopped for longer than a wrap takes,
+        tree.write(ONE_PACKAGE, 500_000)  # and the counter is below its last value
+        error = (
+            "intel-rapl:0/energy_uj and the other counters went unread for 2000 s, "
+            "and within 66 s one can wrap more than once"
+        )
+        with pytest.raises(MeterFailed, match=error):
             meter.read()
         before = meter.read()
         tree.write(ONE_PACKAGE, 3_000_000)
@@ -427,7 +429,7 @@ def test_a_window_that_nobody_sampled_is_refused_and_the_next_is_sound():
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("no number")])
-def test_unread_for_too_long_and_unreadable_now_is_one_failure(error):
+def test_a_late_read_that_also_fails_is_one_failure(error):
     with still_meter(LAYOUTS["single"]) as (_, meter, now):
         meter.read()
         now[0] += 2000.0
@@ -463,8 +465,9 @@ def test_a_small_step_back_is_no_wrap():
         with pytest.raises(MeterFailed) as failed:
             meter.read()
         assert str(failed.value).endswith(
-            "intel-rapl:0/energy_uj went back from 5000000 to 4999000 uJ in 0.010000 s, which no wrap at 262143328850 uJ "
-            "explains (a wrap would be 262143.328 J): the counter was reset, and this window is void"
+            "intel-rapl:0/energy_uj went back from 5000000 to 4999000 uJ in 0.010000 s, "
+            "which no wrap at 262143328850 uJ explains (a wrap would be 262143.328 J): "
+            "the counter was reset, and this window is void"
         )
         meter.read()
 
@@ -480,7 +483,7 @@ def test_a_reset_by_suspend_is_no_wrap():
 
 
 @pytest.mark.parametrize(("slept_s", "void"), [(0.4, False), (0.6, True)])
-def test_a_sleep_voids_the_window_that_it_was_in_and_no_other(slept_s, void):
+def test_a_sleep_voids_only_its_own_window(slept_s, void):
     with still_meter(one_zone(10_000_000, start_uj=9_000_000)) as (tree, meter, now):
         meter.read()
         after_s = meter._suspended_s + slept_s
@@ -498,7 +501,7 @@ def test_a_sleep_voids_the_window_that_it_was_in_and_no_other(slept_s, void):
             assert meter.read().joules["package-0"] - before == pytest.approx(10.0)
 
 
-def test_how_long_the_machine_has_slept_is_what_one_clock_counted_and_the_other_not(monkeypatch):
+def test_suspended_seconds_are_the_difference_of_two_clocks(monkeypatch):
     monkeypatch.setattr(
         powercap.time,
         "clock_gettime",
@@ -507,7 +510,7 @@ def test_how_long_the_machine_has_slept_is_what_one_clock_counted_and_the_other_
     assert powercap._suspended_s() == 30.0
 
 
-# What can go wrong
+# Failures
 
 
 def test_missing_root_names_it_and_the_remedy(tmp_path):
@@ -530,7 +533,7 @@ def test_masked_zone_names_the_container(tmp_path):
     assert "container" in caught.value.remedy
 
 
-def test_psys_alone_is_not_taken_for_a_package(tmp_path):
+def test_psys_alone_is_not_a_package(tmp_path):
     Tree(tmp_path, Layout((Zone("0", "psys", 1.0),), {}))
     with pytest.raises(MeterUnavailable, match="only psys") as caught:
         PowercapMeter(tmp_path)
@@ -569,8 +572,8 @@ def test_unreadable_counter_names_the_file_and_the_udev_rule():
 @pytest.mark.skipif(
     os.getuid() != 0, reason="only root can become a user who may not read the file"
 )
-def test_a_permission_withdrawn_later_is_the_next_meters_to_miss():
-    """The kernel asks for it when the file is opened, which a meter does once."""
+def test_a_permission_withdrawn_later_stops_only_the_next_meter():
+    """The kernel checks the permission when a file is opened, and a meter opens it once."""
     folder = tempfile.mkdtemp()  # pytest's own temporary folders are closed to other users
     os.chmod(folder, 0o755)
     tree = Tree(os.path.join(folder, "powercap"), one_zone())
@@ -619,7 +622,7 @@ def test_impossible_range(tmp_path, content):
 @pytest.mark.parametrize(
     "content", [b"", b"garbage\n", b"-7\n", b"12 34\n", str(RANGE_61_UJ + 1).encode()]
 )
-def test_garbage_names_the_file_and_the_next_window_is_sound(content):
+def test_garbage_names_the_file_and_the_next_window_is_valid(content):
     with still_meter(one_zone()) as (tree, meter, _):
         path = tree.folder(ONE_PACKAGE) / "energy_uj"
         path.write_bytes(content)
@@ -635,7 +638,7 @@ def test_garbage_names_the_file_and_the_next_window_is_sound(content):
 def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
     with still_meter(one_zone(20_000_000, start_uj=15_000_000)) as (tree, meter, now):
         meter.read()
-        now[0] += 0.9  # time enough for 900 J
+        now[0] += 0.9  # enough time for 900 J
         (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{energy_uj}\n")
         with pytest.raises(
             MeterFailed,
@@ -646,14 +649,14 @@ def test_a_value_beyond_the_range_is_no_wrap_however_long_the_window(energy_uj):
 
 @pytest.mark.parametrize("start_uj", [-1, RANGE_61_UJ + 1, 2**62, -5])
 def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
-    # Found by fuzzing: the next reading inside the range came out at thousands of joules below zero.
+    # Found by fuzzing: the next reading in the range gave thousands of joules below zero.
     tree = Tree(tmp_path, one_zone())
     (tree.folder(ONE_PACKAGE) / "energy_uj").write_text(f"{start_uj}\n")
     with pytest.raises(MeterUnavailable, match="energy_uj"):
         PowercapMeter(tmp_path)
 
 
-def test_a_vanished_zone_is_no_silent_zero():
+def test_a_deleted_zone_is_an_error_and_not_zero():
     with still_meter(LAYOUTS["client"]) as (tree, meter, now):
         meter.read()
         shutil.rmtree(tree.folder(ONE_PACKAGE))
@@ -665,13 +668,13 @@ def test_a_vanished_zone_is_no_silent_zero():
 
 
 @pytest.mark.parametrize(("still_s", "asked"), [(0.09, 0), (0.11, 1)])
-def test_a_counter_that_stands_still_is_asked_for_once_in_a_while(still_s, asked):
+def test_the_file_of_a_still_counter_is_checked_at_intervals(still_s, asked):
     with (
         still_meter(one_zone()) as (_, meter, now),
         mock.patch.object(powercap.os, "fstat", wraps=os.fstat) as fstat,
     ):
         checked_at_s = meter._open_zones[0].checked_at_s
-        for _ in range(3):  # once, not in each reading from then on
+        for _ in range(3):  # one check, not one in each later reading
             now[0] = checked_at_s + still_s
             meter.read()
         assert fstat.call_count == asked
@@ -721,7 +724,7 @@ def test_no_failure_ever_adds_joules(plan, seed):
             tree.write(ONE_PACKAGE, at_uj)
 
 
-def test_what_the_sampler_meets_voids_the_window_of_the_next_reader(tmp_path):
+def test_an_error_in_the_sampler_voids_the_next_window(tmp_path):
     tree = Tree(tmp_path, one_zone(10_000_000))
     with PowercapMeter(tmp_path) as meter:
         meter.read()
@@ -735,7 +738,7 @@ def test_what_the_sampler_meets_voids_the_window_of_the_next_reader(tmp_path):
                 meter.read()
 
 
-def test_closing_twice_does_no_harm_and_reading_after_it_fails(tmp_path):
+def test_closing_twice_is_harmless_and_reading_after_it_fails(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     before = len(os.listdir("/proc/self/fd"))
     meter = PowercapMeter(tmp_path)
@@ -746,7 +749,7 @@ def test_closing_twice_does_no_harm_and_reading_after_it_fails(tmp_path):
         meter.read()
 
 
-def test_a_forgotten_meter_lets_go_by_itself(tmp_path):
+def test_an_unreferenced_meter_closes_its_files(tmp_path):
     Tree(tmp_path, LAYOUTS["client"])
     before = len(os.listdir("/proc/self/fd"))
     meter = PowercapMeter(tmp_path)
@@ -757,7 +760,7 @@ def test_a_forgotten_meter_lets_go_by_itself(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_fork_finds_no_sampler_running_and_the_child_can_read(tmp_path):
+def test_a_fork_pauses_the_sampler_and_the_child_can_read(tmp_path):
     Tree(tmp_path, one_zone())
     with PowercapMeter(tmp_path) as meter:
         sampler = meter._sampler
@@ -765,13 +768,12 @@ def test_a_fork_finds_no_sampler_running_and_the_child_can_read(tmp_path):
         if child == 0:
             os._exit(0 if threading.active_count() == 1 and meter.read().joules else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert (
-            not sampler.is_alive() and meter._sampler.is_alive()
-        )  # paused for the fork, and another one since
-        assert meter._sampler.daemon  # or an interpreter with a meter left open would never end
+        # The fork stopped the sampler, and a new one started.
+        assert not sampler.is_alive() and meter._sampler.is_alive()
+        assert meter._sampler.daemon  # otherwise an open meter would keep the interpreter alive
 
 
-def test_readings_from_several_threads_never_step_back(tmp_path):
+def test_readings_from_several_threads_never_decrease(tmp_path):
     with (
         DrivenTree(tmp_path, one_zone(10_000_000), constant(200.0)) as tree,
         PowercapMeter(tmp_path) as meter,
@@ -822,7 +824,7 @@ def test_two_readings_cost_a_few_microseconds(tmp_path, name):
                 spans.append(time.perf_counter() - start_s)
             return statistics.median(spans)
 
-        # The best of several medians, since the tests' neighbours are not what is measured here, nor is coverage's tracer.
+        # The best of several medians, without coverage's tracer: other processes must not count.
         with untraced():
             best_s = min(median_s() for _ in range(20))
         assert best_s <= READ_PAIR_LIMIT_S
@@ -833,7 +835,7 @@ def test_two_readings_cost_a_few_microseconds(tmp_path, name):
 
 @contextmanager
 def moving(tree: Tree, joules_per_step: dict[str, float], step_s: float = 0.002):
-    """Move some zones of a tree in a thread, until the block ends."""
+    """Increase some counters of a tree in a thread, until the block ends."""
     stop = threading.Event()
     at_uj = {zone: zone.start_uj for zone in tree.layout.zones}
 
@@ -872,7 +874,7 @@ TWO_SOCKETS = Layout(
             ["package-0", "dram-0", "package-1"],
             None,
         ),
-        ({}, ["package-0", "dram-0", "package-1"], None),  # nothing moves: nothing is known
+        ({}, ["package-0", "dram-0", "package-1"], None),  # no counter moves: the meter cannot tell
     ],
 )
 def test_a_dead_domain_is_left_out_and_named(tmp_path, moves, counted, dead):

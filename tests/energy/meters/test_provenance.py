@@ -1,4 +1,4 @@
-"""Rigged sources are labelled as what they are (studies/provenance.py)."""
+"""Rigged sources get the right provenance (studies/provenance.py)."""
 
 import pytest
 

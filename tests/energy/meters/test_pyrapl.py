@@ -1,4 +1,4 @@
-"""The adapter over pyRAPL: on a stand-in for the package, and on the package itself where it is installed."""
+"""The pyrapl meter, with a stand-in for pyRAPL and, if it is installed, with pyRAPL."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from tests.energy.rigs.powercap_tree import LAYOUTS, RANGE_15_UJ, RANGE_61_UJ, T
 
 
 class PyRAPLError(Exception):
-    """What the package calls PyRAPLException."""
+    """In place of the package's PyRAPLException."""
 
 
 class StandIn:
-    """As much of pyRAPL as the adapter uses: values by socket, package and DRAM in turn, -1 for what is not there."""
+    """The part of pyRAPL that the meter uses. It returns package and DRAM of each socket in turn.
+
+    A value of -1 means that the socket or its DRAM is absent.
+    """
 
     def __init__(self):
         self.values_uj: list[float] | Exception = [1000.0, 500.0]
@@ -52,7 +55,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_packages_and_dram_of_the_sockets_that_are_there(sensor):
+def test_packages_and_dram_of_the_present_sockets(sensor):
     sensor.values_uj = [1e6, 2e6, -1, -1, 3e6, -1]
     with PyraplMeter() as meter:
         assert meter.domains == (Domain("package-0"), Domain("dram-0"), Domain("package-2"))
@@ -62,7 +65,7 @@ def test_packages_and_dram_of_the_sockets_that_are_there(sensor):
         assert any("does not handle wraps" in note for note in meter.notes)
 
 
-def test_a_wrap_is_repaired_with_the_range_of_its_own_zone(sensor, clock):
+def test_a_wrap_is_undone_with_the_range_of_its_zone(sensor, clock):
     sensor.values_uj = [RANGE_61_UJ - 1e6, RANGE_15_UJ - 2e6]
     with PyraplMeter() as meter:
         before = meter.read()
@@ -88,7 +91,7 @@ def test_a_fall_that_no_wrap_explains_voids_the_window(sensor, clock):
         assert meter.read().joules["package-0"] - before.joules["package-0"] == pytest.approx(2.0)
 
 
-def test_a_window_long_enough_to_wrap_unseen_is_void(sensor, clock):
+def test_a_window_long_enough_for_two_wraps_is_void(sensor, clock):
     with PyraplMeter() as meter:
         clock[0] += 66  # DRAM at 65.5 kJ and 1000 W
         with pytest.raises(MeterFailed, match="not read for 66 s"):
@@ -132,12 +135,12 @@ def test_without_a_sensor_powercap_is_named(sensor, monkeypatch, failure):
     assert "powercap" in caught.value.remedy
 
 
-def test_an_argument_means_nothing():
+def test_an_argument_is_refused():
     with pytest.raises(OptionError, match="takes no argument, got 'psys'"):
         open_pyrapl(MeterSettings(), "psys")
 
 
-def test_closing_twice_does_no_harm_and_reading_after_it_fails(sensor):
+def test_closing_twice_is_harmless_and_reading_after_it_fails(sensor):
     meter = PyraplMeter()
     meter.close()
     meter.close()
@@ -156,7 +159,8 @@ with PyraplMeter() as meter:
     before = meter.read()
     tree.write("intel-rapl:0", 1_002_500_000)
     after = meter.read()
-    print(after.joules["package-0"] - before.joules["package-0"], [domain.name for domain in meter.domains])
+    names = [domain.name for domain in meter.domains]
+    print(after.joules["package-0"] - before.joules["package-0"], names)
 ' "$1"
 """
 
@@ -165,7 +169,7 @@ with PyraplMeter() as meter:
     importlib.util.find_spec("pyRAPL") is None,
     reason="pyRAPL is not installed: pip install 'pytest-energy[rapl]'",
 )
-def test_the_package_itself_on_a_tree_at_the_place_it_insists_on(request):
+def test_the_real_package_on_a_tree_in_sys_class_powercap(request):
     command = [
         "unshare",
         "--mount",
@@ -182,7 +186,7 @@ def test_the_package_itself_on_a_tree_at_the_place_it_insists_on(request):
         ).returncode
     ):
         pytest.skip(
-            "pyRAPL reads /sys/class/powercap and nothing else, and no mount namespace is to be had here"
+            "pyRAPL reads only /sys/class/powercap, and this user cannot make a mount namespace"
         )
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.stdout == "2.5 ['package-0', 'dram-0']\n", run.stderr

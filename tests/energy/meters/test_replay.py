@@ -1,4 +1,4 @@
-"""Traces: what was recorded is played again, and a broken one is named with its line."""
+"""Traces: a recorded trace replays exactly, and an error names the line of a broken one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ domain_names = st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True
 
 
 class ScriptedMeter(Meter):
-    """Gives the readings that it is told."""
+    """Returns the given readings."""
 
     name = "scripted"
 
@@ -65,7 +65,7 @@ def meters_and_readings(draw):
 
 
 @given(meters_and_readings())
-def test_a_recorded_run_comes_back_to_the_last_bit(tmp_path_factory, case):
+def test_a_recorded_run_replays_exactly(tmp_path_factory, case):
     meter, readings = case
     path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
     with RecordingMeter(meter, path) as recording:
@@ -88,7 +88,7 @@ def test_a_recorded_run_comes_back_to_the_last_bit(tmp_path_factory, case):
             replay.read()
 
 
-def test_a_closed_recording_reads_no_more(tmp_path):
+def test_reading_a_closed_recording_fails(tmp_path):
     meter = RecordingMeter(ScriptedMeter((Domain("package-0"),), []), tmp_path / "trace.jsonl")
     meter.close()
     meter.close()
@@ -151,7 +151,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(HEADER)), json_values)
-def test_any_value_in_the_header_is_taken_or_named(tmp_path_factory, key, value):
+def test_any_value_in_the_header_is_accepted_or_named(tmp_path_factory, key, value):
     path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
     path.write_text(json.dumps({**HEADER, key: value}) + "\n", encoding="utf-8")
     try:
@@ -161,7 +161,7 @@ def test_any_value_in_the_header_is_taken_or_named(tmp_path_factory, key, value)
 
 
 @given(json_values)
-def test_any_value_as_a_reading_is_taken_or_named(tmp_path_factory, value):
+def test_any_value_as_a_reading_is_accepted_or_named(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
     path.write_text(GOOD_LINES[0] + "\n" + json.dumps(value) + "\n", encoding="utf-8")
     with pytest.raises(MeterUnavailable, match="line 2:"):
@@ -176,7 +176,7 @@ def test_any_bytes_are_refused_with_the_files_name(tmp_path_factory, content):
         open_replay(MeterSettings(), str(path))
 
 
-def test_a_trace_that_is_not_there_or_not_named(tmp_path):
+def test_a_missing_or_unnamed_trace(tmp_path):
     with pytest.raises(MeterUnavailable, match="nowhere"):
         open_replay(MeterSettings(), str(tmp_path / "nowhere"))
     with pytest.raises(MeterUnavailable, match="replay:PATH"):

@@ -1,4 +1,4 @@
-"""The sampling thread beside forks of the code under test."""
+"""The sampling thread when the code under test forks."""
 
 import os
 import subprocess
@@ -24,13 +24,13 @@ for _ in range(20):
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_sampling_goes_on_after_a_fork():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_sampling_continues_after_a_fork():
     samples = []
     integrator = WattsIntegrator(lambda: samples.append(1) or [2.0], interval_s=0.001)
     began_s, before = integrator.joules()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of other threads of this process
+        warnings.simplefilter("ignore", DeprecationWarning)  # about other threads of this process
         child = os.fork()
     if child == 0:
         os._exit(0)
@@ -47,6 +47,6 @@ def test_sampling_goes_on_after_a_fork():
     assert "pytest-energy-sampler" not in threads
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="warns from Python 3.12 on")
-def test_a_fork_warns_of_no_thread_of_ours():
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python warns from 3.12 on")
+def test_a_fork_does_not_warn_of_the_sampler():
     subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)

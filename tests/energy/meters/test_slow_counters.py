@@ -1,4 +1,7 @@
-"""A GPU's counter at 100 ms, the real nvidia-ml-py and our windows: no silent zero, and 2 % from one second on."""
+"""Windows on a GPU counter that updates every 100 ms, through the real nvidia-ml-py.
+
+No window reads zero, and windows of a second or more are within 2 %.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ pytest.importorskip(
 )
 
 UPDATE_S = 0.1
-ACCURACY = 0.02  # issue 3, must show 3: of windows of a second and more, made of 10 ms calls
+ACCURACY = 0.02  # for windows of a second or more, made of 10 ms calls
 CALL_S = 0.01
 
 
 @pytest.fixture
 def gpu(tmp_path, tmp_path_factory):
-    """A fake driver of one GPU that refreshes its counter every 100 ms, and draws 300 W for the half of each 70 ms."""
+    """One fake GPU. Its counter updates every 100 ms; it draws 300 W for half of each 70 ms."""
     try:
         library = build_library(tmp_path_factory.mktemp("fake_nvml"))
     except NoCompiler as error:
@@ -46,14 +49,14 @@ def meter(gpu):
 
 
 def busy(seconds: float) -> None:
-    """A call that takes so long, and does not sleep: its end is on time on a busy machine, too."""
+    """A call that takes ``seconds`` without sleeping, so it ends on time on a busy machine too."""
     until_s = time.perf_counter() + seconds
     while time.perf_counter() < until_s:
         pass
 
 
 class Watched:
-    """The meter, which remembers its first and last reading: the window's own edges, to ask the rig for the truth."""
+    """A meter that keeps its readings: they give the window's edges, to compare with the rig."""
 
     def __init__(self, meter):
         self._meter = meter
@@ -73,8 +76,8 @@ def edges(watched: Watched, window) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("wanted_s", [0.005, 0.05, 0.25])
-def test_no_window_reads_a_silent_zero(gpu, meter, wanted_s):
-    """Unaligned, 19 of 20 of the shortest read 0. studies/nvml_windows.py goes up to 5 s."""
+def test_no_window_reads_zero(gpu, meter, wanted_s):
+    """Unaligned, 19 of 20 of the shortest windows read 0. studies/nvml_windows.py has up to 5 s."""
     call_s = min(wanted_s, CALL_S)
     for _ in range(2):
         window = aligned_window(meter, lambda: busy(call_s), round(wanted_s / call_s), None)
@@ -82,8 +85,8 @@ def test_no_window_reads_a_silent_zero(gpu, meter, wanted_s):
         assert 60 * 0.8 < window.joules["gpu-0"] / window.seconds < 300 * 1.2
 
 
-def test_a_second_of_short_calls_is_right_to_two_per_cent(gpu, meter):
-    """The best of three: a neighbour who takes the CPU at a tick makes that window late, and is not what is tested."""
+def test_a_second_of_short_calls_is_within_two_per_cent(gpu, meter):
+    """The best of three: another process that takes the CPU at a tick makes a window late."""
     errors = []
     for _ in range(3):
         watched = Watched(meter)
@@ -92,11 +95,11 @@ def test_a_second_of_short_calls_is_right_to_two_per_cent(gpu, meter):
         errors.append(abs(window.joules["gpu-0"] / truth - 1))
         if errors[-1] <= ACCURACY:
             return
-    pytest.fail(f"the windows were wrong by {', '.join(f'{error:.1%}' for error in errors)}")
+    pytest.fail(f"the errors of the windows were {', '.join(f'{error:.1%}' for error in errors)}")
 
 
-def test_a_measurement_tells_joules_that_are_true(meter):
-    """180 W on average, so 1.8 J for a call of 10 ms."""
+def test_a_measurement_reports_the_true_joules(meter):
+    """The GPU draws 180 W on average, so 1.8 J per call of 10 ms."""
     measurement = measure(busy, CALL_S, meter=meter, plan=Plan(max_time_s=1.5))
     seen = figures(measurement)
     assert all(window.joules["gpu-0"] > 0 for window in measurement.windows)
@@ -104,8 +107,8 @@ def test_a_measurement_tells_joules_that_are_true(meter):
     assert seen.joules.value == pytest.approx(180.0 * seen.seconds.value, rel=0.1)
 
 
-def test_a_call_that_must_stand_alone_gives_no_joules_and_says_why(meter):
-    """Prepared calls cannot be repeated up to a tick: most windows of 5 ms see none, which is no 0 J."""
+def test_a_prepared_call_has_no_joules_and_a_warning(meter):
+    """A prepared call cannot repeat until a tick. Most windows of 5 ms see none: not 0 J."""
     windows = tuple(plain_window(meter, lambda: busy(0.005), 1, None) for _ in range(8))
     assert figures(Measurement("alone", info(meter), windows)).joules is None
     assert any("did not move in" in warning for warning in find_warnings(meter, windows, Plan()))

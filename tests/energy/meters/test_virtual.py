@@ -63,7 +63,7 @@ def test_rapl_in_a_guest_is_attributed(tmp_path, cpuinfo, layout, text, trust, p
         assert ("hypervisor" in " ".join(meter.notes)) == (provenance == "attributed")
 
 
-def test_attributed_joules_gate_only_where_estimates_may():
+def test_attributed_joules_gate_only_if_estimates_may():
     window = Window(1.0, {"package-0": 5.0}, 10)
     result = Result("test", Measurement("test", ATTRIBUTED, (window,) * 20))
     budget = Budget(max_joules=0.001, max_seconds=0.001)
@@ -73,7 +73,7 @@ def test_attributed_joules_gate_only_where_estimates_may():
     assert Gate(budget, gate_estimates=True).judge(result)[0].verdict == "missed"
 
 
-def test_attributed_and_measured_meters_are_never_the_same():
+def test_attributed_and_measured_meters_differ():
     measured = MeterInfo("powercap", "measured", ATTRIBUTED.domains, 0.001, 1e-6)
     assert meter_identity(measured) != meter_identity(ATTRIBUTED)
 

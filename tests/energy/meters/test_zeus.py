@@ -1,4 +1,4 @@
-"""The bridge to zeus, against a stand-in with the public surface of zeus 0.16, and against zeus itself where it is."""
+"""The bridge to zeus, with a stand-in for zeus 0.16 and, if it is installed, with zeus."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class AmdGpu:
 
 @pytest.fixture
 def zeus(monkeypatch):
-    """Stand in for zeus: called with the chip and the GPUs it shall find."""
+    """A function that replaces zeus. Its arguments are the chip and the GPUs to find."""
 
     def install(soc=None, amd=()):
         def get_soc():
@@ -214,7 +214,7 @@ def test_zeus_finds_nothing(zeus):
         open_meter()
 
 
-def test_a_gpu_that_gives_nothing_is_no_meter(zeus):
+def test_an_unreadable_gpu_is_unavailable(zeus):
     zeus(amd=[AmdGpu(1, energy=False, average=False, instant=False)])
     with pytest.raises(MeterUnavailable, match="amd-gpu-1 .* gives neither energy nor power"):
         open_meter("amd")
@@ -242,7 +242,7 @@ def test_closing_twice_and_reading_afterwards(zeus):
 
 
 class _Missing:
-    """An import system in which a package is not installed."""
+    """An import finder that reports one package as not installed."""
 
     def __init__(self, missing: str):
         self._missing = missing
@@ -271,7 +271,7 @@ def test_another_package_called_zeus(monkeypatch):
 
 def test_the_real_zeus_has_what_the_bridge_uses():
     pytest.importorskip(
-        "zeus.device", reason="zeus is not installed here; the stand-in has its surface as of 0.16"
+        "zeus.device", reason="zeus is not installed; the stand-in has the interface of zeus 0.16"
     )
     from zeus.device import gpu, soc
     from zeus.device.gpu.amd import AMDGPU

@@ -1,6 +1,6 @@
-"""A meter for tests: a known power x the monotonic clock, quantised and refreshed like a real counter.
+"""A meter for tests: known watts x the monotonic clock, in steps, refreshed like a real counter.
 
-Also a meter as somebody else would ship it: a module and an entry point, of which pytest_energy knows nothing.
+It is also an example of a third-party meter: a module and an entry point outside pytest_energy.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ENTRY_POINT = "[pytest_energy.meters]\nclock = clock_meter:open_clock\n"
 
 
 class VirtualClock:
-    """A clock that only work moves, so that tests of timing code are exact however busy the machine is."""
+    """A clock that moves only by `work`, so tests of timing code are exact on a busy machine."""
 
-    # What looking at the clock or the counter takes: without it, waiting in a loop would never end.
+    # Each read of the clock or the counter takes this long. Without it, a waiting loop never ends.
     LOOK_S = 1e-5
 
     def __init__(self):
@@ -84,6 +84,6 @@ def open_clock(settings: MeterSettings, argument: str | None) -> Meter:
                 "provenance",
                 "frozen_after_s",
             ):
-                raise OptionError(f"clock has no {key!r}")
+                raise OptionError(f"the clock meter has no argument {key!r}")
             keywords[key] = value if key == "provenance" else float(value)
     return ClockMeter(**keywords)

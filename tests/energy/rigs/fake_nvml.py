@@ -1,13 +1,13 @@
-"""Compiles a fake libnvidia-ml.so.1, and steers it: for the real nvidia-ml-py, with the truth known.
+"""Compiles and controls a fake libnvidia-ml.so.1 with known joules, for the real nvidia-ml-py.
 
 ::
 
-    library = build_library(folder)                     # once; raises NoCompiler where there is none
-    with FakeNvml(library, folder, gpus=2) as nvml:     # pynvml of this process loads it until the end
+    library = build_library(folder)                   # once; raises NoCompiler without a compiler
+    with FakeNvml(library, folder, gpus=2) as nvml:   # pynvml loads it until the end of the block
         nvml.gpus[0].set_watts(250.0)
         truth = nvml.gpus[0].joules_between(start_s, end_s)
 
-Another process loads it with ``env=nvml.environment()``. Instants are time.perf_counter's.
+Another process loads it with ``env=nvml.environment()``. All instants are time.perf_counter's.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from unittest import mock
 
 MAX_GPUS = 8
-MAX_STEPS = 16384  # a minute and more of two steps every 10 ms
+MAX_STEPS = 16384  # over a minute with two steps every 10 ms
 
-# NVML's own codes, as in nvml.h
+# NVML's error codes, as in nvml.h
 NOT_SUPPORTED = 3
 NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
@@ -33,7 +33,7 @@ LIB_RM_VERSION_MISMATCH = 18
 
 
 class NoCompiler(Exception):
-    """There is no C compiler here to build the fake library with."""
+    """There is no C compiler to build the fake library."""
 
 
 class _Step(ctypes.Structure):
@@ -45,7 +45,7 @@ class _Step(ctypes.Structure):
 
 
 class FakeGpu(ctypes.Structure):
-    """One GPU: fields of it can be set at any time, errors included."""
+    """One GPU. A test may set its fields, errors included, at any time."""
 
     _fields_ = [
         ("name", ctypes.c_char * 64),
@@ -64,15 +64,15 @@ class FakeGpu(ctypes.Structure):
     ]
 
     def set_watts(self, watts: float, at_s: float | None = None) -> None:
-        """Draw so many watts from an instant on, which may lie ahead but not before the last step."""
+        """Draw ``watts`` from ``at_s`` on: now, in the future, but never before the last step."""
         at_s = time.perf_counter() if at_s is None else at_s
         joules = self._joules_at(at_s) if self.step_count else 0.0
-        # The step before its count, so that a reader never sees one half-written.
+        # Write the step before the count, so that a reader never sees half a step.
         self.steps[self.step_count] = _Step(at_s, watts, joules)
         self.step_count += 1
 
     def joules_between(self, start_s: float, end_s: float) -> float:
-        """What it truly drew, whatever the counter said."""
+        """The true joules between two instants, whatever the counter shows."""
         return self._joules_at(end_s) - self._joules_at(start_s)
 
     def _joules_at(self, at_s: float) -> float:
@@ -94,13 +94,13 @@ class _State(ctypes.Structure):
 
 
 def build_library(folder: Path) -> Path:
-    """Compile the library into ``folder``, under the name by which nvidia-ml-py looks for it."""
+    """Compile the library into ``folder``, with the name that nvidia-ml-py searches for."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise NoCompiler("no cc, gcc or clang on PATH to build the fake libnvidia-ml.so.1 with")
+        raise NoCompiler("building the fake libnvidia-ml.so.1 requires cc, gcc or clang on PATH")
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_suffix(".c")
-    # No soname: a library loaded with one would answer for the real libnvidia-ml.so.1 for the rest of the process.
+    # No soname: with one, the library would replace the real libnvidia-ml.so.1 in this process.
     subprocess.run(
         [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-lm"],
         check=True,
@@ -109,15 +109,16 @@ def build_library(folder: Path) -> Path:
     built.restype = ctypes.c_size_t
     if built() != ctypes.sizeof(_State):
         raise RuntimeError(
-            f"fake_nvml.c lays out {built()} bytes and fake_nvml.py {ctypes.sizeof(_State)}"
+            f"the state has {built()} bytes in fake_nvml.c and {ctypes.sizeof(_State)} in "
+            "fake_nvml.py; make the two layouts equal"
         )
     return library
 
 
 class FakeNvml:
-    """A driver with ``gpus`` GPUs, each drawing ``watts`` and refreshing its counter every ``update_interval_s``.
+    """A driver with ``gpus`` GPUs. Each draws ``watts`` and updates at ``update_interval_s``.
 
-    As a context, it stands in for the driver in this process.
+    In a ``with`` block, it replaces the driver in this process.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class FakeNvml:
         self.state = _State.from_buffer(self._map)
         self.state.gpu_count = gpus
         self.gpus = [self.state.gpus[i] for i in range(gpus)]
-        # Ten seconds ago, so that there are joules on the counter and ticks behind it.
+        # Ten seconds ago, so that the counter already has joules and ticks.
         origin_s = time.perf_counter() - 10.0
         for i, gpu in enumerate(self.gpus):
             gpu.name = f"Fake GPU {i}".encode()
@@ -152,7 +153,7 @@ class FakeNvml:
         self._patches: list = []
 
     def environment(self) -> dict[str, str]:
-        """The environment of a process that shall find this driver instead of the machine's."""
+        """The environment for a process that loads this driver instead of the machine's."""
         return {
             **os.environ,
             "LD_LIBRARY_PATH": str(self.library.parent),
@@ -170,7 +171,7 @@ class FakeNvml:
         ]
         for patch in self._patches:
             patch.start()
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # put back by the patch of os.environ
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # the patch of os.environ restores it
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -1,4 +1,4 @@
-"""Made-up windows, blocks and results: for tests of what is worked out from them."""
+"""Made-up windows, blocks and results, for tests of the statistics and the reports."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pytest_energy.model import (
 )
 from pytest_energy.stats.gps_up import gps_up
 
-# core-0 is inside package-0 and must never be counted again; dram-0 is beside it.
+# core-0 is inside package-0 and must not count twice; dram-0 is beside it.
 DOMAINS = (Domain("package-0"), Domain("core-0", "package-0"), Domain("dram-0"))
 SENSOR = MeterInfo("made-up", "measured", DOMAINS, 0.001, 1e-6)
 ESTIMATE = MeterInfo("guess", "estimated", DOMAINS, 0.01, 1e-3, (0.5, 2.0), ("worked out",))
 
 
 def window(seconds: float, joules: float, calls: int = 1) -> Window:
-    """A window of so many joules in total: 3/4 in the package, 1/4 in the DRAM."""
+    """A window with ``joules`` in total: 3/4 in the package, 1/4 in the DRAM."""
     return Window(
         seconds,
         {"package-0": joules * 0.75, "core-0": joules * 0.5, "dram-0": joules * 0.25},
@@ -66,7 +66,7 @@ def exactly(value: float) -> Interval:
 
 UNKNOWN = Interval(1.0, 0.0, math.inf)
 
-# From a nanosecond to an hour, from a nanojoule to a megajoule.
+# From a nanosecond to an hour, and from a nanojoule to a megajoule.
 seconds = st.floats(1e-9, 3600.0)
 joules = st.one_of(st.just(0.0), st.floats(1e-9, 1e6))
 texts = st.text(max_size=20)

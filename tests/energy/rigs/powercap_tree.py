@@ -1,11 +1,13 @@
-"""Powercap trees for a machine without RAPL: eight layouts, still or driven by a known power.
+"""Powercap trees for a machine without RAPL: eight layouts, still or driven by known watts.
 
-A driven tree is a process of its own that integrates a power waveform into the ``energy_uj`` files as
-the hardware would: quantised, updated at an interval with jitter, wrapping at ``max_energy_range_uj``. It
-logs when it updated, so that beside the true joules of any two instants one can also ask what the
-counter was showing then. By hand (it prints the root, and runs until it is stopped or the time is up)::
+A separate process drives a tree. It integrates a power waveform into the ``energy_uj`` files like
+the hardware: in steps, at an update interval with jitter, with wraps at ``max_energy_range_uj``. It
+also logs the instants of its updates. So a test knows the true joules between two instants, and the
+values that the counter showed at them.
 
-    python tests/energy/rigs/powercap_tree.py /tmp/tree --layout client --waveform square --seconds 30
+From a shell, this prints the root and runs until the time is up or you stop it::
+
+    python tests/energy/rigs/powercap_tree.py /tmp/tree --layout client --seconds 30
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ RANGE_61_UJ = 262_143_328_850  # 2**32 steps of 61 uJ: most Intel packages
 RANGE_15_UJ = 65_532_610_987  # 2**32 steps of 15.3 uJ: AMD, and DRAM of Intel servers
 STEP_UJ = 1e6 / 2**14  # 61 uJ
 LOG_RECORD = struct.Struct("<dd")
-# Numbers are padded to one length and stored at once. Two processes that wrote and read 16 bytes as fast as they
-# could saw no mixed value in 3.8 million reads; renaming a new file into place would not reach a meter that
-# keeps the old one open, as all the fast ones do.
+# The driver pads each number to this length and writes it in one store. A test with one process
+# writing 16 bytes and another reading them saw no mixed value in 3.8 million reads. Renaming a new
+# file into place would not work: fast meters keep the old file open.
 ENERGY_BYTES = 16
 START_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A folder of the tree. ``share`` of the waveform's watts is what it draws."""
+    """A folder of the tree. The zone draws ``share`` of the waveform's watts."""
 
     address: str
     name: str
@@ -45,7 +47,7 @@ class Zone:
     control: str = "intel-rapl"
     range_uj: int = RANGE_61_UJ
     start_uj: int = 1_000_000_000
-    """Where its counter stands at the start: mirrors must agree in this and in share and range."""
+    """The first value of the counter. Mirrors must have the same value, share and range."""
 
     @property
     def key(self) -> str:
@@ -54,7 +56,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Layout:
-    """The zones of a machine, and which shares a right meter counts, by domain."""
+    """The zones of a machine, and the share that a correct meter counts in each domain."""
 
     zones: tuple[Zone, ...]
     counted: dict[str, float]
@@ -122,7 +124,7 @@ LAYOUTS = {
     ),
     "package only": Layout(_socket(0, dram=False), {"package-0": 1.0}),
 }
-# Not one of the eight: on this Intel server each die has a counter of its own.
+# Not one of the eight: each die of this Intel server has its own counter.
 INTEL_DIES = Layout(
     (
         Zone("0", "package-0-die-0", 1.0),
@@ -134,7 +136,7 @@ INTEL_DIES = Layout(
 
 
 class Tree:
-    """A tree that stands still until somebody writes to it. ``shape`` is sysfs (both ways), flat or nested."""
+    """A tree that changes only by `write`. ``shape`` is flat, nested, or sysfs, which is both."""
 
     def __init__(self, root: str | os.PathLike[str], layout: Layout, shape: str = "sysfs"):
         self.root = Path(root)
@@ -177,10 +179,10 @@ def energy_bytes(energy_uj: int) -> bytes:
 
 @dataclass(frozen=True)
 class Waveform:
-    """A power that repeats: watts run straight from knot to knot, and a jump is two knots at one instant."""
+    """Watts that repeat, linear from knot to knot. Two knots at one instant make a jump."""
 
     knots: tuple[tuple[float, float], ...]
-    """(seconds since the period began, watts); the first at 0, the last at the period's end."""
+    """(seconds since the period's start, watts): the first at 0, the last at the period's end."""
     _sums: list[float] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self):
@@ -212,7 +214,7 @@ def ramp(low: float, high: float, period_s: float) -> Waveform:
 
 
 def bursts(low: float, high: float, period_s: float, number: int = 5, seed: int = 1) -> Waveform:
-    """Short bursts at uneven instants, a fifth of the time in all."""
+    """Short bursts at irregular instants, a fifth of the time in total."""
     chance = random.Random(seed)
     slot = period_s / number
     knots = [(0.0, low)]
@@ -231,9 +233,9 @@ WAVEFORMS = {
 
 
 class DrivenTree(Tree):
-    """A tree whose counters a process of its own moves by a known power.
+    """A tree with counters that a separate process increases at known watts.
 
-    It moves them from the start of a ``with`` to its end::
+    The process runs from the start of a ``with`` block to its end::
 
         with DrivenTree(tmp_path, LAYOUTS["client"], WAVEFORMS["square"]) as tree:
             before_s = time.perf_counter()
@@ -296,20 +298,20 @@ class DrivenTree(Tree):
         self._log.close()
 
     def truth_joules(self, domain: str, from_s: float, to_s: float) -> float:
-        """What a counted domain really took between two instants of CLOCK_MONOTONIC."""
+        """The true joules of a counted domain between two instants of CLOCK_MONOTONIC."""
         joules = self.waveform.joules(to_s - self.started_s) - self.waveform.joules(
             from_s - self.started_s
         )
         return joules * self.layout.counted[domain]
 
     def tick_joules(self, domain: str, at_s: float) -> float:
-        """What a counted domain has taken since its counter was last brought up to date: the tick that a reading lags."""
+        """The joules since a counted domain's last update: the most that a reading can lag."""
         return (
             self.truth_joules(domain, self._sampled_s(at_s, done=True), at_s) + self.step_uj * 1e-6
         )
 
     def shown_joules(self, domain: str, at_s: float) -> tuple[float, float]:
-        """The least and the most that the counter of a domain may have shown at an instant, since the start and unwrapped."""
+        """The least and the most joules since the start that a counter can show at an instant."""
         share = self.layout.counted[domain]
         least, most = (
             self.waveform.joules(self._sampled_s(at_s, done) - self.started_s) * share
@@ -321,7 +323,7 @@ class DrivenTree(Tree):
         return LOG_RECORD.unpack_from(self._log, index * LOG_RECORD.size)
 
     def _sampled_s(self, at_s: float, done: bool) -> float:
-        """The instant of the last update that was written by ``at_s`` (or, not ``done``, begun by then)."""
+        """The instant of the last update before ``at_s`` that was done, or only begun."""
         low, high = 0, len(self._log) // LOG_RECORD.size
         while high - low > 1:
             middle = (low + high) // 2
@@ -334,7 +336,7 @@ class DrivenTree(Tree):
 
 
 def drive(plan: dict) -> None:
-    """Move the counters of a plan until the log is full or somebody ends the process."""
+    """Increase the counters of a plan until the log is full or the process is stopped."""
     waveform = Waveform(tuple(map(tuple, plan["knots"])))
     step_uj = plan["step_uj"]
     files = []
@@ -362,7 +364,7 @@ def drive(plan: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", nargs="?", help="an empty folder, or one to make")
+    parser.add_argument("root", nargs="?", help="an empty or a new folder")
     parser.add_argument("--layout", choices=LAYOUTS, default="single")
     parser.add_argument("--waveform", choices=WAVEFORMS, default="square")
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -372,7 +374,7 @@ def main() -> None:
     if options.drive:
         drive(json.loads(options.drive))
     elif not options.root:
-        parser.error("name a folder to build the tree in")
+        parser.error("root is required: name an empty or a new folder for the tree")
     else:
         with DrivenTree(
             options.root,

@@ -1,4 +1,4 @@
-"""Folders of saved runs, generated: as many runs and benchmarks as wanted, with changes planted."""
+"""Generates folders of saved runs with any number of runs and benchmarks, and known changes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ BEGAN = datetime(2026, 1, 1)
 
 @dataclass(frozen=True)
 class Runs:
-    """What to generate. `steps`: from run r on, benchmark b costs `factor` times as much, {(b, r): factor}."""
+    """The runs to generate.
+
+    ``steps`` has {(b, r): factor}: from run r on, benchmark b costs ``factor`` times as much.
+    """
 
     n_runs: int
     n_benchmarks: int
     steps: Mapping[tuple[int, int], float] = field(default_factory=dict)
-    run_sd: float = 0.01  # of log joules between runs, all benchmarks of a run alike
-    sd: float = 0.01  # of log joules between runs, each benchmark by itself
+    run_sd: float = 0.01  # of log joules between runs, common to all benchmarks of a run
+    sd: float = 0.01  # of log joules between runs, separate for each benchmark
     windows: int = 5
     meter: MeterInfo = METER
     machine: Mapping[str, object] = field(default_factory=lambda: MACHINE)
@@ -47,7 +50,7 @@ def commit_of(number: int) -> str:
 
 
 def write_runs(folder: Path, runs: Runs) -> None:
-    """The runs as pytest-benchmark names them, one a commit and an hour."""
+    """Write the runs with pytest-benchmark's names: a commit and an hour for each run."""
     folder.mkdir(parents=True, exist_ok=True)
     dice = random.Random(runs.seed)
     factors = [1.0] * runs.n_benchmarks
