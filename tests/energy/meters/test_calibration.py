@@ -32,7 +32,7 @@ from pytest_energy.meters.power_model import (
 from pytest_energy.meters.process_cpu import ProcessTreeClock
 from pytest_energy.model import Domain, Reading
 
-linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="requires Linux's /proc")
 
 
 @pytest.fixture(autouse=True)
@@ -103,16 +103,16 @@ class TwoStateSensor(Meter):
 @linux
 def test_calibrating_against_a_sensor_gives_its_watts(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    said = []
+    steps = []
     with TwoStateSensor() as sensor:
-        calibration = fit_watts(sensor, seconds_per_load=0.3, settle_s=0.2, on_step=said.append)
+        calibration = fit_watts(sensor, seconds_per_load=0.3, settle_s=0.2, on_step=steps.append)
     assert calibration.points == (
         (0.0, pytest.approx(20.0)),
         (0.5, pytest.approx(60.0)),
         (1.0, pytest.approx(60.0)),
     )
     assert calibration.idle_watts == pytest.approx(20.0, rel=0.05)
-    assert len(said) == 3
+    assert len(steps) == 3
 
 
 @linux
@@ -220,7 +220,7 @@ GOOD = {
 
 
 @given(st.sampled_from(sorted(GOOD)), json_values, st.booleans())
-def test_a_broken_calibration_is_named_or_harmless(tmp_path_factory, key, value, cut):
+def test_a_broken_calibration_file_is_named_or_has_valid_watts(tmp_path_factory, key, value, cut):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
     text = json.dumps({**GOOD, key: value})
     path.write_text(text[:-3] if cut else text, encoding="utf-8")

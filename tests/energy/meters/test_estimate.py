@@ -36,7 +36,7 @@ from pytest_energy.meters.power_model import (
 )
 from pytest_energy.meters.process_cpu import ProcessTreeClock
 
-linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="requires Linux's /proc")
 
 
 @pytest.fixture(autouse=True)

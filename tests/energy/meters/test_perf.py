@@ -165,9 +165,9 @@ def test_without_the_pmu_the_folder_is_named(tmp_path):
     assert "modprobe rapl" in caught.value.remedy
 
 
-def test_the_entry_point_opens_the_kernels_own_pmu():
+def test_the_entry_point_opens_the_pmu_of_the_kernel():
     if os.path.isdir("/sys/bus/event_source/devices/power"):
-        pytest.skip("this machine has a power PMU; what is tested here is its absence")
+        pytest.skip("this machine has a power PMU; the test requires a machine without one")
     with pytest.raises(MeterUnavailable, match="/sys/bus/event_source/devices/power"):
         open_perf(MeterSettings(), None)
 
@@ -198,7 +198,7 @@ def test_an_empty_pmu(tmp_path):
 def test_without_permission_the_capability_is_named(tmp_path):
     paranoid = Path("/proc/sys/kernel/perf_event_paranoid")
     if not paranoid.exists() or int(paranoid.read_text()) < 1:
-        pytest.skip("every user may count system-wide here (kernel.perf_event_paranoid below 1)")
+        pytest.skip("every user may count system-wide (kernel.perf_event_paranoid is below 1)")
     fake = FakePmu(tmp_path, CLIENT, {0: (0, 0)})
     fake.open_or_skip().close()
     code = (

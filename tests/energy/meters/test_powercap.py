@@ -667,8 +667,8 @@ def test_a_deleted_zone_is_an_error_and_not_zero():
             meter.read()
 
 
-@pytest.mark.parametrize(("still_s", "asked"), [(0.09, 0), (0.11, 1)])
-def test_the_file_of_a_still_counter_is_checked_at_intervals(still_s, asked):
+@pytest.mark.parametrize(("still_s", "checks"), [(0.09, 0), (0.11, 1)])
+def test_the_file_of_a_still_counter_is_checked_at_intervals(still_s, checks):
     with (
         still_meter(one_zone()) as (_, meter, now),
         mock.patch.object(powercap.os, "fstat", wraps=os.fstat) as fstat,
@@ -677,7 +677,7 @@ def test_the_file_of_a_still_counter_is_checked_at_intervals(still_s, asked):
         for _ in range(3):  # one check, not one in each later reading
             now[0] = checked_at_s + still_s
             meter.read()
-        assert fstat.call_count == asked
+        assert fstat.call_count == checks
 
 
 def test_an_unplugged_zone_names_the_file():

@@ -169,7 +169,7 @@ def test_any_value_as_a_reading_is_accepted_or_named(tmp_path_factory, value):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_refused_with_the_files_name(tmp_path_factory, content):
+def test_invalid_bytes_are_refused_with_the_name_of_the_file(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
     path.write_bytes(content)
     with pytest.raises(MeterUnavailable, match="trace.jsonl"):

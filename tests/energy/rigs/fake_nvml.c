@@ -1,11 +1,11 @@
-/* A libnvidia-ml.so.1 with no GPU behind it, for the real nvidia-ml-py to load.
+/* A libnvidia-ml.so.1 without a GPU. The real nvidia-ml-py loads it.
  *
- * What it plays is in the file that FAKE_NVML_STATE names, mapped into memory, so that a test can change
- * it while it is being read, from the same process or from another one. The layout is that of
- * fake_nvml.py; fake_nvml_state_size() tells whether the two still agree.
+ * Its state is in the file named by FAKE_NVML_STATE, which is mapped into memory. So a test in this
+ * or another process can change the state at any time. The layout is that of fake_nvml.py, which
+ * checks fake_nvml_state_size().
  *
- * Each GPU has a log of (instant, watts) steps, from which the counter's joules and the true joules
- * follow exactly. The counter is refreshed on ticks only, like the real one.
+ * Each GPU has a log of (instant, watts) steps. The counter's joules and the true joules follow
+ * exactly from it. The counter is updated on ticks only, like the real one.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* A number in [0, 1) that belongs to this tick for good, so that jitter is the same for every reader. */
+/* A number in [0, 1) that depends on the tick only, so every reader sees the same jitter. */
 static double noise(int64_t tick) {
     uint64_t x = (uint64_t)tick * 0x9E3779B97F4A7C15u;
     x ^= x >> 29;
@@ -134,7 +134,7 @@ int nvmlDeviceGetUUID(struct gpu *g, char *uuid, unsigned length) {
     return error;
 }
 
-/* A MIG instance's handle is its GPU's: one instance a GPU is enough here. */
+/* A MIG instance has its GPU's handle: the tests have one instance per GPU. */
 int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
     if (!state) return UNINITIALIZED;
     for (int i = 0; i < state->gpu_count; i++)
