@@ -159,6 +159,7 @@ def test_two_per_cent_more_work_counts_two_per_cent_more(counted):
     assert more[1]["instructions"] / first[1]["instructions"] == pytest.approx(1.02, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_the_functions_of_the_interpreter_are_told_apart(counted):
     (first, *_), _ = counted
     assert sum(first[3].values()) == pytest.approx(first[1]["instructions"], rel=0.01)

@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test is a process or two; nox runs this file alone
+
 ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.3", "--benchmark-json=run.json")
 SUITE = """
 import pytest

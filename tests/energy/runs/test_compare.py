@@ -40,6 +40,12 @@ logs = st.floats(-50, 50)
 
 
 @pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True)
+def width_of_a_log(monkeypatch):
+    """xdist gives its workers 80 columns; without that the width is a log's."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def no_noise_known(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
