@@ -43,7 +43,7 @@ def matrix(session: nox.Session, pytest: str, benchmark: str) -> None:
         pinned("pytest-benchmark", benchmark),
         *NEIGHBOURS,
     )
-    tests = ("tests/energy/test_citizenship.py", "tests/energy/test_misbehaving.py")
+    tests = ("tests/energy/plugin/test_citizenship.py", "tests/energy/plugin/test_misbehaving.py")
     # The tests of a neighbouring plugin switch it on themselves.
     session.run(
         "python",

@@ -31,6 +31,13 @@ from pytest_energy.runs.ratios import MOST_RUNS
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, measurement, result, window
 
+
+@pytest.fixture(autouse=True)
+def width_of_a_log(monkeypatch):
+    """xdist gives its workers 80 columns; without that the width is a log's."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 CPYTHON_ONLY = {"python": "CPython 3.13.0", "distributions": {}}
 MACHINE = {"cpu": "one", "cores": 2, "memory_gib": 8, "architecture": "x86_64", "system": "Linux"}
 # Ten runs that differ less than any change that a test makes.
@@ -40,12 +47,6 @@ logs = st.floats(-50, 50)
 
 
 @pytest.fixture(autouse=True)
-@pytest.fixture(autouse=True)
-def width_of_a_log(monkeypatch):
-    """xdist gives its workers 80 columns; without that the width is a log's."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 def no_noise_known(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
