@@ -77,11 +77,11 @@ audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs th
 	@$(RUN) pip install $(PIP) pip-audit
 	@$(VENV)/bin/pip-audit --skip-editable
 
-RAPL_RUNS ?= ../shared/data/rapl/repeated_runs.json
+RAPL_RUNS ?=
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)
 	@$(RUN) studies.gate_simulator
-	@if test -e $(RAPL_RUNS); then $(RUN) studies.saved_runs_study $(RAPL_RUNS); \
-	else echo "no $(RAPL_RUNS): the study of saved runs is left out (make gate-study RAPL_RUNS=FILE)"; fi
+	@if test -e "$(RAPL_RUNS)"; then $(RUN) studies.saved_runs_study "$(RAPL_RUNS)"; \
+	else echo "the study of saved runs is left out: make gate-study RAPL_RUNS=FILE"; fi
 	@$(RUN) studies.gate_live
 	@$(RUN) studies.gate_live windows
 	@$(RUN) studies.live_runs_study
