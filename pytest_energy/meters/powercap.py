@@ -308,13 +308,17 @@ class _OpenZone:
         return self.energy_uj + self.wrapped_uj
 
     def update(self) -> None:
-        """Read the counter if it went forward, before any window. `read` judges the other steps."""
+        """Read the counter before any window: only whether it moves matters then."""
         try:
             energy_uj = int(_pread(self.fd, ENERGY_BYTES, 0))
         except (OSError, ValueError) as error:
             raise unreadable(self.path, error) from error
-        if self.energy_uj < energy_uj <= self.range_uj:
-            self.energy_uj = energy_uj
+        if not 0 <= energy_uj <= self.range_uj:
+            return  # `read` refuses it
+        if energy_uj < self.energy_uj:
+            # A wrap. Ignored, it would make a live counter stand still, and so pass for dead.
+            self.wrapped_uj += self.modulus_uj
+        self.energy_uj = energy_uj
 
     def start_over(self, energy_uj: int) -> None:
         """Continue from this value, as if the counter had not moved since it was last read."""

@@ -248,7 +248,8 @@ def test_sampled_windows_of_any_length_are_never_zero(driver):
     with open_meter() as meter:
         for _ in range(50):
             window = window_of(meter, 0.001)
-            assert window.joules["gpu-0"] == pytest.approx(100 * window.seconds, rel=0.1)
+            # A busy machine delays one of the two readings by a part of a millisecond.
+            assert window.joules["gpu-0"] == pytest.approx(100 * window.seconds, rel=0.1, abs=0.05)
 
 
 def test_an_unreadable_gpu_is_named_and_the_others_count(driver):

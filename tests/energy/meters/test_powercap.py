@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.measuring.window import untraced
 from pytest_energy.meters import MeterSettings, info, powercap
-from pytest_energy.meters.powercap import PowercapMeter, open_powercap
+from pytest_energy.meters.powercap import PowercapMeter, _OpenZone, open_powercap
 from pytest_energy.model import Domain, window_between
 from tests.energy.rigs.powercap_tree import (
     INTEL_DIES,
@@ -884,6 +884,18 @@ def test_a_dead_domain_is_left_out_and_named(tmp_path, moves, counted, dead):
         named = [note for note in meter.notes if "counter is dead, and is not counted" in note]
         assert [note.split()[0] for note in named] == ([dead] if dead else [])
         assert sorted(meter.read().joules) == sorted(counted)
+
+
+def test_a_counter_that_wraps_while_the_meter_opens_is_alive(tmp_path):
+    """Its value goes back; were the step ignored, it would seem to stand still."""
+    tree = Tree(tmp_path, TWO_SOCKETS)
+    package = tree.layout.zones[0]
+    zone = _OpenZone("package-0", str(tree.folder(package.key) / "energy_uj"))
+    before_uj = zone.gained_uj
+    tree.write(package.key, zone.energy_uj - 10)
+    zone.update()
+    assert (before_uj, zone.gained_uj) == (0, zone.modulus_uj - 10)
+    os.close(zone.fd)
 
 
 def test_a_domain_that_stands_still_later_is_named(tmp_path):

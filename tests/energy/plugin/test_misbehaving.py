@@ -14,6 +14,8 @@ from importlib.util import find_spec
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test is a process; nox runs this file alone
+
 ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
 # Runs after the test that misbehaves, which must not affect it.
 SOUND = """
