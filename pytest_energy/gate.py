@@ -24,6 +24,7 @@ from pytest_energy.model import (
     Result,
     Verdict,
 )
+from pytest_energy.plan import WORK_TOLERANCE
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, window_spread
 from pytest_energy.stats.per_call import figures
 
@@ -91,7 +92,7 @@ class Gate:
     """None: the test has no ``gps_up`` marker, and a comparison must not regress."""
     tolerance: float = 0.03
     gate_estimates: bool = False
-    work_tolerance: float = 0.01
+    work_tolerance: float = WORK_TOLERANCE
 
     @property
     def asks_nothing(self) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_energy.errors import OptionError
-from pytest_energy.plan import Plan
+from pytest_energy.plan import WORK_TOLERANCE, Plan
 
 if TYPE_CHECKING:
     from pytest_energy.meters import MeterSettings
@@ -177,8 +177,8 @@ OPTIONS = (
     Option(
         "count_tolerance",
         parse_share,
-        0.01,
-        "Call counted work unchanged within this share (default: 1%).",
+        WORK_TOLERANCE,
+        "Call counted work unchanged within this share (default: 5%).",
         "SHARE",
     ),
     Option(
@@ -225,7 +225,7 @@ OPTIONS = (
         "sort",
         _sort,
         SORTS[0],
-        "Sort the table by change, name, time or energy; failed tests come first (default: change).",
+        "Sort by change, name, time or energy; failed tests come first (default: change).",
         "KEY",
     ),
     Option("strict", None, False, "Fail on inconclusive verdicts too."),
@@ -258,7 +258,7 @@ class Options:
     trust_sensor: bool = False
     allow_ungated: bool = False
     count: bool = False
-    count_tolerance: float = 0.01
+    count_tolerance: float = WORK_TOLERANCE
     count_timeout_s: float = 300.0
 
     @classmethod

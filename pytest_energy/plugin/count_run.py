@@ -1,4 +1,4 @@
-"""``--energy-count``: each measuring test counted once, in a worker under valgrind, before the run."""
+"""``--energy-count``: count each measuring test once, in a worker, before the run."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_energy.model import Interval, Verdict
+from pytest_energy.plan import WORK_TOLERANCE
 from pytest_energy.runs.noise import Noise
 from pytest_energy.runs.summary import RunSummary
 
@@ -26,7 +27,7 @@ class CompareOptions:
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """How far a quality may drop, in its own unit. None: what chance explains, see `quality.py`."""
-    work_tolerance: float = 0.01
+    work_tolerance: float = WORK_TOLERANCE
     """For counted work."""
     across_software: bool = False
     """Compare runs of different interpreters and versions, too."""
