@@ -86,6 +86,7 @@ def test_compression(
     else:
         candidate = workshop.variant(dataset, config, variant, batch_cases)
     accuracy, agreement = workshop.quality(dataset, config, variant, batch_cases)
+    energy.items(batch_cases)
     x = workshop.batch(dataset, batch_cases)
     with torch.inference_mode():
         energy.versus(baseline, candidate, x)

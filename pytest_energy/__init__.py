@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pytest_energy.errors import EnergyError, MeterFailed, MeterUnavailable, OptionError
     from pytest_energy.machine import fingerprint
     from pytest_energy.measuring.machine_lock import machine_lock
+    from pytest_energy.measuring.once import Once, once
     from pytest_energy.measuring.paired import versus, versus_many
     from pytest_energy.measuring.single import measure
     from pytest_energy.meters import Meter, MeterSettings, open_meter
@@ -27,6 +28,7 @@ __all__ = [
     "MeterFailed",
     "MeterSettings",
     "MeterUnavailable",
+    "Once",
     "OptionError",
     "Plan",
     "Reading",
@@ -35,6 +37,7 @@ __all__ = [
     "fingerprint",
     "machine_lock",
     "measure",
+    "once",
     "open_meter",
     "versus",
     "versus_many",
@@ -46,6 +49,7 @@ _MODULES = {
     "errors": ("EnergyError", "MeterFailed", "MeterUnavailable", "OptionError"),
     "machine": ("fingerprint",),
     "measuring.machine_lock": ("machine_lock",),
+    "measuring.once": ("Once", "once"),
     "measuring.paired": ("versus", "versus_many"),
     "measuring.single": ("measure",),
     "meters": ("Meter", "MeterSettings", "open_meter"),
@@ -62,6 +66,11 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(ipython: object) -> None:
+    """``%load_ext pytest_energy``: the magics ``%energy`` and ``%%energy``."""
+    import_module(f"{__name__}.notebook").load(ipython)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 Provenance = Literal["measured", "attributed", "estimated"]
 VerdictName = Literal[
@@ -173,8 +174,23 @@ def _place(value: float, half_width: float, percent: bool) -> int:
     return min(max(-math.floor(math.log10(half_width)), 1 - first), 2 - first)
 
 
+class Shown:
+    """Has a short text for people, ``print(value)``, and a table for a notebook."""
+
+    def __str__(self) -> str:
+        return str(_writer().text(self))
+
+    def _repr_html_(self) -> str:
+        return str(_writer().table(self))
+
+
+def _writer() -> Any:
+    """report/shown.py, by name: text is made in a room that imports this one."""
+    return import_module("pytest_energy.report.shown")
+
+
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Shown):
     """Windows around one piece of code, and the meter that counted them."""
 
     name: str
@@ -219,7 +235,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Two pieces of code, measured in turns, with the three ratios of GPS-UP."""
 
     baseline_name: str
@@ -232,6 +248,8 @@ class Comparison:
     blocks: tuple[Block, ...]
     confidence: float
     """Of each interval, valid at any stopping time."""
+    meter: MeterInfo | None = field(default=None, compare=False)
+    """What counted the joules."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +321,8 @@ class Result:
     group: str | None = None
     counted: Counted | None = None
     """None: the run did not count."""
+    items: int | None = None
+    """How many items one call processes, such as the cases of a batch. None: unknown."""
 
 
 def window_between(before: Reading, after: Reading, calls: int) -> Window:

@@ -15,6 +15,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +40,7 @@ from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, fastest_seconds_pe
 from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.window import take_prepared, take_window
 from pytest_energy.meters import open_meter
-from pytest_energy.model import Quality
+from pytest_energy.model import Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plan import collect_void_reasons
 
@@ -93,8 +94,15 @@ class ServingRecorder:
     def skip_disabled_benchmark(self) -> None:
         """Never called: a worker measures disabled benchmarks."""
 
-    def result(self) -> None:
-        return None
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """The measuring process measures it; this one only runs it."""
+        return nullcontext()
+
+    def items(self, number: int) -> None:
+        """The measuring process saves it."""
+
+    def results(self) -> list[Result]:
+        return []
 
 
 def fork_replicate(channel: Channel, test: str, run: Callable[[], object]) -> None:

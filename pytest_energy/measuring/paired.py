@@ -237,6 +237,7 @@ def comparison_of(
         ratios.category,
         tuple(blocks),
         1 - alpha,
+        meter,
     )
 
 

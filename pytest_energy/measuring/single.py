@@ -121,16 +121,22 @@ def measure_prepared(
 def call_once(call: Callable[[], T]) -> T:
     """Call once and return the result. Raises `FixtureMisuse` if the work is still to be done."""
     result = call()
-    unfinished = _unfinished(result)
-    if unfinished is not None:
-        kind, remedy = unfinished
-        if inspect.iscoroutine(result) or inspect.isgenerator(result):
-            result.close()  # Python warns of a coroutine that is never awaited
-        raise FixtureMisuse(
-            f"{name_of(call)} returns {kind}, and its work is done later, outside the measured "
-            f"call; measure {remedy}"
-        )
+    refuse_unfinished(call, result)
     return result
+
+
+def refuse_unfinished(call: Callable[..., object], result: object) -> None:
+    """Raises `FixtureMisuse` if the call returned before its work was done."""
+    unfinished = _unfinished(result)
+    if unfinished is None:
+        return
+    kind, remedy = unfinished
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+        result.close()  # Python warns of a coroutine that is never awaited
+    raise FixtureMisuse(
+        f"{name_of(call)} returns {kind}, and its work is done later, outside the measured "
+        f"call; measure {remedy}"
+    )
 
 
 def _unfinished(result: object) -> tuple[str, str] | None:
@@ -237,6 +243,17 @@ def _dead_domains(meter: Meter, windows: tuple[Window, ...]) -> list[str]:
     return [d.name for d in meter.domains if d.parent is None and joules[d.name] == 0]
 
 
+def dead_domains_warning(meter: Meter, windows: tuple[Window, ...]) -> str | None:
+    """A line about the domains whose counters are dead, or None."""
+    dead = _dead_domains(meter, windows)
+    if not dead:
+        return None
+    return (
+        f"{', '.join(dead)} stood still in all {len(windows)} windows while other domains "
+        "moved: the counter is dead, and its joules are missing"
+    )
+
+
 def find_warnings(
     meter: Meter, windows: tuple[Window, ...], plan: Plan, void_reasons: Sequence[str] = ()
 ) -> list[str]:
@@ -248,11 +265,8 @@ def find_warnings(
     if void_reasons:
         these = "a window was" if len(void_reasons) == 1 else f"{len(void_reasons)} windows were"
         warnings.append(f"{these} void and taken again: {void_reasons[-1]}")
-    if dead := _dead_domains(meter, windows):
-        warnings.append(
-            f"{', '.join(dead)} stood still in all {len(windows)} windows while other domains "
-            "moved: the counter is dead, and its joules are missing"
-        )
+    if dead := dead_domains_warning(meter, windows):
+        warnings.append(dead)
     window = windows[len(windows) // 2]
     still = [each for each in windows if _step_share(meter, each) == math.inf]
     error = max(info(meter).quantisation(each) for each in windows)

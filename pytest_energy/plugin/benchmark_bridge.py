@@ -157,13 +157,15 @@ def add_entry(item: pytest.Item, result: Result) -> None:
     A test with a ``benchmark`` fixture has an entry already.
     """
     benchmarks = benchmark_session(item.config)
-    if benchmarks is None or benchmarks.disabled or "benchmark" in getattr(item, "funcargs", {}):
+    if benchmarks is None or benchmarks.disabled:
+        return
+    if result.name == item.nodeid and "benchmark" in getattr(item, "funcargs", {}):
         return
     callspec = getattr(item, "callspec", None)
     windows = result.measurement.windows
     fixture = SimpleNamespace(
-        name=item.name,
-        fullname=item.nodeid,
+        name=item.name + result.name[len(item.nodeid) :],  # with the name of a phase
+        fullname=result.name,
         group=result.group,
         param=callspec.id if callspec else None,
         params=callspec.params if callspec else None,
@@ -182,7 +184,9 @@ def delete_entries(item: pytest.Item) -> None:
     benchmarks = benchmark_session(item.config)
     if benchmarks is not None:
         benchmarks.benchmarks = [
-            entry for entry in benchmarks.benchmarks if entry.fullname != item.nodeid
+            entry
+            for entry in benchmarks.benchmarks
+            if entry.fullname != item.nodeid and not entry.fullname.startswith(f"{item.nodeid}::")
         ]
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ from pytest_energy.counting.count import count_calls, count_overhead, count_work
 from pytest_energy.counting.counter import CallgrindCounter, Counter
 from pytest_energy.counting.cpu_counter import CpuCounter
 from pytest_energy.counting.python_functions import bytecodes_by_function
-from pytest_energy.model import CountedWork, Quality
+from pytest_energy.model import CountedWork, Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plugin.stash import WORKER
 from pytest_energy.runs.work_format import work_to_json
@@ -59,8 +59,15 @@ class CountingRecorder:
     def skip_disabled_benchmark(self) -> None:
         """Never: see `measures_disabled_benchmarks`."""
 
-    def result(self) -> None:
-        return None
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """The measuring process measures it; this one only runs it."""
+        return nullcontext()
+
+    def items(self, number: int) -> None:
+        """The measuring process saves it."""
+
+    def results(self) -> list[Result]:
+        return []
 
     def _count(self, call: Callable[[], object]) -> CountedWork:
         work = count_work(call, self._counter, self._known_overhead())

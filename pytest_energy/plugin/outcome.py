@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_energy.plugin.command_line import options_of
-from pytest_energy.plugin.stash import FLOORS, GATE, RECORDER, RUN, WORKER
+from pytest_energy.plugin.stash import FLOORS, GATE, RECORDER, RESULTS, RUN, WORKER
 
 if TYPE_CHECKING:
     from pytest_energy.model import Result
@@ -43,12 +43,14 @@ def test_ended(item: pytest.Item, passed: bool) -> None:
     `keep_on_disk` writes it after the test's teardown, which undoes what the test patched.
     """
     recorder = item.stash.get(RECORDER, None)
-    result = recorder.result() if recorder is not None else None
-    if result is None:
-        problems = [*unmet_floors(item), *asked_but_not_measured(item)]
-    else:
+    results = recorder.results() if recorder is not None else []
+    problems = []
+    for result in results:
         add_result(item, result)
-        problems = failed_verdicts(result, options_of(item.config).strict)
+        problems += failed_verdicts(result, options_of(item.config).strict)
+    item.stash[RESULTS] = results
+    if not any(result.name == item.nodeid for result in results):
+        problems += [*unmet_floors(item), *asked_but_not_measured(item, results)]
     if passed and problems:
         pytest.fail("\n".join(problems), pytrace=False)
 
@@ -67,13 +69,16 @@ def add_result(item: pytest.Item, result: Result) -> None:
 def keep_on_disk(item: pytest.Item) -> None:
     """Write the test's result to the journal, from which a killed run can be read."""
     run = item.config.stash.get(RUN, None)
-    if run is None or not run.results or run.results[-1].name != item.nodeid:
+    results = item.stash.get(RESULTS, [])
+    if run is None or not results:
         return
     from pytest_energy.plugin.benchmark_bridge import keep_result
     from pytest_energy.plugin.process_state import leave_deleted_folder
 
     leave_deleted_folder(item.config)
-    keep_result(item.config, run, run.results[-1])
+    for result in results:
+        keep_result(item.config, run, result)
+    del item.stash[RESULTS]
 
 
 def delete_earlier_attempt(item: pytest.Item) -> None:
@@ -84,11 +89,16 @@ def delete_earlier_attempt(item: pytest.Item) -> None:
 
     del item.stash[RECORDER]
     run = item.config.stash[RUN]
-    run.results = [result for result in run.results if result.name != item.nodeid]
+    run.results = [result for result in run.results if not is_of(item, result.name)]
     delete_entries(item)
     item.user_properties = [
         each for each in item.user_properties if not str(each[0]).startswith("energy")
     ]
+
+
+def is_of(item: pytest.Item, name: str) -> bool:
+    """Whether a result of this name is the test's own, or one of its phases."""
+    return name == item.nodeid or name.startswith(f"{item.nodeid}::")
 
 
 def unmet_floors(item: pytest.Item) -> list[str]:
@@ -101,9 +111,14 @@ def unmet_floors(item: pytest.Item) -> list[str]:
     return [floor_complaint(quality) for quality in failed]
 
 
-def asked_but_not_measured(item: pytest.Item) -> list[str]:
-    """A line if a marker of the test requires a measurement, and the test made none."""
+def asked_but_not_measured(item: pytest.Item, phases: list[Result]) -> list[str]:
+    """A line if a marker of the test requires a measurement, and the test made none.
+
+    Limits hold for phases, too. The ratios of ``gps_up`` need a comparison.
+    """
     if RUN not in item.config.stash or item.stash[GATE].asks_nothing:
+        return []
+    if phases and item.stash[GATE].thresholds is None:
         return []
     return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
 

@@ -7,6 +7,7 @@ that comparison, `commits.worker.ServingRecorder` takes windows when the main pr
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from pytest_energy.commits.against import Against
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
+from pytest_energy.measuring.once import Once, once
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
 from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
@@ -22,6 +24,11 @@ from pytest_energy.plugin.measuring_run import MeasuringRun
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
+
+
+def phase_name(test: str, phase: str) -> str:
+    """The name of a phase's entry: the test's node id, and the phase."""
+    return f"{test}::{phase}"
 
 
 class Recorder(Protocol):
@@ -42,14 +49,20 @@ class Recorder(Protocol):
     ) -> Comparison | None:
         """Compare two calls, in turns. Once per test."""
 
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """Measure a block that runs once, as an entry of its own."""
+
     def quality(self, quality: Quality) -> None:
         """Add a quality to the result. Each name once."""
+
+    def items(self, number: int) -> None:
+        """Note how many items a call processes."""
 
     def skip_disabled_benchmark(self) -> None:
         """Note that pytest-benchmark did not run this test's ``benchmark``."""
 
-    def result(self) -> Result | None:
-        """The judged result, or None if nothing was measured."""
+    def results(self) -> list[Result]:
+        """The judged results: of each phase, then of the test's own measurement."""
 
 
 class ThisTreeRecorder:
@@ -65,6 +78,8 @@ class ThisTreeRecorder:
         self.measurement: Measurement | None = None
         self.comparison: Comparison | None = None
         self.qualities: list[Quality] = []
+        self.phases: dict[str, Once] = {}
+        self.items_per_call: int | None = None
 
     def measure(self, call: Callable[[], object]) -> None:
         self._refuse_second_measurement()
@@ -98,6 +113,17 @@ class ThisTreeRecorder:
         self.measurement = self._of_candidate(self.comparison, void_reasons)
         return self.comparison
 
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        self.run.ensure_idle()
+        if name not in self.phases:
+            self.phases[name] = once(
+                phase_name(self.name, name), meter=self.run.meter, plan=self._plan
+            )
+        return self.phases[name]
+
+    def items(self, number: int) -> None:
+        self.items_per_call = number
+
     def quality(self, quality: Quality) -> None:
         if any(known.name == quality.name for known in self.qualities):
             raise FixtureMisuse(f"the quality {quality.name!r} was given twice in {self.name}")
@@ -106,7 +132,24 @@ class ThisTreeRecorder:
     def skip_disabled_benchmark(self) -> None:
         self.run.disabled_benchmarks.append(self.name)
 
-    def result(self) -> Result | None:
+    def results(self) -> list[Result]:
+        own = self.own_result()
+        # Limits are those of the test's own measurement. Without one, they hold for each phase.
+        gate = replace(self.gate, thresholds=None) if own is None else Gate()
+        phases = [
+            Result(taken.name, taken.measurement, group=self.group)
+            for taken in self.phases.values()
+            if taken.has_windows
+        ]
+        judged = [replace(phase, verdicts=self.judged_phase(phase, gate)) for phase in phases]
+        return judged if own is None else [*judged, own]
+
+    def judged_phase(self, phase: Result, gate: Gate) -> tuple[Verdict, ...]:
+        """The verdicts on one phase."""
+        return gate.judge(phase)
+
+    def own_result(self) -> Result | None:
+        """The judged result of the test's own measurement, or None if it made none."""
         if self.measurement is None:
             return None
         result = Result(
@@ -117,6 +160,7 @@ class ThisTreeRecorder:
             (),
             self.group,
             self.counted,
+            self.items_per_call,
         )
         return replace(result, verdicts=self.gate.judge(result))
 
@@ -188,8 +232,12 @@ class AgainstRecorder(ThisTreeRecorder):
         counted = super().counted
         return None if counted is None else replace(counted, baseline=None)
 
-    def result(self) -> Result | None:
-        result = super().result()
+    def judged_phase(self, phase: Result, gate: Gate) -> tuple[Verdict, ...]:
+        reason = "a phase runs once; two commits are compared by calls that repeat"
+        return (*gate.judge(phase), Verdict("against", "not gated", reason))
+
+    def own_result(self) -> Result | None:
+        result = super().own_result()
         if result is None:
             return None
         added = [*self._not_gated, *self._of_layout(result)]

@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_energy.gate import Gate
-    from pytest_energy.model import Quality
+    from pytest_energy.model import Quality, Result
     from pytest_energy.options import Options
     from pytest_energy.plugin.count_worker import CountWorker
     from pytest_energy.plugin.measuring_run import MeasuringRun
@@ -39,5 +39,7 @@ CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
 # On a test
 GATE: pytest.StashKey[Gate] = pytest.StashKey()
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
+RESULTS: pytest.StashKey[list[Result]] = pytest.StashKey()
+"""What the test measured and is not in the journal yet."""
 FLOORS: pytest.StashKey[list[Quality]] = pytest.StashKey()
 """The qualities below their floors."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from pytest_energy.errors import RunsIncomparable
+from pytest_energy.model import Result
 from pytest_energy.plugin.benchmark_bridge import SKIP, skip_option
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.stash import BASELINE, COMPARED, GATE
@@ -90,17 +91,23 @@ def _gated(run: MeasuringRun, metrics: frozenset[str], names: Sequence[str]) -> 
     """Whether a verdict on one of these metrics passed or failed a test of these names."""
     return any(
         verdict.metric in metrics and verdict.verdict != "not gated"
-        for result in run.results
-        if result.name in set(names)
+        for result in _results_of(run, names)
         for verdict in result.verdicts
     )
+
+
+def _results_of(run: MeasuringRun, names: Sequence[str]) -> Iterator[Result]:
+    """The results of these tests, and of their phases."""
+    known = set(names)
+    for result in run.results:
+        if result.name in known or result.name.rpartition("::")[0] in known:
+            yield result
 
 
 def _reasons(run: MeasuringRun, names: Sequence[str]) -> str:
     reasons = {
         verdict.reason: None
-        for result in run.results
-        if result.name in set(names)
+        for result in _results_of(run, names)
         for verdict in result.verdicts
         if verdict.verdict == "not gated"
     }

@@ -32,6 +32,10 @@ def _figures(row: ResultView) -> Iterator[str]:
         return
     net = "" if seen.net_joules is None else f", net {_scaled(seen.net_joules, 'J')}"
     yield f"energy {_scaled(seen.joules, 'J')}{net}"
+    if row.joules_per_item is not None:
+        correct = row.joules_per_correct_item
+        per_correct = "" if correct is None else f", {with_unit(correct, 'J')} per correct item"
+        yield f"{with_unit(row.joules_per_item, 'J')} per item{per_correct}"
     if seen.watts is not None:
         yield f"power {_scaled(seen.watts, 'W')}"
     if len(seen.domains) > 1:

@@ -16,7 +16,8 @@ def error_annotations(view: RunView, locations: Mapping[str, tuple[str, int]]) -
     for row, label in zip(view.rows, view.labels, strict=True):
         if row.state != "failed":
             continue
-        file, line = locations.get(row.name, ("", 0))
+        test = row.name if row.name in locations else row.name.rpartition("::")[0]  # of a phase
+        file, line = locations.get(test, ("", 0))
         place = f"file={_property(file)},line={line}," if file else ""
         message = _data("; ".join(row.reasons))
         yield f"::error {place}title={_property(f'energy: {label}')}::{message}"

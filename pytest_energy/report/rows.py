@@ -97,6 +97,8 @@ def _columns(view: RunView, rows: Sequence[ResultView], grams: float | None) -> 
         heading = "greenup" if factors else "energy change"
         columns.append(Column(heading, [_ratio(row.greenup, row, factors) for row in rows], 1))
         columns.append(Column("watts", [_watts(row) for row in rows], 4))
+    per_item = [with_unit(row.joules_per_item, "J") if row.items else "" for row in rows]
+    columns.append(Column(f"per item {about}".strip(), per_item, 3))
     if grams is not None:
         columns.append(
             Column(f"CO2e {about}".strip(), [grams_text(row, grams, saved) for row in rows])

@@ -28,6 +28,8 @@ State = Literal["failed", "inconclusive", "improved", "passed", "not gated"]
 STATES: tuple[State, ...] = ("failed", "inconclusive", "improved", "passed", "not gated")
 RATIO_METRICS = ("speedup", "greenup")
 CUT_AFTER = ("::", "[", "-", "/")
+# The quality that is the share of correct items.
+CORRECT_SHARE = "accuracy"
 NOTHING_ASKED = "nothing was asked: no marker, no comparison, no floor"
 
 
@@ -81,6 +83,8 @@ class ResultView:
     """For inconclusive ratios: what settles them."""
     explains_open: bool = True
     """Whether to give a reason for what is inconclusive; else one line says it for all."""
+    items: int | None = None
+    """How many items one call processes, such as the cases of a batch."""
 
     @classmethod
     def of_result(cls, result: Result) -> ResultView:
@@ -107,6 +111,7 @@ class ResultView:
                 for quality in result.qualities
             ),
             tuple(map(_printable, result.verdicts)),
+            items=result.items,
         )
 
     @classmethod
@@ -138,6 +143,19 @@ class ResultView:
     def figure(self, name: str) -> Interval | None:
         """One of the figures per call: seconds, joules, net_joules or watts."""
         return None if self.per_call is None else getattr(self.per_call, name)
+
+    @property
+    def joules_per_item(self) -> float | None:
+        """Gross joules per item, if the test gave the number of items."""
+        return self.joules / self.items if self.joules is not None and self.items else None
+
+    @property
+    def joules_per_correct_item(self) -> float | None:
+        """As `joules_per_item`, for the share of items that the quality ``accuracy`` gives."""
+        shares = [each.value for each in self.qualities if each.name == CORRECT_SHARE]
+        if self.joules_per_item is None or not shares or not shares[0] or not 0 < shares[0] <= 1:
+            return None
+        return self.joules_per_item / shares[0]
 
     @cached_property
     def state(self) -> State:

@@ -105,6 +105,7 @@ def result_to_json(result: Result) -> dict[str, Any]:
         ],
         "warnings": list(measurement.warnings),
         **_work_to_json(result.counted),
+        **({} if result.items is None else {"items": result.items}),
     }
 
 
@@ -214,6 +215,7 @@ def _result_from_json(
         tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
         of_type((str, type(None)), benchmark.get("group")),
         _work_from_json(ours.get("work")),
+        _items_from_json(ours.get("items")),
     )
 
 
@@ -358,6 +360,15 @@ def _work_from_json(saved: Mapping[str, Any] | None) -> Counted | None:
     )
 
 
+def _items_from_json(saved: Any) -> int | None:
+    if saved is None:
+        return None
+    items = number(saved, 1, LARGEST)
+    if items != int(items):
+        raise ValueError(f"{shown(saved)} items in a call")
+    return int(items)
+
+
 def _comparison_to_json(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
@@ -390,6 +401,7 @@ def _comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> 
         ratios.category,
         blocks,
         confidence,
+        meter,
     )
 
 

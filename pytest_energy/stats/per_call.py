@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from pytest_energy.model import Interval, Measurement, Window
+from pytest_energy.model import Interval, Measurement, MeterInfo, Shown, Window
 from pytest_energy.stats.order_statistics import median_interval, positive
 
 # For the figures of one measurement, which describe and do not decide.
@@ -17,7 +17,7 @@ FIGURES_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Shown):
     """Per call. An estimate's joules and watts have its band. None: the counter did not move."""
 
     joules: Interval | None
@@ -30,6 +30,7 @@ class Figures:
     seconds: Interval
     domains: dict[str, float]
     """Gross joules of each domain."""
+    meter: MeterInfo
 
 
 def figures(measurement: Measurement) -> Figures:
@@ -48,7 +49,7 @@ def figures(measurement: Measurement) -> Figures:
         for domain in meter.domains
     }
     if min(total(window) for window in windows) <= 0:
-        return Figures(None, None, None, seconds, domains)
+        return Figures(None, None, None, seconds, domains, meter)
     joules = positive(over_windows(lambda window: total(window) / window.calls))
     watts = positive(over_windows(lambda window: total(window) / window.seconds))
     net_joules = None
@@ -63,6 +64,7 @@ def figures(measurement: Measurement) -> Figures:
         _banded(watts, meter.band),
         seconds,
         domains,
+        meter,
     )
 
 

@@ -56,7 +56,14 @@ def compared(
 ) -> Comparison:
     ratios = gps_up(blocks, meter, alpha)
     return Comparison(
-        "fp32", ratios.speedup, ratios.greenup, ratios.powerup, ratios.category, blocks, 1 - alpha
+        "fp32",
+        ratios.speedup,
+        ratios.greenup,
+        ratios.powerup,
+        ratios.category,
+        blocks,
+        1 - alpha,
+        meter,
     )
 
 
