@@ -102,16 +102,39 @@ class MeterInfo:
         return self.ticks and self.update_interval_s > SLOW_UPDATE_S
 
 
+class CpuSeconds(NamedTuple):
+    """CPU seconds used during a window, from just before its first reading to just after its last.
+
+    The kernel counts the machine's in ticks, so ``others`` of one window may be slightly negative.
+    """
+
+    own: float
+    """Of the process that took the window, and its descendants."""
+    others: float
+    """Of all other processes on this machine."""
+
+
 class Window(NamedTuple):
     """The span between two readings: raw sums. Watts and per-call figures are derived."""
 
     seconds: float
     joules: dict[str, float]
     calls: int
+    cpu: CpuSeconds | None = None
+    """None if the system does not report it, or if the joules are of this process alone."""
 
     @property
     def seconds_per_call(self) -> float:
         return self.seconds / self.calls
+
+    @property
+    def others_share(self) -> float | None:
+        """The share of other processes in the CPU seconds of this window, from 0 to 1."""
+        if self.cpu is None:
+            return None
+        others_s = max(0.0, self.cpu.others)
+        total_s = others_s + max(0.0, self.cpu.own)
+        return others_s / total_s if total_s > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -332,12 +355,18 @@ def window_between(before: Reading, after: Reading, calls: int) -> Window:
 
 
 def add_windows(windows: Iterable[Window]) -> Window:
-    """Windows of one meter added up: seconds, joules of each domain, and calls."""
+    """Windows of one meter added up: seconds, joules of each domain, calls, and CPU seconds."""
     seconds, calls = 0.0, 0
     joules: dict[str, float] = {}
+    cpu: CpuSeconds | None = CpuSeconds(0.0, 0.0)
     for window in windows:
         seconds += window.seconds
         calls += window.calls
+        cpu = (
+            None
+            if cpu is None or window.cpu is None
+            else CpuSeconds(cpu.own + window.cpu.own, cpu.others + window.cpu.others)
+        )
         for name, value in window.joules.items():
             joules[name] = joules.get(name, 0.0) + value
-    return Window(seconds, joules, calls)
+    return Window(seconds, joules, calls, cpu if calls or seconds else None)

@@ -117,6 +117,8 @@ class WindowTaken(Message):
     calls: int
     void_reasons: tuple[str, ...]
     """Why windows before this one were void."""
+    cpu: tuple[float, float] | None
+    """CPU seconds of the fork and of all others, if the window has them."""
 
 
 @dataclass(frozen=True)

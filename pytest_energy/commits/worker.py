@@ -183,7 +183,11 @@ def serve(
                 taken = take_window(meter, call, request.calls, plan)
             else:
                 taken = take_prepared(meter, prepared, plan)
-            channel.send(WindowTaken(taken.seconds, taken.joules, taken.calls, tuple(void_reasons)))
+            channel.send(
+                WindowTaken(
+                    taken.seconds, taken.joules, taken.calls, tuple(void_reasons), taken.cpu
+                )
+            )
         elif isinstance(request, Dismiss):
             _end_fork()
 

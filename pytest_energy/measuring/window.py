@@ -16,7 +16,8 @@ from itertools import repeat
 from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, info
-from pytest_energy.model import LOOKS_PER_UPDATE, Reading, Window, window_between
+from pytest_energy.meters.machine_cpu import counts_others, cpu_seconds
+from pytest_energy.model import LOOKS_PER_UPDATE, CpuSeconds, Reading, Window, window_between
 from pytest_energy.plan import Call, Plan
 
 # pytest leaves our frames out of the traceback of the user's error.
@@ -77,7 +78,7 @@ def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
                 return aligned_window(meter, call, calls, plan.synchronize)
             return plain_window(meter, call, calls, plan.synchronize)
 
-    return _until_sound(take, plan)
+    return _until_sound(with_cpu_seconds(meter, take), plan)
 
 
 def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
@@ -93,7 +94,27 @@ def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
         with _undisturbed():
             return plain_window(meter, call, 1, plan.synchronize)
 
-    return _until_sound(take, plan)
+    return _until_sound(with_cpu_seconds(meter, take), plan)
+
+
+def with_cpu_seconds(meter: Meter, take: Callable[[], Window]) -> Callable[[], Window]:
+    """``take``, which also finds the CPU seconds of this process and of others beside its window.
+
+    The clocks are read before the window's first reading and after its last, never between.
+    """
+    if not counts_others(meter):
+        return take
+
+    def take_with_cpu_seconds() -> Window:
+        before = cpu_seconds()
+        window = take()
+        after = cpu_seconds()
+        if before is None or after is None:
+            return window
+        own_s, machine_s = after.own - before.own, after.machine - before.machine
+        return window._replace(cpu=CpuSeconds(own_s, machine_s - own_s))
+
+    return take_with_cpu_seconds
 
 
 def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
@@ -138,10 +159,9 @@ def _less_own_cost(window: Window, reading_s: float) -> Window:
     if not OWN_SHARE * window.seconds < own_s < window.seconds:
         return window
     kept = 1 - own_s / window.seconds
-    return Window(
-        window.seconds * kept,
-        {name: joules * kept for name, joules in window.joules.items()},
-        window.calls,
+    return window._replace(
+        seconds=window.seconds * kept,
+        joules={name: joules * kept for name, joules in window.joules.items()},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_energy.errors import OptionError
+from pytest_energy.meters.machine_cpu import counts_others
 from pytest_energy.meters.protocol import Meter, info
 from pytest_energy.model import Reading
 
@@ -31,6 +32,7 @@ class CombinedMeter(Meter):
         self.resolution_joules = max(about.resolution_joules for about in abouts)
         self.band = (min(a.band[0] for a in abouts), max(a.band[1] for a in abouts))
         self.ticks = all(about.ticks for about in abouts)
+        self.counts_other_processes = any(map(counts_others, meters))
 
     @property  # some meters add notes while they are read
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]

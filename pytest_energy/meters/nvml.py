@@ -70,6 +70,7 @@ class NvmlMeter(Meter):
 
     name = "nvml"
     provenance: Provenance = "measured"
+    counts_other_processes = False
 
     def __init__(self, indices: tuple[int, ...] | None = None):
         self._nvml = _import_nvml()

@@ -41,6 +41,9 @@ class Meter(Protocol):
     notes: tuple[str, ...] = ()
     ticks: bool = True
     """False if joules are integrated from sampled watts, see `MeterInfo.ticks`."""
+    counts_other_processes: bool = True
+    """Whether CPU time of other processes adds joules, as it does in a package. An estimate counts
+    this process tree alone; a GPU's counter does not follow CPU time."""
 
     def read(self) -> Reading:
         """The cumulative joules of every domain now.

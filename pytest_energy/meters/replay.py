@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
+from pytest_energy.meters.machine_cpu import counts_others
 from pytest_energy.meters.protocol import Meter, MeterSettings, info
 from pytest_energy.model import Domain, MeterInfo, Provenance, Reading
 
@@ -37,6 +38,7 @@ class RecordingMeter(Meter):
             about.resolution_joules,
         )
         self.band, self.notes, self.ticks = about.band, about.notes, about.ticks
+        self.counts_other_processes = counts_others(inner)
         self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._write(_header(about))
 
@@ -57,6 +59,8 @@ class RecordingMeter(Meter):
 
 class ReplayMeter(Meter):
     """Returns the readings of a trace in order, and fails after the last one."""
+
+    counts_other_processes = False  # those of today have no part in it
 
     def __init__(self, path: str | Path, about: MeterInfo, readings: list[Reading]):
         self._path = path

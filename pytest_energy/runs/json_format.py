@@ -21,6 +21,7 @@ from pytest_energy.model import (
     Block,
     Comparison,
     Counted,
+    CpuSeconds,
     Domain,
     Interval,
     Measurement,
@@ -51,6 +52,8 @@ SMALLEST, LARGEST = 1e-30, 1e30
 MOST_PLAIN_BLOCKS = 16
 # Of a window in JSON. Clocks count ns in windows of seconds; a counter's steps are coarser.
 SECONDS_DIGITS, JOULES_DIGITS = 9, 7
+# Decimals of CPU seconds: the kernel counts the machine's in ticks of 10 ms.
+CPU_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -275,7 +278,8 @@ def _candidate_windows(comparison: Comparison) -> tuple[Window, ...]:
 
 def _rounded(window: Window) -> list[Any]:
     joules = {name: _round(value, JOULES_DIGITS) for name, value in window.joules.items()}
-    return window_to_json(Window(_round(window.seconds, SECONDS_DIGITS), joules, window.calls))
+    seconds = _round(window.seconds, SECONDS_DIGITS)
+    return window_to_json(window._replace(seconds=seconds, joules=joules))
 
 
 def _round(value: float, digits: int) -> float:
@@ -298,11 +302,12 @@ def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str,
 
 
 def window_to_json(window: Window) -> list[Any]:
-    return [window.seconds, window.joules, window.calls]
+    saved: list[Any] = [window.seconds, window.joules, window.calls]
+    return saved if window.cpu is None else [*saved, [round(s, CPU_DIGITS) for s in window.cpu]]
 
 
 def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
-    seconds, joules, calls = saved
+    seconds, joules, calls, *cpu = saved
     if joules.keys() != {domain.name for domain in meter.domains}:
         raise ValueError(
             f"a window has joules of {shown(sorted(joules))}, "
@@ -315,7 +320,17 @@ def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     for name, quantity in (("s", seconds), ("calls", calls), *(("J", j) for j in checked.values())):
         if quantity and not SMALLEST <= quantity <= LARGEST:
             raise ValueError(f"a window of {shown(quantity)} {name}, which no machine measures")
-    return Window(float(seconds), checked, int(calls))
+    return Window(float(seconds), checked, int(calls), _cpu_from_json(cpu))
+
+
+def _cpu_from_json(saved: Sequence[Any]) -> CpuSeconds | None:
+    """The CPU seconds from what follows a window's calls: nothing, or a list of two."""
+    if not saved:
+        return None
+    if len(saved) > 1:
+        raise ValueError(f"a window with {len(saved)} values after its calls, such as {saved[1]}")
+    own, others = of_type(list, saved[0])
+    return CpuSeconds(number(own, -LARGEST, LARGEST), number(others, -LARGEST, LARGEST))
 
 
 def _interval_to_json(interval: Interval | None) -> dict[str, float | None] | None:

@@ -4,7 +4,8 @@ A comparison of short calls has up to 1 000 blocks of four windows, which are 30
 The packed form is base64 of zlib of a JSON object. Its columns have four values per block::
 
     {"orders": "ABBA", "replicates": null | [0, 0, 1, ...],   one letter and number per block
-     "calls": [3, 3, 3, 3, ...], "seconds": column, "joules": {domain: column}}
+     "calls": [3, 3, 3, 3, ...], "seconds": column, "joules": {domain: column},
+     "cpu": [column, column]}    only if every window has CPU seconds: its own, and others'
 
 A block's letter is the first of its order. A column is ``{"step": s, "least": n, "more": [...]}``;
 its values are ``(n + more) * s``. Steps are as fine as `PACKED_BYTES` allows, or else the coarsest.
@@ -29,6 +30,8 @@ PACKED_BYTES = 2_000
 # 1 000 blocks, the most there are, take 17 kB.
 STEP_SHARES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3)
 WINDOWS_PER_BLOCK = len(ORDERS[0])
+# CPU seconds in whole milliseconds: the kernel counts the machine's in ticks of 10 ms.
+CPU_STEP_S = 0.001
 _ORDER_OF = {order[0]: order for order in ORDERS}
 # A saved run with more is not one of ours: up to 1 000 blocks have some 100 kB.
 MOST_UNPACKED_BYTES = 20_000_000
@@ -54,14 +57,20 @@ def unpack_blocks(text: str) -> Iterator[list[Any]]:
     calls = of_type(list, columns["calls"])
     seconds = _values(columns["seconds"])
     joules = {domain: _values(column) for domain, column in columns["joules"].items()}
-    for column in (calls, seconds, *joules.values()):
+    cpu = [_values(column) for column in of_type(list, columns.get("cpu", []))]
+    for column in (calls, seconds, *joules.values(), *cpu):
         if len(column) != WINDOWS_PER_BLOCK * len(orders):
             raise ValueError(f"{len(column)} windows in {len(orders)} packed blocks")
     if replicates is not None and len(replicates) != len(orders):
         raise ValueError(f"{len(replicates)} replicates of {len(orders)} packed blocks")
     for place, letter in enumerate(orders):
         windows = [
-            [seconds[at], {domain: column[at] for domain, column in joules.items()}, calls[at]]
+            [
+                seconds[at],
+                {domain: column[at] for domain, column in joules.items()},
+                calls[at],
+                *([[column[at] for column in cpu]] if cpu else []),
+            ]
             for at in range(WINDOWS_PER_BLOCK * place, WINDOWS_PER_BLOCK * (place + 1))
         ]
         block = [_ORDER_OF.get(letter, letter), windows]
@@ -78,7 +87,7 @@ def unpack_blocks(text: str) -> Iterator[list[Any]]:
 def _pack(blocks: Sequence[Block], share: float) -> str:
     windows = [window for block in blocks for window in block.windows]
     replicates = [block.replicate for block in blocks]
-    columns = {
+    columns: dict[str, Any] = {
         "orders": "".join(block.order[0] for block in blocks),
         "replicates": None if set(replicates) == {None} else replicates,
         "calls": [window.calls for window in windows],
@@ -87,6 +96,9 @@ def _pack(blocks: Sequence[Block], share: float) -> str:
             domain: _column(_of_domain(windows, domain), share) for domain in windows[0].joules
         },
     }
+    if all(window.cpu is not None for window in windows):
+        both = zip(*(window.cpu for window in windows if window.cpu is not None), strict=True)
+        columns["cpu"] = [_column_of_steps(values, CPU_STEP_S) for values in both]
     text = json.dumps(columns, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
@@ -97,7 +109,10 @@ def _of_domain(windows: Sequence[Window], domain: str) -> list[float]:
 
 def _column(values: Sequence[float], share: float) -> dict[str, Any]:
     smallest = min((abs(value) for value in values if value), default=1.0)
-    step = _round_step(smallest * share) or smallest
+    return _column_of_steps(values, _round_step(smallest * share) or smallest)
+
+
+def _column_of_steps(values: Sequence[float], step: float) -> dict[str, Any]:
     steps = [round(value / step) for value in values]
     least = min(steps)
     return {"step": step, "least": least, "more": [each - least for each in steps]}

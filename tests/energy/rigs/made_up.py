@@ -10,6 +10,7 @@ from pytest_energy.model import (
     ORDERS,
     Block,
     Comparison,
+    CpuSeconds,
     Domain,
     Interval,
     Measurement,
@@ -76,13 +77,23 @@ UNKNOWN = Interval(1.0, 0.0, math.inf)
 # From a nanosecond to an hour, and from a nanojoule to a megajoule.
 seconds = st.floats(1e-9, 3600.0)
 joules = st.one_of(st.just(0.0), st.floats(1e-9, 1e6))
+# In milliseconds, as saved; a window's own ticks may be a few more than the machine's.
+cpu_seconds = st.builds(
+    lambda own, others: CpuSeconds(own / 1000, others / 1000),
+    st.integers(0, 10**7),
+    st.integers(-30, 10**7),
+)
 texts = st.text(max_size=20)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def windows_of(meter: MeterInfo, calls: st.SearchStrategy[int]) -> st.SearchStrategy[Window]:
+def windows_of(
+    meter: MeterInfo,
+    calls: st.SearchStrategy[int],
+    cpu: st.SearchStrategy[CpuSeconds | None] = st.none(),  # noqa: B008 - strategies are constants
+) -> st.SearchStrategy[Window]:
     counted = st.fixed_dictionaries({domain.name: joules for domain in meter.domains})
-    return st.builds(Window, seconds, counted, calls)
+    return st.builds(Window, seconds, counted, calls, cpu)
 
 
 @st.composite
@@ -112,7 +123,7 @@ def meters(draw: st.DrawFn) -> MeterInfo:
 @st.composite
 def results(draw: st.DrawFn) -> Result:
     meter = draw(meters())
-    some = windows_of(meter, st.integers(1, 10**9))
+    some = windows_of(meter, st.integers(1, 10**9), st.one_of(st.none(), cpu_seconds))
     windows = tuple(draw(st.lists(some, min_size=1, max_size=8)))
     idle = tuple(draw(st.lists(windows_of(meter, st.just(0)), max_size=7)))
     comparison = None

@@ -22,6 +22,7 @@ from pytest_energy.machine import fingerprint
 from pytest_energy.model import (
     ORDERS,
     Block,
+    CpuSeconds,
     Domain,
     MeterInfo,
     Quality,
@@ -207,6 +208,41 @@ def test_a_comparison_takes_at_most_20_kb(tmp_path, count):
         ours, theirs = getattr(seen.comparison, ratio), getattr(made.comparison, ratio)
         assert ours.value == pytest.approx(theirs.value, rel=1e-3)
         assert ours.low == pytest.approx(theirs.low, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [3, json_format.MOST_PLAIN_BLOCKS + 4])
+def test_cpu_seconds_of_windows_are_read_as_they_were_saved(tmp_path, count):
+    chance = random.Random(1)
+    blocks = tuple(
+        replace(each, windows=tuple(
+            w._replace(cpu=CpuSeconds(chance.randrange(200) / 1000, chance.randrange(-3, 20) / 100))
+            for w in each.windows))
+        for each in noisy_blocks(count)
+    )  # fmt: skip
+    windows = tuple(
+        w for each in blocks for letter, w in zip(each.order, each.windows) if letter == "B"
+    )
+    (seen,) = read(tmp_path, saved(result(measurement(*windows), compared(blocks)))).results
+    assert [w.cpu for w in seen.measurement.windows] == [w.cpu for w in windows]
+    assert [w.cpu for b in seen.comparison.blocks for w in b.windows] == [
+        w.cpu for b in blocks for w in b.windows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ([[0.1]], "unpack"),
+        ([[0.1, math.nan]], "nan is not a finite number"),
+        ([[0.1, "0.2"]], "'0.2' is not a finite number"),
+        (["ab"], "'ab' is not a value of type list"),
+        ([[0.1, 0.2], 3], "2 values after its calls"),
+    ],
+)
+def test_cpu_seconds_of_another_form_are_refused(tmp_path, more, says):
+    document = saved(result(measurement(window(1.0, 1.0))))
+    document["benchmarks"][0]["energy"]["windows"][0] += more
+    assert says in unreadable(tmp_path, document)
 
 
 @pytest.mark.parametrize(
