@@ -53,7 +53,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for variant in variants_of(metafunc.config):
             for batch_cases in SUITE.batches:
                 expected = SUITE.expected.get((dataset, config, variant, batch_cases))
-                marks = [pytest.mark.benchmark(group=f"{dataset} {config}")]
+                group = f"{dataset} {config}, batch of {batch_cases}"
+                marks = [pytest.mark.benchmark(group=group)]
                 if expected is None:
                     marks.append(pytest.mark.gps_up())  # shown, not gated
                 elif expected.ratio is not None:

@@ -10,6 +10,11 @@ from typing import Any
 Spec = dict[str, Any]
 
 
+UNITS = {"joules": "J", "seconds": "s"}
+# Vega's format ~s gives 0.01 the label "10m"; with the unit it is "10 ms".
+SI = "replace(datum.label, /([a-zµ]?)$/i, ' $1{}')"
+
+
 def ranked(factors: bool) -> Spec:
     """The change of each benchmark with its interval, the worst at the top.
 
@@ -67,61 +72,50 @@ def ranked(factors: bool) -> Spec:
     }
 
 
-def pareto(quality: str) -> Spec:
-    """A quality against joules per call, with the front: no other benchmark beats it in both."""
+def pareto(quality: str, energy: str) -> Spec:
+    """A quality against ``energy`` in one group, with names and the front.
+
+    On the front are those that no other benchmark of the group beats in both.
+    """
     x: Spec = {
-        "field": "joules",
+        "field": "energy",
         "type": "quantitative",
-        "scale": {"type": "log"},
-        "title": "joules per call",
-        "axis": {"format": "~s", "labelOverlap": True},
+        "scale": {"type": "log", "padding": 24},
+        "title": energy,
+        "axis": {"format": "~s", "labelExpr": SI.format("J"), "labelOverlap": True},
     }
     y: Spec = {
         "field": "quality",
         "type": "quantitative",
-        "scale": {"zero": False},
+        "scale": {"zero": False, "padding": 14},
         "title": quality,
     }
+    front: Spec = {
+        "transform": [{"filter": "datum.front"}],
+        "mark": {"type": "line", "interpolate": "step-after", "opacity": 0.6, "aria": False},
+        "encoding": {"x": x, "y": y},
+    }
+    names: Spec = {
+        "mark": {"type": "text", "baseline": "bottom", "dy": -6, "fontSize": 10, "aria": False},
+        "encoding": {"x": x, "y": y, "text": {"field": "short"}},
+    }
+    points: Spec = {
+        "name": "points",
+        "mark": {"type": "point", "filled": True, "size": 70},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "opacity": {
+                "condition": {"test": "datum.front", "value": 1},
+                "value": 0.45,
+            },
+            "tooltip": _tooltip("name", "quality_text", "energy_text", "front_text"),
+        },
+    }
     return {
-        **_base(
-            "qualities", f"{quality} against joules per call, and the Pareto front of each group"
-        ),
-        "height": 320,
-        "layer": [
-            {
-                "transform": [{"filter": "datum.front"}],
-                "mark": {
-                    "type": "line",
-                    "interpolate": "step-after",
-                    "opacity": 0.6,
-                    "aria": False,
-                },
-                "encoding": {"x": x, "y": y, "color": _group()},
-            },
-            {
-                "transform": [{"filter": "datum.front"}],
-                "mark": {
-                    "type": "text",
-                    "align": "left",
-                    "dx": 7,
-                    "dy": -6,
-                    "fontSize": 10,
-                    "aria": False,
-                },
-                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
-            },
-            {
-                "name": "points",
-                "mark": {"type": "point", "filled": True, "size": 70},
-                "encoding": {
-                    "x": x,
-                    "y": y,
-                    "color": _group(),
-                    "shape": {"field": "group", "type": "nominal", "legend": None},
-                    "tooltip": _tooltip("name", "quality_text", "joules_text", "front_text"),
-                },
-            },
-        ],
+        **_base("qualities", f"{quality} against {energy}, and the Pareto front"),
+        "height": 240,
+        "layer": [front, names, points],
     }
 
 
@@ -186,39 +180,9 @@ def windows_chart(field: str) -> Spec:
                 "type": "quantitative",
                 "scale": {"zero": False},
                 "title": f"{field} per call",
-                "axis": {"format": "~s"},
+                "axis": {"format": "~s", "labelExpr": SI.format(UNITS[field])},
             },
             "tooltip": _tooltip("window", field),
-        },
-    }
-
-
-def trend_chart() -> Spec:
-    """One benchmark over saved runs of one machine and meter."""
-    return {
-        **_base("trend", "The chosen benchmark's joules per call over saved runs"),
-        "height": 220,
-        "mark": {"type": "line", "point": True},
-        "encoding": {
-            "x": {
-                "field": "run",
-                "type": "ordinal",
-                "title": "run, oldest first",
-                "axis": {"labelOverlap": True, "labelExpr": "datum.label"},
-            },
-            "y": {
-                "field": "value",
-                "type": "quantitative",
-                "scale": {"zero": False},
-                "title": "joules per call",
-            },
-            "color": {
-                "field": "machine",
-                "type": "nominal",
-                "title": "machine and meter",
-                "legend": {"orient": "bottom", "labelLimit": 500, "columns": 1},
-            },
-            "tooltip": _tooltip("run", "commit", "at", "text", "machine"),
         },
     }
 

@@ -7,18 +7,21 @@ are Vega-Lite's; the extra ``report`` brings its code (vl-convert-python), and t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
 from pytest_energy.errors import OptionError
+from pytest_energy.report.compare_table import closing_lines
 from pytest_energy.report.escape import in_html
 from pytest_energy.report.page_data import embedded, page_document
 from pytest_energy.report.page_table import table_html
+from pytest_energy.report.small_multiples import multiples_html
 from pytest_energy.report.units import interval_text
 from pytest_energy.report.view import OUTCOMES, RunView, provenance_text, short_commits
+from pytest_energy.runs.comparison import RunComparison
+from pytest_energy.runs.history import History
 from pytest_energy.runs.json_format import Run
-from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.per_call import idle_watts
 
 # The page fetches nothing, from anywhere; images are Vega's own.
@@ -27,30 +30,59 @@ CONTENT_SECURITY = (
     "img-src data:; base-uri 'none'; form-action 'none'"
 )
 
+# The lines on a comparison that stand at the end of the page.
+OF_METHOD = ("OLD:", "NEW:", "joules are ", "software")
+WINDOW_JOULES = "<div id=window_joules class=chart></div>\n"
 
-def page(run: Run, earlier: Sequence[RunSummary] = ()) -> str:
-    """The page of a run; ``earlier`` are other runs, for the trend.
+
+def page(run: Run, history: History | None = None, comparison: RunComparison | None = None) -> str:
+    """The page of a run; with its history, or compared with another run.
 
     Raises `OptionError` without the charts' code.
     """
     meter = run.results[0].measurement.meter if run.results else None
     view = RunView.of_results(run.results, meter)
-    document = page_document(view, earlier)
-    return _own("page.html").format(
+    if comparison is not None:
+        view = view.compared(comparison)
+    compared = [] if comparison is None else list(closing_lines(comparison, view))
+    trend = "" if history is None else multiples_html(history)
+    return own_file("page.html").format(
         csp=CONTENT_SECURITY,
-        css=_own("page.css"),
+        css=own_file("page.css"),
         title=in_html(f"Energy: {view.sentence}"),
         sentence=in_html(view.sentence[:1].upper() + view.sentence[1:]),
         meter=in_html(_meter_line(view)),
+        compared=_list(line for line in compared if not line.startswith(OF_METHOD)),
+        compared_how=_list(line for line in compared if line.startswith(OF_METHOD)),
         attention=_attention(view),
         chips=_chips(view),
         table=table_html(view),
         method=_method(run, view),
-        has_trend="" if document["trend"] else "hidden",
-        data=embedded(document),
+        figures=_figure_options(view),
+        window_joules="" if view.estimated else WINDOW_JOULES,
+        has_trend="" if trend else "hidden",
+        trend=trend,
+        trend_text=in_html(trend_text(history)),
+        data=embedded(page_document(view)),
         charts_code=_charts_code(),
-        code=_own("page.js"),
+        code=own_file("page.js"),
     )
+
+
+def _figure_options(view: RunView) -> str:
+    """The figures that can be drawn; an estimate makes watts a constant, and joules the time."""
+    names = {"seconds": "seconds per call"}
+    if not view.estimated:
+        names |= {"joules": "joules per call", "watts": "watts"}
+    return "".join(f"<option value={value}>{name}" for value, name in names.items())
+
+
+def trend_text(history: History | None) -> str:
+    """How to read the charts over time, and why there are no changes if there are none."""
+    if history is None:
+        return ""
+    text = "Each benchmark, oldest run first; a vertical line marks a change for good."
+    return f"{text} {history.no_change_points}".strip()
 
 
 def _charts_code() -> str:
@@ -71,13 +103,18 @@ def _meter_line(view: RunView) -> str:
     return f"{tests}; joules {provenance_text(view.meter)}"
 
 
+def _list(lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{in_html(line)}</li>" for line in lines)
+    return f"<ul class=compared>{items}</ul>" if items else ""
+
+
 def _attention(view: RunView) -> str:
     """What failed or is open: the name, and what was asked with the value beside it."""
     items = [
         f'<li class="{_css(row.state)}"><b>{in_html(label)}</b> '
         f"{in_html('; '.join(row.reasons))}</li>"
         for row, label in zip(view.rows, view.labels, strict=True)
-        if row.state in ("failed", "inconclusive")
+        if row.state == "failed" or (row.state == "inconclusive" and row.reasons)
     ]
     return f"<ul class=attention>{''.join(items)}</ul>" if items else ""
 
@@ -117,5 +154,6 @@ def _css(state: str) -> str:
     return state.replace(" ", "-")
 
 
-def _own(name: str) -> str:
+def own_file(name: str) -> str:
+    """The text of a file beside this module."""
     return files("pytest_energy.report").joinpath(name).read_text(encoding="utf8")

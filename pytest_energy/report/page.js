@@ -8,8 +8,8 @@ const views = {};
 function withFront(rows) {
   const best = {};
   return rows
-    .filter((row) => row.quality !== null && row.joules !== null)
-    .sort((one, other) => one.joules - other.joules || other.quality - one.quality)
+    .filter((row) => row.quality !== null && row.energy !== null)
+    .sort((one, other) => one.energy - other.energy || other.quality - one.quality)
     .map((row) => {
       const front = !(row.quality <= best[row.group]);
       if (front) best[row.group] = row.quality;
@@ -49,14 +49,7 @@ function valuesOf(chart, keep) {
       .filter((row) => row[metric] !== null)
       .map((row) => ({ name: row.name, label: row.label, group: row.group, value: row[metric], low: row[metric + "_low"], high: row[metric + "_high"], text: row[metric + "_text"] }));
   }
-  if (chart.startsWith("window_")) return (data.windows[at] ?? []).map(([joules, seconds, window]) => ({ joules, seconds, window }));
-  const name = data.rows[at]?.name;
-  return data.trend.flatMap((machine) =>
-    (machine.joules[name] ?? []).flatMap((value, index) => {
-      const [when, commit] = machine.runs[index];
-      return value === null ? [] : [{ run: `${when} ${commit}`, at: when, commit, value, text: value.toPrecision(3) + " J", machine: machine.machine }];
-    }),
-  );
+  return (data.windows[at] ?? []).map(([joules, seconds, window]) => ({ joules, seconds, window }));
 }
 
 // Colour is never the only sign: shapes and words say the same. Okabe and Ito's, which colour-blind readers tell apart.
@@ -71,7 +64,7 @@ async function draw(chart) {
   if (section.dataset.needs) section.hidden = !data.rows.some((row) => row[section.dataset.needs] !== null);
   if (section.hidden) return;
   if (values.length === 0) {
-    views[chart]?.finalize();
+    views[chart]?.forEach((view) => view.finalize());
     delete views[chart];
     byId(chart).textContent = "Nothing to show.";
     return;
@@ -79,8 +72,11 @@ async function draw(chart) {
   const ink = getComputedStyle(document.body).color;
   const line = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
   const spec = structuredClone(data.charts[chart]);
-  spec.data.values = values;
-  if (chart === "figures") spec.height = 16 * (values.length + 1); // a line each
+  if (chart === "figures") {
+    spec.height = 16 * (values.length + 1); // a line each
+    const unit = { seconds: "s", joules: "J", watts: "W" }[byId("metric").value];
+    for (const layer of spec.layer) layer.encoding.x.axis.labelExpr = `replace(datum.label, /([a-zµ]?)$/i, ' $1${unit}')`;
+  }
   if (chart === "ranked") spec.height = 20 * (new Set(values.map((value) => value.label)).size + 1);
   const narrow = byId(chart).clientWidth < 600;
   for (const layer of narrow && (chart === "ranked" || chart === "figures") ? spec.layer : [])
@@ -92,9 +88,26 @@ async function draw(chart) {
     point: { color: colours()[0] },
   };
   // The interpreter needs no eval, which the page forbids itself.
-  const made = await vegaEmbed(byId(chart), spec, { mode: "vega-lite", actions: false, renderer: "svg", ast: true });
-  views[chart]?.finalize();
-  views[chart] = made.view;
+  const embed = async (place, of) => {
+    const own = structuredClone(spec);
+    own.data.values = of;
+    return (await vegaEmbed(place, own, { mode: "vega-lite", actions: false, renderer: "svg", ast: true })).view;
+  };
+  views[chart]?.forEach((view) => view.finalize());
+  if (chart !== "pareto") {
+    views[chart] = [await embed(byId(chart), values)];
+    return;
+  }
+  views[chart] = []; // a chart for each group
+  byId(chart).replaceChildren();
+  for (const group of new Set(values.map((value) => value.group))) {
+    const figure = document.createElement("figure"), title = document.createElement("figcaption"), place = document.createElement("div");
+    title.textContent = group;
+    place.className = "chart";
+    figure.append(title, place);
+    byId(chart).append(figure);
+    views[chart].push(await embed(place, values.filter((value) => value.group === group)));
+  }
 }
 
 let drawing = Promise.resolve();
@@ -113,6 +126,9 @@ const bodyRows = [...body.rows];
 function filter() {
   const keep = wanted();
   bodyRows.forEach((row, index) => (row.hidden = !keep[index]));
+  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const figure of document.querySelectorAll(".multiples figure"))
+    figure.hidden = !words.every((word) => figure.dataset.name.toLowerCase().includes(word));
   byId("shown").textContent = `${keep.filter(Boolean).length} of ${keep.length} benchmarks`;
 }
 
@@ -151,7 +167,7 @@ byId("filter").addEventListener("input", () => {
   waiting = setTimeout(() => drawAll(["ranked", "pareto", "figures"]), 150);
 });
 byId("metric").addEventListener("change", () => drawAll(["figures"]));
-byId("which").addEventListener("change", () => drawAll(["window_joules", "window_seconds", "trend"]));
+byId("which").addEventListener("change", () => drawAll(["window_joules", "window_seconds"].filter((chart) => data.charts[chart])));
 dark.addEventListener("change", () => drawAll());
 filter();
 drawAll();

@@ -10,46 +10,50 @@ from typing import Any
 from pytest_energy.model import Interval, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import bounds, interval_text, scale_for
-from pytest_energy.report.view import ResultView, RunView
-from pytest_energy.runs.comparable import by_machine_and_meter
-from pytest_energy.runs.summary import RunSummary
+from pytest_energy.report.units import bounds, interval_text, scale_for, with_unit
+from pytest_energy.report.view import ResultView, RunView, common_prefix
 
 # Of all benchmarks together, some 20 bytes each; the page stays under 1.5 MB, 0.9 MB of it Vega.
 MOST_WINDOWS = 12_000
-MOST_TREND_POINTS = 6_000
-COMMIT_DIGITS = 9
 NO_GROUP = "no group"
 
 
-def page_document(view: RunView, earlier: Sequence[RunSummary]) -> dict[str, Any]:
-    """Rows in the order of the table, windows, trend, and the charts without values."""
+def page_document(view: RunView) -> dict[str, Any]:
+    """Rows in the order of the table, windows, and the charts without values.
+
+    Without a sensor there is no chart of joules where there is one of seconds: it repeats that.
+    """
     by_name = {plain(result.name): result for result in view.results}
-    results = [by_name[row.name] for row in view.rows]
+    results = [by_name.get(row.name) for row in view.rows]  # None: only in the other run
     factors = any(row.asks_for_factors for row in view.rows)
     rows = [
         _values(row, label, view, factors)
         for row, label in zip(view.rows, view.labels, strict=True)
     ]
+    _name_in_groups(rows)
     quality = next((each.name for row in view.rows for each in row.qualities), "quality")
-    return {
-        "rows": rows,
-        "windows": windows_of(results),
-        "trend": _trend(results, earlier),
-        "charts": {
-            "ranked": charts.ranked(factors),
-            "pareto": charts.pareto(quality),
-            "figures": charts.figures_chart(),
-            "window_joules": charts.windows_chart("joules"),
-            "window_seconds": charts.windows_chart("seconds"),
-            "trend": charts.trend_chart(),
-        },
+    per = "item" if view.rows and all(row.items for row in view.rows) else "call"
+    provenance = f" ({view.meter.provenance})" if view.meter and view.loud_label else ""
+    energy = f"joules per {per}{provenance}"
+    for values, row in zip(rows, view.rows, strict=True):
+        joules = row.joules_per_item if per == "item" else row.joules
+        values["energy"] = joules if joules and joules > 0 else None
+        values["energy_text"] = f"{with_unit(joules, 'J')} per {per}"
+    drawn = {
+        "ranked": charts.ranked(factors),
+        "pareto": charts.pareto(quality, energy),
+        "figures": charts.figures_chart(),
+        "window_joules": charts.windows_chart("joules"),
+        "window_seconds": charts.windows_chart("seconds"),
     }
+    if view.estimated:
+        del drawn["window_joules"]
+    return {"rows": rows, "windows": windows_of(results), "charts": drawn}
 
 
-def windows_of(results: Sequence[Result]) -> list[list[list[float]]]:
+def windows_of(results: Sequence[Result | None]) -> list[list[list[float]]]:
     """Joules, seconds per call and number of each benchmark's windows; every n-th of too many."""
-    total = sum(len(result.measurement.windows) for result in results)
+    total = sum(len(result.measurement.windows) for result in results if result is not None)
     every = max(1, math.ceil(total / MOST_WINDOWS))
     return [
         [
@@ -61,6 +65,8 @@ def windows_of(results: Sequence[Result]) -> list[list[list[float]]]:
             for index, window in enumerate(result.measurement.windows)
             if index % every == 0
         ]
+        if result is not None
+        else []
         for result in results
     ]
 
@@ -78,6 +84,14 @@ def bounded(key: str, interval: Interval | None) -> dict[str, float | None]:
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
     low, high = (interval.low, interval.high) if known else (interval.value, interval.value)
     return {key: interval.value, f"{key}_low": low, f"{key}_high": high}
+
+
+def _name_in_groups(rows: Sequence[dict[str, Any]]) -> None:
+    """Add ``short``: the name as a group's own chart shows it."""
+    for group in {values["group"] for values in rows}:
+        same = [values for values in rows if values["group"] == group]
+        for values, short in zip(same, short_names([v["name"] for v in same]), strict=True):
+            values["short"] = short
 
 
 def _values(row: ResultView, label: str, view: RunView, factors: bool) -> dict[str, Any]:
@@ -122,34 +136,15 @@ def _with_unit(interval: Interval | None, unit: str) -> str:
     return f"{value} {bounds(interval.scaled(factor))} {name}"
 
 
-def _trend(results: Sequence[Result], earlier: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Each machine and meter with its runs, oldest first, and each benchmark's joules in them."""
-    if not earlier:
-        return []
-    names = [result.name for result in results]
-    budget = max(2, MOST_TREND_POINTS // max(1, len(names)))
-    return [
-        {
-            "machine": plain(
-                f"{same[0].machine.get('cpu', 'unknown CPU')}, "
-                f"{same[0].meter.name}, {same[0].meter.provenance}"
-            ),
-            "runs": [
-                [plain(other.at), plain(other.commit[:COMMIT_DIGITS])] for other in same[-budget:]
-            ],
-            "joules": {
-                plain(name): [_joules_of(other, name) for other in same[-budget:]]
-                for name in names
-                if any(name in other.benchmarks for other in same[-budget:])
-            },
-        }
-        for same in by_machine_and_meter(earlier)
-    ]
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without what all of them begin and end with.
 
-
-def _joules_of(run: RunSummary, name: str) -> float | None:
-    point = run.benchmarks.get(name)
-    return None if point is None or point.log_joules is None else _short(math.exp(point.log_joules))
+    >>> short_names(["t[PLAID-int8-batch1]", "t[PLAID-student-batch1]"])
+    ['int8', 'student']
+    """
+    starts = len(common_prefix(names)) if len(names) > 1 else 0
+    ends = len(common_prefix([name[starts:][::-1] for name in names])) if len(names) > 1 else 0
+    return [name[starts : len(name) - ends] or name for name in names]
 
 
 def _short(value: float) -> float:

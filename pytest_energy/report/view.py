@@ -10,7 +10,7 @@ import os.path
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 from typing import Literal
@@ -27,6 +27,7 @@ State = Literal["failed", "inconclusive", "improved", "passed", "not gated"]
 # Failures come first in every table, then what needs more time.
 STATES: tuple[State, ...] = ("failed", "inconclusive", "improved", "passed", "not gated")
 RATIO_METRICS = ("speedup", "greenup")
+SHORTEST_LABEL = 3
 CUT_AFTER = ("::", "[", "-", "/")
 # The quality that is the share of correct items.
 CORRECT_SHARE = "accuracy"
@@ -263,6 +264,18 @@ class RunView:
         rows = _ordered(ResultView.of_changes(row, few_runs) for row in comparison.rows)
         return cls(rows, comparison.new[0].meter, (), comparison.options.tolerance)
 
+    def compared(self, comparison: RunComparison) -> RunView:
+        """These results with their changes against other saved runs, in place of their own."""
+        changed = {row.name: row for row in RunView.of_comparison(comparison).rows}
+        own = {row.name: row for row in self.rows}
+        rows = [
+            row
+            if name not in own
+            else replace(row, group=own[name].group, per_call=own[name].per_call)
+            for name, row in changed.items()
+        ]
+        return replace(self, rows=_ordered(rows), tolerance=comparison.options.tolerance)
+
     @property
     def failed(self) -> bool:
         return any(row.state == "failed" for row in self.rows)
@@ -319,6 +332,8 @@ class RunView:
         if len(set(without_file)) == len(set(names)):
             names = without_file
         prefix = common_prefix(names)
+        if any(len(name) < len(prefix) + SHORTEST_LABEL for name in names):
+            prefix = ""  # "0" and "1" are no names
         labels = [name[len(prefix) :] for name in names]
         if "[" in prefix and all(label.endswith("]") for label in labels):
             labels = [label[:-1] for label in labels]

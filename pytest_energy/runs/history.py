@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_energy.errors import RunError, RunUnreadable, RunWithoutJoules
@@ -105,13 +105,21 @@ def load_history(
     runs, broken, without_joules = _read(file for file, _ in run_files(paths))
     if not runs:
         raise RunUnreadable(_no_runs(paths, broken, without_joules))
+    history = history_of(runs, last, name_contains)
+    return replace(history, broken=tuple(broken), without_joules=without_joules)
+
+
+def history_of(
+    runs: Iterable[RunSummary], last: int | None = None, name_contains: str = ""
+) -> History:
+    """As `load_history`, of runs that were read already."""
     find, no_change_points = _change_finder()
     groups = [
         _group(same[-last:] if last else same, name_contains, find)
         for same in by_machine_and_meter(runs)
     ]
     groups.sort(key=lambda group: -group.n_runs)
-    return History(tuple(groups), tuple(broken), without_joules, no_change_points)
+    return History(tuple(groups), (), 0, no_change_points)
 
 
 def _no_runs(paths: Sequence[str | Path], broken: Sequence[str], without_joules: int) -> str:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from pytest_energy.gate import Gate
 from pytest_energy.model import Interval, Quality, Verdict
 from pytest_energy.report.html import page
 from pytest_energy.report.page_data import MOST_WINDOWS, bounded, embedded, windows_of
+from pytest_energy.report.site import badge
 from pytest_energy.runs import json_format
-from tests.energy.rigs.made_up import ESTIMATE, block, measurement, result, window
+from tests.energy.rigs.made_up import ESTIMATE, SENSOR, block, measurement, result, window
 from tests.energy.rigs.made_up import compared as compared_blocks
-from tests.energy.rigs.saved_runs import Runs, write_runs
+from tests.energy.rigs.saved_runs import METER, Runs, commit_of, write_runs
 
 pytest.importorskip(
     "vl_convert", reason='vl-convert-python is not installed: pip install "pytest-energy[report]"'
@@ -71,8 +73,8 @@ addEventListener("load", async () => {
   seen.filtered = visible();
   seen.row_count = document.getElementById("shown").textContent;
   seen.filtered_points = points("ranked");
-  seen.trend_hidden = document.getElementById("trend").closest("section").hidden;
-  seen.trend_points = points("trend");
+  seen.trend_hidden = document.getElementById("t-trend").closest("section").hidden;
+  seen.trends = document.querySelectorAll(".multiples figure").length;
   seen.fetched = performance.getEntriesByType("resource").length;
   const root = document.documentElement;
   seen.widest = [...document.querySelectorAll("body *")]
@@ -198,7 +200,7 @@ def test_the_page_of_a_run_works_in_a_browser(compared, tmp_path):
         "ranked": sum(each.comparison is not None for each in run.results),
         "pareto": sum(bool(each.qualities) for each in run.results),
         "figures": len(run.results),
-        "window_joules": n_windows,
+        "window_joules": 0,  # an estimate's would repeat the seconds
         "window_seconds": n_windows,
     }
     by_joules = sorted(
@@ -257,24 +259,114 @@ def test_several_runs_have_a_trend(tmp_path):
     write_runs(tmp_path / "runs", Runs(12, 2))
     page = tmp_path / "page.html"
     assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
-    seen = browsed(page, tmp_path)
+    seen = browsed(page, tmp_path, width=500)
     assert seen["errors"] == []
-    assert not seen["trend_hidden"] and seen["trend_points"] == 12
+    assert not seen["trend_hidden"] and seen["trends"] == 2
+    assert seen["wider"] <= 0, seen["widest"]
 
 
-def test_each_machine_has_its_own_line_in_the_trend(tmp_path):
+def figures_of(text):
+    return re.findall(r"<figure data-name=.*?</figure>", text, re.DOTALL)
+
+
+def test_each_machine_has_charts_of_its_own_in_the_trend(tmp_path):
     write_runs(tmp_path / "runs" / "a", Runs(3, 2))
-    write_runs(tmp_path / "runs" / "b", Runs(1, 1, machine={"cpu": "another"}))
+    write_runs(tmp_path / "runs" / "b", Runs(2, 1, machine={"cpu": "another"}))
+    write_runs(tmp_path / "runs" / "c", Runs(1, 1, machine={"cpu": "a single run of a third"}))
     page = tmp_path / "page.html"
     assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
-    data = json.loads(re.search(r"id=data>(.*?)</script>", page.read_text(encoding="utf8"))[1])
-    assert [(len(each["runs"]), each["machine"].split(",")[0]) for each in data["trend"]] == [
-        (3, "a CPU"),
-        (1, "another"),
+    text = page.read_text(encoding="utf8")
+    headings = re.findall(r"<h3>(.*?)</h3>", text)
+    assert [each.split(",")[0] for each in headings] == ["a CPU", "another"]
+    assert len(figures_of(text)) == 3
+
+
+@pytest.mark.skipif(find_spec("otava") is None, reason="Apache Otava is not installed")
+def test_the_trend_marks_a_change_with_its_commit(tmp_path):
+    write_runs(tmp_path / "runs", Runs(60, 2, {(1, 40): 1.08}))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    changed, unchanged = figures_of(page.read_text(encoding="utf8"))
+    assert "test_model[1]" in changed
+    up = re.search(r"<li class=worse>joules up (.*?)% since (\w+) \(run (\d+) of 60", changed)
+    assert 7 <= float(up[1]) <= 9 and abs(int(up[3]) - 41) <= 2
+    assert changed.count("<g class=worse>") == 1
+    assert commit_of(0)[:9] in changed and commit_of(59)[:9] in changed
+    assert "<g class" not in unchanged
+
+
+def test_an_estimates_trend_is_of_the_time(tmp_path):
+    write_runs(tmp_path / "runs", Runs(3, 1, meter=replace(ESTIMATE, domains=METER.domains)))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf8")
+    (figure,) = figures_of(text)
+    assert "seconds of" in figure and "joules of" not in figure
+    for constant in ("option value=watts", "option value=joules", "id=window_joules"):
+        assert constant not in text
+
+
+def test_two_files_are_old_and_new(tmp_path, capsys):
+    write_runs(tmp_path, Runs(2, 2, {(1, 1): 3.0}, windows=9))
+    old, new = sorted(map(str, tmp_path.glob("*.json")))
+    page = tmp_path / "page.html"
+    assert cli.main(["report", old, new, "-o", str(page)]) == 0
+    assert capsys.readouterr().out == f"wrote {page}: {new} against {old}\n"
+    text = page.read_text(encoding="utf8")
+    assert "<title>Energy: 1 slower" in text
+    (failed,) = re.findall(r"<li class=\"failed\"><b>(.*?)</li>", text)
+    assert re.match(r"test_model\[1\]</b> (energy|time) \+\d+ % \[.*?\], limit \+3 %", failed)
+    assert "OLD: commit " in text and "FEW RUNS" in text
+
+
+def test_two_files_of_different_machines_are_not_compared(tmp_path, capsys):
+    write_runs(tmp_path / "a", Runs(1, 1))
+    write_runs(tmp_path / "b", Runs(1, 1, machine={"cpu": "another"}))
+    files = [str(next((tmp_path / folder).glob("*.json"))) for folder in "ab"]
+    assert cli.main(["report", *files]) == 2
+    assert "another machine" in capsys.readouterr().err
+
+
+def test_a_site_has_an_index_a_page_and_a_badge(tmp_path, capsys):
+    write_runs(tmp_path / "runs", Runs(3, 2))
+    site = tmp_path / "site"
+    assert cli.main(["report", str(tmp_path / "runs"), "--site", str(site)]) == 0
+    assert capsys.readouterr().out == f"wrote {site}: 3 runs\n"
+    index = (site / "index.html").read_text(encoding="utf8")
+    assert len(figures_of(index)) == 2 and 'href="latest.html"' in index
+    assert "<script" not in index and len(index) < 30_000
+    assert "Over saved runs" in (site / "latest.html").read_text(encoding="utf8")
+    badge = json.loads((site / "badge.json").read_text(encoding="utf8"))
+    assert badge == {
+        "schemaVersion": 1,
+        "label": "energy",
+        "message": "2 not gated",
+        "color": "lightgrey",
+    }
+    assert cli.main(["report", str(tmp_path / "runs"), "--site", str(site / "badge.json")]) == 2
+    assert "--site" in capsys.readouterr().err
+
+
+def test_the_badge_is_red_where_a_test_failed():
+    run = json_format.Run("run.json", {}, tuple(compared_run()), {"id": "c0ffee"}, "")
+    made = json.loads(badge(run))
+    assert made["message"] == "1 slower, 1 unchanged" and made["color"] == "red"
+
+
+def test_each_group_has_its_own_front_and_short_names(tmp_path):
+    made = [
+        replace(each, group=f"batch {n % 2}", name=f"a.py::t[PLAID-{which}-batch{n % 2}]", items=4)
+        for n, (each, which) in enumerate(
+            zip(results(SENSOR), ("int8", "int8", "student", "student"), strict=True)
+        )
     ]
-    first = data["trend"][0]["joules"]
-    assert list(first) == [row["name"] for row in data["rows"]]
-    assert all(len(joules) == 3 and min(joules) > 0 for joules in first.values())
+    text = page(json_format.Run("run.json", {}, tuple(made), {}, ""))
+    data = json.loads(re.search(r"id=data>(.*?)</script>", text)[1])
+    assert {row["short"] for row in data["rows"]} == {"int8", "student"}
+    assert {row["group"] for row in data["rows"]} == {"batch 0", "batch 1"}
+    assert all(row["energy"] == pytest.approx(row["joules"] / 4) for row in data["rows"])
+    x = data["charts"]["pareto"]["layer"][0]["encoding"]["x"]
+    assert x["title"] == "joules per item"
 
 
 def test_the_page_of_a_large_run_stays_small(tmp_path):
