@@ -34,6 +34,7 @@ from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.plan import Call, Plan, Step
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, fewest_blocks, gps_up
+from pytest_energy.stats.others import hit_unequally
 
 # pytest leaves our frames out of the traceback of the user's error.
 __tracebackhide__ = True
@@ -203,12 +204,14 @@ class PendingComparison:
     def __init__(self, meter: MeterInfo, plan: Plan, decided: Decided):
         self.blocks: list[Block] = []
         self.taken = 0  # replicates
+        self.usable = 0  # those that other processes did not hit unequally
         self.needed = self._next_look = fewest_blocks(plan.alpha)
         self._meter, self._alpha, self._decided = meter, plan.alpha, decided
 
     def add(self, replicate: Sequence[Block]) -> None:
         self.blocks += replicate
         self.taken += 1
+        self.usable += not all(map(hit_unequally, replicate))
 
     def settled(self) -> bool:
         """Whether to stop; call it after each replicate."""
@@ -219,9 +222,14 @@ class PendingComparison:
             gps_up(self.blocks, self._meter, self._alpha)
         )
 
+    def has_enough(self) -> bool:
+        """Whether the intervals are finite, or could not become so in `OVERTIME`."""
+        few = self.usable < self.needed <= self.usable * OVERTIME
+        return self.taken >= self.needed and not few
+
 
 def _time_is_up(spent_s: float, allowed_s: float, pending: PendingComparison) -> bool:
-    return spent_s >= (allowed_s if pending.taken >= pending.needed else OVERTIME * allowed_s)
+    return spent_s >= (allowed_s if pending.has_enough() else OVERTIME * allowed_s)
 
 
 def comparison_of(

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pytest_energy.clock import now_s
 from pytest_energy.errors import FixtureMisuse
+from pytest_energy.measuring.others import beside_windows
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import Measurement, Window, add_windows
@@ -84,7 +85,7 @@ def measure(
         info(meter),
         windows,
         (),
-        tuple(find_warnings(meter, windows, plan, void_reasons)),
+        (*find_warnings(meter, windows, plan, void_reasons), *beside_windows(info(meter), windows)),
     )
 
 
@@ -109,13 +110,11 @@ def measure_prepared(
         if len(windows) >= MOST_WINDOWS or _enough(len(windows), spent_s, budget_s):
             break
     calls.close()
-    return Measurement(
-        name,
-        info(meter),
-        tuple(windows),
-        (),
-        tuple(find_warnings(meter, tuple(windows), plan, void_reasons)),
+    warnings = (
+        *find_warnings(meter, tuple(windows), plan, void_reasons),
+        *beside_windows(info(meter), windows),
     )
+    return Measurement(name, info(meter), tuple(windows), (), warnings)
 
 
 def call_once(call: Callable[[], T]) -> T:

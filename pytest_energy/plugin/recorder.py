@@ -16,6 +16,7 @@ from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.once import Once, once
+from pytest_energy.measuring.others import beside_blocks
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
 from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
@@ -180,7 +181,10 @@ class ThisTreeRecorder:
             for letter, window in zip(block.order, block.windows, strict=True)
             if letter == "B"
         )
-        warnings = tuple(find_warnings(self.run.meter, windows, self.run.plan, void_reasons))
+        warnings = (
+            *find_warnings(self.run.meter, windows, self.run.plan, void_reasons),
+            *beside_blocks(self.run.meter_info, comparison.blocks, self.run.plan.alpha),
+        )
         return Measurement(self.name, self.run.meter_info, windows, (), warnings)
 
     def _refuse_second_measurement(self) -> None:

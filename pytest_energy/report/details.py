@@ -41,6 +41,8 @@ def _figures(row: ResultView) -> Iterator[str]:
     if len(seen.domains) > 1:
         domains = (f"{name} {with_unit(joules, 'J')}" for name, joules in seen.domains.items())
         yield f"domains: {', '.join(domains)}"
+    if seen.others_share is not None:
+        yield f"other programs: {seen.others_share:.0%} of the CPU time, their joules included"
 
 
 def _ratios(row: ResultView) -> Iterator[str]:

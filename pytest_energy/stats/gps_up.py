@@ -15,10 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from statistics import median
 
 from pytest_energy.model import Block, Interval, MeterInfo
 from pytest_energy.stats.order_statistics import blocks_needed, exp_interval, median_sequence
+from pytest_energy.stats.others import hit_unequally
 
 # A counter decides nothing if its own error exceeds this share of the tolerance. Its steps are a
 # grid for the ratios: rounding to a third moves neither 0 % past a tolerance nor 5 % inside 3 %.
@@ -64,7 +66,8 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
     """The medians of the replicates' ratios, with intervals that hold at any stopping time.
 
     A replicate is a block, or the median of the blocks that share a replicate's number. Ratios are
-    per call, so the sides may have different numbers of calls.
+    per call, so the sides may have different numbers of calls. Greenup and powerup are of the
+    blocks that other processes did not hit unequally; without any such block, bounds are unknown.
     """
     log_speedups: list[float] = []
     log_least_speedups: list[float] = []
@@ -92,10 +95,20 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
     if len(log_greenups) < len(log_speedups):
         return GpsUp(speedup, None, None, math.inf, window_spread(blocks))
     log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
+
+    # Joules of other processes spoil a block that they hit unequally; time has its smaller window.
+    equal = [not hit_unequally(block) for block in blocks]
+
+    def joules_sequence(log_ratios: Sequence[float]) -> Interval:
+        if not any(equal):
+            return Interval(math.exp(median(log_ratios)), 0.0, math.inf)
+        kept = _by_replicate(list(compress(blocks, equal)), list(compress(log_ratios, equal)))
+        return exp_interval(median_sequence(kept, alpha))
+
     return GpsUp(
         speedup,
-        exp_interval(sequence(log_greenups, alpha)),
-        exp_interval(sequence(log_powerups, alpha)),
+        joules_sequence(log_greenups),
+        joules_sequence(log_powerups),
         counter_error(blocks, meter),
         window_spread(blocks),
         meter.provenance == "estimated",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from pytest_energy.model import Interval, Measurement, MeterInfo, Shown, Window
+from pytest_energy.model import Interval, Measurement, MeterInfo, Shown, Window, add_windows
 from pytest_energy.stats.order_statistics import median_interval, positive
 
 # For the figures of one measurement, which describe and do not decide.
@@ -31,6 +31,8 @@ class Figures(Shown):
     domains: dict[str, float]
     """Gross joules of each domain."""
     meter: MeterInfo
+    others_share: float | None = None
+    """The share of other processes in the CPU time of the windows, if a sensor counted theirs."""
 
 
 def figures(measurement: Measurement) -> Figures:
@@ -48,8 +50,9 @@ def figures(measurement: Measurement) -> Figures:
         domain.name: median([window.joules[domain.name] / window.calls for window in windows])
         for domain in meter.domains
     }
+    others_share = add_windows(windows).others_share
     if min(total(window) for window in windows) <= 0:
-        return Figures(None, None, None, seconds, domains, meter)
+        return Figures(None, None, None, seconds, domains, meter, others_share)
     joules = positive(over_windows(lambda window: total(window) / window.calls))
     watts = positive(over_windows(lambda window: total(window) / window.seconds))
     net_joules = None
@@ -65,6 +68,7 @@ def figures(measurement: Measurement) -> Figures:
         seconds,
         domains,
         meter,
+        others_share,
     )
 
 

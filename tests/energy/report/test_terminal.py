@@ -19,7 +19,7 @@ from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import measure
 from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
-from pytest_energy.model import Quality
+from pytest_energy.model import CpuSeconds, Quality
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan, Step
 from pytest_energy.report.escape import encodable, plain
@@ -127,6 +127,19 @@ def test_an_estimate_is_labelled_once_and_repeats_no_time():
     assert "energy ~" in shown
     for repeated in ("powerup", "greenup", "watts", "energy change"):
         assert repeated not in shown
+
+
+@pytest.mark.parametrize(
+    ("cpu", "line"),
+    [
+        (CpuSeconds(0.3, 0.1), "other programs: 25% of the CPU time, their joules included"),
+        (None, None),
+    ],
+)
+def test_details_show_the_share_of_other_programs(cpu, line):
+    windows = [window(1.0, 2.0)._replace(cpu=cpu)] * 6
+    shown = summary(view_of(result(measurement(*windows))), Look(80, details=True))
+    assert line in shown if line else "other programs" not in shown
 
 
 def test_details_show_every_figure_and_reason():

@@ -1,0 +1,62 @@
+"""Warnings about other programs: a sensor of a package counts their joules as the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_energy.model import Block, MeterInfo, Window, add_windows
+from pytest_energy.stats.gps_up import fewest_blocks
+from pytest_energy.stats.others import hit_unequally, share_of_others, shares_by_side
+
+# A tenth of the CPU time is some 2 W beside a core's 20 W.
+LARGE_SHARE = 0.1
+# Ticks alone differ by up to 3 % between the sides of 12 blocks.
+LARGE_DIFFERENCE = 0.05
+# One block in a hundred is hit unequally by the system's own work and by ticks.
+UNUSUAL_BLOCKS = 0.05
+
+
+def beside_windows(meter: MeterInfo, windows: Sequence[Window]) -> Iterator[str]:
+    """A warning if other programs used much of the CPU time in these windows."""
+    share = add_windows(windows).others_share
+    if share is not None and share >= LARGE_SHARE:
+        yield f"{_counted(meter, share)}; end them"
+
+
+def beside_blocks(meter: MeterInfo, blocks: Sequence[Block], alpha: float) -> Iterator[str]:
+    """Warnings if other programs used much CPU time, or more of it beside one of the sides."""
+    share = share_of_others(blocks)
+    if share is None:
+        return
+    kept = [block for block in blocks if not hit_unequally(block)]
+    out, enough = len(blocks) - len(kept), _replicates(kept) >= fewest_blocks(alpha)
+    if out > UNUSUAL_BLOCKS * len(blocks):
+        yield (
+            f"{_counted(meter, share)}; in {out} of {len(blocks)} blocks they used more beside one "
+            "side than beside the other, so these blocks do not count for joules"
+            + ("" if enough else ", and too few are left for an interval")
+            + "; end them"
+        )
+    elif share >= LARGE_SHARE:
+        yield f"{_counted(meter, share)}; end them"
+    sides = shares_by_side(kept if enough else blocks)
+    if sides is not None and abs(sides[0] - sides[1]) >= LARGE_DIFFERENCE:
+        yield (
+            f"other programs used {sides[0]:.0%} of the CPU time beside the baseline and "
+            f"{sides[1]:.0%} beside the candidate, so the joules of the two sides do not compare; "
+            "end them, or, if they work for the measured code, start them in the test"
+        )
+
+
+def _counted(meter: MeterInfo, share: float) -> str:
+    return (
+        f"other programs used {share:.0%} of the CPU time, and {meter.name} counts their joules as "
+        "yours"
+    )
+
+
+def _replicates(blocks: Sequence[Block]) -> int:
+    """How many values the blocks give: one per start of the processes, or one per block."""
+    return len(
+        {place if b.replicate is None else -1 - b.replicate for place, b in enumerate(blocks)}
+    )

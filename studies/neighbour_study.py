@@ -1,0 +1,116 @@
+"""Equal code beside a neighbour of 20 W: what the gate says of its joules. Run by hand::
+
+    python -m studies.neighbour_study [--comparisons 200]
+
+The machine is simulated (tests/energy/rigs/shared_machine.py): a powercap tree that is driven by
+CPU time, and a /proc/stat in ticks of 10 ms. The measuring, the meter and the gate are the real
+ones, at their defaults. Each row is also judged without the rule for unequal blocks. The exit code
+is 1 if equal code was called better or worse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+from pytest_energy.gate import Gate
+from pytest_energy.measuring.others import beside_blocks
+from pytest_energy.measuring.paired import versus
+from pytest_energy.meters import info
+from pytest_energy.model import Measurement, Result
+from pytest_energy.plan import Plan
+from pytest_energy.stats import others
+from tests.energy.rigs.shared_machine import Schedule, SharedMachine, bursts_of, never, steady
+
+CALL_S = 0.005
+FALSE = ("regressed", "improved")
+
+
+def neighbours(chance: random.Random) -> dict[str, Schedule]:
+    """The schedules of one round. Windows last 75 ms."""
+    return {
+        "none": never,
+        "half the time, 20 ms": bursts_of(0.02, chance),
+        "half the time, 75 ms": bursts_of(0.075, chance),
+        "half the time, 300 ms": bursts_of(0.3, chance),
+        "half the time, 2 s": bursts_of(2.0, chance),
+        "always": steady,
+    }
+
+
+def compare(name: str, seed: int, change: float) -> tuple[str, float, list[str]]:
+    """The verdict on joules, the seconds that it took, and the warnings."""
+    chance, gate = random.Random(seed), Gate()
+    with tempfile.TemporaryDirectory() as folder:
+        with SharedMachine(Path(folder), neighbours(chance)[name], chance) as machine:
+            meter, began_s = info(machine.meter), machine.now_s
+            comparison = versus(
+                machine.call(CALL_S),
+                machine.call(CALL_S * (1 + change)),
+                meter=machine.meter,
+                plan=Plan(),
+                decided=lambda ratios: gate.decided(ratios, meter),
+                coin=chance,
+            )
+            seconds = machine.now_s - began_s
+    windows = tuple(block.side("B") for block in comparison.blocks)
+    verdicts = gate.judge(Result(name, Measurement(name, meter, windows), comparison))
+    (joules,) = [verdict.verdict for verdict in verdicts if verdict.metric == "greenup"]
+    return joules, seconds, list(beside_blocks(meter, comparison.blocks, 0.01))
+
+
+def row(name: str, comparisons: int, change: float, rule: bool) -> tuple[Counter[str], float, list]:
+    share = others.UNEQUAL_SHARE if rule else float("inf")
+    with mock.patch.object(others, "UNEQUAL_SHARE", share):
+        found = [compare(name, seed, change) for seed in range(comparisons)]
+    warnings = [warning for _, _, each in found[:1] for warning in each]
+    return (
+        Counter(verdict for verdict, _, _ in found),
+        statistics.median(seconds for _, seconds, _ in found),
+        warnings,
+    )
+
+
+def main() -> int:
+    """Print the table. Exit code 1 if equal code got a false verdict."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--change", type=float, default=0.0, help="more work of the candidate")
+    options = parser.parse_args()
+    print(
+        f"{options.comparisons} comparisons a row, candidate {options.change:+.0%}: verdicts on "
+        "joules at the default 3 %, and the median seconds of one"
+    )
+    print(f"{'neighbour of 20 W':<24}{'rule':<6}{'unchanged':>10}{'inconcl.':>10}{'regressed':>10}"
+          f"{'improved':>10}{'seconds':>9}")  # fmt: skip
+    wrong = 0
+    read: dict[str, list[str]] = {}
+    for name in neighbours(random.Random(0)):
+        for rule in (True, False):
+            verdicts, seconds, warnings = row(name, options.comparisons, options.change, rule)
+            counts = "".join(
+                f"{verdicts[verdict]:>10}"
+                for verdict in ("unchanged", "inconclusive", "regressed", "improved")
+            )
+            print(f"{name:<24}{'on' if rule else 'off':<6}{counts}{seconds:>9.1f}", flush=True)
+            if rule:
+                wrong += sum(verdicts[verdict] for verdict in FALSE)
+                read[name] = warnings
+    print("\nwhat the user of the first comparison reads:")
+    for name, warnings in read.items():
+        for warning in warnings or ["nothing"]:
+            print(f"  {name}: {warning}")
+    if options.change:
+        return 0
+    print(f"\nfalse verdicts on equal code, with the rule: {wrong}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
