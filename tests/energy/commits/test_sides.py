@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -235,13 +235,13 @@ def test_next(energy):
 def test_a_worker_that_hangs_costs_its_own_test_only(pytester, repo):  # noqa: F811
     (repo / "test_it.py").write_text(HANGING_TESTS)
     (repo / "limits.py").write_text(
-        "import pytest_energy.commits.worker_process as w\nw.READY_LIMIT_S = 2\n"
+        "import pytest_energy.commits.worker_process as w\nw.READY_LIMIT_S = 6\n"
     )
     git(repo, "add", ".")
     git(repo, "commit", "-qm", "hangs")
     result = run(pytester, "-p", "limits", *AGAINST, "HEAD")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["NOT GATED (1x): *the worker did not answer within 2 s*"])
+    result.stdout.fnmatch_lines(["NOT GATED (1x): *the worker did not answer within 6 s*"])
     result.stdout.re_match_lines([r". test_next .* % \[.*"])
     nothing_left(repo)
 
@@ -259,10 +259,18 @@ def test_without_a_free_descriptor_the_sessions_leader_is_killed(monkeypatch):
 
 
 def test_a_session_is_killed_with_all_its_groups():
-    script = "import os, time\nos.fork() or os.setpgid(0, 0)\ntime.sleep(100)"
-    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-    time.sleep(0.5)
-    kill_session(process.pid)
-    process.wait(10)
+    script = (
+        "import os, time\n"
+        "if not os.fork():\n    os.setpgid(0, 0)\n    print(os.getpid(), flush=True)\n"
+        "time.sleep(100)"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
+        in_its_own_group = int(process.stdout.readline())
+        kill_session(process.pid)
+        assert process.wait(10) < 0
+        assert process.stdout.read() == b""  # the child held the other end of the pipe
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+    stat = Path(f"/proc/{in_its_own_group}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"

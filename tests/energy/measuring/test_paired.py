@@ -42,8 +42,19 @@ def test_twice_the_work_has_half_the_speedup_and_half_the_greenup(clock):
     assert comparison.powerup.value == pytest.approx(1.0, rel=0.02)
 
 
-def test_the_same_code_twice_shows_no_difference():
-    comparison = versus(work, work, meter=ClockMeter(), plan=Plan(max_time_s=2.0))
+def test_the_same_code_twice_shows_no_difference(clock):
+    noise = random.Random(5)
+
+    def noisy():
+        clock.work(0.001 * noise.uniform(0.9, 1.1))
+
+    comparison = versus(
+        noisy,
+        noisy,
+        meter=ClockMeter(update_interval_s=1e-6, clock=clock),
+        plan=Plan(max_time_s=2.0),
+        coin=random.Random(6),
+    )
     assert comparison.speedup.low <= 1 <= comparison.speedup.high
     assert comparison.category is None
 
@@ -59,17 +70,16 @@ def test_each_block_has_a_random_order_and_each_side_twice():
     )
 
 
-def test_a_comparison_stops_when_it_is_decided():
-    plan = Plan(max_time_s=60.0)
-    began = time.perf_counter()
+def test_a_comparison_stops_when_it_is_decided(clock):
+    began_s = clock.now_s
     comparison = versus(
-        work,
-        double,
-        meter=ClockMeter(),
-        plan=plan,
+        partial(clock.work, 0.0001),
+        partial(clock.work, 0.0002),
+        meter=ClockMeter(clock=clock),
+        plan=Plan(max_time_s=60.0),
         decided=lambda ratios: ratios.speedup.high < 0.9,
     )
-    assert time.perf_counter() - began < 30
+    assert clock.now_s - began_s < 30
     assert comparison.speedup.high < 0.9
 
 

@@ -10,7 +10,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +19,7 @@ from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import MeterSettings, perf
 from pytest_energy.meters.perf import PerfMeter, open_perf
 from pytest_energy.model import Domain
+from tests.energy.rigs.real_time import bounded_window
 
 SOFTWARE_TYPE = Path("/sys/bus/event_source/devices/software/type")
 CPU_CLOCK = "event=0x00"
@@ -91,14 +91,9 @@ def opened():
 def test_a_real_event_counts_the_joules_of_the_clock(tmp_path):
     with FakePmu(tmp_path, CLIENT, {0: (0, 0)}).open_or_skip() as meter:
         assert meter.domains == (Domain("package-0"), Domain("dram-0"))
-        before = meter.read()
-        time.sleep(0.3)
-        after = meter.read()
-    seconds = after.at_s - before.at_s
-    assert after.joules["package-0"] - before.joules["package-0"] == pytest.approx(
-        seconds, rel=0.01
-    )
-    assert after.joules["dram-0"] - before.joules["dram-0"] == pytest.approx(seconds / 4, rel=0.01)
+        bounded = bounded_window(meter, 0.3)
+    bounded.assert_joules(bounded.window.joules["package-0"], 1, late_s=0.003)
+    bounded.assert_joules(bounded.window.joules["dram-0"], 0.25, late_s=0.003)
 
 
 @pytest.mark.skipif(
@@ -112,13 +107,9 @@ def test_each_package_is_counted_on_its_own_cpu(tmp_path):
             "dram-1",
             "dram-0",
         ]
-        before = meter.read()
-        time.sleep(0.1)
-        after = meter.read()
+        bounded = bounded_window(meter, 0.1)
     for name in ("package-0", "package-1"):
-        assert after.joules[name] - before.joules[name] == pytest.approx(
-            after.at_s - before.at_s, rel=0.02
-        )
+        bounded.assert_joules(bounded.window.joules[name], 1, late_s=0.002)
 
 
 def test_the_event_config_follows_the_format_file(tmp_path, opened):

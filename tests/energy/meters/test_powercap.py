@@ -36,10 +36,12 @@ from tests.energy.rigs.powercap_tree import (
     bursts,
     constant,
 )
+from tests.energy.rigs.real_time import undisturbed
 
 WINDOWS = 10_000
 ACCURACY = 0.005  # plus one counter tick: the joules since the counter's last update
 READ_PAIR_LIMIT_S = 8e-6
+READ_PAIR_LIMIT_FILES = 8  # on a slow machine: as often as long as the files alone
 ONE_PACKAGE = "intel-rapl:0"
 
 
@@ -121,8 +123,10 @@ def test_every_layout_matches_the_driven_joules(tmp_path, name, waveform):
 
 @pytest.mark.parametrize("waveform", WAVEFORMS)
 def test_every_waveform_matches_the_driven_joules_across_wraps(tmp_path, waveform):
+    # The driver may be held up for half a second, and then adds 150 J at 300 W: half of the range,
+    # which is the most that the meter takes for a wrap.
     zones = tuple(
-        Zone(z.address, z.name, z.share, z.control, int(30e6 * z.share), int(25e6 * z.share))
+        Zone(z.address, z.name, z.share, z.control, int(300e6 * z.share), int(298e6 * z.share))
         for z in LAYOUTS["client"].zones
     )
     layout = Layout(zones, LAYOUTS["client"].counted)
@@ -130,9 +134,8 @@ def test_every_waveform_matches_the_driven_joules_across_wraps(tmp_path, wavefor
         DrivenTree(tmp_path, layout, WAVEFORMS[waveform]) as tree,
         PowercapMeter(tmp_path, max_zone_watts=600) as meter,
     ):
-        assert_true_to(
-            tree, meter, 0.6
-        )  # at least 36 J in a package that wraps at 30 J; a quarter of both in its DRAM
+        # At least 36 J in a package that wraps after 2 J; a quarter of both in its DRAM.
+        assert_true_to(tree, meter, 0.6)
 
 
 def test_parents_include_their_children(tmp_path):
@@ -267,8 +270,8 @@ def test_windows_on_a_driven_tree_match_the_shown_joules(tmp_path):
     # any tolerance.
     layout = Layout(
         (
-            Zone("0", "package-0", 1.0, range_uj=200_000_000, start_uj=199_000_000),
-            Zone("0:0", "dram", 0.25, range_uj=31_000_000, start_uj=30_000_000),
+            Zone("0", "package-0", 1.0, range_uj=1_000_000_000, start_uj=999_000_000),
+            Zone("0:0", "dram", 0.25, range_uj=250_000_000, start_uj=249_000_000),
         ),
         {"package-0": 1.0, "dram-0": 0.25},
     )
@@ -294,7 +297,7 @@ def test_windows_on_a_driven_tree_match_the_shown_joules(tmp_path):
                 most = tree.shown_joules(domain, end_s)[1] - tree.shown_joules(domain, from_s)[0]
                 bad += not least - 2e-6 <= joules <= most + 2e-6
     assert bad == 0
-    assert after.joules["package-0"] > 200  # it wrapped
+    assert after.joules["package-0"] > 1000  # it wrapped
 
 
 @settings(deadline=None, max_examples=60)
@@ -324,7 +327,10 @@ def test_a_window_over_many_wraps_is_sampled_in_between(tmp_path):
         DrivenTree(tmp_path, one_zone(20_000_000), waveform) as tree,
         PowercapMeter(tmp_path, max_zone_watts=400) as meter,
     ):
-        assert_true_to(tree, meter, 1.1)  # 110 J: five wraps, and only the sampler reads
+
+        @undisturbed
+        def check():
+            assert_true_to(tree, meter, 1.1)  # 110 J: five wraps, and only the sampler reads
 
 
 def test_a_window_read_at_the_last_moment_is_valid():
@@ -775,10 +781,10 @@ def test_a_fork_pauses_the_sampler_and_the_child_can_read(tmp_path):
 
 def test_readings_from_several_threads_never_decrease(tmp_path):
     with (
-        DrivenTree(tmp_path, one_zone(10_000_000), constant(200.0)) as tree,
+        DrivenTree(tmp_path, one_zone(start_uj=RANGE_61_UJ - 1_000_000), constant(200.0)) as tree,
         PowercapMeter(tmp_path) as meter,
     ):
-        first = meter.read()
+        from_s, first, until_s = time.perf_counter(), meter.read(), time.perf_counter()
         wrong = []
 
         def read_on():
@@ -797,12 +803,14 @@ def test_readings_from_several_threads_never_decrease(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        last = meter.read()
+        resumed_s, last, end_s = time.perf_counter(), meter.read(), time.perf_counter()
         assert not wrong
-        truth = tree.truth_joules("package-0", first.at_s, last.at_s)
-        assert last.joules["package-0"] - first.joules["package-0"] == pytest.approx(
-            truth, rel=0.005, abs=1.0
-        )
+        joules = last.joules["package-0"] - first.joules["package-0"]
+        least = tree.shown_joules("package-0", resumed_s)[0]
+        least -= tree.shown_joules("package-0", until_s)[1]
+        most = tree.shown_joules("package-0", end_s)[1] - tree.shown_joules("package-0", from_s)[0]
+        assert least - 2e-6 <= joules <= most + 2e-6
+        assert joules > 1  # it wrapped
 
 
 # Cost
@@ -815,19 +823,24 @@ def test_two_readings_cost_a_few_microseconds(tmp_path, name):
         PowercapMeter(tmp_path, cpuinfo=tree.cpuinfo) as meter,
     ):
 
-        def median_s():
+        def median_s(call):
             spans = []
             for _ in range(1000):
                 start_s = time.perf_counter()
-                meter.read()
-                meter.read()
+                call()
+                call()
                 spans.append(time.perf_counter() - start_s)
             return statistics.median(spans)
 
+        def read_files():
+            for zone in meter._open_zones:
+                int(os.pread(zone.fd, 32, 0))
+
         # The best of several medians, without coverage's tracer: other processes must not count.
         with untraced():
-            best_s = min(median_s() for _ in range(20))
-        assert best_s <= READ_PAIR_LIMIT_S
+            best_s = min(median_s(meter.read) for _ in range(20))
+            files_s = min(median_s(read_files) for _ in range(20))
+        assert best_s <= max(READ_PAIR_LIMIT_S, READ_PAIR_LIMIT_FILES * files_s)
 
 
 # Dead domains

@@ -336,7 +336,7 @@ def test_called(benchmark):
 def test_pedantic(benchmark):
     assert benchmark.pedantic(work, args=(1000,), rounds=3) == 499500
 def test_with_setup(benchmark):
-    benchmark.pedantic(work, setup=lambda: ((30_000,), {}), rounds=3)
+    benchmark.pedantic(work, setup=lambda: ((300_000,), {}), rounds=3)
 """
     )
     result = suite.runpytest(*MEASURED, "--benchmark-max-time", "0.1", "--benchmark-autosave")

@@ -120,7 +120,7 @@ def test_a_timeout_ends_one_test_and_the_next_passes(suite):
         "import time\ndef test_slow(energy):\n    energy(time.sleep, 60)\n"
         "def test_sound(energy):\n    energy(sum, range(10))\n"
     )
-    done = suite.runpytest_subprocess(*ENERGY, "--timeout=3", "--timeout-method=signal")
+    done = suite.runpytest_subprocess(*ENERGY, "--timeout=10", "--timeout-method=signal")
     done.assert_outcomes(failed=1, passed=1)
     assert saved(suite) == ["test_sound"]
 

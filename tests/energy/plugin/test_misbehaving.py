@@ -312,7 +312,7 @@ def test_bad(energy):
         for b in json.loads((suite.path / "run.json").read_text())["benchmarks"]
         if b["name"] == "test_bad"
     )
-    assert 0.001 <= seconds < 0.1
+    assert 0.001 <= seconds < 60  # a step of the clock would make it 86400
 
 
 @pytest.mark.parametrize("options", [("--energy",), ()])
