@@ -1,9 +1,9 @@
 """This tree against another commit, live: ``--energy-against REV``.
 
-Both sides run in workers (worker.py), each in its own process and from its own folder; the
-commit's from a checkout (checkout.py). A replicate is a fork of both, and ABBA or BAAB blocks of
-short windows, never at the same time; it counts once, by the median of its blocks. Two pairs of
-workers take turns: where one process's memory happens to lie is not the commit's doing.
+Each side runs in worker processes of its own (worker.py), the commit's side in a checkout
+(checkout.py). A replicate forks one worker of each side. The two forks take short windows in turns,
+in ABBA or BAAB blocks, and the median of the blocks counts as one value. Two pairs of workers take
+turns, so that the memory layout of one process does not decide.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from pytest_energy.stats.gps_up import fewest_blocks, gps_up
 PAIRS = 2
 # Fresh pairs that a confirmation may take, in multiples of the fewest for a verdict.
 MOST_FRESH = 2
-# Layouts of equal code differed by up to 13 % (docs/gate.md): a factor beyond this is the code's.
+# Memory layouts change equal code by up to 13 % (docs/gate.md). A larger factor is the code's.
 LARGEST_OF_LAYOUT = 1.5
-# Two forks with their warm-up take about 0.1 s. Windows of 0.2 s leave a third of the time to
-# that: 16 starts in 5 s, and 12 are the fewest for a verdict.
+# Two forks and their warm-up take about 0.1 s. With 0.2 s of windows each, 16 starts fit into 5 s;
+# a verdict needs 12.
 REPLICATE_S, START_S = 0.2, 0.1
 LONGEST_NAME = 255  # of most file systems
-# Names this alike are taken for one test renamed: two parametrizations of one test are less alike.
+# Names this similar suggest a renamed test. Two parametrizations of one test are less similar.
 RENAMED_LIKENESS = 0.8
 
 
@@ -55,7 +55,7 @@ class Names:
     new: tuple[str, ...]
     vanished: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
-    """(then, now), by likeness of the names: a hint, and not compared."""
+    """(then, now) of tests that were probably renamed, by similar names. They are not compared."""
 
 
 Pair = Mapping[str, WorkerProcess]
@@ -76,14 +76,13 @@ class Against:
         self._sides, self._janitor = sides, janitor
         self._loaded_files = loaded_files
         self.in_fresh_processes: set[str] = set()
-        """Tests whose first looks differed beyond the tolerance, and were measured again."""
+        """Tests that differed by more than the tolerance at first, and were measured again."""
         self._coin = random.Random()
         self._pairs: Iterator[Pair] = iter(())
 
     @contextmanager
     def started(self) -> Iterator[Against]:
-        """With the workers that take the first looks. They start together: nothing is measured
-        yet. Raises `OptionError`."""
+        """Start the first workers, all at once: nothing is measured yet. Raises `OptionError`."""
         with ExitStack() as stack:
             pairs = [self._start_pair(stack) for _ in range(PAIRS)]
             for pair in pairs:
@@ -104,10 +103,10 @@ class Against:
         return pair
 
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
-        """One test, until ``decided`` or the time is used up. Raises `ReplicateFailed`.
+        """Compare one test until ``decided`` or the time is up. Raises `ReplicateFailed`.
 
-        A difference beyond the tolerance may be that of a few processes' memory layouts. It is
-        measured again in fresh processes, and only those blocks are in the comparison then.
+        A difference beyond the tolerance may come from the memory layouts of a few processes. The
+        test is then measured again in fresh processes, and only those blocks count.
         """
         calls: dict[str, int] = {}
         numbers = count()
@@ -127,7 +126,7 @@ class Against:
     def _fresh_blocks(
         self, name: str, meter: MeterInfo, calls: dict[str, int], plan: Plan, decided: Decided
     ) -> list[Block]:
-        """Blocks of as many fresh pairs as a verdict needs, and of some more where that helps."""
+        """Blocks of as many fresh pairs as a verdict needs, and of some more if that helps."""
         blocks: list[Block] = []
         fewest = fewest_blocks(plan.alpha)
         for number in range(fewest * MOST_FRESH):
@@ -186,7 +185,7 @@ class Against:
             return blocks + [block(order) for order in orders]
 
     def _check_files(self, forks: Mapping[str, Replicate]) -> None:
-        """Raises `ReplicateFailed` where the sides loaded files that do not compare."""
+        """Raises `ReplicateFailed` if the sides loaded files that cannot be compared."""
         if self._loaded_files is None:
             return
         reason = self._loaded_files.difference(forks["A"].loaded_files, forks["B"].loaded_files)
@@ -213,10 +212,10 @@ def _beyond(ratio: Interval, factor: float) -> bool:
 
 
 def _pin_to_one_cpu(forks: Sequence[Replicate]) -> None:
-    """Run all sides on one CPU, where each is one thread's work.
+    """Run all sides on one CPU, if each is the work of one thread.
 
-    On a CPU each, the one with the busier neighbour is slower all along: the ratios of 24 starts
-    of the same code had an SD of 25 %, and 2 % on one CPU. The system chose it as an idle one.
+    On two CPUs, the side with the busier neighbour is slower throughout: the ratios of 24 starts of
+    the same code had an SD of 25 %, and 2 % on one CPU. The system picked that CPU as an idle one.
     """
     cpus = [fork.cpu for fork in forks if fork.cpu is not None]
     if len(cpus) == len(forks):
@@ -243,8 +242,10 @@ def start(
 
 
 def folder_as_long(parent: Path, repo: Path) -> Path:
-    """A folder in ``parent`` whose path is as long as that of ``repo``, where it can be: the length
-    of paths moves what a process allocates."""
+    """A folder in ``parent`` with a path as long as that of ``repo``, if possible.
+
+    The length of paths changes what a process allocates.
+    """
     missing = len(os.fsencode(repo)) - len(os.fsencode(parent)) - 1
     return parent / ("A" * min(max(missing, 1), LONGEST_NAME))
 

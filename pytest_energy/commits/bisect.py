@@ -1,10 +1,10 @@
-"""Which commit costs more: halves the history between a good and a bad commit by live comparisons.
+"""Find the commit that costs more, by live comparisons between a good and a bad commit.
 
-Each step compares a commit with the good one (against.py), and asks on which side of the middle
-between the good and the bad commit's figures it lies. That takes a quarter of the blocks that it
-takes to tell it from the good commit. Where even more time gives no answer, its neighbours are
-asked; commits that cannot be told apart are named as a range. One commit is assumed to have made
-the difference. Git's own state (HEAD, index, branches, bisect) stays as it is.
+Each step compares the middle commit of the range with the good one (against.py). It is good or bad
+by the side of the middle between both figures on which its ratio lies. This takes a quarter of the
+blocks that a proof of a difference takes. If more time gives no answer, a neighbour is compared.
+Commits that measurements cannot separate are printed as a range. One commit is assumed to have made
+the difference. Git's own state (HEAD, index, branches, bisect) does not change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PrintLine = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Culprit:
-    """What the bisection names: one commit, or the range that cannot be split."""
+    """The result of a bisection: one commit, or a range that cannot be split."""
 
     test: str
     metric: str
@@ -56,14 +56,14 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Question:
-    """What each commit is compared by: one test, one metric, and the log-ratio in the middle."""
+    """The question that each commit answers: one test, one metric, the log-ratio in the middle."""
 
     test: str
     metric: str
     middle: float
 
     def side(self, ratios: GpsUp | Comparison) -> str | None:
-        """``good`` or ``bad``, or None where the interval holds the middle."""
+        """``good`` or ``bad``, or None if the interval contains the middle."""
         ratio = getattr(ratios, self.metric)
         if ratio is None:
             return None
@@ -92,12 +92,12 @@ class Bisection:
 
     @property
     def metric(self) -> str:
-        """Energy where a sensor counts it; else time, from which an estimate is computed."""
+        """Energy if a sensor counts it, else time: an estimate is computed from time."""
         not_gated = joules_not_gated(self._meter.provenance, self._options.gate_estimates)
         return "speedup" if not_gated else "greenup"
 
     def commits_until(self, bad: str) -> list[str]:
-        """From after the good commit to the bad one, oldest first, along first parents."""
+        """The commits after the good one up to the bad one, oldest first, along first parents."""
         bad = resolve(self.repo, bad)
 
         def first_parents(*revisions: str) -> list[str]:
@@ -115,8 +115,7 @@ class Bisection:
         return commits
 
     def worst(self, bad: str) -> tuple[str, Comparison]:
-        """The test that the bad commit made worst. Raises `OptionError` where it made none
-        worse."""
+        """The test that the bad commit made worse the most. Raises `OptionError` if none is."""
         seen: dict[str, Comparison] = {}
         with self._against(bad) as against:
             for name in sorted(against.names.paired):
@@ -141,7 +140,7 @@ class Bisection:
         return name, worse[name]
 
     def side(self, commit: str, question: Question) -> str | None:
-        """On which side a commit lies; None where more time did not tell, or it does not run."""
+        """``good`` or ``bad``; None if more time decides nothing, or the test does not run."""
         try:
             with self._against(commit) as against:
                 if question.test not in against.names.paired:
@@ -162,8 +161,7 @@ class Bisection:
 
     def _compare(self, against: Against, name: str, decided: Callable[[GpsUp], bool]) -> Comparison:
         plan: Plan = self._options.plan
-        # One comparison with more time, and not a second one: the intervals hold at any stopping
-        # time.
+        # One longer comparison, and not a second one: the intervals hold at any stopping time.
         longer = replace(plan, max_time_s=plan.max_time_s * PATIENCE)
         return against.compare(name, self._meter, longer, decided)
 
@@ -191,9 +189,9 @@ class Bisection:
 
 
 def worker_command_line(arguments: Sequence[str], addopts: Sequence[str]) -> CommandLine:
-    """The arguments for pytest after the project's ``addopts`` and PYTEST_ADDOPTS, taken apart.
+    """Parse the project's ``addopts``, PYTEST_ADDOPTS and these arguments for pytest.
 
-    Raises `OptionError` where the arguments hold an option that workers do not take.
+    Raises `OptionError` if the arguments contain an option that workers do not take.
     """
     given = split_command_line(arguments, PASSED_ON)
     for name, _ in given.options:
@@ -221,7 +219,7 @@ def bisect(
 ) -> Culprit:
     """Name the commit between ``good`` and ``bad`` that made a test worse, or a range of commits.
 
-    Raises `OptionError` where there is nothing to bisect.
+    Raises `OptionError` if there is nothing to bisect.
     """
     search = Bisection(folder, good, command_line, options, print_line)
     commits = search.commits_until(bad)
@@ -250,7 +248,7 @@ def split(commits: Sequence[str], side: Callable[[str], str | None]) -> tuple[st
     undecided: set[str] = set()
     while True:
         middle = (len(suspects) - 1) // 2
-        # The last suspect is known to be bad. The nearer to the middle, the more an answer tells.
+        # The last suspect is known to be bad. A commit near the middle halves the range.
         open_ = [place for place in range(len(suspects) - 1) if suspects[place] not in undecided]
         if not open_:
             return tuple(suspects)

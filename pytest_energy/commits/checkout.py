@@ -31,7 +31,7 @@ class Checkout:
 def check_out(repo: Path, revision: str, path: Path) -> Checkout:
     """Write the files of ``revision`` and of its submodules to the new folder ``path``.
 
-    Raises `OptionError` where git knows no such commit, or lacks a submodule's commit.
+    Raises `OptionError` if git knows no such commit, or lacks a submodule's commit.
     """
     commit = resolve(repo, revision)
     source = git_folder(repo)
@@ -47,7 +47,7 @@ def _write_files(source: Path, commit: str, path: Path) -> None:
     format_ = ["--object-format=sha256"] if len(commit) == SHA256_DIGITS else []
     git(path, "init", "--quiet", "--template=", *format_, problem=problem)
     _borrow_objects(source, path / ".git", problem)
-    # The user's git folder, so that its filters and line endings apply; our index and files.
+    # The user's git folder has the filters and line endings; index and files are the new ones.
     git_bytes(
         path,
         f"--git-dir={source}",
@@ -89,7 +89,7 @@ def _borrow_objects(source: Path, git_dir: Path, problem: str) -> None:
 
 
 def _only(source: Path) -> tuple[str, str]:
-    """Options that point git at a git folder, also one whose own work tree is gone."""
+    """Options that point git at a git folder, even if its own work tree is gone."""
     return f"--git-dir={source}", f"--work-tree={source}"
 
 
@@ -147,7 +147,7 @@ def _submodule_names(path: Path) -> dict[str, str]:
 
 
 def _users_copy(tree: Path, source: Path, place: str, name: str | None) -> Path | None:
-    """The git folder of a submodule; None where the user's tree has the submodule empty."""
+    """The git folder of a submodule; None if the submodule is empty in the user's tree."""
     here = tree / place
     if (here / ".git").exists():
         return git_folder(here)

@@ -84,7 +84,7 @@ def git_folder(folder: Path) -> Path:
 
 
 def resolve(repo: Path, revision: str) -> str:
-    """The full hash of a revision. Raises `OptionError` where git knows no such commit."""
+    """The full hash of a revision. Raises `OptionError` if git knows no such commit."""
     problem = f"git knows no commit {revision!r} here; fetch it, or name a commit that it knows"
     if revision.startswith("-"):
         raise OptionError(problem)
@@ -92,5 +92,5 @@ def resolve(repo: Path, revision: str) -> str:
 
 
 def printable(path: Path | str) -> str:
-    """A path as text that any terminal and file takes, also where its bytes are not UTF-8."""
+    """A path as text for any terminal and file, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf8", "backslashreplace")

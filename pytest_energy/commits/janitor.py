@@ -1,5 +1,4 @@
-"""A process that waits for ours to end, and then removes what ours left: on success, failure,
-Ctrl-C and ``kill -9`` alike.
+"""A process that cleans up after the main process ends: by success, failure, Ctrl-C or ``kill -9``.
 
 It kills the worker processes that are left and deletes the temporary folder. It runs this file as
 a script, so this file imports the standard library only.
@@ -21,15 +20,15 @@ import weakref
 from functools import partial
 from pathlib import Path
 
-# A process that a test forked in C may hold our end of the pipe open: the janitor also looks this
-# often whether its parent is still there.
+# A process that a test forked in C may hold the pipe open. So the janitor also checks this often
+# whether its parent still runs.
 PARENT_CHECK_S = 5.0
 # How long workers may tear down their fixtures after the main process was killed.
 TEAR_DOWN_LIMIT_S = 10.0
 POLL_S = 0.05
-# How long the main process waits for the janitor at its own end.
+# How long the main process waits for the janitor when the run ends.
 CLOSE_LIMIT_S = 30.0
-# As in clock.py, which a script cannot import: no scan and no patch of a test reaches these.
+# Partials, as in clock.py, which a script cannot import: a test cannot replace these.
 _now_s, _sleep = partial(time.monotonic), partial(time.sleep)
 
 
@@ -75,7 +74,7 @@ class Janitor:
         self._send(f"+{session}")
 
     def unwatch(self, session: int) -> None:
-        """The session has ended."""
+        """Stop watching a session, because it has ended."""
         self._send(f"-{session}")
 
     def close_in_child(self) -> None:
@@ -92,7 +91,7 @@ class Janitor:
 
 
 def close_in_children(holder: Janitor) -> None:
-    """Close the pipe in processes that the code under test forks: they may live on after us."""
+    """Close the pipe in processes that the code under test forks: they may outlive this one."""
     reference = weakref.ref(holder)
 
     def close() -> None:
@@ -117,7 +116,7 @@ def kill_session(session: int) -> None:
 
 
 def _members(session: int) -> list[int]:
-    """The living processes of a session; its leader alone where /proc cannot be read."""
+    """The living processes of a session; only its leader if /proc cannot be read."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -149,7 +148,7 @@ def _alive(process: int) -> bool:
 
 
 def _wait_for_end(parent: int) -> set[int]:
-    """Read what the main process sends until it is done or gone. Gives the sessions left."""
+    """Read messages until the main process ends. Returns the sessions that are left."""
     sessions: set[int] = set()
     unread = b""
     while True:

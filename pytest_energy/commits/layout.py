@@ -1,8 +1,8 @@
-"""What of a worker's memory layout is drawn at random.
+"""A random memory layout for each worker.
 
-An edit that changes nothing but where memory lies can make code several per cent slower
-(docs/gate.md). With a fixed layout that is a property of the commit, and every replicate repeats
-it. With a layout drawn for each process it is noise, which the intervals allow for.
+An edit that only moves memory can make code several per cent slower (docs/gate.md). With one fixed
+layout, every replicate repeats that error. With a random layout in each process it is noise, and
+the intervals include it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 MOST_ENVIRONMENT_BYTES = 4096
 SEEDS = 2**32
 
-# How many blocks of at most so many bytes: they fill the holes of the C heap and move its end. All
-# stay below the 128 KiB from which malloc takes whole pages.
+# Most bytes of a block: number of blocks. They fill the holes of the C heap and move its end. From
+# 128 KiB on, malloc would take whole pages.
 BLOCKS = {2048: 64, 8192: 32, 32768: 8, 120_000: 4}
 # Python's own allocator has a pool of a page for each multiple of 16 bytes up to 512; bytes objects
 # have a header of 33.
@@ -24,7 +24,7 @@ SMALL_BYTES = range(8, 472, 16)
 
 @dataclass(frozen=True)
 class Layout:
-    """The draw for one process."""
+    """The random layout of one process."""
 
     hash_seed: int
     environment_bytes: int
@@ -32,8 +32,8 @@ class Layout:
 
     @classmethod
     def draw(cls, hash_seed: int, coin: random.Random) -> Layout:
-        """A layout of its own. Both sides of a pair share the hash seed: it orders their sets, and
-        the orders of two sides would differ by more than their commits do."""
+        """A new layout. Both sides of a pair share the hash seed, which orders their sets: two
+        orders can differ by more than two commits."""
         return cls(hash_seed, coin.randrange(MOST_ENVIRONMENT_BYTES), coin.randrange(SEEDS))
 
     def variables(self) -> dict[str, str]:
@@ -43,7 +43,7 @@ class Layout:
 
 
 def pad_heap(coin: random.Random) -> list[object]:
-    """Memory to keep for the process's life: what is allocated later lies elsewhere."""
+    """Allocate memory that moves all later allocations. Keep it until the process ends."""
     padding: list[object] = [
         bytes(coin.randrange(most // 4, most))
         for most, number in BLOCKS.items()

@@ -1,7 +1,7 @@
-"""Whether both sides run what their commit's files say, found out from what each has loaded.
+"""Check, by the files that it has loaded, that each side runs its own commit's code.
 
-A checkout has no built extensions and no generated files. Code that falls back to something else
-without them would be compared with the built code, and called a hundred times slower.
+A checkout has no built extensions and no generated files. Code with a slow substitute for them
+would be compared with the built code, and look a hundred times slower.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ REMEDY = (
 
 
 def loaded_files() -> dict[str, str]:
-    """The file of each module of this process, and of each library that is mapped, by its path."""
+    """The files of this process: of modules by their names, of mapped libraries by their paths."""
     files = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and name.partition(".")[0] != OWN_PACKAGE:
             path = os.path.abspath(file)
-            if os.path.exists(path):  # torch.ops says that it comes from "_ops.py"
+            if os.path.exists(path):  # torch.ops names "_ops.py", which does not exist
                 files[name] = path
     known = set(files.values())
     return files | {path: path for path in _mapped_files() if path not in known}
@@ -58,11 +58,11 @@ class LoadedFilesCheck:
         self._label = label
         # The commit's side has an interpreter of its own, and with it builds of its own.
         self._own_python = own_python
-        # Listed before any test runs, which may patch what starting git needs.
+        # Listed now: a test may patch what starting git needs.
         self._tracked = _tracked(repo)
 
     def difference(self, then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-        """Why the two sides cannot be compared; None where they can.
+        """Why the two sides cannot be compared; None if they can.
 
         ``then`` and ``now`` are the `loaded_files` of the commit and of this tree.
         """
@@ -81,7 +81,7 @@ class LoadedFilesCheck:
                     continue
                 return (
                     f"this tree loads {printable(os.path.relpath(file, self._repo))}, which git "
-                    f"does not track, and {self._label} has it not: {REMEDY}"
+                    f"does not track and {self._label} lacks: {REMEDY}"
                 )
             if theirs is not None and not self._own_python and not in_tree(theirs, self._checkout):
                 return (

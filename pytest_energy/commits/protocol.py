@@ -2,7 +2,7 @@
 
 | the main process sends | the answer | who answers |
 |---|---|---|
-| `Collect`, once | `Collected`; or `PytestEnded` where pytest ended before its loop | the worker |
+| `Collect`, once | `Collected`; or `PytestEnded` if pytest ended before its loop | the worker |
 | `StartReplicate` | `SetUpDone`, and then `Ready` | the worker, then its fork |
 | `PinToCpu` | `Pinned` | the fork |
 | `CountCalls` | `CallsPerWindow` | the fork |
@@ -34,11 +34,11 @@ class Collect(Message):
     paths: tuple[str, ...]
     """Files, folders and node ids, relative to the folder. Those that are missing are left out."""
     import_paths: tuple[str, ...]
-    """For the front of sys.path."""
+    """Goes to the front of sys.path."""
     tree: str
     """The top of this side's tree."""
     forbidden_tree: str
-    """A tree that no module may come from; empty for none."""
+    """No module may come from this tree; "" forbids none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class StartReplicate(Message):
     test: str
     warm_up_s: float
     report_files: bool
-    """Whether `Ready` names the loaded files."""
+    """Whether `Ready` lists the loaded files."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Ready(Message):
     """The fork stands at its measurement."""
 
     cpu: int | None
-    """Where it runs; None where it is more than one thread's work, or the system does not tell."""
+    """The CPU it runs on; None if it uses several threads or the system does not show the CPU."""
     loaded_files: dict[str, str]
 
 

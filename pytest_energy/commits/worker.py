@@ -1,9 +1,8 @@
-"""One side of a comparison of two commits: it forks at a measurement and takes windows on request.
+"""A worker of one commit: it forks for each replicate of a test and takes windows on request.
 
-The worker collects the tests and imports what they import once (`plugin.worker`). For each
-replicate of a test it forks: the fork runs the test's body up to its first measurement, and there
-takes windows until it is dismissed. A replicate is then a fresh process for the price of a fork.
-The messages are in protocol.py.
+`plugin.worker` collects the tests once, with all their imports. The fork runs the test's body up to
+its first measurement, and takes windows there until it is dismissed. So a replicate is a fresh
+process that costs only a fork. protocol.py has the messages.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ from pytest_energy.model import Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plan import collect_void_reasons
 
-# Code is one thread's work where that thread has nearly all of the CPU time, and runs or waits for
-# a CPU half of the time at least. At load 10 this was right for 264 of 264 forks, and a share of
-# the running time alone wrong for 46 of 180.
+# Code is one thread's work if that thread has nearly all of the CPU time, and runs or waits for a
+# CPU at least half of the time. At load 10 this rule was right for 264 of 264 forks. A rule by
+# running time alone was wrong for 46 of 180.
 OWN_SHARE, RUNNABLE_SHARE = 0.9, 0.5
-# Without the kernel's waiting time: beside two busy neighbours on each CPU a computing thread
-# still has a third.
+# For a kernel that does not show the waiting time. Beside two busy programs on each CPU, a
+# computing thread still runs a third of the time.
 RUNNING_SHARE = 0.25
 
 
@@ -64,12 +63,12 @@ class ServingRecorder:
         self.channel = channel
         self.options = Options()
         self.test_files: frozenset[str] = frozenset()
-        """All that were collected. That one is new does not concern the tests of another."""
+        """All collected tests. Which of them the other commit lacks does not matter here."""
         self.request = StartReplicate("", 1.0, report_files=False)
         """The replicate that is under way."""
 
     def open_meter(self) -> None:
-        """In the fork, before the test's body, which may patch what opening a meter needs."""
+        """Open a meter in the fork, before the test's body: it may patch what opening needs."""
         self.meter = open_meter(self.options.meter, self.options.meter_settings)
 
     def loaded_files(self) -> dict[str, str]:
@@ -126,9 +125,9 @@ def _run_child(channel: Channel, test: str, run: Callable[[], object]) -> NoRetu
     """Whatever happens, the child ends here and never in pytest's loop."""
     padding: list[object] = []
     try:
-        os.setpgid(0, 0)  # the worker ends what the test's own forks leave, by this group
-        # Forks inherit the worker's layout. What the test allocates from here on lies elsewhere in
-        # each; what its modules and fixtures hold does not (docs/gate.md).
+        os.setpgid(0, 0)  # by this group, the worker kills what the test itself forks
+        # Forks inherit the worker's memory layout. This moves what the test allocates from here on,
+        # and not what its modules and fixtures hold (docs/gate.md).
         padding += pad_heap(random.Random())
         run()
         channel.send(Failed(f"{test} measured nothing"))
@@ -193,8 +192,7 @@ def serve(
 
 
 class _OneThread:
-    """Whether the code in the block is the work of this thread alone: it neither uses another
-    thread or child nor waits for one."""
+    """Whether this thread alone does the work in the block: no other thread, no child process."""
 
     def __enter__(self) -> _OneThread:
         self._began = self._clocks()
@@ -221,7 +219,7 @@ class _OneThread:
 
 
 def _waited_for_cpu_s() -> float:
-    """How long this thread has been ready to run and without a CPU; 0 where no kernel tells."""
+    """Seconds that this thread was ready to run without a CPU; 0 if the kernel does not show it."""
     try:
         # Documentation/scheduler/sched-stats.rst: ns on a CPU, ns waiting for one, turns.
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
@@ -230,7 +228,7 @@ def _waited_for_cpu_s() -> float:
 
 
 def _cpu() -> int | None:
-    """The CPU that this thread runs on, where the system can pin it there (Linux)."""
+    """The CPU that this thread runs on; None if the system cannot pin it there (not Linux)."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     # proc(5): "processor" is the 39th field; the second, the program's name, may hold spaces and

@@ -1,8 +1,8 @@
 """Where each side of ``--energy-against`` runs its tests, and with which arguments of pytest.
 
-Workers never get the user's command line as text. `split_command_line` takes it apart, and only
-options that select tests or change how they run are passed on: an option that writes a file would
-write the user's own from a worker (docs/security.md).
+Workers never get the user's command line as text. `split_command_line` parses it, and only options
+that select tests or change how they run are passed on. Any other option could make a worker write
+the user's files (docs/security.md).
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ SELECTING: dict[str, Values] = dict.fromkeys((
     "--doctest-modules", "--doctest-ignore-import-errors", "--runxfail",
     "--strict", "--strict-markers", "--strict-config",
 ), 0)  # fmt: skip
-# Options of other plugins without which a project's tests do not run, or run otherwise.
+# Options of other plugins that decide whether and how a project's tests run.
 OF_PLUGINS: dict[str, Values] = dict.fromkeys((
     "--asyncio-mode", "--ds", "--dc", "--hypothesis-profile", "--hypothesis-seed",
 )) | dict.fromkeys(("--nomigrations", "--no-migrations"), 0)  # fmt: skip
-# Options of ours that change how windows are taken.
+# This plugin's options that change how windows are taken.
 OF_ENERGY: dict[str, Values] = dict.fromkeys((
     "--energy-meter", "--energy-watts", "--energy-quantisation",
 ))  # fmt: skip
 PASSED_ON = SELECTING | OF_PLUGINS | OF_ENERGY
-# A path in the user's tree stands for the same path in the commit's.
+# In the values of these, a path in the user's tree becomes the same path in the commit's tree.
 PATH_OPTIONS = frozenset({
     "-c", "--config-file", "--rootdir", "--confcutdir", "--ignore", "--ignore-glob",
 })  # fmt: skip
-# These ini settings write, or bring back the options that were left out.
+# Ini settings that write files, or that add the options that were left out.
 REFUSED_INI = ("addopts", "log_file", "cache_dir")
 WORKER_ARGUMENTS = (
     *("--energy", "-o", "addopts=", "-p", "no:pastebin"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
-# What a worker is given as well, unless the plugin that knows it is switched off.
+# Added to a worker's arguments, unless the plugin that has the option is switched off.
 ARGUMENTS_OF_PLUGINS = {
     "benchmark": ("--benchmark-disable",),
     "logging": ("-o", "log_file="),
@@ -60,7 +60,7 @@ ARGUMENTS_OF_PLUGINS = {
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line of pytest, taken apart."""
+    """A parsed command line of pytest."""
 
     options: tuple[tuple[str, tuple[str, ...]], ...]
     """(name, values) in order."""
@@ -70,7 +70,7 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class Side:
-    """Where a side's tests run, and with what."""
+    """Where the tests of one side run, and with which arguments."""
 
     label: str
     python: str
@@ -78,11 +78,11 @@ class Side:
     options: tuple[str, ...]
     paths: tuple[str, ...]
     import_paths: tuple[str, ...]
-    """For the front of sys.path."""
+    """Goes to the front of sys.path."""
     tree: Path
     """The top of this side's tree."""
     forbidden_tree: str = ""
-    """A tree that no module may come from: the user's tree, for the other commit's worker."""
+    """No module may come from this tree: the user's, for the other commit's worker."""
 
     def collect(self) -> Collect:
         """The first message to a worker of this side."""
@@ -113,8 +113,7 @@ def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
 def commit_side(
     checkout: Checkout, label: str, folder: Path, command_line: CommandLine, python: str | None
 ) -> Side:
-    """The same folder and arguments in the checkout. Raises `OptionError` where it lacks the
-    folder."""
+    """The same folder and arguments in the checkout. `OptionError` if it lacks the folder."""
     relative = folder.relative_to(checkout.repo)
     if not (checkout.path / relative).is_dir():
         raise OptionError(f"{label} has no folder {printable(relative)}: run from one that it has")
@@ -132,7 +131,7 @@ def commit_side(
 
 
 def split_command_line(arguments: Iterable[str], values_of: Mapping[str, Values]) -> CommandLine:
-    """Take a command line apart, by how many values each option takes.
+    """Parse a command line, given how many values each option takes.
 
     >>> split_command_line(["tests", "-xk", "a or b", "--html=o"], {"-x": 0, "-k": None})
     CommandLine(options=(('-x', ()), ('-k', ('a or b',)), ('--html', ('o',))), paths=('tests',))
@@ -216,8 +215,7 @@ def _relative(argument: str, repo: Path, folder: Path) -> str:
 
 
 def _import_paths(repo: Path, root: Path) -> tuple[str, ...]:
-    """This process's sys.path inside the repository, from ``root`` instead; ``src`` and the top
-    come first."""
+    """sys.path inside the repository, moved to ``root``; ``src`` and the top come first."""
     inside = [Path(entry or os.curdir).resolve() for entry in sys.path]
     wanted = [repo / "src", repo, *inside]
     relative = [

@@ -53,8 +53,8 @@ OUTPUT_SHOWN = 2000
 # pytest's exit codes that mean "nothing to collect here": passed, usage error, no tests.
 NOTHING_COLLECTED = (0, 4, 5)
 
-# Loads our package and nothing else of its folder: the worker may belong to another environment,
-# and the code under test may be another version of this very package.
+# Loads this package and nothing else of its folder: the worker's environment may differ, and the
+# code under test may be another version of this package.
 BOOTSTRAP = """
 import importlib.util, random, sys
 folder, descriptor = sys.argv[1], int(sys.argv[2])
@@ -68,7 +68,7 @@ from pytest_energy.plugin.worker import main
 main(descriptor)
 """
 
-# Options as text, and pytest-cov's order to measure in every process and write a file there.
+# They hold options as text, or make pytest-cov write a file in every process.
 OPTION_VARIABLES = ("PYTEST_ADDOPTS", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE")
 
 Answer = TypeVar("Answer", bound=Message)
@@ -111,7 +111,7 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C reaches the main process only
             )
         self._janitor.watch(self._process.pid)
-        with contextlib.suppress(ChannelClosed):  # what it printed is reported with its end
+        with contextlib.suppress(ChannelClosed):  # its output is reported when it ends
             self._channel.send(self.side.collect())
 
     def _command(self, descriptor: int) -> list[str]:
@@ -119,7 +119,7 @@ class WorkerProcess:
         return [self.side.python, "-c", BOOTSTRAP, *map(str, given)]
 
     def wait_until_collected(self) -> None:
-        """Raises `OptionError` where the worker cannot collect, or collects the wrong code."""
+        """Raises `OptionError` if the worker cannot collect, or collects the wrong code."""
         label = self.side.label
         try:
             message = self._channel.receive(COLLECT_LIMIT_S)
@@ -153,7 +153,7 @@ class WorkerProcess:
         try:
             yield Replicate(self, ready.cpu, ready.loaded_files)
         finally:
-            # Also where the other side failed: this fork would answer for the next test's.
+            # Also if the other side failed: the answer would be taken for the next test's.
             if self._forked:
                 self.ask(Dismiss(), ReplicateEnded, WINDOW_LIMIT_S)
                 self._forked = False
@@ -192,14 +192,13 @@ class WorkerProcess:
         )
 
     def _start_again(self) -> None:
-        """A worker that was killed costs the test that it ran, and no later one."""
+        """Replace a killed worker, so that only the test that it ran is lost."""
         self.close()
         self._start()
         self.wait_until_collected_again()
 
     def wait_until_collected_again(self) -> None:
-        """As `wait_until_collected`, of a side that has collected before: raises
-        `ReplicateFailed`."""
+        """As `wait_until_collected`, for a new worker of a side. Raises `ReplicateFailed`."""
         try:
             self.wait_until_collected()
         except OptionError as error:
@@ -230,9 +229,9 @@ class Replicate:
 
     worker: WorkerProcess
     cpu: int | None
-    """Where it runs; None where it is more than one thread's work, or the system does not tell."""
+    """The CPU it runs on; None if it uses several threads or the system does not show the CPU."""
     loaded_files: Mapping[str, str]
-    """Empty where they were not asked for."""
+    """Empty if the request did not ask for them."""
 
     def pin_to_cpu(self, cpu: int) -> None:
         self.worker.ask(PinToCpu(cpu), Pinned, WINDOW_LIMIT_S)

@@ -28,7 +28,7 @@ OPTIONS = (
     "--trace-children=no",
 )
 DUMP_NAME = "callgrind.out"
-# Callgrind's own event names, and ours.
+# This package's event names, each with the names in Callgrind that it sums.
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "instructions": ("Ir",),
     "data_reads": ("Dr",),
@@ -43,7 +43,7 @@ class Dump:
     """What was counted between two requests."""
 
     events: dict[str, int]
-    """By our names, see `EVENTS`."""
+    """By the names in `EVENTS`."""
     functions: dict[str, int]
     """Instructions of each C function itself, without the functions that it calls."""
 
@@ -63,7 +63,7 @@ def version() -> str:
 
 
 def command_line(folder: Path) -> list[str]:
-    """What stands before a command to run it under Callgrind, with its dumps in ``folder``."""
+    """The words before a command that run it under Callgrind, with its dumps in ``folder``."""
     return ["valgrind", *OPTIONS, f"--callgrind-out-file={folder / DUMP_NAME}.%p"]
 
 

@@ -17,8 +17,8 @@ WARM_UP_CALLS, MOST_WARM_UP_CALLS, WARM_UP_S = 3, 30, 2.0
 # Counts go on until the two least agree this closely, or there are MOST_COUNTS of them.
 AGREED, MOST_COUNTS = 1e-4, 10
 FEWEST_COUNTS = 4
-# Where a call's objects lie in Python's memory pools is luck: a loop that fills and empties a pool
-# at each turn does 2 % more. So each count has another number of small objects before it.
+# The place of a call's objects in Python's memory pools is random: a loop that fills and empties a
+# pool at each turn does 2 % more. So before each count, another number of small objects is made.
 PADDED_SIZES, PADDING_STEP, PADDING_LIMIT = range(1, 512, 16), 37, 128
 
 
@@ -62,7 +62,7 @@ def _least(calls: Iterator[Callable[[], object]], counter: Counter) -> tuple[Dum
     """The dump with the fewest instructions, and the instructions of every count."""
     collecting = gc.isenabled()
     gc.collect()
-    gc.disable()  # a collection belongs to no call, and comes when it likes
+    gc.disable()  # a collection may come at any time, and is no part of the call
     try:
         dumps: list[Dump] = []
         while len(dumps) < MOST_COUNTS:
@@ -80,6 +80,6 @@ def _least(calls: Iterator[Callable[[], object]], counter: Counter) -> tuple[Dum
 
 
 def _padding(number: int) -> list[bytes]:
-    """Small objects of every size class, another number of them for each count."""
+    """Small objects of every size class; their number differs from count to count."""
     objects = number * PADDING_STEP % PADDING_LIMIT
     return [bytes(size) for size in PADDED_SIZES for _ in range(objects)]

@@ -1,7 +1,7 @@
 """Counts by the CPU itself: ``instructions:u`` of this thread, through perf_event_open.
 
-At no slow-down, where the kernel and the machine give the counter: bare metal and some clouds. It
-counts the instructions of the real machine, so only runs on the same CPU model can be compared.
+It slows nothing down, but needs a machine that offers the counter: bare metal and some clouds. It
+counts the real machine's instructions, so only runs on the same CPU model can be compared.
 """
 
 from __future__ import annotations

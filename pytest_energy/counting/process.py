@@ -1,7 +1,8 @@
 """A worker process under Callgrind that counts a run's tests, one after the other.
 
-The worker is ours (`plugin.count_worker`); here it is started, read, limited and, whatever happens,
-ended. It writes a JSON object a line: ``{"begin": test}``, then ``{"end": test, ...}``.
+`plugin.count_worker` is the code of the worker. This module starts it, reads its messages, limits
+its time, and always ends it. The worker writes a JSON object a line: ``{"begin": test}``, then
+``{"end": test, ...}``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FIXED_ENVIRONMENT = {
 COLLECT_LIMIT_S = 600.0
 END_LIMIT_S = 10.0
 OUTPUT_TAIL = 2000
-# Loads this package and nothing else of its folder, as commits.against does.
+# Loads this package and nothing else of its folder, as commits.worker_process does.
 BOOTSTRAP = """
 import importlib.util, sys
 folder, descriptor, order = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -66,7 +67,7 @@ class CountOrder:
     arguments: tuple[str, ...]
     """pytest's."""
     paths: tuple[str, ...]
-    """For the front of sys.path."""
+    """Goes to the front of sys.path."""
     tests: tuple[str, ...]
     limit_s: float
     """Seconds for one test."""
@@ -77,9 +78,9 @@ class CountOrder:
 
 
 def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each test with what became of it: the worker's own message, or ``{"failed": reason}``.
+    """Each test with its outcome: the worker's own message, or ``{"failed": reason}``.
 
-    A test that ends the worker or takes too long fails alone: a new worker goes on with the rest.
+    A test that ends the worker or takes too long fails alone: a new worker counts the rest.
     Raises `CountingUnavailable` if the worker cannot collect the tests.
     """
     pending = list(order.tests)
