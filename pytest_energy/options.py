@@ -1,7 +1,7 @@
-"""Every option: one table, and what its texts mean.
+"""All options in one table, with the parsers of their texts.
 
 An option is ``--energy-NAME`` on the command line and ``energy_NAME`` in pytest's ini file. The
-command line comes before the ini file, and that before the default. pytest and ``pytest-energy``
+command line overrides the ini file, and the ini file the default. pytest and ``pytest-energy``
 both read this table, so that a project has one tolerance and not two. The texts are parsed here
 and not by argparse, so that an ini value gets the same checks and the same message.
 """
@@ -265,7 +265,7 @@ class Options:
     def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
         """From texts by option name; None or "" if nothing was given.
 
-        ``sources`` says where a text stood. Raises `OptionError`.
+        ``sources`` names the place of each text. Raises `OptionError`.
         """
         values = {
             option.name: option.value(given.get(option.name), sources.get(option.name))

@@ -68,8 +68,8 @@ EXIT_CODES = (
         "`pytest-energy`",
         ExitCode.UNUSABLE,
         (
-            "not done, and one line says why: invalid options, an absent meter, files that are not "
-            "comparable, a fault of pytest-energy itself"
+            "not done; one line gives the reason: invalid options, an absent meter, files that are "
+            "not comparable, a fault of pytest-energy itself"
         ),
     ),
     (
@@ -82,7 +82,7 @@ EXIT_CODES = (
     ("`pytest-energy`", ExitCode.INTERRUPTED, "interrupted by Ctrl-C"),
     ("`pytest-energy`", ExitCode.CLOSED_PIPE, "the reader of the output closed it, as `head` does"),
     ("`tsbench`", 0, "done"),
-    ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done, and one line says why"),
+    ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done; one line gives the reason"),
     (
         "`tsbench`",
         tsbench_cli.INTERRUPTED,
@@ -244,11 +244,11 @@ def page() -> str:
     meant = {name.split("(")[0]: text for name, text in told.items()}
     parts = [
         "# Reference",
-        "Made from the code by `python -m scripts.reference`; a test sees that nothing is missing.",
+        "Made from the code by `python -m scripts.reference`. A test checks that nothing is missing.",
         "## Options of pytest",
         (
-            "On the command line, or in the ini file where a key stands beside it; the command line "
-            "comes first."
+            "Give an option on the command line, or by its ini key in the ini file. The command line "
+            "overrides the ini file."
         ),
         table(("option", "ini key", ""), option_rows(options)),
         (

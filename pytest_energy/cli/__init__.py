@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _prepare_streams() -> None:
-    """Let every text be printed: a closed stream takes it, and no encoding refuses it."""
+    """Make every text printable, in any encoding and to a closed stream."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

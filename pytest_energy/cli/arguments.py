@@ -18,7 +18,7 @@ Commands = argparse._SubParsersAction
 Format = Literal["text", "json", "markdown", "csv", "prometheus", "parquet"]
 
 HELP_WIDTH = 80
-NOT_DONE = {ExitCode.UNUSABLE: "not done; one line says why"}
+NOT_DONE = {ExitCode.UNUSABLE: "not done; one line gives the reason"}
 
 
 class CommandHelp(NamedTuple):
@@ -61,7 +61,7 @@ def add_options(command: argparse.ArgumentParser, *names: str) -> None:
     """Add options of the plugin's table to a command: ``tolerance`` as ``--tolerance``."""
     for name in names:
         option = BY_NAME[name]
-        # argparse takes a single % for a format.
+        # argparse reads a single % as a format.
         help_text = f"{option.help.replace('%', '%%')} Project setting: {option.ini}."
         if option.parse is None:
             command.add_argument(_flag(option), action="store_true", default=None, help=help_text)

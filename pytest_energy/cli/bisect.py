@@ -36,7 +36,7 @@ HELP = CommandHelp(
         "Branches, index and files of the repository stay unchanged."
     ),
     example="pytest-energy bisect v1.0 main tests/test_model.py",
-    exit_codes={ExitCode.OK: "the commit is printed, or those that cannot be told apart"},
+    exit_codes={ExitCode.OK: "one commit is printed, or a range that measurements cannot split"},
 )
 
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if len(culprit.suspects) == 1:
         print(plain(f"{culprit.suspects[0]} made {culprit.test} worse"))
     else:
-        print(plain(f"one of these made {culprit.test} worse; measurements cannot tell which:"))
+        print(plain(f"one of these made {culprit.test} worse; measurements cannot separate them:"))
         print("\n".join(culprit.suspects))
     return ExitCode.OK
 

@@ -43,7 +43,7 @@ HELP = CommandHelp(
     exit_codes={
         ExitCode.OK: "nothing regressed",
         ExitCode.REGRESSED: "something regressed",
-        ExitCode.UNUSABLE: "not comparable, or nothing was gated; a line says why",
+        ExitCode.UNUSABLE: "not comparable, or nothing was gated; a line gives the reason",
         ExitCode.INCONCLUSIVE: "something is inconclusive, with --strict",
     },
 )

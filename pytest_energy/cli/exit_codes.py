@@ -12,9 +12,9 @@ class ExitCode(IntEnum):
     OK = 0
     REGRESSED = 1
     UNUSABLE = 2
-    """Not done: invalid options, runs that are not comparable, nothing gated, a fault of ours.
+    """Not done: invalid options, incomparable runs, nothing gated, or a fault of pytest-energy.
 
-    One line on standard error says which."""
+    One line on standard error gives the reason."""
     INCONCLUSIVE = 3
     """Only with ``--strict``."""
     INTERRUPTED = 130

@@ -34,7 +34,7 @@ HELP = CommandHelp(
     exit_codes={
         ExitCode.OK: "nothing regressed",
         ExitCode.REGRESSED: "something regressed, or a test failed",
-        ExitCode.UNUSABLE: "not compared; comment.md says why",
+        ExitCode.UNUSABLE: "not compared; comment.md gives the reason",
     },
 )
 
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _run_pytest(command: Sequence[str]) -> tuple[int, list[str]]:
     """Run it and print its output; returns its exit code and its lines."""
     lines = []
-    # The workflow adds the comment to the job's summary, also where nothing could be compared.
+    # The workflow adds the comment to the job's summary, even if nothing could be compared.
     environment = {
         name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"
     }

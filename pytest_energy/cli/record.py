@@ -52,7 +52,7 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
     """The arguments before ``--`` and, for ``record``, the command after it.
 
-    argparse would parse the command's options as ours.
+    argparse would parse the command's options as those of ``record``.
     """
     arguments = list(arguments)
     if arguments[:1] != ["record"] or "--" not in arguments:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 def read_each(paths: Sequence[str], read: Callable[[Path], T]) -> Iterator[T]:
     """What ``read`` makes of each file.
 
-    A broken file of a folder is passed over with a line. A broken file that the user named raises
+    A broken file of a folder is skipped with a line. A broken file that the user named raises
     `RunError`.
     """
     for file, named in run_files(paths):

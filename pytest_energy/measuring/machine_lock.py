@@ -1,9 +1,9 @@
 """One measurement at a time on a machine: its counters count everybody's joules.
 
-The lock is a ``flock`` on the root folder. Every user can open it, whatever TMPDIR is; nobody owns
-a file in it that could be planted; and the kernel drops the lock when its process ends, in any way.
-It holds for all processes that see the same root: not across containers, which have roots of their
-own. `LOCK_VARIABLE` names a file or folder that they share.
+The lock is a ``flock`` on the root folder. Every user can open it, whatever TMPDIR is. Nobody can
+plant another file in its place. The kernel drops the lock when its process ends, in any way. All
+processes with the same root share it. Containers have roots of their own: `LOCK_VARIABLE` names a
+file or folder that they share.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lock_path() -> Path:
 
 @contextmanager
 def machine_lock(timeout_s: float, on_wait: Callable[[str], object]) -> Iterator[None]:
-    """Let no other process measure on this machine inside.
+    """Hold the lock: no other process measures on this machine meanwhile.
 
     If another process holds the lock, this calls ``on_wait`` once with a line that names it, and
     waits. It does not wait for its own process, nor for one that started it. Forked children do not
@@ -78,7 +78,7 @@ def _counted(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _named_holder(path: Path) -> Iterator[None]:
-    """Processes started inside find this one's number in their environment."""
+    """Processes that start in the block find this one's number in their environment."""
     outer = os.environ.get(HOLDER_VARIABLE)
     os.environ[HOLDER_VARIABLE] = f"{os.getpid()} {path}"
     try:

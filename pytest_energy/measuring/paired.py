@@ -36,7 +36,7 @@ from pytest_energy.plan import Call, Plan, Step
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, fewest_blocks, gps_up
 from pytest_energy.stats.others import hit_unequally
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 # More blocks narrow the interval by less than the machine's bias between two equal functions.

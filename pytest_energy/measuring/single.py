@@ -23,7 +23,7 @@ from pytest_energy.plan import MEASURE_SHARE, Call, Plan, Step, collect_void_rea
 
 T = TypeVar("T")
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 # A scheduler's time slices last some milliseconds; a window of ten holds a few of them.

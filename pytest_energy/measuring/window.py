@@ -20,7 +20,7 @@ from pytest_energy.meters.machine_cpu import counts_others, cpu_seconds
 from pytest_energy.model import LOOKS_PER_UPDATE, CpuSeconds, Reading, Window, window_between
 from pytest_energy.plan import Call, Plan
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 # A counter that stands still for this many of its update intervals has failed ...
@@ -32,7 +32,7 @@ DEAD_AFTER_S = 2.0
 MOST_READINGS = 10_000_000
 # Windows do not wait for a counter that misses this many updates while others move.
 STILL_AFTER_UPDATES = 3
-# Our own readings and loop are subtracted from a window if they exceed this share of it. Smaller
+# The cost of readings and loop is subtracted from a window if it exceeds this share. Smaller
 # amounts are lost in the counter's own 1 %. A powercap reading takes 2 us: 0.25 % of 2 ms.
 OWN_SHARE = 0.001
 LOOPS_TIMED = 10_000
@@ -149,7 +149,7 @@ def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None)
 
 
 def _less_own_cost(window: Window, reading_s: float) -> Window:
-    """The window less our own readings and loop, at its mean power, if they matter."""
+    """The window less the cost of readings and loop, at its mean power, if that matters."""
     own_s = max(0.0, reading_s) + window.calls * _seconds_per_loop()
     if window.seconds <= 0:
         raise MeterFailed(

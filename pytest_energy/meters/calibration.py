@@ -83,7 +83,7 @@ def fit_watts(
 
     ``meter`` must be a sensor of the CPU's energy; ``on_step`` gets a line per load. Takes about 5
     x (``settle_s`` + ``seconds_per_load``) on 8 CPUs. Raises `OptionError` for an estimated meter
-    and `MeterFailed` where its counter does not rise with the load.
+    and `MeterFailed` if its counter does not rise with the load.
     """
     if meter.provenance != "measured":
         raise OptionError(
@@ -146,7 +146,7 @@ def busy_cpus(count: int) -> Iterator[None]:
 
 
 def read_cpuinfo() -> str:
-    """What the system says of its CPUs, or an empty string where it says nothing."""
+    """The system's description of its CPUs, or an empty string."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -215,9 +215,9 @@ def _parse(data: object) -> Calibration:
 def find_calibration(
     argument: str | None, cpus: int, name: str
 ) -> tuple[Calibration | None, tuple[str, ...]]:
-    """The calibration that holds for this machine, or None, and what a reader has to know of it.
+    """The calibration of this machine or None, and notes for the reader.
 
-    One that was named must be there; one of another machine is passed over, and the note says so.
+    A file that the user named must exist. A calibration of another machine is skipped with a note.
     """
     try:
         path = Path(argument) if argument else calibration_path()

@@ -22,7 +22,7 @@ _OLD_MIG = re.compile(r"MIG-(GPU-[0-9a-fA-F-]+)/\d+/\d+")
 
 @dataclass(frozen=True)
 class Gpu:
-    """What NVML says of one GPU. ``uuid`` is "" if it does not."""
+    """One GPU, by NVML. ``uuid`` is "" if NVML has none."""
 
     index: int
     """NVML's number, which follows the PCI bus."""
@@ -40,7 +40,7 @@ def visible_gpus(
 
     ``mig_parent`` gives the GPU of a MIG id. ``cuda_uuids`` gives the GPUs that CUDA already shows
     to this process, or none. Raises `MeterUnavailable` if no GPU is visible, and `OptionError` if
-    numbers alone cannot tell which GPU is meant.
+    numbers alone are ambiguous.
     """
     wanted = environment.get(VISIBLE)
     if wanted is None:

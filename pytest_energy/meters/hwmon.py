@@ -1,8 +1,8 @@
 """Sensors in /sys/class/hwmon: AMD and Intel GPUs, AMD's CPUs, INA3221 on Jetsons, Grace, boards.
 
 What the sensors of one machine count may overlap. Known overlaps count once (hwmon_totals.py). If
-that is unknown, one channel has to be named, as in ``hwmon:VDD_CPU_CV``; channels that are named
-with plus signs between are added up as the user says.
+that is unknown, one channel must be named, as in ``hwmon:VDD_CPU_CV``. Channels that the user joins
+with plus signs are added up.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _refuse_overlap(channels: Sequence[Sensor], names: Mapping[Sensor, str]) -> 
         return
     listed = ", ".join(names[sensor] for sensor in channels)
     raise MeterUnavailable(
-        f"what these channels count may overlap, so they make no sum: {listed}",
+        f"what these channels count may overlap, so they cannot be added: {listed}",
         f"name one, as hwmon:{names[channels[0]]}, or those that add up, with + between",
     )
 

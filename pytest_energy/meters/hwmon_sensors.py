@@ -31,7 +31,7 @@ class Sensor:
 
     chip: str
     device: str
-    """Tells chips of one name apart. It is stable over a reboot if the kernel's name for it is."""
+    """Separates chips of one name. It is stable over a reboot if the kernel's name for it is."""
     stem: str
     label: str
     paths: tuple[Path, ...]

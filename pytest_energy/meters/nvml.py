@@ -65,7 +65,7 @@ class NvmlMeter(Meter):
 
     ``indices`` picks GPUs; without it, the GPUs that are visible to CUDA programs count. Raises
     `MeterUnavailable` with NVML's reason if there is nothing to read, and `OptionError` if
-    CUDA_VISIBLE_DEVICES does not say which GPUs are meant.
+    CUDA_VISIBLE_DEVICES is ambiguous.
     """
 
     name = "nvml"

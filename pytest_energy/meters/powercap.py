@@ -375,7 +375,7 @@ def _close_zones(zones: list[_OpenZone]) -> None:
 
 
 def _pause_before_fork() -> None:
-    # From Python 3.12 on, a fork beside our thread would warn in the user's test.
+    # From Python 3.12 on, a fork beside this thread would warn in the user's test.
     for meter in list(_live_meters):
         meter._pause_sampling()
 

@@ -159,7 +159,7 @@ def _resume_all() -> None:
         integrator.resume()
 
 
-# From Python 3.12 on, a fork beside a thread warns. In a project that makes warnings errors, our
+# From Python 3.12 on, a fork beside a thread warns. In a project that makes warnings errors, this
 # thread would fail tests that fork.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_pause_all, after_in_parent=_resume_all)

@@ -1,7 +1,7 @@
 """The hooks of the pytest plugin, and its fixture.
 
-pytest imports this in every run of everybody who has the plugin installed. So each hook imports
-what it needs when the run measures: studies/startup.py has the milliseconds.
+pytest imports this module in every run where the plugin is installed. So each hook imports what it
+needs only if the run measures: studies/startup.py has the milliseconds.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pytest_energy.runs import json_format
 from pytest_energy.runs.journal import Journal, unfinished_runs
 from pytest_energy.runs.whole_file import write_new, write_whole
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 JOURNAL = pytest.StashKey[Journal]()
@@ -61,7 +61,7 @@ def storage_folder(config: pytest.Config) -> Path | None:
 
 
 class MeasuredBenchmark(BenchmarkFixture):
-    """pytest-benchmark's fixture. After its own rounds, it measures the same call in our windows.
+    """pytest-benchmark's fixture. After its own rounds, it measures the same call with the meter.
 
     Its rounds may last microseconds, too short for any counter. `take_over` gives this class to
     the finished fixture: suites need no change, and pytest-benchmark's type check holds.
@@ -148,7 +148,7 @@ def _skips(mark: pytest.Mark, option: str) -> bool:
 
 
 class EnergyEntry(Metadata):
-    """An entry among pytest-benchmark's, made from our windows."""
+    """An entry among pytest-benchmark's, made from this plugin's windows."""
 
 
 def add_entry(item: pytest.Item, result: Result) -> None:
@@ -191,7 +191,7 @@ def delete_entries(item: pytest.Item) -> None:
 
 
 def hide_own_table(config: pytest.Config) -> None:
-    """Hide pytest-benchmark's table if every entry is ours: our table has them all."""
+    """Hide pytest-benchmark's table if this plugin's table has all of its entries."""
     benchmarks = benchmark_session(config)
     if benchmarks is not None and all(
         isinstance(entry, EnergyEntry) for entry in benchmarks.benchmarks
@@ -291,14 +291,16 @@ def save_safely(session: pytest.Session) -> None:
 
 
 def unfinished_lines(config: pytest.Config) -> list[str]:
-    """A line for each run that ended before it was saved, so that nobody thinks it is lost."""
+    """A line for each run that ended before it was saved: its results are not lost."""
     found = list(unfinished_runs(_journal_folder(config)))
     lines = [
-        f"energy: an earlier run was ended before it was saved; what it had finished: {path}"
+        f"energy: an earlier run was interrupted before it was saved; its finished results: {path}"
         for path in found[:MOST_LINES]
     ]
     if len(found) > MOST_LINES:
-        lines.append(f"energy: and {len(found) - MOST_LINES} more; remove those that nobody needs")
+        lines.append(
+            f"energy: and {len(found) - MOST_LINES} more; delete those that you do not need"
+        )
     return lines
 
 

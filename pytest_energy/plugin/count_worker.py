@@ -89,7 +89,7 @@ class CountWorker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Before our plugin's: it then opens no meter and calls `configure`."""
+        """Runs before this plugin's hook, which then opens no meter and calls `configure`."""
         config.stash[WORKER] = self
 
     def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:

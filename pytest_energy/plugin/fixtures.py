@@ -15,10 +15,10 @@ from pytest_energy.model import Comparison, Quality
 if TYPE_CHECKING:
     from pytest_energy.plugin.recorder import Recorder
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
-# The fixtures by which a test measures: ours, and pytest-benchmark's.
+# The fixtures that measure: this plugin's and pytest-benchmark's.
 MEASURING_FIXTURES = frozenset({"energy", "benchmark"})
 
 T = TypeVar("T")

@@ -120,7 +120,9 @@ def asked_but_not_measured(item: pytest.Item, phases: list[Result]) -> list[str]
         return []
     if phases and item.stash[GATE].thresholds is None:
         return []
-    return ["energy gate: a marker of this test asks for something, and the test measured nothing"]
+    return [
+        "energy gate: a marker of this test requires a measurement, and the test measured nothing"
+    ]
 
 
 def failed_verdicts(result: Result, strict: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the end of a run needs of its process, whatever the tests did to it."""
+"""Restores what tests may change in the process, so that the run can be saved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USED_LATE = ("plugin.run_end", "report.junit", "report.compare_table", "report.e
 
 
 def preload(config: pytest.Config) -> None:
-    """At the start: import what the end uses, note the limits, exclude us from pyfakefs."""
+    """At the start: import what the end uses, note the limits, keep pyfakefs out."""
     for name in USED_LATE:
         import_module(f"pytest_energy.{name}")
     config.stash[LIMITS] = {limit: resource.getrlimit(limit) for limit in LIMITED}

@@ -23,7 +23,7 @@ from pytest_energy.model import Comparison, Counted, Measurement, Quality, Resul
 from pytest_energy.plan import Plan, collect_void_reasons
 from pytest_energy.plugin.measuring_run import MeasuringRun
 
-# pytest leaves our frames out of the traceback of the user's error.
+# pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 
@@ -232,7 +232,7 @@ class AgainstRecorder(ThisTreeRecorder):
 
     @property
     def counted(self) -> Counted | None:
-        """Without a baseline: the test's own is a variant, and not the other commit's."""
+        """Without the baseline: it is a variant of this tree, and not the other commit."""
         counted = super().counted
         return None if counted is None else replace(counted, baseline=None)
 
@@ -259,7 +259,7 @@ class AgainstRecorder(ThisTreeRecorder):
         return [Verdict("layout", "inconclusive", reason)]
 
     def _compare_commits(self) -> None:
-        """Compare with the other commit, or add the verdict that says why not."""
+        """Compare with the other commit, or add a verdict with the reason why not."""
         self._refuse_second_measurement()
         if self.name not in self._against.names.paired:
             self._add_not_gated(

@@ -111,7 +111,7 @@ def _reasons(run: MeasuringRun, names: Sequence[str]) -> str:
         for verdict in result.verdicts
         if verdict.verdict == "not gated"
     }
-    return "; ".join(reasons) or "no test of them measured anything"
+    return "; ".join(reasons) or "none of these tests measured anything"
 
 
 def _names(names: Sequence[str]) -> str:

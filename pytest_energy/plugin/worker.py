@@ -46,7 +46,7 @@ class Worker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Before our plugin's: it then opens no meter and calls `configure`."""
+        """Runs before this plugin's hook, which then opens no meter and calls `configure`."""
         config.stash[WORKER] = self
 
     def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:
@@ -163,7 +163,7 @@ def _present(path: str, pyargs: bool) -> bool:
 
 
 def main(descriptor: int) -> None:
-    """Serve over the socket with this file descriptor; the first message says what to collect."""
+    """Serve over the socket with this file descriptor. The first message is a `Collect`."""
     channel = Channel(socket.socket(fileno=descriptor))
     order = channel.receive()
     assert isinstance(order, Collect)  # for the type checker: the protocol has no other
@@ -198,7 +198,7 @@ def _import_from(order: Collect) -> None:
 
 
 def _own_plugin() -> list[str]:
-    """Loads our plugin in an environment where it is not installed."""
+    """Load this plugin in an environment where it is not installed."""
     from importlib.metadata import entry_points
 
     if any(point.value == "pytest_energy.plugin" for point in entry_points(group="pytest11")):

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def worker_command_line(config: pytest.Config) -> CommandLine:
-    """What workers are to select: of the ini file's ``addopts``, PYTEST_ADDOPTS and the command
-    line, the options that `PASSED_ON` names and those that the project itself defines."""
+    """The command line for workers, parsed from ``addopts``, PYTEST_ADDOPTS and pytest's arguments.
+
+    It keeps the options in `PASSED_ON` and those that the project itself defines.
+    """
     values_of = option_values(config)
     allowed = PASSED_ON.keys() | project_defined_options(config)
     options: list[tuple[str, tuple[str, ...]]] = []

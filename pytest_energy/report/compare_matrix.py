@@ -89,7 +89,7 @@ def _cell(change: Change | None) -> str:
     mark = MARKS.get(change.verdict.verdict, "")
     if change.old is None or change.new is None:
         value = "unknown"
-    elif not change.unit:  # a quality: a share of itself says little
+    elif not change.unit:  # a quality: its relative change means little
         value = digits(change.new)
     else:
         value = f"{change.new / change.old - 1:+.1%}" if change.old else "unknown"

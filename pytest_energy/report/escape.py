@@ -1,6 +1,6 @@
-"""The one door for text of unknown origin: test ids, and files that anybody may have written.
+"""Escapes text of unknown origin: test ids, and files that anybody may have written.
 
-What comes out is no markup, no escape sequence, no mention, no formula and no line break.
+The result contains no markup, no escape sequence, no mention, no formula and no line break.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 # Within a line none of these starts emphasis, a link, code, a cell, a tag, a mention or an emoji.
 MARKDOWN_HARMLESS = " .,;%()=+-/"
-# The signs of our own tables, for an encoding that lacks them.
+# Substitutes for the signs of the tables, for an encoding that lacks them.
 IN_ASCII = str.maketrans(
     dict(zip("µ→≥…×±✗✓█░", ("u", "->", ">=", "...", "x", "+-", "x", "+", "#", "-"), strict=True))
 )
@@ -24,7 +24,7 @@ def plain(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text; markup becomes references."""
+    """Text that Markdown and HTML show as it is; characters of markup become references."""
     escaped = "".join(
         char if char.isalnum() or char in MARKDOWN_HARMLESS else f"&#{ord(char)};"
         for char in plain(text)
@@ -33,7 +33,7 @@ def in_markdown(text: str) -> str:
 
 
 def in_html(text: str) -> str:
-    """Text that HTML takes for nothing but text, in an element or a quoted attribute."""
+    """Text that HTML shows as it is, in an element or a quoted attribute."""
     return html.escape(plain(text))
 
 

@@ -1,4 +1,4 @@
-"""What a run tells GitHub Actions: annotations at the tests that failed."""
+"""Annotations for GitHub Actions, at the tests that failed."""
 
 from __future__ import annotations
 

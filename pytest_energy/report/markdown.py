@@ -1,7 +1,7 @@
 """A comment on a pull request: one row a benchmark, what failed first, the rest folded.
 
 The first line is an invisible marker by which a workflow finds its earlier comment and updates it.
-A comment is never longer than GitHub allows; a line says what was cut.
+A comment is never longer than GitHub allows; a line reports what was cut.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_COMMENT = 65_536
 LONGEST_CELL = 400
 # Notes are as many as there are reasons; the table comes first.
 LONGEST_NOTE, NOTES_ROOM = 800, 12_000
-# Room for the lines that say what was cut and close what is open.
+# Room for the lines that report what was cut and close what is open.
 RESERVE = 400
 HEAD = ("", "benchmark", "time", "change", "energy", "verdict")
 MARKS: dict[State, str] = {
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comment:
-    """What a comment says, before it is known whether it fits."""
+    """The content of a comment, before it is cut to the length that GitHub allows."""
 
     mark: str
     title: str
@@ -66,7 +66,7 @@ class Comment:
     method: str = ""
     """One small line: how the numbers were made."""
     command: str = ""
-    """The command that finds the commit to blame."""
+    """The command that finds the commit that made it worse."""
     head: tuple[str, ...] = HEAD
 
 
@@ -101,12 +101,12 @@ def live_markdown(
 
 
 def trouble_markdown(problem: str) -> str:
-    """Where there is nothing to compare: why."""
+    """The comment if nothing could be compared: the reason."""
     return rendered(Comment("⚠️", "could not be compared", notes=(_short(problem, 2000),)))
 
 
 def rendered(comment: Comment) -> str:
-    """The comment's text, at most `LONGEST_COMMENT` long; a line says what was cut, if anything."""
+    """The comment's text, at most `LONGEST_COMMENT` long. A line reports what was cut."""
     shown = [
         entry for entry in comment.entries if entry.state in ("failed", "inconclusive", "improved")
     ]
@@ -241,5 +241,5 @@ def _commit(commit: str) -> str:
 
 
 def _worth_a_note(line: str) -> bool:
-    """Whether the method's line does not say it already."""
+    """Whether the line adds anything to the method's line."""
     return not line.startswith("joules are ")

@@ -32,13 +32,13 @@ LEAST_NAME = 16
 BAR_WIDTH = 12
 GAP = "  "
 MARK_WIDTH = 2
-# From here on a column only repeats or decorates.
+# Columns of this rank and above only repeat others, or decorate.
 DECORATION = 4
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, the text of each row, and how gladly it is left out (0: never)."""
+    """A heading, the text of each row, and its rank for being left out (0: never)."""
 
     heading: str
     cells: list[str]
@@ -111,10 +111,10 @@ def _columns(view: RunView, rows: Sequence[ResultView], grams: float | None) -> 
 
 
 def _fitting(columns: list[Column], name_width: int, width: int) -> list[Column]:
-    """Without the columns for which there is no room; those that have to stay, stay."""
+    """The columns that fit into the width. Those of rank 0 stay in any case."""
     kept = list(columns)
     for column in sorted(columns, key=lambda column: -column.optional):
-        # Before a figure goes, long names get a line of their own.
+        # Long names get a line of their own before a figure is left out.
         names = name_width if column.optional >= DECORATION else LEAST_NAME
         used = sum(column.width + cell_len(GAP) for column in kept)
         if column.optional and used + names + MARK_WIDTH > width:

@@ -50,7 +50,7 @@ def header(meter: MeterInfo) -> list[str]:
 
 
 def summary(view: RunView, look: Look = Look()) -> str:
-    """The sentence, the table, what is not gated and why, and what to beware of."""
+    """The sentence, the table, what is not gated and why, and the warnings."""
     if not view.rows:
         return NOTHING_MEASURED
     parts: list[RenderableType] = list(sentence_lines(view))
@@ -64,7 +64,7 @@ def summary(view: RunView, look: Look = Look()) -> str:
 
 
 def sentence_lines(view: RunView) -> Iterator[Text]:
-    """How many came out how, and whether the joules are estimated."""
+    """The number of tests by outcome, and whether the joules are estimated."""
     count = len(view.rows)
     sentence = f"{count} {'test' if count == 1 else 'tests'}: {view.sentence}"
     yield Text(sentence, style="bold red" if view.failed else "bold")

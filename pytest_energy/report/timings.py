@@ -1,4 +1,4 @@
-"""What is said of the time that measuring takes, and took: values in, text out."""
+"""Text about the time that measuring takes and took: durations, progress, the time left."""
 
 from __future__ import annotations
 

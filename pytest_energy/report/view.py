@@ -83,7 +83,7 @@ class ResultView:
     advice: tuple[str, ...] = ()
     """For inconclusive ratios: what settles them."""
     explains_open: bool = True
-    """Whether to give a reason for what is inconclusive; else one line says it for all."""
+    """Whether to give a reason for each inconclusive ratio; else one line covers all."""
     items: int | None = None
     """How many items one call processes, such as the cases of a batch."""
 
@@ -306,7 +306,7 @@ class RunView:
     def not_gated(self) -> list[str]:
         """Each reason for which something is not gated, with how often it applies.
 
-        Estimated joules are not among them: their label says it, see `joules_not_gated`.
+        Estimated joules are not among them: their label covers that, see `joules_not_gated`.
         """
         reasons = Counter(
             verdict.reason
@@ -319,7 +319,7 @@ class RunView:
 
     @cached_property
     def joules_not_gated(self) -> int:
-        """How many verdicts estimated joules do not decide."""
+        """The number of verdicts that estimated joules leave open."""
         return sum(
             verdict.reason == NOT_GATED_ESTIMATE for row in self.rows for verdict in row.verdicts
         )

@@ -1,7 +1,7 @@
 """Measure a machine's noise: the same kernels in fresh processes, spread over a given time.
 
 Memory layout and hash seeds differ between processes, as they do between two saved runs. Drift that
-is slower than the given time stays unper_call.
+is slower than the given time stays unmeasured.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ WINDOWS_PER_BLOCK = len(ORDERS[0])
 # CPU seconds in whole milliseconds: the kernel counts the machine's in ticks of 10 ms.
 CPU_STEP_S = 0.001
 _ORDER_OF = {order[0]: order for order in ORDERS}
-# A saved run with more is not one of ours: up to 1 000 blocks have some 100 kB.
+# 1 000 blocks, the most that this package saves, have some 100 kB.
 MOST_UNPACKED_BYTES = 20_000_000
 
 

@@ -62,7 +62,7 @@ def _verdict(
 
 
 def _default_tolerance(alpha: float) -> tuple[float, str]:
-    """The share of cases that chance may lose, and a text that says so."""
+    """The share of cases that chance may lose, and a text that explains it."""
     lost = math.ceil(-math.log2(alpha)) - 1
     source = (
         f"chance explains {lost} of {QUALITY_CASES} cases; set --quality-tolerance to change it"

@@ -240,7 +240,9 @@ def test_two_chips_of_one_name_and_one_label(tmp_path):
         (tmp_path / address).mkdir()
         (tmp_path / f"hwmon{i}" / "device").symlink_to(tmp_path / address)
     for pick in (None, "ina226"):
-        with pytest.raises(MeterUnavailable, match="make no sum: ina226-1-0040-power1, ina226-1-"):
+        with pytest.raises(
+            MeterUnavailable, match="cannot be added: ina226-1-0040-power1, ina226-1-"
+        ):
             HwmonMeter(tmp_path, pick)
     with HwmonMeter(tmp_path, "ina226-1-0040-power1+ina226-1-0041-power1") as meter:
         assert sorted(domains(meter)) == ["ina226-1-0040-power1", "ina226-1-0041-power1"]

@@ -86,7 +86,9 @@ def test_the_next_run_prints_the_path_of_the_journal(suite):
     (path,) = journals(suite.path)
     again = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-autosave")
     again.stdout.fnmatch_lines(
-        [f"energy: an earlier run was ended before it was saved; what it had finished: {path}"]
+        [
+            f"energy: an earlier run was interrupted before it was saved; its finished results: {path}"
+        ]
     )
     assert journals(suite.path) == [path]  # only the user removes it
     assert len(saved(suite.path)) == 1

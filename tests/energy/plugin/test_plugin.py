@@ -224,7 +224,7 @@ def test_a_marker_on_a_test_that_measures_nothing_fails(suite, signature):
     result = suite.runpytest(*MEASURED)
     assert result.ret == 1
     result.stdout.fnmatch_lines(
-        ["energy gate: a marker of this test asks for something, and the test measured nothing"]
+        ["energy gate: a marker of this test requires a measurement, and the test measured nothing"]
     )
     suite.runpytest().assert_outcomes(passed=1)
 

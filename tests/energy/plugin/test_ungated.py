@@ -1,4 +1,4 @@
-"""A gate that was asked for and gates nothing: the exit code is not 0, and a line says why.
+"""A gate that was asked for and gates nothing: the exit code is not 0, and a line gives the reason.
 
 docs/gate.md has a row for each test here.
 """
@@ -65,7 +65,7 @@ def test_a_disabled_benchmark_with_a_marker_fails(suite):
     suite.makepyfile(BUDGET + "def test_it(benchmark): benchmark(work)")
     result = suite.runpytest(*MEASURED, "--benchmark-disable")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["energy gate: a marker of this test asks for something*"])
+    result.stdout.fnmatch_lines(["energy gate: a marker of this test requires a measurement*"])
 
 
 def test_disabled_benchmarks_beside_a_baseline_gate_nothing(suite):
@@ -82,7 +82,7 @@ def test_all_marked_tests_skipped(suite):
     suite.makepyfile(BUDGET + "@pytest.mark.skipif(True, reason='no card')\ndef test_it(energy): 0")
     result = suite.runpytest(*MEASURED)
     assert result.ret == 4
-    nothing_gated(result, "markers", "test_it: no test of them measured anything")
+    nothing_gated(result, "markers", "test_it: none of these tests measured anything")
     assert suite.runpytest(*MEASURED, ALLOW).ret == 0
 
 
