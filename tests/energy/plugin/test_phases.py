@@ -73,7 +73,7 @@ def test_it(energy):
     )
     result = suite.runpytest(*MEASURED)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*asks for something, and the test measured nothing*"])
+    result.stdout.fnmatch_lines(["*requires a measurement, and the test measured nothing*"])
 
 
 @pytest.mark.parametrize("arguments", [(), MEASURED], ids=["without", "with"])
