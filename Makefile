@@ -64,7 +64,9 @@ peers: $(INSTALLED)  ## what a window costs, beside zeus, pyRAPL, pyJoules and c
 lint-workflows: $(INSTALLED)  ## GitHub's schema and zizmor on the workflows, offline
 	@$(RUN) pip install $(PIP) --group workflows
 	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	@$(VENV)/bin/zizmor --offline --no-progress .github
+	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci templates/gitlab.yml
+	@$(VENV)/bin/zizmor --offline --no-progress .github action.yml
 
 dist: $(INSTALLED)  ## both distributions, built and checked, in dist/
 	@$(RUN) pip install $(PIP) --group release

@@ -15,7 +15,7 @@ from pytest_energy.errors import OptionError
 from pytest_energy.options import BY_NAME, Option, Options
 
 Commands = argparse._SubParsersAction
-Format = Literal["text", "json", "markdown", "csv", "prometheus", "parquet"]
+Format = Literal["text", "json", "markdown", "csv", "prometheus", "openmetrics", "parquet"]
 
 HELP_WIDTH = 80
 NOT_DONE = {ExitCode.UNUSABLE: "not done; one line gives the reason"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,13 @@ from pytest_energy.cli.arguments import CommandHelp, Commands, current_folder, n
 from pytest_energy.cli.exit_codes import ExitCode
 from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.errors import OptionError
-from pytest_energy.report.markdown import trouble_markdown
+from pytest_energy.report.markdown import MARKER, trouble_markdown
 
 # Of pytest's exit codes, only these come with a comparison.
 CODE_OF = {0: ExitCode.OK, 1: ExitCode.REGRESSED}
 LAST_LINES = 12
+DEFAULT_NAME = "energy"
+NAME_PATTERN = r"[A-Za-z0-9._-]+"
 
 HELP = CommandHelp(
     summary="Compare this tree with the commit where it branched off, and write a comment.",
@@ -52,6 +55,12 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
         "--output", metavar="DIR", default="energy", help="Write here (default: energy)."
     )
     command.add_argument(
+        "--name",
+        metavar="NAME",
+        default=DEFAULT_NAME,
+        help=f"Tell several comments on one pull request apart (default: {DEFAULT_NAME}).",
+    )
+    command.add_argument(
         "tests", metavar="TESTS", nargs="*", help="Tests as for pytest; its options come after --."
     )
     command.set_defaults(run=run)
@@ -79,6 +88,10 @@ def command_line(commit: str, output: Path, tests: Sequence[str]) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Run pytest, print its output, and write a comment if it wrote none."""
+    if not re.fullmatch(NAME_PATTERN, arguments.name):
+        raise OptionError(
+            f"--name takes letters, digits, dots, dashes and underscores, not {arguments.name!r}"
+        )
     output = Path(arguments.output).absolute()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -91,15 +104,24 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     try:
         commit = merge_base(find_repo(current_folder()), arguments.base)
     except OptionError as error:
-        comment.write_text(trouble_markdown(str(error)) + "\n", encoding="utf8")
+        _write(comment, trouble_markdown(str(error)), arguments.name)
         raise
     print(f"against {commit}, where this tree branched off {arguments.base}", flush=True)
     code, lines = _run_pytest(command_line(commit, output, arguments.tests))
     if code in CODE_OF and comment.exists():
+        _write(comment, comment.read_text(encoding="utf8").rstrip("\n"), arguments.name)
         return CODE_OF[code]
     problem = f"pytest ended with {code}: {' '.join(lines[-LAST_LINES:])}"
-    comment.write_text(trouble_markdown(problem) + "\n", encoding="utf8", errors="backslashreplace")
+    _write(comment, trouble_markdown(problem), arguments.name)
     return ExitCode.UNUSABLE
+
+
+def _write(comment: Path, text: str, name: str) -> None:
+    """Write the comment; a name of its own goes into its marker and its title."""
+    if name != DEFAULT_NAME:
+        text = text.replace(MARKER, MARKER.replace(" -->", f": {name} -->"), 1)
+        text = text.replace(" Energy: ", f" Energy, {name}: ", 1)
+    comment.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
 
 
 def _run_pytest(command: Sequence[str]) -> tuple[int, list[str]]:

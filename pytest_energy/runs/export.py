@@ -108,6 +108,14 @@ def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(list(table), schema), path)
 
 
+def as_openmetrics(table: Sequence[dict[str, Any]]) -> str:
+    """As `as_prometheus`, as GitLab's metrics report reads it: it ends with ``# EOF``.
+
+    The commit is no label: GitLab compares the metrics of two commits by their labels.
+    """
+    return as_prometheus([{**row, "commit": ""} for row in table]) + "# EOF\n"
+
+
 def as_prometheus(table: Sequence[dict[str, Any]]) -> str:
     """Prometheus' text format, version 0.0.4, without timestamps, as a pushgateway accepts it.
 

@@ -14,6 +14,8 @@ from tests.energy.commits.test_against import SLOWER, git, repo  # noqa: F401 - 
 
 ROOT = Path(__file__).parents[3]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = ROOT / "action.yml"
+GITLAB = ROOT / "templates" / "gitlab.yml"
 ENERGY = ROOT / ".github" / "workflows" / "energy.yml"
 
 
@@ -92,16 +94,74 @@ def test_an_unknown_base_is_one_line(branch, capsys, monkeypatch):
     assert "could not be compared" in (branch / "energy" / "comment.md").read_text()
 
 
-def script_of(step):
+def test_a_name_of_its_own_is_in_the_marker_and_the_title(branch):
+    (branch / "test_it.py").write_text("import nowhere_to_be_found\n")
+    command = [sys.executable, "-m", "pytest_energy", "pull-request", "--base", "main"]
+    named = [*command, "--output", "out", "--name", "gpu"]
+    subprocess.run(named, cwd=branch, capture_output=True, timeout=120, check=False)
+    comment = (branch / "out" / "comment.md").read_text(encoding="utf8")
+    assert comment.startswith("<!-- pytest-energy: gpu -->\n### ⚠️ Energy, gpu: could not be")
+
+
+def test_a_name_with_markup_is_refused(branch, capsys, monkeypatch):
+    monkeypatch.chdir(branch)
+    assert cli.main(["pull-request", "--base", "main", "--name=a -->"]) == 2
+    assert "--name takes letters" in capsys.readouterr().err
+
+
+def script_of(step, path=ENERGY):
     """The shell script of a step."""
-    text = ENERGY.read_text()
+    text = path.read_text()
     block = text[text.index(f"- name: {step}") :].split("run: |\n", 1)[1]
+    indent = len(block) - len(block.lstrip())
     lines = []
     for line in block.splitlines():
-        if line.strip() and not line.startswith(" " * 10):
+        if line.strip() and not line.startswith(" " * indent):
             break
-        lines.append(line[10:])
+        lines.append(line[indent:])
     return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("step", "path"), [("Require a commit", ENERGY), ("Measure\n", ACTION)], ids=["flow", "action"]
+)
+def test_an_event_without_a_base_is_an_error_that_says_so(step, path):
+    environment = {**os.environ, "BASE": "", "EVENT": "push", "TESTS": "", "OUTPUT": "energy"}
+    command = ["bash", "-euo", "pipefail", "-c", script_of(step, path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.startswith("::error::the event push has no base to compare with")
+
+
+def test_the_action_writes_the_summary_and_keeps_the_exit_code(branch, tmp_path):
+    (branch / "test_it.py").write_text("import nowhere_to_be_found\n")
+    summary = tmp_path / "summary.md"
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "BASE": "main",
+        "EVENT": "push",
+        "TESTS": "-k 'a b'",
+        "OUTPUT": "out",
+    }
+    command = ["bash", "-euo", "pipefail", "-c", script_of("Measure\n", ACTION)]
+    done = subprocess.run(command, cwd=branch, env=environment, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert summary.read_text(encoding="utf8").startswith(MARKER)
+
+
+def test_a_failed_installation_skips_the_comment_job():
+    text = ENERGY.read_text()
+    assert "comment: ${{ steps.show.outputs.comment }}" in text
+    assert "needs.measure.outputs.comment == 'written'" in text
+
+
+def test_two_uses_in_one_run_have_names_of_their_own():
+    text = ENERGY.read_text()
+    assert text.count("name: ${{ inputs.name }}") == 2  # the artifact, uploaded and downloaded
+    assert text.count("pytest-energy-${{ inputs.name }}") == 1
+    assert text.count("pytest-energy-comment-${{ inputs.name }}") == 1
 
 
 # Answers as gh does with --jq, and writes its arguments to a file.
@@ -118,6 +178,8 @@ def test_the_one_comment_is_updated_or_created(tmp_path, known, asked):
     (tmp_path / "gh").write_text(FAKE_GH)
     (tmp_path / "gh").chmod(0o755)
     (tmp_path / "known").write_text(known)
+    (tmp_path / "energy").mkdir()
+    (tmp_path / "energy" / "comment.md").write_text(f"{MARKER}\n### Energy\n")
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
@@ -131,7 +193,6 @@ def test_the_one_comment_is_updated_or_created(tmp_path, known, asked):
     assert (
         tmp_path / "asked"
     ).read_text() == f"api --silent --method {asked} --field body=@energy/comment.md\n"
-    assert MARKER in script
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -155,7 +216,18 @@ def test_workflows_fit_githubs_schema():
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [("vendor.github-actions", ACTION), ("vendor.gitlab-ci", GITLAB)],
+    ids=["action", "gitlab"],
+)
+def test_the_action_and_the_template_fit_their_schemas(schema, path):
+    command = [installed("check-jsonschema"), "--builtin-schema", schema, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_zizmor_finds_nothing_in_the_workflows():
-    command = [installed("zizmor"), "--offline", "--no-progress", ROOT / ".github"]
+    command = [installed("zizmor"), "--offline", "--no-progress", ROOT / ".github", ACTION]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

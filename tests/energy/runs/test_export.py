@@ -77,6 +77,13 @@ def test_prometheus_is_the_newest_run_and_parses(two_runs, capfdbinary):
         assert out.count(f"# TYPE {name} gauge\n") == out.count(f"# HELP {name} ") == 1
 
 
+def test_openmetrics_ends_with_eof_and_has_no_commit(two_runs, capfdbinary):
+    code, out, _ = export(capfdbinary, two_runs, "--format=openmetrics")
+    assert code == 0 and out.endswith("\n# EOF\n")
+    assert "commit=" not in out
+    assert out.count("pytest_energy_joules{") == 3
+
+
 @given(st.text())
 def test_a_label_is_one_line_and_parses_back(text):
     escaped = _escaped(text)
