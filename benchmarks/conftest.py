@@ -13,12 +13,12 @@ import torch
 
 from tsbench import threads, variants
 from tsbench.data import datasets
-from tsbench.data.prepared import Prepared, prepare
+from tsbench.data.prepared import Prepared
 from tsbench.errors import DatasetUnavailable, VariantUnavailable
 from tsbench.model import CONFIGS, Classifier
 from tsbench.training.evaluate import accuracy, agreement, batched_logits
 from tsbench.training.load_or_train import trained_model
-from tsbench.training.recipes import plan_for
+from tsbench.training.recipes import prepare_by_plan
 
 if TYPE_CHECKING:
     from tsbench.variants import Classify
@@ -121,7 +121,9 @@ class Workshop:
 
     def _data(self, dataset: str) -> Prepared:
         loaded = self.loaded(dataset)
-        return prepare(loaded, plan_for(loaded).timepoints)
+        data = prepare_by_plan(loaded)
+        self.notes += [f"{data.name}: {note}" for note in data.notes]
+        return data
 
     def _model(self, dataset: str, config: str) -> Classifier:
         """A trained model: shipped, cached or trained now."""

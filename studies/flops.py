@@ -44,19 +44,25 @@ def flops(model: Classifier, batch_cases: int) -> Flops:
     >>> flops(Classifier(ModelConfig()), 1).head == 2 * 64 * 11
     True
     """
+    from torch import nn
+
     from tsbench.model import encoder_layers
 
-    n_patches = model.config.n_patches
+    n_tokens = model.config.n_tokens
     stem, timepoints = _convolutions(model.stem, model.config.timepoints)
     patch, _ = _convolutions(model.patch, timepoints)
     projections = products = feed_forward = 0
     for layer in encoder_layers(model):
         attention_width, ff_dim = _widths(layer)
         d_model = model.config.d_model
-        projections += n_patches * 4 * d_model * attention_width
-        products += 2 * n_patches * n_patches * attention_width
-        feed_forward += n_patches * 2 * d_model * ff_dim
-    head = model.head.in_features * model.head.out_features
+        projections += n_tokens * 4 * d_model * attention_width
+        products += 2 * n_tokens * n_tokens * attention_width
+        feed_forward += n_tokens * 2 * d_model * ff_dim
+    head = sum(
+        each.in_features * each.out_features
+        for each in model.head.modules()
+        if isinstance(each, nn.Linear)
+    )
     scale = PER_MULTIPLY_ADD * batch_cases
     return Flops(
         scale * (stem + patch),

@@ -93,11 +93,11 @@ def bound_ms(work: Flops, n_weights: int, data_types: dict[str, str], peak: Peak
 def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
     """A model with the variant's layers, heads and channels; its weights may differ."""
     from tsbench.training.load_or_train import trained_model
-    from tsbench.training.recipes import compact_for
+    from tsbench.training.recipes import plan_of
 
     technique, at, settings = name.partition("@")
     if technique in COMPACT:
-        return trained_model(data, compact_for(data.name))
+        return trained_model(data, plan_of(data.name).compact)
     variant = variants.get(SHAPED_LIKE.get(technique, technique) + at + settings)
     if "removed" not in variant.settings:
         return model  # no other technique changes a shape
@@ -283,8 +283,7 @@ def _figures(
     from studies import peak
     from tsbench import checkpoints
     from tsbench.data import datasets
-    from tsbench.data.prepared import prepare
-    from tsbench.training.recipes import plan_for
+    from tsbench.training.recipes import prepare_by_plan
 
     path = checkpoints.shipped(dataset, config)
     if path is None:
@@ -293,7 +292,7 @@ def _figures(
             + ", ".join(each.stem for each in checkpoints.list_shipped())
         )
     loaded = datasets.load(dataset)
-    data = prepare(loaded, plan_for(loaded).timepoints)
+    data = prepare_by_plan(loaded)
     core = peak.measure()
     names = chosen or [name for name in variants.names() if _is_here(name)]
     limits = measure(checkpoints.load(path).model, data, names, core, rounds=rounds)

@@ -10,18 +10,17 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
 from tsbench import variants
 from tsbench.data import datasets
-from tsbench.data.prepared import prepare
 from tsbench.errors import TsbenchError
-from tsbench.model import config_for, parameter_count
+from tsbench.model import parameter_count
 from tsbench.training.evaluate import accuracy, batched_logits
-from tsbench.training.load_or_train import cached_path, load_or_train
-from tsbench.training.recipes import plan_for, recipe_for
+from tsbench.training.load_or_train import cached_path, config_of, train_by_plan
+from tsbench.training.recipes import prepare_by_plan
 from tsbench.training.train import TrainResult
 
 CONFIDENCE = 0.95
@@ -72,17 +71,14 @@ HEADINGS = ("config", "accuracy", "std (each seed)", "parameters", "KiB", "CPU-s
 def run(dataset_name: str, config_name: str, n_seeds: int, folder: Path | None = None) -> Seeds:
     """Models of seeds 0, 1, ..., trained now or loaded from the cache."""
     dataset = datasets.load(dataset_name, folder)
-    data = prepare(dataset, plan_for(dataset).timepoints)
-    config = config_for(
-        config_name, data.train_x.shape[1], data.train_x.shape[2], len(data.classes)
-    )
+    data = prepare_by_plan(dataset)
+    config = config_of(data, config_name)
     accuracies, results = [], []
     for seed in range(n_seeds):
-        recipe = replace(recipe_for(dataset.name, config_name), seed=seed)
-        result = load_or_train(data, config, recipe)
+        result = train_by_plan(data, config_name, seed)
         accuracies.append(accuracy(batched_logits(result.model, data.test_x), data.test_y))
         results.append(result)
-    size = cached_path(data, config, recipe).stat().st_size
+    size = cached_path(data, config, result.recipe).stat().st_size
     return Seeds(config_name, tuple(accuracies), tuple(results), size)
 
 
@@ -94,7 +90,7 @@ def variant_rows(
 ) -> Iterator[tuple[str, ...]]:
     """Each variant of these models: accuracy on the test split, and its change."""
     dataset = datasets.load(dataset_name, folder)
-    data = prepare(dataset, plan_for(dataset).timepoints)
+    data = prepare_by_plan(dataset)
     for name in names:
         reached = []
         for result in made.results:

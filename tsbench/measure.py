@@ -69,12 +69,11 @@ def find_model(
 ) -> tuple[Classifier, Prepared]:
     """A trained model of this dataset and config, and the dataset's arrays."""
     from tsbench.data import datasets
-    from tsbench.data.prepared import prepare
     from tsbench.training.load_or_train import trained_model
-    from tsbench.training.recipes import plan_for
+    from tsbench.training.recipes import prepare_by_plan
 
     loaded = datasets.load(dataset, folder)
-    data = prepare(loaded, plan_for(loaded).timepoints)
+    data = prepare_by_plan(loaded)
     return trained_model(data, config), data
 
 

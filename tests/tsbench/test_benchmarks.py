@@ -79,7 +79,7 @@ def test_a_two_class_tsv_folder_runs_through_the_suite(unseen):
 def test_bad_options_are_usage_errors():
     done = run("--tsbench-config", "t9")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--tsbench-config t9: must be one of t1, t2, student, statistics" in done.stderr
+    assert "--tsbench-config t9: must be one of t1, t2, t1_2024, t2_2024, student" in done.stderr
     assert "Traceback" not in done.stderr
 
 

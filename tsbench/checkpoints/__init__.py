@@ -23,7 +23,10 @@ from tsbench.model import Classifier, ModelConfig
 
 SHIPPED_FOLDER = Path(__file__).parent
 FORMAT = "tsbench-1"
-LATER_FIELDS = {"window_stem"}  # of ModelConfig: older files lack them and have the defaults
+LATER_FIELDS = {
+    "window_stem",
+    "forerunner",
+}  # of ModelConfig: older files lack them and have the defaults
 # A malformed file makes json raise RecursionError, and torch the others.
 MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError)
 

@@ -28,7 +28,9 @@ def add(commands: Commands) -> None:
     """Adds the command."""
     command = commands.add_parser("train", help="train a model, or load it from the cache")
     command.add_argument("dataset", metavar="DATASET", help="for example PLAID")
-    command.add_argument("config", metavar="CONFIG", help="t1, t2, student or statistics")
+    command.add_argument(
+        "config", metavar="CONFIG", help="t1, t2, t1_2024, t2_2024, student, t1_half or statistics"
+    )
     command.add_argument("--seed", type=int, help="of weights and shuffling (default 0)")
     command.add_argument("--epochs", type=positive, help="instead of the recipe's")
     command.add_argument(
@@ -57,17 +59,18 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from tsbench import checkpoints
     from tsbench.data import datasets
-    from tsbench.data.prepared import prepare
-    from tsbench.model import config_for, parameter_count
+    from tsbench.model import parameter_count
     from tsbench.training.evaluate import accuracy, batched_logits
     from tsbench.training.load_or_train import (
         about_training,
         cached_path,
+        config_of,
         load_or_train,
         teacher_sha256,
+        train_by_plan,
     )
     from tsbench.training.modelcard import write_card
-    from tsbench.training.recipes import plan_for, recipe_for
+    from tsbench.training.recipes import plan_of, prepare_by_plan
 
     if options.output is not None and options.output.suffix != ".safetensors":
         raise TsbenchError(f"--output must end in .safetensors, got {options.output}")
@@ -76,20 +79,30 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     with _download_bar(console) as on_bytes:
         dataset = datasets.load(options.dataset, options.data, on_bytes)
-    for note in dataset.notes:
+    data = prepare_by_plan(dataset)
+    for note in (*dataset.notes, *data.notes):
         console.print(f"{dataset.name}: {note}", highlight=False, markup=False)
-    plan = plan_for(dataset)
+    plan = plan_of(dataset.name)
     changes = {"seed": options.seed, "epochs": options.epochs, "patience": options.patience}
     recipe = replace(
-        recipe_for(dataset.name, options.config),
+        plan.recipe_for(options.config),
         validation_share=VALIDATION_SHARE if options.validate else 0.0,
         **{key: value for key, value in changes.items() if value is not None},
     )
-    config = config_for(options.config, 2 * dataset.channels, plan.timepoints, len(dataset.classes))
-    data = prepare(dataset, plan.timepoints)
-    teacher = None
+    config = config_of(data, options.config)
+    teacher: Teacher | None = None
     if options.teacher is not None:
         teacher = _teacher(options.teacher, data, config, recipe, console)
+    elif plan.teacher_for(options.config):
+        if options.validate:
+            raise TsbenchError(
+                f"--validate {options.config}: its teacher, {plan.teacher_for(options.config)}, "
+                f"knows the cases held out; give one trained with --validate by --teacher FILE"
+            )
+        teacher = train_by_plan(
+            data, plan.teacher_for(options.config), recipe.seed, options.epochs
+        ).model
+    if teacher is not None:
         recipe = replace(recipe, teacher_sha256=teacher_sha256(teacher))
     with _progress(console, recipe.epochs) as on_epoch:
         result = load_or_train(data, config, recipe, on_epoch, teacher)

@@ -51,17 +51,23 @@ def tile(case: np.ndarray, timepoints: int) -> np.ndarray:
     return case[:, np.arange(timepoints) % case.shape[1]]
 
 
-def to_array(cases: Sequence[np.ndarray], timepoints: int) -> np.ndarray:
-    """Model input: float32 (cases, 2 * channels, timepoints).
+def to_array(
+    cases: Sequence[np.ndarray], timepoints: int, with_level: bool = True, rate: float = 1.0
+) -> np.ndarray:
+    """Model input: float32 (cases, channels, timepoints), or 2 * channels `with_level`.
 
-    The first half of the channels is the z-normed and tiled signal. The second half is each
-    channel's `log_std`, the same at every timepoint.
+    The first `channels` are the z-normed signal, resampled to `rate` times its timepoints and
+    tiled. The others are each channel's `log_std`, the same at every timepoint.
     """
     rows = []
     for case in cases:
-        signal = tile(z_norm(case), timepoints)
-        level = np.repeat(log_std(case)[:, None], timepoints, axis=1)
-        rows.append(np.concatenate([signal, level]))
+        signal = z_norm(case)
+        if rate != 1:
+            signal = resample(signal, max(round(rate * case.shape[1]), 1))
+        parts = [tile(signal, timepoints)]
+        if with_level:
+            parts.append(np.repeat(log_std(case)[:, None], timepoints, axis=1))
+        rows.append(np.concatenate(parts))
     return np.stack(rows).astype(np.float32)
 
 
@@ -144,19 +150,3 @@ def resample(case: np.ndarray, timepoints: int) -> np.ndarray:
         raise ValueError(f"cannot resample {case.shape[1]} timepoints to {timepoints}")
     there = np.linspace(0, case.shape[1] - 1, timepoints)
     return np.stack([np.interp(there, np.arange(case.shape[1]), row) for row in case])
-
-
-def segment(case: np.ndarray, timepoints: int, step: int) -> np.ndarray:
-    """Segments of `timepoints`, one every `step`: (segments, channels, timepoints).
-
-    A rest at the end is not covered. Raises ValueError if no segment fits.
-
-    >>> segment(np.array([[1, 2, 3, 4, 5]]), 3, 2).tolist()
-    [[[1, 2, 3]], [[3, 4, 5]]]
-    """
-    if step < 1 or not 1 <= timepoints <= case.shape[1]:
-        raise ValueError(
-            f"cannot cut {case.shape[1]} timepoints into segments of {timepoints}, one every {step}"
-        )
-    segments = np.lib.stride_tricks.sliding_window_view(case, timepoints, axis=1)[:, ::step]
-    return segments.transpose(1, 0, 2).copy()

@@ -93,7 +93,7 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
     from tsbench.data import datasets
     from tsbench.errors import UnknownName
     from tsbench.model import CONFIGS
-    from tsbench.training.recipes import recipe_for
+    from tsbench.training.recipes import plan_of
 
     for config in spec.configs:
         if config.lower() not in CONFIGS:
@@ -108,7 +108,7 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
             data.fingerprint,
             config.lower(),
             seed,
-            spec.epochs or recipe_for(data.name, config).epochs,
+            spec.epochs or plan_of(data.name).recipe_for(config).epochs,
         )
         for data in loaded
         for config in spec.configs
@@ -158,8 +158,7 @@ def _node() -> str:
 
 def _prepared(task: Task) -> Prepared:
     from tsbench.data import datasets
-    from tsbench.data.prepared import prepare
-    from tsbench.training.recipes import plan_for
+    from tsbench.training.recipes import prepare_by_plan
 
     loaded = datasets.load(task.dataset)
     if loaded.fingerprint != task.data_sha256:
@@ -167,20 +166,20 @@ def _prepared(task: Task) -> Prepared:
             f"{task.dataset} on {platform.node()} differs from the driver's data; copy the "
             f"driver's files there"
         )
-    return prepare(loaded, plan_for(loaded).timepoints)
+    return prepare_by_plan(loaded)
 
 
 def _train(task: Task) -> Done:
-    from tsbench.model import config_for
     from tsbench.training.evaluate import accuracy, batched_logits
-    from tsbench.training.load_or_train import cached_path, load_or_train, weights_sha256
-    from tsbench.training.recipes import recipe_for
+    from tsbench.training.load_or_train import (
+        cached_path,
+        config_of,
+        train_by_plan,
+        weights_sha256,
+    )
 
     data = _prepared(task)
-    _, channels, timepoints = data.train_x.shape
-    config = config_for(task.config, channels, timepoints, len(data.classes))
-    recipe = replace(recipe_for(task.dataset, task.config), seed=task.seed, epochs=task.epochs)
-    result = load_or_train(data, config, recipe)
+    result = train_by_plan(data, task.config, task.seed, task.epochs)
     record: dict[str, object] = {
         "accuracy": accuracy(batched_logits(result.model, data.test_x), data.test_y),
         "weights_sha256": weights_sha256(result.model),
@@ -188,7 +187,9 @@ def _train(task: Task) -> Done:
         "joules": result.joules,
         "provenance": result.provenance,
     }
-    return Done(task, record, cached_path(data, config, recipe).read_bytes())
+    return Done(
+        task, record, cached_path(data, config_of(data, task.config), result.recipe).read_bytes()
+    )
 
 
 def _measure(task: Task, weights: bytes) -> Done:

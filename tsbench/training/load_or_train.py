@@ -15,25 +15,48 @@ from tsbench import checkpoints
 from tsbench.data import cache
 from tsbench.data.prepared import Prepared
 from tsbench.model import Classifier, ModelConfig, config_for
-from tsbench.training.recipes import Recipe, recipe_for
+from tsbench.training.recipes import Recipe, plan_of
 from tsbench.training.resume import ResumeFile
 from tsbench.training.train import TRAINING_VERSION, EpochReport, Teacher, TrainResult, train
 from tsbench.training.training_cost import training_cost
 
 
 def trained_model(data: Prepared, config: str) -> Classifier:
-    """The shipped model if it was trained on this very data, else `load_or_train`'s.
+    """The shipped model if it was trained on this very data, else `train_by_plan`'s.
 
-    Training uses the dataset's recipe. Raises UnknownName for an unknown config.
+    Raises UnknownName for an unknown config.
     """
     path = checkpoints.shipped(data.name, config)
     if path is not None:
         shipped = checkpoints.load(path)
-        if shipped.about["data_sha256"] == data.fingerprint:
+        alike = shipped.model.config.in_channels == data.train_x.shape[1]
+        if alike and shipped.about["data_sha256"] == data.fingerprint:
             return shipped.model
+    return train_by_plan(data, config).model
+
+
+def train_by_plan(
+    data: Prepared, config: str, seed: int = 0, epochs: int | None = None
+) -> TrainResult:
+    """The model of this config by the dataset's recipe, `epochs` instead of its own if given.
+
+    Where the plan names a teacher, that is the model of the same seed. Trains what is not cached.
+    """
+    plan = plan_of(data.name)
+    recipe = replace(plan.recipe_for(config), seed=seed)
+    if epochs is not None:
+        recipe = replace(recipe, epochs=epochs)
+    teacher = None
+    if plan.teacher_for(config):
+        teacher = train_by_plan(data, plan.teacher_for(config), seed, epochs).model
+        recipe = replace(recipe, teacher_sha256=teacher_sha256(teacher))
+    return load_or_train(data, config_of(data, config), recipe, teacher=teacher)
+
+
+def config_of(data: Prepared, config: str) -> ModelConfig:
+    """The named config for this data. Raises UnknownName."""
     _, in_channels, timepoints = data.train_x.shape
-    shape = config_for(config, in_channels, timepoints, len(data.classes))
-    return load_or_train(data, shape, recipe_for(data.name, config)).model
+    return config_for(config, in_channels, timepoints, len(data.classes))
 
 
 def load_or_train(
@@ -75,7 +98,7 @@ def cache_key(data: Prepared, **inputs: object) -> str:
     named = {
         "version": TRAINING_VERSION,
         "data": data.fingerprint,
-        "x": data.train_x.shape,
+        "x": (*data.train_x.shape, data.rate),
         **inputs,
     }
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,14 +7,18 @@ shipped models were then trained on all training cases.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tsbench.data.datasets import Dataset
+from tsbench.data.prepared import Prepared, prepare
 
 # A dataset without a plan has as many timepoints as its longest training case, rounded up to
-# whole patches, and at most MAX_TIMEPOINTS: attention's cost grows with the square.
+# whole patches. Longer cases than MAX_TIMEPOINTS are resampled to that: attention's cost grows with
+# the square.
 PATCH_TIMEPOINTS = 16
 MAX_TIMEPOINTS = 1024
+COMPACT_CONFIGS = ("student", "statistics", "t1_half")
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,8 @@ class Recipe:
             raise ValueError("early stopping (patience) needs held-out cases (validation_share)")
 
 
-DEFAULT_RECIPE, DEFAULT_STUDENT, DEFAULT_STATISTICS = (
-    Recipe(),
-    Recipe(epochs=150),
-    Recipe(epochs=150),
-)
+DEFAULT_RECIPE = Recipe()
+DEFAULT_COMPACT = Recipe(epochs=150)  # their epochs are cheaper, so they get more
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,21 @@ class Plan:
     """The length of a dataset's cases, and the recipes of its models."""
 
     timepoints: int
-    recipe: Recipe = field(default_factory=lambda: DEFAULT_RECIPE)  # T1 and T2
-    student: Recipe = field(default_factory=lambda: DEFAULT_STUDENT)  # cheaper epochs, so more
-    statistics: Recipe = field(default_factory=lambda: DEFAULT_STATISTICS)
+    recipe: Recipe = field(default_factory=lambda: DEFAULT_RECIPE)  # of configs without their own
+    own: Mapping[str, Recipe] = field(default_factory=dict)  # by config
     compact: str = "student"  # the config that the variant `student` uses
+    teacher: str = ""  # the config whose model teaches the compact one; empty for none
+    resampled: bool = False  # see prepare
+    with_level: bool | None = None  # see prepare
+
+    def recipe_for(self, config: str) -> Recipe:
+        """The recipe of this config."""
+        compact = DEFAULT_COMPACT if config.lower() in COMPACT_CONFIGS else self.recipe
+        return self.own.get(config.lower(), compact)
+
+    def teacher_for(self, config: str) -> str:
+        """The config of its teacher, or an empty string."""
+        return self.teacher if config.lower() == self.compact else ""
 
 
 # Comments give accuracies on held-out cases. Differences of two points are chance.
@@ -63,16 +75,23 @@ PLANS = {
     "PLAID": Plan(
         512,  # 9 of 10 cases have at most 500
         Recipe(epochs=60, learning_rate=4e-3),  # .841; with 2e-3 .834 (one seed)
-        Recipe(epochs=200, learning_rate=4e-3, splice=0.2),  # .888, mean of three splits
+        # .888, mean of three splits
+        {"student": Recipe(epochs=200, learning_rate=4e-3, splice=0.2)},
     ),
     # Training cases of a class come in runs of five, as if of one household, and the test split has
     # other households: cases held out one by one flatter every model. Hence validation_block.
     "RefrigerationDevices": Plan(
         720,
         Recipe(epochs=12, splice=1.0, validation_block=5),  # .56; without splice .51
-        Recipe(epochs=12, learning_rate=1e-3, splice=1.0, validation_block=5),  # .49
-        Recipe(epochs=12, validation_block=5),  # .61; in a trial, 25 epochs .55 and 12 .59
+        {
+            "student": Recipe(epochs=12, learning_rate=1e-3, splice=1.0, validation_block=5),  # .49
+            # .61; in a trial, 25 epochs .55 and 12 .59
+            "statistics": Recipe(epochs=12, validation_block=5),
+            "t1_half": Recipe(epochs=24, splice=1.0, validation_block=5),
+        },
         compact="statistics",
+        # Its level is constant. The shipped models were trained with it, and are not without it.
+        with_level=True,
     ),
 }
 
@@ -83,16 +102,15 @@ def plan_for(dataset: Dataset) -> Plan:
         return PLANS[dataset.name]
     longest = max(case.shape[1] for case in dataset.train.cases)
     patches = -(-min(longest, MAX_TIMEPOINTS) // PATCH_TIMEPOINTS)
-    return Plan(patches * PATCH_TIMEPOINTS)
+    return Plan(patches * PATCH_TIMEPOINTS, resampled=longest > MAX_TIMEPOINTS)
 
 
-def recipe_for(dataset: str, config: str) -> Recipe:
-    """The recipe of this config on the dataset of this name."""
-    plan = PLANS.get(dataset) or Plan(MAX_TIMEPOINTS)
-    own = {"student": plan.student, "statistics": plan.statistics}
-    return own.get(config.lower(), plan.recipe)
+def plan_of(name: str) -> Plan:
+    """The plan of the dataset of this name, whose timepoints only `plan_for` knows."""
+    return PLANS.get(name) or Plan(MAX_TIMEPOINTS)
 
 
-def compact_for(dataset: str) -> str:
-    """The config of the dataset's compact model."""
-    return PLANS[dataset].compact if dataset in PLANS else "student"
+def prepare_by_plan(dataset: Dataset) -> Prepared:
+    """The dataset as model input, in the length that its plan says."""
+    plan = plan_for(dataset)
+    return prepare(dataset, plan.timepoints, plan.resampled, plan.with_level)

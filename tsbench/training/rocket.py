@@ -46,20 +46,20 @@ def answers(data: Prepared, recipe: Recipe) -> np.ndarray:
     require()
     kept, _ = kept_and_held_out(data.train_y, recipe, np.random.default_rng(recipe.seed))
     found = np.full((len(data.train_y), len(data.classes)), np.nan, dtype=np.float32)
-    found[kept] = _cross_fitted(data.train_x[kept], data.train_y[kept], len(data.classes), recipe)
+    found[kept] = _cross_fitted(data, kept, recipe)
     return found
 
 
-def _cross_fitted(x: np.ndarray, labels: np.ndarray, n_classes: int, recipe: Recipe) -> np.ndarray:
+def _cross_fitted(data: Prepared, kept: np.ndarray, recipe: Recipe) -> np.ndarray:
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.preprocessing import StandardScaler
 
+    x, labels, n_classes = data.train_x[kept], data.train_y[kept], len(data.classes)
     rng = np.random.default_rng(recipe.seed)
     copies = [x, *(preprocess.circular_shift(x, rng) for _ in range(COPIES - 1))]
     # Uses no labels: the kernels' biases are quantiles of their outputs.
-    by_copy = np.split(
-        StandardScaler().fit_transform(_features(np.concatenate(copies), recipe.seed)), COPIES
-    )
+    features = _features(np.concatenate(copies), data.channels, recipe.seed)
+    by_copy = np.split(StandardScaler().fit_transform(features), COPIES)
     margins = np.zeros((len(labels), n_classes))
     for rest, left_out in folds(labels, recipe.validation_block, rng):
         model = RidgeClassifierCV(PENALTIES).fit(
@@ -108,12 +108,12 @@ def require() -> None:
         )
 
 
-def _features(x: np.ndarray, seed: int) -> np.ndarray:
+def _features(x: np.ndarray, channels: int, seed: int) -> np.ndarray:
     """Both transforms of the signal, and each channel's log_std: (cases, features).
 
-    x is (cases, 2 * channels, timepoints), see preprocess.to_array.
+    x is (cases, in_channels, timepoints), of which the first `channels` are the signal.
     """
-    signal, level = np.split(x, 2, axis=1)
+    signal, level = np.split(x, [channels], axis=1)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba reads it at import
     with one_thread():
         from aeon.transformations.collection.convolution_based import HydraTransformer, MultiRocket

@@ -122,7 +122,6 @@ def for_onnx_runtime(plain: Classifier) -> Classifier:
     """
     import torch
     from torch import Tensor, nn
-    from torch.nn import functional as F
 
     class Layers(nn.Module):
         def __init__(self, layers: Any):
@@ -132,21 +131,29 @@ def for_onnx_runtime(plain: Classifier) -> Classifier:
                 layer.qkv.weight.detach().t().contiguous() for layer in layers
             )
 
-        def forward(self, x: Tensor) -> Tensor:  # (batch, n_patches, d_model)
+        def forward(self, x: Tensor) -> Tensor:  # (batch, n_tokens, d_model)
             shape = x.shape
-            x = x.flatten(0, 1)  # (batch * n_patches, d_model)
+            x = x.flatten(0, 1)  # (batch * n_tokens, d_model)
             for layer, weight in zip(self.layers, self.weights, strict=True):
                 width = layer.out.in_features  # n_heads * head_dim
                 attended = torch.onnx.ops.symbolic(
                     "com.microsoft::Attention",
-                    (layer.norm1(x).view(shape), weight, layer.qkv.bias),
+                    (
+                        (layer.norm1(x) if layer.norm_first else x).view(shape),
+                        weight,
+                        layer.qkv.bias,
+                    ),
                     {"num_heads": layer.n_heads, "qkv_hidden_sizes": [width, width, width]},
                     dtype=x.dtype,
                     shape=(*shape[:2], width),
                     version=1,
                 )
                 x = x + layer.out(attended.flatten(0, 1))
-                x = x + layer.ff2(F.gelu(layer.ff1(layer.norm2(x))))
+                if layer.norm_first:
+                    x = x + layer.feed_forward(layer.norm2(x))
+                else:
+                    x = layer.norm1(x)
+                    x = layer.norm2(x + layer.feed_forward(x))
             return x.view(shape)
 
     class OnePixelHigh(nn.Module):

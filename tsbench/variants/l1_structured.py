@@ -81,7 +81,9 @@ def _cut(layer: PlainEncoderLayer, heads: Tensor, channels: Tensor) -> PlainEnco
     from tsbench.model import PlainEncoderLayer
 
     d_model = layer.qkv.in_features
-    slim = PlainEncoderLayer(d_model, len(heads), layer.head_dim, len(channels), layer.dropout)
+    slim = PlainEncoderLayer(
+        d_model, len(heads), layer.head_dim, len(channels), layer.dropout, layer.norm_first
+    )
     slim.norm1.load_state_dict(layer.norm1.state_dict())
     slim.norm2.load_state_dict(layer.norm2.state_dict())
     # A head's rows within q, k or v; `qkv` holds the three one after the other.

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def compact_model(data: Prepared) -> Classifier:
     """The dataset's compact model: shipped, cached, or trained now."""
     from tsbench.training.load_or_train import trained_model
-    from tsbench.training.recipes import compact_for
+    from tsbench.training.recipes import plan_of
 
-    return trained_model(data, compact_for(data.name))
+    return trained_model(data, plan_of(data.name).compact)
 
 
 def make_onnx_runtime(model: Classifier, data: Prepared, batch_cases: int) -> Classify:

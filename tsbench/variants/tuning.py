@@ -38,9 +38,9 @@ def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
     Learning-rate rewinding (arXiv:2003.02389): the first rate again, for as many epochs as the
     model was trained.
     """
-    from tsbench.training.recipes import recipe_for
+    from tsbench.training.recipes import plan_of
 
-    return _trained(pruned, data, variant, recipe_for(data.name, RETRAINED_AS))
+    return _trained(pruned, data, variant, plan_of(data.name).recipe_for(RETRAINED_AS))
 
 
 def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -> Classifier:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tsbench.data import preprocess
+from tsbench.data.datasets import Dataset, Split
+from tsbench.data.prepared import prepare
 
 cases = arrays(
     np.float64,
@@ -153,13 +155,36 @@ def test_resample_keeps_the_ends_and_the_range(case, timepoints):
     np.testing.assert_array_equal(preprocess.resample(case, case.shape[1]), case)
 
 
-@given(cases, st.integers(1, 40), st.integers(1, 10))
-def test_segment_cuts_each_segment_from_its_place(case, timepoints, step):
-    if timepoints > case.shape[1]:
-        with pytest.raises(ValueError, match="cannot cut"):
-            preprocess.segment(case, timepoints, step)
-        return
-    windows = preprocess.segment(case, timepoints, step)
-    assert len(windows) == (case.shape[1] - timepoints) // step + 1
-    for i, window in enumerate(windows):
-        np.testing.assert_array_equal(window, case[:, i * step : i * step + timepoints])
+def test_a_rate_keeps_the_time_scale_of_shorter_cases():
+    long, short = np.arange(40.0)[None], np.arange(20.0)[None]
+    x = preprocess.to_array([long, short], 20, with_level=False, rate=0.5)
+    assert x.shape == (2, 1, 20)
+    np.testing.assert_allclose(
+        x[0, 0],
+        preprocess.z_norm(np.linspace(0, 39, 20)[None])[0]
+        * np.linspace(0, 39, 20).std()
+        / np.arange(40.0).std(),
+        atol=1e-6,
+    )
+    np.testing.assert_array_equal(x[1, 0, :10], x[1, 0, 10:])  # tiled after resampling
+
+
+def _dataset(*trains):
+    cases = tuple(np.asarray(case, float)[None] for case in trains)
+    split = Split(cases, np.arange(len(cases)) % 2)
+    return Dataset("Made", ("a", "b"), split, split, source=None)
+
+
+def test_a_level_that_all_cases_share_is_not_fed():
+    data = prepare(_dataset([1, 3, 1, 3], [3, 1, 3, 1]), 4)
+    assert data.train_x.shape == (2, 1, 4)
+    assert data.notes == ("all training cases have the same level, which is not part of the input",)
+    assert prepare(_dataset([1, 3, 1, 3], [30, 10, 30, 10]), 4).train_x.shape == (2, 2, 4)
+
+
+def test_what_is_cut_or_resampled_is_noted():
+    made = _dataset(range(8), range(0, 12, 3))
+    assert prepare(made, 4).notes == ("2 of 4 cases are cut after 4 timepoints",)
+    resampled = prepare(made, 4, resampled=True)
+    assert resampled.rate == 0.5
+    assert resampled.notes == ("resampled to 0.5 times its timepoints, so that the longest has 4",)

@@ -32,7 +32,7 @@ def test_one_seed_has_no_interval():
 
 def test_the_command_prints_a_markdown_table_and_the_difference(capsys, monkeypatch):
     arguments = ["synthetic:timepoints=64,cases=6", "student", "student", "--seeds", "2"]
-    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_COMPACT", Recipe(epochs=1))
     assert seeds.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("| config | accuracy | std (each seed) | parameters |")
@@ -49,7 +49,7 @@ def test_variants_are_made_from_the_model_of_each_seed(capsys, monkeypatch):
         "--variant",
         "fp32",
     ]
-    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_COMPACT", Recipe(epochs=1))
     assert seeds.main(arguments) == 0
     table, variants_table = capsys.readouterr().out.split("Variants of student:")
     assert "| fp32 | 0." in variants_table and "| +0.0000 (+0.0000, +0.0000) |" in variants_table
@@ -58,7 +58,7 @@ def test_variants_are_made_from_the_model_of_each_seed(capsys, monkeypatch):
 
 
 def test_an_unknown_variant_is_an_error_in_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_COMPACT", Recipe(epochs=1))
     arguments = [
         "synthetic:timepoints=64,cases=6",
         "student",

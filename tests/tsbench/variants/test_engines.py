@@ -200,7 +200,7 @@ def test_the_student_is_the_datasets_compact_model(
     from tsbench.training.load_or_train import trained_model
     from tsbench.training.recipes import Recipe
 
-    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_STUDENT", Recipe(epochs=1))
+    monkeypatch.setattr("tsbench.training.recipes.DEFAULT_COMPACT", Recipe(epochs=1))
     logits = batched_logits(variants.get(name).build(trained, tiny_data, 4), tiny_data.test_x, 4)
     expected = batched_logits(trained_model(tiny_data, "student"), tiny_data.test_x)
     torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
