@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_energy.errors import OptionError
-from pytest_energy.plan import WORK_TOLERANCE, Plan
+from pytest_energy.plan import SUITE_ALPHA, WORK_TOLERANCE, Plan
 
 if TYPE_CHECKING:
     from pytest_energy.meters import MeterSettings
@@ -167,6 +167,19 @@ OPTIONS = (
         "SHARE",
     ),
     Option(
+        "suite_alpha",
+        _alpha,
+        SUITE_ALPHA,
+        "Accept this chance of any false alarm in a run of unchanged code (default: 5%).",
+        "SHARE",
+    ),
+    Option(
+        "family_wise",
+        None,
+        False,
+        "Keep to that chance among saved runs even where other code changed.",
+    ),
+    Option(
         "quantisation",
         _quantisation,
         Plan().max_quantisation,
@@ -248,6 +261,9 @@ class Options:
     """Idle and full-load watts, for the estimated meter."""
     plan: Plan = Plan()
     """With the values of max_time, tolerance, alpha and quantisation."""
+    suite_alpha: float = SUITE_ALPHA
+    """The chance of any false alarm in a run of unchanged code."""
+    family_wise: bool = False
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """None: the sampling noise of a small test set, see runs/compare.py."""
@@ -284,6 +300,8 @@ class Options:
             count=values["count"],
             count_tolerance=values["count_tolerance"],
             count_timeout_s=values["count_timeout"],
+            suite_alpha=values["suite_alpha"],
+            family_wise=values["family_wise"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

@@ -16,6 +16,8 @@ MEASURE_SHARE = 0.2
 # Where objects lie in the heap moved the counts of an equal loop by 2.8 % between two worker
 # processes (docs/counted-work.md): a smaller tolerance would call that a regression.
 WORK_TOLERANCE = 0.05
+# The false alarms that a suite may have: see `options.Options.suite_alpha`.
+SUITE_ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,25 @@ import random
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pytest_energy.model import Domain, MeterInfo
+from pytest_energy.plan import SUITE_ALPHA
 from pytest_energy.runs.compare import compare_runs
-from pytest_energy.runs.comparison import SUITE_ALPHA, CompareOptions, RunComparison
+from pytest_energy.runs.comparison import CompareOptions, RunComparison
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
+from pytest_energy.stats.moderated import moderated_error, suite_spread
 from pytest_energy.stats.unpaired import (
-    few_chance,
+    benjamini_hochberg,
+    holm,
+    noise_errors,
     pooled_sd,
     rank_can_tell,
     rank_chance,
     student_t_cdf,
+    t_chance,
 )
 
 METER = MeterInfo("powercap", "measured", (Domain("package"), Domain("dram")), 0.001, 6.1e-5)
@@ -36,6 +42,7 @@ MEAN_RULE = 1.05  # pytest-benchmark's --benchmark-compare-fail=mean:5%
 CHANGES = (0.0, 0.03, 0.05, 0.10)
 SEED = 20250216
 SIMULATIONS = 4000
+SHUFFLES = 100
 
 Logs = list[list[float]]  # of each program, the log joules of its runs
 
@@ -67,9 +74,10 @@ def as_runs(sides: list[list[float]], name: str, shift: float = 0.0) -> list[Run
             {
                 f"program {i:03}": BenchmarkSummary(0.0, side[number] + shift, 0.0, {})
                 for i, side in enumerate(sides)
+                if number < len(side)
             },
         )
-        for number in range(min(map(len, sides)))
+        for number in range(max(map(len, sides)))
     ]
 
 
@@ -90,14 +98,19 @@ def greenup_verdicts(comparison: RunComparison) -> list[str]:
     ]
 
 
-def welch(old: list[float], new: list[float], tolerance: float) -> str:
+def welch_gap(old: list[float], new: list[float], tolerance: float) -> tuple[float, int]:
+    """Welch's statistic against the tolerance, and its degrees of freedom."""
     errors = [statistics.variance(side) / len(side) for side in (old, new)]
     freedom = int(
         sum(errors) ** 2
         / sum(error**2 / (len(side) - 1) for error, side in zip(errors, (old, new)))
     )
     gap = statistics.fmean(new) - statistics.fmean(old) - math.log1p(tolerance)
-    return "regressed" if student_t_cdf(gap / math.sqrt(sum(errors)), freedom) > 0.99 else ""
+    return gap / math.sqrt(sum(errors)), freedom
+
+
+def welch(old: list[float], new: list[float], tolerance: float) -> str:
+    return "regressed" if student_t_cdf(*welch_gap(old, new, tolerance)) > 0.99 else ""
 
 
 def mean_rule(old: list[float], new: list[float], tolerance: float) -> str:
@@ -149,24 +162,101 @@ def one_by_one(logs: Logs) -> None:
 
 def as_suite(logs: Logs) -> None:
     print(
-        f"\nAll {len(logs)} programs as one suite, gated together (Holm at {SUITE_ALPHA:.0%}), "
-        "tolerance 3 %: verdicts on greenup"
+        f"\nAll {len(logs)} programs as one suite, joules x 1 and x 1.10, tolerance 3 %: programs "
+        "called regressed\n  (the second half of a program's runs is NEW, and the reverse)"
     )
-    early, late = ([side[i] for side in halves(logs)[: len(logs)]] for i in (0, 1))
-    for change in CHANGES:
-        for name, old, new in (
-            ("first half, second half", early, late),
-            ("second half, first half", late, early),
-        ):
-            runs = as_runs(old, "old"), as_runs(new, "new", math.log1p(change))
-            verdicts = greenup_verdicts(compare_runs(*runs, CompareOptions(), DEFAULT_NOISE))
-            counts = {
-                verdict: verdicts.count(verdict)
-                for verdict in ("regressed", "inconclusive", "unchanged", "improved")
-            }
+    dice = random.Random(SEED)
+    mixed = [dice.randint(5, 10) for _ in logs]
+    for text, counts in (
+        ("3 runs a side", [3] * len(logs)),
+        ("5 runs a side", [5] * len(logs)),
+        ("5 to 10 runs a side", mixed),
+        ("10 runs a side", [10] * len(logs)),
+    ):
+        early = [runs[:count] for runs, count in zip(logs, counts, strict=True)]
+        late = [runs[-count:] for runs, count in zip(logs, counts, strict=True)]
+        print(f"  {text}")
+        for name, rule in SUITE_RULES.items():
+            found = [
+                sum(rule(old, [[log + math.log1p(change) for log in side] for side in new]))
+                for change in (0.0, 0.10)
+                for old, new in ((early, late), (late, early))
+            ]
+            print(f"    {name:50s}{found[0]:4d}, {found[1]:2d}{found[2]:8d}, {found[3]:2d}")
+
+
+def ours_as_suite(family_wise: bool, old: Logs, new: Logs) -> list[bool]:
+    rules = CompareOptions(family_wise=family_wise)
+    comparison = compare_runs(as_runs(old, "old"), as_runs(new, "new"), rules, DEFAULT_NOISE)
+    return [verdict == "regressed" for verdict in greenup_verdicts(comparison)]
+
+
+def each_then(
+    chance: Callable[[list[float], list[float]], float],
+    stand_out: Callable[[list[float], float], list[bool]],
+    old: Logs,
+    new: Logs,
+) -> list[bool]:
+    """Each program by itself, then corrected for all; those of the unchanged time take part."""
+    chances = [chance(before, after) for before, after in zip(old, new, strict=True)]
+    return stand_out(chances + [1.0] * len(chances), SUITE_ALPHA)[: len(chances)]
+
+
+def rank(old: list[float], new: list[float]) -> float:
+    if not rank_can_tell(len(old), len(new), 0.01):
+        return t_chance(old, new, noise_errors(old, new, 0.2, None), -math.log1p(0.03))
+    return rank_chance(old, new, -math.log1p(0.03))
+
+
+def welch_chance(old: list[float], new: list[float]) -> float:
+    gap, freedom = welch_gap(old, new, 0.03)
+    return 1 - student_t_cdf(gap, freedom)
+
+
+SUITE_RULES: dict[str, Callable[[Logs, Logs], list[bool]]] = {
+    "rank test, Holm (as before)": partial(each_then, rank, holm),
+    "rank test, Benjamini-Hochberg": partial(each_then, rank, benjamini_hochberg),
+    "Welch's t, Holm": partial(each_then, welch_chance, holm),
+    "Welch's t, Benjamini-Hochberg": partial(each_then, welch_chance, benjamini_hochberg),
+    "ours, --family-wise": partial(ours_as_suite, True),
+    "ours": partial(ours_as_suite, False),
+}
+
+
+def moderated_bounds(logs: Logs) -> None:
+    """Level and false discoveries without drift: each program's runs in random order."""
+    print(
+        f"\nThe runs of each program in random order, {SHUFFLES} times: how often a bound at 99 % "
+        "fails; half of\n  the programs x 1.10 and half at the tolerance: chance among those "
+        "called, and how many of the changed are found"
+    )
+    dice = random.Random(SEED)
+    limit = -math.log1p(0.03)
+    for programs in (10, len(logs)):
+        for runs in (3, 5, 10):
+            failed = called = chance = changed = found = 0
+            for _ in range(SHUFFLES):
+                dealt = [dice.sample(side, 2 * runs) for side in dice.sample(logs, programs)]
+                sides = [(side[:runs], side[runs:]) for side in dealt]
+                suite = suite_spread(sides)
+                if suite is None:
+                    continue
+                chances, slower = [], []
+                for old, new in sides:
+                    errors = [moderated_error(old, new, suite)]
+                    failed += t_chance(old, new, errors, 0.0) <= 0.01
+                    slower.append(dice.random() < 0.5)
+                    shift = math.log(1.10 if slower[-1] else 1.03)
+                    moved = [log + shift for log in new]
+                    chances.append(t_chance(old, moved, errors, limit))
+                stands = benjamini_hochberg(chances, SUITE_ALPHA)
+                called += sum(stands)
+                chance += sum(s and not slow for s, slow in zip(stands, slower, strict=True))
+                found += sum(s and slow for s, slow in zip(stands, slower, strict=True))
+                changed += sum(slower)
             print(
-                f"  +{change:<4.0%} {name}: "
-                + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+                f"  {programs:3d} programs, {runs:2d} runs a side: {failed / SHUFFLES / programs:.2%} "
+                f"fail; {chance / max(1, called):.1%} by chance, {found / changed:.0%} found"
             )
 
 
@@ -236,7 +326,9 @@ def simulated() -> None:
                 if rank_can_tell(*size, 0.01):
                     alarms[size] += rank_chance(old, new, 0.0) <= 0.01
                 else:
-                    alarms[size] += few_chance(old, new, noise_sd, None, 0.0) <= 0.01
+                    alarms[size] += (
+                        t_chance(old, new, noise_errors(old, new, noise_sd, None), 0.0) <= 0.01
+                    )
                 of_welch[size] += min(size) > 1 and welch(old, new, 0.0) == "regressed"
         print(f"  {kind:10s}" + "".join(f"{alarms[size] / SIMULATIONS:9.2%}" for size in sizes))
         print(
@@ -254,6 +346,7 @@ def main() -> None:
     logs, _ = read_logs(Path(sys.argv[1]))
     one_by_one(logs)
     as_suite(logs)
+    moderated_bounds(logs)
     fewer_runs(logs)
     simulated()
 

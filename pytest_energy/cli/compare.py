@@ -27,7 +27,7 @@ from pytest_energy.runs.comparison import CompareOptions, RunComparison
 from pytest_energy.runs.load import DEFAULT_LAST
 
 NAMES = (
-    *("tolerance", "alpha", "quality_tolerance", "gate_estimates"),
+    *("tolerance", "alpha", "suite_alpha", "family_wise", "quality_tolerance", "gate_estimates"),
     *("count_tolerance", "carbon_intensity", "strict", "allow_ungated"),
 )
 # Of several comparisons, the first of these codes counts.
@@ -109,6 +109,8 @@ def _compare(arguments: argparse.Namespace, new: str, options: Options) -> RunCo
             options.quality_tolerance,
             options.count_tolerance,
             arguments.across == "software",
+            options.suite_alpha,
+            options.family_wise,
         ),
         print_passed_over,
     )

@@ -95,6 +95,8 @@ def compare_with_baseline(config: pytest.Config, run: MeasuringRun) -> RunCompar
         options.gate_estimates,
         options.quality_tolerance,
         options.count_tolerance,
+        suite_alpha=options.suite_alpha,
+        family_wise=options.family_wise,
     )
     try:
         config.stash[COMPARED] = compare_results(baseline, run.results, rules)

@@ -13,9 +13,10 @@ from pytest_energy.report.rows import table_of
 from pytest_energy.report.terminal import carbon_line, printed, sentence_lines
 from pytest_energy.report.view import RunView, provenance_text
 from pytest_energy.runs.comparable import software_lines
-from pytest_energy.runs.comparison import SEVERITY, SUITE_ALPHA, Change, RunComparison
+from pytest_energy.runs.comparison import SEVERITY, Change, RunComparison
 from pytest_energy.runs.summary import RunSummary
 from pytest_energy.stats.carbon import grams_per_million_calls
+from pytest_energy.stats.moderated import FEWEST_RUNS
 from pytest_energy.stats.unpaired import rank_can_tell
 
 COMPARE_SCHEMA = 1
@@ -45,12 +46,19 @@ def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:
     yield (
         f"joules are {provenance_text(comparison.new[0].meter)}; tolerance {rules.tolerance:.1%}; "
         f"{comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} of "
-        f"unchanged ones at most, and in {SUITE_ALPHA:.0%} of unchanged suites"
+        f"unchanged ones at most, and in {rules.suite_alpha:.0%} of "
+        f"{'suites' if rules.family_wise else 'unchanged suites'}"
     )
+    if comparison.suite_spreads:
+        spreads = ", ".join(
+            f"{quantity} {math.sqrt(spread.variance):.1%}"
+            for quantity, spread in comparison.suite_spreads.items()
+        )
+        yield f"spread between runs, borrowed across the suite: {spreads} (SD)"
     yield from software_lines(comparison.old, comparison.new)
     if comparison.identical:
         yield "OLD and NEW are identical: the same saved data"
-    elif not rank_can_tell(len(comparison.old), len(comparison.new), rules.alpha):
+    elif _noise_decides(comparison):
         floors = ", ".join(
             f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}"
             for quantity in ("joules", "seconds")
@@ -66,6 +74,14 @@ def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:
     yield from view.not_gated
 
 
+def _noise_decides(comparison: RunComparison) -> bool:
+    """Whether there are too few runs to tell without the machine's noise."""
+    runs = len(comparison.old), len(comparison.new)
+    if comparison.suite_spreads and min(runs) >= FEWEST_RUNS:
+        return False
+    return not rank_can_tell(*runs, comparison.options.alpha)
+
+
 def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | None = None) -> str:
     """For programs. null: not known."""
     document = {
@@ -78,7 +94,11 @@ def as_json(comparison: RunComparison, exit_code: int, grams_per_kwh: float | No
             "provenance": comparison.new[0].meter.provenance,
         },
         "rules": asdict(comparison.options),
-        "suite_alpha": SUITE_ALPHA,
+        "suite_alpha": comparison.options.suite_alpha,
+        "suite_spread": {
+            quantity: {"sd": math.sqrt(spread.variance), "freedom": spread.freedom}
+            for quantity, spread in comparison.suite_spreads.items()
+        },
         "carbon_intensity_g_per_kwh": grams_per_kwh,
         "noise": {
             **asdict(comparison.noise),

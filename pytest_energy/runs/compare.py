@@ -3,8 +3,10 @@
 Metrics are OLD / NEW as in a live comparison: speedup of seconds, greenup of joules, each over the
 medians of the runs. `gate.against_tolerance` gives the verdict; `stats/unpaired.py` the intervals.
 
-- With one run on a side, no change below the machine's noise (`noise.py`) counts as regressed.
-- A benchmark regressed only if it also stands out among all ratios of the suite (Holm).
+- From 3 runs a side and 10 benchmarks on, the suite shows how runs spread (`stats/moderated.py`).
+  With less, no change below the machine's noise (`noise.py`) counts as regressed.
+- A benchmark regressed only if it also stands out among all ratios of the suite: at most 5 % of
+  those that are called are chance (Benjamini and Hochberg), or any at all at 5 % (Holm), as asked.
 - `Change.advice` names the number of runs, or the live command, that settles an inconclusive ratio.
 """
 
@@ -70,7 +72,14 @@ def compare_runs(
     ]
     rows.sort(key=lambda row: (row.severity, row.name))
     return RunComparison(
-        tuple(old), tuple(new), tuple(rows), options, noise, ratios.gated, identical
+        tuple(old),
+        tuple(new),
+        tuple(rows),
+        options,
+        noise,
+        ratios.gated,
+        identical,
+        ratios.suite_spreads,
     )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_energy.model import Interval, Verdict
-from pytest_energy.plan import WORK_TOLERANCE
-from pytest_energy.runs.noise import Noise
+from pytest_energy.plan import SUITE_ALPHA, WORK_TOLERANCE
+from pytest_energy.runs.noise import Noise, Quantity
 from pytest_energy.runs.summary import RunSummary
+from pytest_energy.stats.moderated import Spread
 
-# The chance of at least one false alarm in a suite without changes.
-# `CompareOptions.alpha` is the chance for a single comparison.
-SUITE_ALPHA = 0.05
 # The worst verdict comes first, as in a table.
 SEVERITY = ("regressed", "inconclusive", "not gated", "improved", "unchanged")
 
@@ -31,6 +30,11 @@ class CompareOptions:
     """For counted work."""
     across_software: bool = False
     """Compare runs of different interpreters and versions, too."""
+    suite_alpha: float = SUITE_ALPHA
+    """The share of `regressed` ratios that may be chance. In a suite without changes: the
+    probability of any."""
+    family_wise: bool = False
+    """``suite_alpha`` is the probability of any false alarm, whatever else changed."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class RunComparison:
     """The number of ratios that were gated together."""
     identical: bool = False
     """Whether OLD and NEW are the same data."""
+    suite_spreads: Mapping[Quantity, Spread] = field(default_factory=dict)
+    """The spread between runs that the suite shows, where it does; see `stats/moderated.py`."""
 
     @property
     def counts(self) -> Counter[str]:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pytest_energy.errors import OptionError, RunUnreadable
 from pytest_energy.machine import config_folder, write_config
-from pytest_energy.stats.unpaired import few_shift
+from pytest_energy.stats.unpaired import noise_errors, t_shift
 
 NOISE_SCHEMA = 1
 
@@ -39,7 +39,8 @@ class Noise:
 
     def floor(self, quantity: Quantity, alpha: float) -> float:
         """The largest change of two single runs that noise explains, as a share: 0.93 is +93 %."""
-        logs = few_shift([0.0], [0.0], self.sd(quantity), self.runs, alpha)
+        errors = noise_errors([0.0], [0.0], self.sd(quantity), self.runs)
+        logs = t_shift([0.0], [0.0], errors, alpha)
         return math.expm1(min(logs.high, 700.0))
 
 

@@ -10,20 +10,23 @@ from statistics import NormalDist, median
 
 from pytest_energy.gate import against_tolerance, joules_not_gated
 from pytest_energy.model import Interval, Verdict
-from pytest_energy.runs.comparison import SUITE_ALPHA, Change, CompareOptions
+from pytest_energy.runs.comparison import Change, CompareOptions
 from pytest_energy.runs.noise import Noise, Quantity
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 from pytest_energy.stats.gps_up import COUNTER_SHARE
+from pytest_energy.stats.moderated import FEWEST_RUNS, Spread, moderated_error, suite_spread
 from pytest_energy.stats.order_statistics import exp_interval
 from pytest_energy.stats.unpaired import (
-    few_chance,
-    few_shift,
+    benjamini_hochberg,
     holm,
+    noise_errors,
     pooled_sd,
     rank_can_tell,
     rank_chance,
     rank_shift,
     runs_for_rank,
+    t_chance,
+    t_shift,
 )
 
 METRICS: tuple[tuple[str, Quantity, str], ...] = (
@@ -36,20 +39,23 @@ MOST_RUNS = 40
 LARGEST_LOG = 700.0
 
 
+Logs = tuple[float, ...]
+"""Logarithms of the medians, one a run."""
+
+
 @dataclass(frozen=True)
 class PendingRatio:
     """One ratio, before it is known whether it stands out among all ratios of the suite."""
 
-    old: tuple[float, ...]
-    new: tuple[float, ...]
-    """Logs of the medians, one per run."""
+    old: Logs
+    new: Logs
     log_ratio: Interval
     chance: float
     """The chance of a ratio this bad if nothing regressed beyond the tolerance."""
 
 
 class RatioComparison:
-    """Collects the ratios of all benchmarks, and then gives the verdicts on them."""
+    """Collects the runs of all benchmarks, and then gives the verdicts on their ratios."""
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class RatioComparison:
         self._commit = next((run.commit for run in reversed(old) if run.commit), "")
         self._sides: dict[str, tuple[list[BenchmarkSummary], list[BenchmarkSummary]]] = {}
         self._pending: dict[tuple[str, str], PendingRatio] = {}
+        self.suite_spreads: dict[Quantity, Spread] = {}
 
     @property
     def gated(self) -> int:
@@ -71,19 +78,19 @@ class RatioComparison:
         return len(self._pending)
 
     def add(self, name: str, old: list[BenchmarkSummary], new: list[BenchmarkSummary]) -> None:
-        """Add the ratios of one benchmark."""
+        """Add the runs of one benchmark."""
         self._sides[name] = old, new
-        for metric, quantity, _ in METRICS:
-            if quantity == "joules" and self._joules_not_gated is not None:
-                continue
-            pending = self._pending_ratio(_logs(old, quantity), _logs(new, quantity), quantity)
-            if pending is not None:
-                self._pending[name, metric] = pending
 
     def changes(self) -> dict[str, list[Change]]:
         """The greenup and speedup of each benchmark that was added, with verdicts."""
+        for metric, quantity, _ in METRICS:
+            if quantity == "seconds" or self._joules_not_gated is None:
+                self._add_pending(metric, quantity)
         chances = [pending.chance for pending in self._pending.values()]
-        confirmed = dict(zip(self._pending, holm(chances, SUITE_ALPHA), strict=True))
+        stand_out = holm if self._options.family_wise else benjamini_hochberg
+        confirmed = dict(
+            zip(self._pending, stand_out(chances, self._options.suite_alpha), strict=True)
+        )
         return {
             name: [
                 self._change(name, *metric, confirmed.get((name, metric[0]), False))
@@ -92,23 +99,30 @@ class RatioComparison:
             for name in self._sides
         }
 
-    def _pending_ratio(
-        self,
-        before: Sequence[float | None],
-        after: Sequence[float | None],
-        quantity: Quantity,
-    ) -> PendingRatio | None:
-        """None if a run has no figure."""
-        old, new = _known(before), _known(after)
-        if len(old) < len(before) or len(new) < len(after):
-            return None
+    def _add_pending(self, metric: str, quantity: Quantity) -> None:
+        """The ratios of one metric, of all benchmarks with a figure in each run."""
+        sides: dict[str, tuple[Logs, Logs]] = {}
+        for name, (old, new) in self._sides.items():
+            before, after = _known(_logs(old, quantity)), _known(_logs(new, quantity))
+            if len(before) == len(old) and len(after) == len(new):
+                sides[name] = before, after
+        suite = suite_spread(list(sides.values()))
+        if suite is not None:
+            self.suite_spreads[quantity] = suite
+        for name, (before, after) in sides.items():
+            self._pending[name, metric] = self._pending_ratio(before, after, quantity)
+
+    def _pending_ratio(self, old: Logs, new: Logs, quantity: Quantity) -> PendingRatio:
         alpha, limit = self._options.alpha, -math.log1p(self._options.tolerance)
-        if rank_can_tell(len(old), len(new), alpha):
+        suite = self.suite_spreads.get(quantity)
+        if suite is not None and min(len(old), len(new)) >= FEWEST_RUNS:
+            errors = [moderated_error(old, new, suite)]
+        elif rank_can_tell(len(old), len(new), alpha):
             shift, chance = rank_shift(old, new, alpha), rank_chance(old, new, limit)
+            return PendingRatio(old, new, shift, chance)
         else:
-            noise = self._noise.sd(quantity), self._noise.runs
-            shift = few_shift(old, new, *noise, alpha)
-            chance = few_chance(old, new, *noise, limit)
+            errors = noise_errors(old, new, self._noise.sd(quantity), self._noise.runs)
+        shift, chance = t_shift(old, new, errors, alpha), t_chance(old, new, errors, limit)
         return PendingRatio(old, new, shift, chance)
 
     def _change(
@@ -125,7 +139,7 @@ class RatioComparison:
         else:
             verdict = self._verdict(metric, pending, ratio, confirmed)
             if verdict.verdict == "inconclusive":
-                advice = self._advice(name, pending, self._noise.sd(quantity))
+                advice = self._advice(name, pending, quantity)
         before, after = (_value(_logs(side, quantity)) for side in (old, new))
         return Change(metric, unit, before, after, ratio, len(old), len(new), verdict, advice)
 
@@ -149,7 +163,7 @@ class RatioComparison:
             return verdict
         reason = (
             f"{verdict.reason}: regressed taken alone (by chance in {pending.chance:.2g}), "
-            f"but not among {self.gated} comparisons at {SUITE_ALPHA:.0%}"
+            f"but not among {self.gated} comparisons at {self._options.suite_alpha:.0%}"
         )
         return Verdict(metric, "inconclusive", reason)
 
@@ -164,29 +178,27 @@ class RatioComparison:
             "--energy-quantisation"
         )
 
-    def _advice(self, name: str, pending: PendingRatio, noise_sd: float) -> str:
+    def _advice(self, name: str, pending: PendingRatio, quantity: Quantity) -> str:
         """The number of runs per side that settles it at this spread, and the live command."""
         live = f"pytest --energy --energy-against {self._commit[:12] or 'REV'} {shlex.quote(name)}"
-        runs = self._runs_needed(pending, noise_sd)
+        runs = self._runs_needed(pending, quantity)
         if runs > MOST_RUNS:
             return f"more than {MOST_RUNS} runs a side would be needed; live: {live}"
         return f"about {runs} runs a side would settle it; live: {live}"
 
-    def _runs_needed(self, pending: PendingRatio, noise_sd: float) -> int:
+    def _runs_needed(self, pending: PendingRatio, quantity: Quantity) -> int:
         limit = math.log1p(self._options.tolerance)
-        level = min(self._options.alpha, SUITE_ALPHA / self.gated)
+        level = min(self._options.alpha, self._options.suite_alpha / self.gated)
         own_sd = pooled_sd(pending.old, pending.new)
-        sd = noise_sd if own_sd is None else own_sd
+        sd = self._noise.sd(quantity) if own_sd is None else own_sd
         ratio = pending.log_ratio.value
         gap = min(abs(ratio - limit), abs(ratio + limit))
         quantile = NormalDist().inv_cdf(1 - level)
         if gap * MOST_RUNS <= quantile * sd:
             return MOST_RUNS + 1
-        return max(
-            math.ceil(2 * (quantile * sd / gap) ** 2),
-            runs_for_rank(level),
-            min(len(pending.old), len(pending.new)) + 1,
-        )
+        fewest = FEWEST_RUNS if quantity in self.suite_spreads else runs_for_rank(level)
+        more = min(len(pending.old), len(pending.new)) + 1
+        return max(math.ceil(2 * (quantile * sd / gap) ** 2), fewest, more)
 
 
 def _joules_not_gated(runs: Sequence[RunSummary], options: CompareOptions) -> str | None:
@@ -206,7 +218,7 @@ def _logs(benchmarks: Sequence[BenchmarkSummary], quantity: Quantity) -> list[fl
     return [benchmark.log_joules for benchmark in benchmarks]
 
 
-def _known(logs: Sequence[float | None]) -> tuple[float, ...]:
+def _known(logs: Sequence[float | None]) -> Logs:
     return tuple(log for log in logs if log is not None)
 
 

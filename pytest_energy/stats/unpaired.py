@@ -7,8 +7,9 @@ say nothing about the next run: only the spread between runs does.
   the estimate of Hodges and Lehmann). It assumes that a change shifts the logarithms and keeps
   their spread, and that runs are independent. It assumes no distribution, and one odd run does not
   move it. It needs 5 runs a side for 1 %, or 10 against 3.
-- `few_shift`: a t bound for fewer runs. It is never narrower than the machine's measured noise: two
-  or three runs that happen to agree say little about the next.
+- `t_shift`: a t bound, by the standard errors that it is given. `moderated.py` has that of a suite;
+  `noise_errors` those of fewer runs or benchmarks, where no bound is narrower than by the machine's
+  noise: two or three runs that happen to agree say little about the next.
 
 Rejected: Welch's t. It finds fewer true changes, and its bound at 99 % fails in 3 to 6 % of
 simulated comparisons (docs/gate.md, "Across saved runs"). Unequal spreads, its one advantage,
@@ -25,6 +26,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist, fmean, median
+from typing import NamedTuple
 
 from pytest_energy.model import Interval
 
@@ -64,41 +66,63 @@ def rank_chance(old: Sequence[float], new: Sequence[float], limit: float) -> flo
     return _tails(len(old), len(new))[len(old) * len(new) - below]
 
 
-def few_shift(
-    old: Sequence[float],
-    new: Sequence[float],
-    noise_sd: float,
-    noise_runs: int | None,
-    alpha: float,
-) -> Interval:
-    """How far ``old`` lies above ``new``, for too few runs for ranks; each bound at 1 - alpha.
+class StandardError(NamedTuple):
+    """Of a difference of means."""
 
-    ``noise_sd`` is the standard deviation between single runs on this machine, estimated from
-    ``noise_runs`` runs (None: known exactly).
-    """
+    value: float
+    freedom: int | None
+    """Its degrees of freedom. None: it is known exactly."""
+
+
+def t_shift(
+    old: Sequence[float], new: Sequence[float], errors: Sequence[StandardError], alpha: float
+) -> Interval:
+    """How far ``old`` lies above ``new``, by the widest of some errors; each bound at 1 - alpha."""
     shift = fmean(old) - fmean(new)
     width = max(
-        student_t_quantile(1 - alpha, freedom) * error
-        for error, freedom in _errors(old, new, noise_sd, noise_runs)
+        student_t_quantile(1 - alpha, error.freedom) * error.value if error.value > 0 else 0.0
+        for error in errors
     )
     return Interval(shift, shift - width, shift + width)
 
 
-def few_chance(
-    old: Sequence[float],
-    new: Sequence[float],
-    noise_sd: float,
-    noise_runs: int | None,
-    limit: float,
+def t_chance(
+    old: Sequence[float], new: Sequence[float], errors: Sequence[StandardError], limit: float
 ) -> float:
-    """Like `rank_chance`, for `few_shift`."""
+    """Like `rank_chance`, for `t_shift`."""
     gap = limit - (fmean(old) - fmean(new))
     if gap <= 0:
         return 1.0
     return max(
-        1 - student_t_cdf(gap / error, freedom) if error > 0 else 0.0
-        for error, freedom in _errors(old, new, noise_sd, noise_runs)
+        1 - student_t_cdf(gap / error.value, error.freedom) if error.value > 0 else 0.0
+        for error in errors
     )
+
+
+def mean_error(
+    old: Sequence[float], new: Sequence[float], sd: float, freedom: int | None
+) -> StandardError:
+    """The standard error of the difference of means, where one run has this spread."""
+    return StandardError(sd * math.sqrt(1 / len(old) + 1 / len(new)), freedom)
+
+
+def noise_errors(
+    old: Sequence[float], new: Sequence[float], noise_sd: float, noise_runs: int | None
+) -> list[StandardError]:
+    """For too few runs for ranks: by the machine's noise, and by the runs themselves.
+
+    ``noise_sd`` is the standard deviation between single runs on this machine, estimated from
+    ``noise_runs`` runs (None: known exactly).
+    """
+    freedom = None if noise_runs is None else noise_runs - 1
+    single = min(len(old), len(new)) == 1
+    # Against a single run the noise counts as between two single runs, however many the other side
+    # has: its runs may all be of one quiet hour.
+    errors = [mean_error(old[:1] if single else old, new[:1] if single else new, noise_sd, freedom)]
+    own_sd = pooled_sd(old, new)
+    if own_sd is not None:
+        errors.append(mean_error(old, new, own_sd, len(old) + len(new) - 2))
+    return errors
 
 
 def pooled_sd(old: Sequence[float], new: Sequence[float]) -> float | None:
@@ -108,24 +132,6 @@ def pooled_sd(old: Sequence[float], new: Sequence[float]) -> float | None:
         return None
     squares = sum((value - fmean(side)) ** 2 for side in (old, new) for value in side)
     return math.sqrt(squares / freedom)
-
-
-def _errors(
-    old: Sequence[float], new: Sequence[float], noise_sd: float, noise_runs: int | None
-) -> list[tuple[float, int | None]]:
-    """Standard errors of a difference of means with their degrees of freedom: noise, then runs."""
-    share = math.sqrt(1 / len(old) + 1 / len(new))
-    single = min(len(old), len(new)) == 1
-    # Against a single run the noise counts as between two single runs, however many the other side
-    # has: its runs may all be of one quiet hour.
-    noise_share = math.sqrt(2) if single else share
-    errors: list[tuple[float, int | None]] = [
-        (noise_sd * noise_share, None if noise_runs is None else noise_runs - 1)
-    ]
-    own_sd = pooled_sd(old, new)
-    if own_sd is not None:
-        errors.append((own_sd * share, len(old) + len(new) - 2))
-    return errors
 
 
 def holm(chances: Sequence[float], alpha: float) -> list[bool]:
@@ -139,6 +145,25 @@ def holm(chances: Sequence[float], alpha: float) -> list[bool]:
             break
         stand[index] = True
     return stand
+
+
+def benjamini_hochberg(chances: Sequence[float], alpha: float) -> list[bool]:
+    """Which findings stand, with a share of ``alpha`` at most of them by chance, on average.
+
+    Where nothing changed at all, the probability of any finding is ``alpha`` at most, as with
+    `holm`. Source: Benjamini and Hochberg, Controlling the false discovery rate, 1995; Benjamini
+    and Yekutieli, 2001, for ratios that depend on each other, as time and joules of one benchmark.
+    """
+    ordered = sorted(chances)
+    highest = max(
+        (
+            chance
+            for rank, chance in enumerate(ordered, start=1)
+            if chance <= alpha * rank / len(ordered)
+        ),
+        default=-1.0,
+    )
+    return [chance <= highest for chance in chances]
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import random
 import re
 import subprocess
 import sys
@@ -206,6 +207,65 @@ def test_more_comparisons_require_more_certainty():
         r"about [7-9] runs a side would settle it; live: pytest --energy --energy-against REV t0",
         change.advice,
     )
+
+
+def suite(runs_a_side, factors):
+    """OLD and NEW of a suite whose joules spread by about 1 % between runs."""
+    dice = random.Random(7)
+    sides = []
+    for factor_of in ({}, factors):
+        side = []
+        for run in runs([0.0] * runs_a_side):
+            points = {
+                f"t{i:02}": BenchmarkSummary(
+                    dice.gauss(0, 0.01),
+                    dice.gauss(math.log(factor_of.get(i, 1.0)), 0.01),
+                    0.0,
+                    {},
+                )
+                for i in range(20)
+            }
+            side.append(replace(run, benchmarks=points))
+        sides.append(side)
+    return sides
+
+
+def regressed(comparison):
+    return [
+        row.name
+        for row in comparison.rows
+        for change in row.changes
+        if change.verdict.verdict == "regressed"
+    ]
+
+
+def test_three_runs_a_side_of_a_suite_show_how_runs_spread():
+    comparison = compare_runs(*suite(3, {4: 1.1, 9: 1.1}), CompareOptions(), DEFAULT_NOISE)
+    assert sorted(regressed(comparison)) == ["t04", "t09"]
+    assert not any("FEW RUNS" in line for line in terminal_table(comparison).splitlines())
+    assert "spread between runs, borrowed across the suite: joules 1." in terminal_table(comparison)
+    spread = json.loads(as_json(comparison, ExitCode.OK))["suite_spread"]["joules"]
+    assert 0.005 < spread["sd"] < 0.02
+
+
+def test_two_runs_a_side_do_not():
+    comparison = compare_runs(*suite(2, {4: 1.1}), CompareOptions(), DEFAULT_NOISE)
+    assert not regressed(comparison) and not comparison.suite_spreads
+    assert "FEW RUNS (2 against 2)" in terminal_table(comparison)
+
+
+def test_family_wise_finds_no_more_and_says_so():
+    sides = suite(3, dict.fromkeys(range(0, 20, 2), 1.055))
+    found = regressed(compare_runs(*sides, CompareOptions(), DEFAULT_NOISE))
+    comparison = compare_runs(*sides, CompareOptions(family_wise=True), DEFAULT_NOISE)
+    assert 0 < len(regressed(comparison)) < len(found) <= 10
+    assert "and in 5% of suites" in terminal_table(comparison)
+
+
+def test_a_suite_alpha_on_the_command_line(tmp_path, capsys):
+    old, new = write_folder(tmp_path / "old", TEN), write_folder(tmp_path / "new", TEN)
+    code, out = compare(capsys, old, new, "--suite-alpha", "1%", "--family-wise")
+    assert code == 0 and "and in 1% of suites" in out.out
 
 
 def test_advice_is_a_live_comparison_if_no_number_of_runs_suffices():

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.stats.unpaired import (
-    few_chance,
-    few_shift,
+    benjamini_hochberg,
     holm,
+    noise_errors,
     pooled_sd,
     rank_can_tell,
     rank_chance,
@@ -22,6 +22,8 @@ from pytest_energy.stats.unpaired import (
     runs_for_rank,
     student_t_cdf,
     student_t_quantile,
+    t_chance,
+    t_shift,
 )
 
 # Ten runs; the noise between them is smaller than the changes under test.
@@ -69,8 +71,9 @@ def test_chance_and_bounds_agree_with_ties(old, new, limit):
     st.floats(-5, 5),
 )
 def test_chance_and_bounds_of_few_runs_agree(old, new, noise_sd, limit):
-    high = few_shift(old, new, noise_sd, 12, 0.01).high
-    chance = few_chance(old, new, noise_sd, 12, limit)
+    errors = noise_errors(old, new, noise_sd, 12)
+    high = t_shift(old, new, errors, 0.01).high
+    chance = t_chance(old, new, errors, limit)
     if abs(high - limit) > 1e-6:
         assert (high < limit) == (chance <= 0.01)
 
@@ -79,7 +82,7 @@ def test_chance_and_bounds_of_few_runs_agree(old, new, noise_sd, limit):
 def test_few_runs_without_noise_agree_with_scipys_pooled_t(old, new):
     sides = [0.1, 0.5, -0.3, 0.2, 0.9, 0.35, 0.6, -0.1, 0.0, 0.4][:old], [0.7, 0.45, 0.8][:new]
     expected = scipy.stats.ttest_ind(*sides).confidence_interval(0.98)
-    found = few_shift(*sides, 0.0, None, 0.01)
+    found = t_shift(*sides, noise_errors(*sides, 0.0, None), 0.01)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -98,6 +101,14 @@ def test_holm_keeps_adjusted_chances_up_to_the_level(chances):
     for chance, stands in zip(chances, holm(chances, 0.05)):
         if abs(adjusted[chance] - 0.05) > 1e-9 and chances.count(chance) == 1:
             assert stands == (adjusted[chance] <= 0.05)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_benjamini_hochberg_agrees_with_scipy(chances):
+    adjusted = scipy.stats.false_discovery_control(chances)
+    for chance, stands in zip(adjusted, benjamini_hochberg(chances, 0.05)):
+        if abs(chance - 0.05) > 1e-9:
+            assert stands == (chance <= 0.05)
 
 
 def test_the_number_of_runs_that_the_rank_test_needs():
