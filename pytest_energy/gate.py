@@ -4,6 +4,7 @@ The rules:
 
 - A verdict needs the whole interval on one side of its limit; else it is `inconclusive`.
 - A number that must not decide, such as an estimate, is `not gated`, with the reason.
+- An alarm of one test among many needs more: the run's false alarms stay under `--energy-suite-alpha`.
 - Code that other programs disturb is neither `improved` nor `met`: `inconclusive: unstable`.
 - Every requirement gets a verdict. Nothing passes silently.
 """
@@ -25,7 +26,7 @@ from pytest_energy.model import (
     Verdict,
 )
 from pytest_energy.plan import WORK_TOLERANCE
-from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, window_spread
+from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, gps_up, window_spread
 from pytest_energy.stats.per_call import figures
 
 NOT_GATED_ESTIMATE = (
@@ -40,6 +41,8 @@ NOT_GATED_ATTRIBUTED = (
 # On a machine of two CPUs with two busy neighbours, equal torch models came out 1589 [886, 1996]
 # times as fast: their windows, or the interval, spanned more than these factors.
 UNSTABLE_SPREAD, UNSTABLE_INTERVAL = 10.0, 2.0
+# What is wrong if it is a false alarm. `improved` fails nothing, but people act on it.
+ALARMS = ("regressed", "missed", "improved")
 NO_JOULES = "the counter of {} did not move in some window"
 
 # In the reason of a verdict on a ratio with a threshold of its own.
@@ -93,6 +96,8 @@ class Gate:
     tolerance: float = 0.03
     gate_estimates: bool = False
     work_tolerance: float = WORK_TOLERANCE
+    alarm_alpha: float | None = None
+    """1 - confidence that an alarm requires: see `Plan.as_one_of`. None: that of the intervals."""
 
     @property
     def asks_nothing(self) -> bool:
@@ -119,8 +124,16 @@ class Gate:
             meter = result.measurement.meter
             error = counter_error(comparison.blocks, meter)
             spread = window_spread(comparison.blocks)
+            alarm = None
+            if self.alarm_alpha is not None:
+                alarm = gps_up(comparison.blocks, meter, self.alarm_alpha)
             ratios = GpsUp(
-                comparison.speedup, comparison.greenup, comparison.powerup, error, spread
+                comparison.speedup,
+                comparison.greenup,
+                comparison.powerup,
+                error,
+                spread,
+                alarm=alarm,
             )
             evidence = (
                 f"baseline {comparison.baseline_name}, {count_blocks(comparison.blocks)} "
@@ -135,9 +148,10 @@ class Gate:
     def _of_ratios(self, ratios: GpsUp, meter: MeterInfo, evidence: str) -> Iterator[Verdict]:
         asked = self.thresholds or Thresholds()
         not_gated = joules_not_gated(meter.provenance, self.gate_estimates)
-        for metric, ratio, threshold in (
-            ("speedup", ratios.speedup, asked.speedup),
-            ("greenup", ratios.greenup, asked.greenup),
+        alarm = ratios.alarm or ratios
+        for metric, ratio, of_alarm, threshold in (
+            ("speedup", ratios.speedup, alarm.speedup, asked.speedup),
+            ("greenup", ratios.greenup, alarm.greenup, asked.greenup),
         ):
             if self.thresholds is not None and threshold is None:
                 continue
@@ -147,14 +161,31 @@ class Gate:
                 yield Verdict(metric, "inconclusive", NO_JOULES.format(meter.name))
             elif metric == "greenup" and self._too_coarse(ratios):
                 yield Verdict(metric, "inconclusive", self._coarse(ratios, meter))
-            elif threshold is not None:
-                verdict = _against_threshold(metric, ratio, threshold, evidence)
-                yield _unless_unstable(verdict, ratio, ratios.window_spread)
             else:
-                verdict = against_tolerance(metric, ratio, self.tolerance, evidence)
+                verdict = self._of_ratio(metric, ratio, threshold, evidence)
+                if verdict.verdict in ALARMS and of_alarm is not None:
+                    sure = self._of_ratio(metric, of_alarm, threshold, evidence)
+                    verdict = self._if_sure(verdict, sure)
                 yield _unless_unstable(verdict, ratio, ratios.window_spread)
         if self.thresholds == Thresholds():
             yield Verdict("gps_up", "not gated", "the gps_up marker has no threshold")
+
+    def _of_ratio(
+        self, metric: str, ratio: Interval, threshold: float | None, evidence: str
+    ) -> Verdict:
+        if threshold is None:
+            return against_tolerance(metric, ratio, self.tolerance, evidence)
+        return _against_threshold(metric, ratio, threshold, evidence)
+
+    def _if_sure(self, verdict: Verdict, sure: Verdict) -> Verdict:
+        """The alarm, if it is one at the level of `alarm_alpha` too."""
+        if sure.verdict == verdict.verdict or self.alarm_alpha is None:
+            return verdict
+        reason = (
+            f"suite: {verdict.verdict} taken alone, but not at {1 - self.alarm_alpha:.4%}, which "
+            f"one test of this run needs (--energy-suite-alpha): {sure.reason}"
+        )
+        return Verdict(verdict.metric, "inconclusive", reason)
 
     def _of_work(self, counted: Counted | None) -> Iterator[Verdict]:
         """Counted work: its ratio, if both sides were counted, and its budget."""

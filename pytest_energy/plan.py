@@ -47,6 +47,8 @@ class Plan:
     """Windows are made so long that the counter's own error is at most this share of them."""
     alpha: float = 0.01
     """1 - confidence of the intervals of a comparison."""
+    alarm_alpha: float | None = None
+    """1 - confidence that an alarm requires, as one test of a suite. None: `alpha`."""
     tolerance: float = 0.03
     """A ratio between 1/(1 + tolerance) and 1 + tolerance counts as unchanged."""
     synchronize: Call | None = None
@@ -65,8 +67,25 @@ class Plan:
             raise OptionError(f"the quantisation must lie in (0, 1], not {self.max_quantisation!r}")
         if not 0 < self.alpha < 0.5:
             raise OptionError(f"alpha must lie in (0, 0.5), not {self.alpha!r}")
+        if self.alarm_alpha is not None and not 0 < self.alarm_alpha <= self.alpha:
+            raise OptionError(
+                f"the alpha of an alarm must lie in (0, {self.alpha:g}], not {self.alarm_alpha!r}"
+            )
         if not 0 < self.tolerance < 1:
             raise OptionError(f"the tolerance must lie in (0, 1), not {self.tolerance!r}")
+
+    @property
+    def least_alpha(self) -> float:
+        """The stricter of both: that of an alarm, where there is one."""
+        return self.alarm_alpha or self.alpha
+
+    def as_one_of(self, tests: int, suite_alpha: float) -> Plan:
+        """The plan for each of so many tests, that all of them together raise a false alarm with
+        probability ``suite_alpha`` at most.
+
+        A test has two ratios, time and joules, and each interval one end on the side of alarm.
+        """
+        return replace(self, alarm_alpha=min(self.alpha, suite_alpha / max(1, tests)))
 
 
 def collect_void_reasons(plan: Plan) -> tuple[Plan, list[str]]:

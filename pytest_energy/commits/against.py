@@ -128,7 +128,7 @@ class Against:
     ) -> list[Block]:
         """Blocks of as many fresh pairs as a verdict needs, and of some more if that helps."""
         blocks: list[Block] = []
-        fewest = fewest_blocks(plan.alpha)
+        fewest = fewest_blocks(plan.least_alpha)
         for number in range(fewest * MOST_FRESH):
             plan.on_step(Step("starts"))
             with ExitStack() as stack:
@@ -136,7 +136,9 @@ class Against:
                 for worker in pair.values():
                     worker.wait_until_collected_again()
                 blocks += self._replicate(pair, name, number, meter, calls, plan)
-            if number + 1 >= fewest and decided(gps_up(blocks, meter, plan.alpha)):
+            if number + 1 < fewest:
+                continue
+            if decided(gps_up(blocks, meter, plan.alpha, plan.alarm_alpha)):
                 break
         return blocks
 

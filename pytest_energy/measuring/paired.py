@@ -205,8 +205,9 @@ class PendingComparison:
         self.blocks: list[Block] = []
         self.taken = 0  # replicates
         self.usable = 0  # those that other processes did not hit unequally
-        self.needed = self._next_look = fewest_blocks(plan.alpha)
-        self._meter, self._alpha, self._decided = meter, plan.alpha, decided
+        self.needed = fewest_blocks(plan.least_alpha)
+        self._next_look = fewest_blocks(plan.alpha)
+        self._meter, self._plan, self._decided = meter, plan, decided
 
     def add(self, replicate: Sequence[Block]) -> None:
         self.blocks += replicate
@@ -219,7 +220,7 @@ class PendingComparison:
             return False
         self._next_look = max(self.taken + 1, int(self.taken * LOOK_GROWTH))
         return self.taken >= MOST_BLOCKS or self._decided(
-            gps_up(self.blocks, self._meter, self._alpha)
+            gps_up(self.blocks, self._meter, self._plan.alpha, self._plan.alarm_alpha)
         )
 
     def has_enough(self) -> bool:

@@ -78,11 +78,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if RUN in config.stash and not config.option.collectonly:
         from pytest_energy.plugin.benchmark_bridge import keep_energy_tests
-        from pytest_energy.plugin.run_start import show_progress, start_against
+        from pytest_energy.plugin.run_start import share_suite_alpha, show_progress, start_against
         from pytest_energy.plugin.ungated import check_skipped
 
         keep_energy_tests(session.items)
         check_skipped(session, config.stash[RUN])
+        share_suite_alpha(session, config.stash[RUN])
         show_progress(session, config.stash[RUN])
         start_against(session, config.stash[RUN])
 

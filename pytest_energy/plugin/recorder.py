@@ -74,7 +74,7 @@ class ThisTreeRecorder:
     def __init__(self, run: MeasuringRun, name: str, gate: Gate, group: str | None):
         self.run = run
         self.name = name
-        self.gate = gate
+        self.gate = replace(gate, alarm_alpha=run.plan.alarm_alpha)
         self.group = group
         self.measurement: Measurement | None = None
         self.comparison: Comparison | None = None

@@ -60,16 +60,25 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
     return [*header(run.meter_info), *unfinished_lines(config)]
 
 
+def share_suite_alpha(session: pytest.Session, run: MeasuringRun) -> None:
+    """Share the run's false alarms among the tests that may compare."""
+    tests = _measuring_tests(session)
+    run.plan = run.plan.as_one_of(tests, run.options.suite_alpha)
+
+
 def show_progress(session: pytest.Session, run: MeasuringRun) -> None:
     """With ``-v``, show how far each measurement is."""
     # pytest 8.1 has no such option with -p no:terminal.
     if getattr(session.config.option, "verbose", 0) <= 0:
         return
-    tests = sum(
+    run.progress = Progress(session.config, _measuring_tests(session), run.plan.max_time_s)
+    session.config.pluginmanager.register(run.progress, "energy-progress")
+
+
+def _measuring_tests(session: pytest.Session) -> int:
+    return sum(
         bool(MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))) for item in session.items
     )
-    run.progress = Progress(session.config, tests, run.plan.max_time_s)
-    session.config.pluginmanager.register(run.progress, "energy-progress")
 
 
 def start_against(session: pytest.Session, run: MeasuringRun) -> None:

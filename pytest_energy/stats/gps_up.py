@@ -56,18 +56,23 @@ class GpsUp:
     """How far apart a side's windows are, as a factor: see `window_spread`."""
     estimated: bool = False
     """An estimate's power follows from CPU time alone, so it supports no category."""
+    alarm: GpsUp | None = None
+    """The same at the level that an alarm requires; None: at this level."""
 
     @property
     def category(self) -> int | None:
         return None if self.estimated else category(self.speedup, self.greenup, self.powerup)
 
 
-def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
+def gps_up(
+    blocks: Sequence[Block], meter: MeterInfo, alpha: float, alarm_alpha: float | None = None
+) -> GpsUp:
     """The medians of the replicates' ratios, with intervals that hold at any stopping time.
 
-    A replicate is a block, or the median of the blocks that share a replicate's number. Ratios are
-    per call, so the sides may have different numbers of calls. Greenup and powerup are of the
-    blocks that other processes did not hit unequally; without any such block, bounds are unknown.
+    With ``alarm_alpha`` also at that level. A replicate is a block, or the median of the blocks that
+    share a replicate's number. Ratios are per call, so the sides may have different numbers of
+    calls. Greenup and powerup are of the blocks that other processes did not hit unequally; without
+    any such block, bounds are unknown.
     """
     log_speedups: list[float] = []
     log_least_speedups: list[float] = []
@@ -83,36 +88,38 @@ def gps_up(blocks: Sequence[Block], meter: MeterInfo, alpha: float) -> GpsUp:
         if min(joules) > 0:
             log_greenups.append(math.log(joules[0] / joules[1]) + log_calls)
 
-    def sequence(log_ratios: Sequence[float], alpha: float) -> Interval:
-        return median_sequence(_by_replicate(blocks, log_ratios), alpha)
-
-    # A preempted window spoils the sum of a side's two windows, and not the smaller one, which in
-    # turn needs 1.4 times the blocks on a quiet machine. Both at half of alpha lose 5 % to the
-    # better one (docs/gate.md). The smaller window's joules would be those of the coarser steps.
-    speedup = exp_interval(
-        _both_hold(sequence(log_speedups, alpha / 2), sequence(log_least_speedups, alpha / 2))
-    )
-    if len(log_greenups) < len(log_speedups):
-        return GpsUp(speedup, None, None, math.inf, window_spread(blocks))
-    log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
-
     # Joules of other processes spoil a block that they hit unequally; time has its smaller window.
     equal = [not hit_unequally(block) for block in blocks]
+    moved = len(log_greenups) == len(log_speedups)
 
-    def joules_sequence(log_ratios: Sequence[float]) -> Interval:
+    def joules_sequence(log_ratios: Sequence[float], alpha: float) -> Interval:
         if not any(equal):
             return Interval(math.exp(median(log_ratios)), 0.0, math.inf)
         kept = _by_replicate(list(compress(blocks, equal)), list(compress(log_ratios, equal)))
         return exp_interval(median_sequence(kept, alpha))
 
-    return GpsUp(
-        speedup,
-        joules_sequence(log_greenups),
-        joules_sequence(log_powerups),
-        counter_error(blocks, meter),
+    def ratios(alpha: float) -> tuple[Interval, Interval | None, Interval | None]:
+        # A preempted window spoils the sum of a side's two windows, and not the smaller one, which
+        # in turn needs 1.4 times the blocks on a quiet machine. Both at half of alpha lose 5 % to
+        # the better one (docs/gate.md). The smaller window's joules would be those of the coarser
+        # steps.
+        sequences = [
+            median_sequence(_by_replicate(blocks, logs), alpha / 2)
+            for logs in (log_speedups, log_least_speedups)
+        ]
+        speedup = exp_interval(_both_hold(*sequences))
+        if not moved:
+            return speedup, None, None
+        log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
+        return speedup, joules_sequence(log_greenups, alpha), joules_sequence(log_powerups, alpha)
+
+    about = (
+        counter_error(blocks, meter) if moved else math.inf,
         window_spread(blocks),
         meter.provenance == "estimated",
     )
+    alarm = GpsUp(*ratios(alarm_alpha), *about) if alarm_alpha is not None else None
+    return GpsUp(*ratios(alpha), *about, alarm)
 
 
 def fewest_blocks(alpha: float) -> int:

@@ -405,3 +405,41 @@ def test_one_preempted_window_in_ten_is_not_unstable():
     spike = [block(window(90.0, 2.0), window(1.0, 1.0))] * 3
     made = result(measurement(*SIX), compared(tuple(quiet + spike)))
     assert verdicts(Gate(), made)["speedup"] == "improved"
+
+
+# One test among many.
+
+
+@pytest.mark.parametrize(
+    ("ratio", "alarm", "verdict"),
+    [
+        (Interval(0.8, 0.75, 0.9), Interval(0.8, 0.7, 0.9), "regressed"),
+        (Interval(0.8, 0.75, 0.9), Interval(0.8, 0.7, 0.95), "inconclusive"),
+        (Interval(1.2, 1.15, 1.3), Interval(1.2, 1.05, 1.4), "inconclusive"),
+        (Interval(1.0, 0.95, 1.05), Interval(1.0, 0.5, 2.0), "unchanged"),
+        (Interval(0.8, 0.75, 0.9), UNKNOWN, "inconclusive"),
+    ],
+)
+def test_an_alarm_of_one_test_among_many_needs_the_wider_interval(ratio, alarm, verdict):
+    gate = Gate(tolerance=TOLERANCE, alarm_alpha=0.001)
+    ratios = GpsUp(ratio, SURE, SURE, alarm=GpsUp(alarm, SURE, SURE))
+    speedup, _ = gate._of_ratios(ratios, SENSOR, "")
+    assert speedup.verdict == verdict
+    assert ("suite: " in speedup.reason) == (verdict == "inconclusive")
+    assert gate.decided(ratios, SENSOR) == (verdict != "inconclusive")
+
+
+def test_a_missed_threshold_needs_it_too_and_one_that_is_met_does_not():
+    gate = Gate(thresholds=Thresholds(speedup=1.0), alarm_alpha=0.001)
+    wide = GpsUp(Interval(1.0, 0.5, 2.0), None, None)
+    for ratio, verdict in ((Interval(0.8, 0.7, 0.9), "inconclusive"), (exactly(1.1), "met")):
+        (found,) = gate._of_ratios(GpsUp(ratio, None, None, alarm=wide), SENSOR, "")
+        assert found.verdict == verdict
+
+
+def test_judging_computes_the_wider_interval_from_the_blocks():
+    """12 blocks of 20 % more time decide alone; one of many tests needs more blocks."""
+    slower = compared(tuple(block(window(10.0, 10.0), window(12.0, 12.0)) for _ in range(12)))
+    made = result(measurement(window(1.0, 1.0)), slower)
+    assert verdicts(Gate(tolerance=TOLERANCE), made)["speedup"] == "regressed"
+    assert verdicts(Gate(tolerance=TOLERANCE, alarm_alpha=0.001), made)["speedup"] == "inconclusive"

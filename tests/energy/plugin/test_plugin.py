@@ -443,3 +443,23 @@ def test_a_repeated_quality_is_refused(suite):
     result.stdout.fnmatch_lines(
         ["*FixtureMisuse: the quality 'accuracy' was given twice in *test_it*"]
     )
+
+
+def test_the_tests_of_a_run_share_its_false_alarms(suite):
+    suite.makepyfile(
+        "import pytest\n"
+        "@pytest.mark.parametrize('n', range(50))\n"
+        "def test_it(n, energy): pass\n"
+        "def test_other(): pass\n"
+    )
+    suite.makeconftest(
+        "from pytest_energy.plugin.stash import RUN\n"
+        "def pytest_sessionfinish(session):\n"
+        "    print('alpha', session.config.stash[RUN].plan.least_alpha)"
+    )
+    for options, alpha in (((), 0.001), (("--energy-suite-alpha=20%",), 0.004)):
+        run = suite.runpytest_inprocess("--energy", "-s", *options)
+        run.stdout.fnmatch_lines(f"*alpha {alpha}*")
+    # One test alone needs no more than its own alpha.
+    run = suite.runpytest_inprocess("--energy", "-s", "-k", "test_it and 49")
+    run.stdout.fnmatch_lines("*alpha 0.01*")
