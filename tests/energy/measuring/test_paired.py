@@ -3,7 +3,6 @@
 import itertools
 import random
 import sys
-import time
 from functools import partial
 
 import pytest
@@ -83,13 +82,18 @@ def test_a_comparison_stops_when_it_is_decided(clock):
     assert comparison.speedup.high < 0.9
 
 
-def test_a_short_time_still_gets_the_fewest_blocks_for_an_interval():
-    comparison = versus(time.sleep, time.sleep, 0.01, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
-    assert len(comparison.blocks) == fewest_blocks(0.01)
+@pytest.mark.parametrize("alarm_alpha", [None, 0.001])
+def test_a_short_time_still_gets_the_fewest_blocks_for_an_interval(alarm_alpha, clock):
+    """One test of many gets those that its alarm needs."""
+    plan = Plan(max_time_s=0.2, alarm_alpha=alarm_alpha)
+    meter = ClockMeter(clock=clock)
+    comparison = versus(clock.work, clock.work, 0.01, meter=meter, plan=plan)
+    assert len(comparison.blocks) == fewest_blocks(plan.least_alpha)
 
 
-def test_slow_code_stops_after_four_times_the_time_without_bounds():
-    comparison = versus(time.sleep, time.sleep, 0.1, meter=ClockMeter(), plan=Plan(max_time_s=0.2))
+def test_slow_code_stops_after_four_times_the_time_without_bounds(clock):
+    meter = ClockMeter(clock=clock)
+    comparison = versus(clock.work, clock.work, 0.1, meter=meter, plan=Plan(max_time_s=0.2))
     assert len(comparison.blocks) < fewest_blocks(0.01)
     assert comparison.speedup.high == float("inf")
     assert comparison.category is None
