@@ -62,6 +62,7 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
         options.grams_per_kwh,
         verbosity > 1,
         options.sort,
+        verbosity > 0,
     )
     reporter.ensure_newline()  # else pytest adds it below the section's title
     reporter.section("energy", sep="-")

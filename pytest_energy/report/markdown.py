@@ -68,6 +68,8 @@ class Comment:
     command: str = ""
     """The command that finds the commit that made it worse."""
     head: tuple[str, ...] = HEAD
+    worst: str = ""
+    """The first failure: the name, what was asked and the value."""
 
 
 def markdown(comparison: RunComparison, grams_per_kwh: float | None = None) -> str:
@@ -112,7 +114,8 @@ def rendered(comment: Comment) -> str:
     ]
     folded = [entry for entry in comment.entries if entry not in shown]
     n_failed = sum(entry.failed for entry in shown)
-    head = [MARKER, f"### {comment.mark} Energy: {in_markdown(comment.title)}", ""]
+    head = [MARKER, f"### {comment.mark} Energy: {in_markdown(comment.title)}"]
+    head += [in_markdown(_short(comment.worst, LONGEST_CELL)), ""] if comment.worst else [""]
     tail = _notes(comment)
     table_head = [_row(comment.head), _row(["---"] * len(comment.head))]
     noun = "benchmark" if len(folded) == 1 else "benchmarks"
@@ -199,7 +202,15 @@ def _comment(
     )
     energy = "energy (estimated)" if view.estimated else "energy"
     head = tuple(energy if name == "energy" else name for name in HEAD)
-    return Comment(mark, f"{sentence}{title}", entries, tuple(notes), method, command, head)
+    failed = [
+        f"{label}: {'; '.join(row.reasons)}"
+        for row, label in zip(view.rows, view.labels, strict=True)
+        if row.state == "failed"
+    ]
+    worst = failed[0] if failed else ""
+    if len(failed) > 1:
+        worst += f"; and {len(failed) - 1} more below"
+    return Comment(mark, f"{sentence}{title}", entries, tuple(notes), method, command, head, worst)
 
 
 def _cells(row: ResultView, grams_per_kwh: float | None) -> tuple[str, ...]:

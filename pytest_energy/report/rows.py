@@ -32,6 +32,9 @@ LEAST_NAME = 16
 BAR_WIDTH = 12
 GAP = "  "
 MARK_WIDTH = 2
+# A run of 30 tests then prints at most 40 lines, pytest's own included.
+MOST_ROWS, FIRST_QUIET_ROWS = 20, 10
+QUIET_STATES: tuple[State, ...] = ("passed", "not gated")
 # Columns of this rank and above only repeat others, or decorate.
 DECORATION = 4
 
@@ -55,11 +58,20 @@ class Column:
 
 
 def table_of(
-    view: RunView, width: int, sort: str = "change", grams_per_kwh: float | None = None
+    view: RunView,
+    width: int,
+    sort: str = "change",
+    grams_per_kwh: float | None = None,
+    all_rows: bool = True,
 ) -> Iterator[RenderableType]:
-    """A heading, and the rows in order, failed ones first."""
+    """A heading, and the rows in order, failed ones first.
+
+    Without ``all_rows``, a large run shows only some of the rows that ask for no attention.
+    """
     labels = dict(zip((row.name for row in view.rows), view.labels, strict=True))
-    rows = sorted(view.rows, key=_order(sort))
+    ordered = sorted(view.rows, key=_order(sort))
+    rows = ordered if all_rows else shown_rows(ordered)
+    labels = {row.name: labels[row.name] for row in rows}
     columns = [column for column in _columns(view, rows, grams_per_kwh) if not column.empty]
     name_width = min(max(map(cell_len, labels.values())), WIDEST_NAME)
     columns = _fitting(columns, name_width, width)
@@ -75,6 +87,17 @@ def table_of(
         yield _line(mark, label, name_width, columns, index, style)
         for reason in [*row.reasons, *row.advice]:
             yield Text(f"    {reason}", style=style)
+    if len(rows) < len(ordered):
+        yield Text(f"  and {len(ordered) - len(rows)} more such rows: -v shows them", style="dim")
+
+
+def shown_rows(rows: Sequence[ResultView]) -> list[ResultView]:
+    """All rows of a small run. Of a larger one, all that need attention and the first others."""
+    if len(rows) <= MOST_ROWS:
+        return list(rows)
+    quiet = [row for row in rows if row.state in QUIET_STATES]
+    folded = {row.name for row in quiet[FIRST_QUIET_ROWS:]}
+    return [row for row in rows if row.name not in folded]
 
 
 def _columns(view: RunView, rows: Sequence[ResultView], grams: float | None) -> list[Column]:

@@ -38,6 +38,8 @@ class Look:
     """All figures of each test, below the table."""
     sort: str = "change"
     """One of `options.SORTS`."""
+    all_rows: bool = False
+    """Show the rows of a large run that ask for no attention, too."""
 
 
 def header(meter: MeterInfo) -> list[str]:
@@ -55,7 +57,7 @@ def summary(view: RunView, look: Look = Look()) -> str:
         return NOTHING_MEASURED
     parts: list[RenderableType] = list(sentence_lines(view))
     if not look.quiet:
-        parts += table_of(view, look.width, look.sort, look.grams_per_kwh)
+        parts += table_of(view, look.width, look.sort, look.grams_per_kwh, look.all_rows)
     out = printed(parts, look.width, look.colour)
     closing = [*_closing(view, look)]
     if look.details and not look.quiet:
