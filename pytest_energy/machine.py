@@ -43,7 +43,7 @@ def fingerprint(
     """
     name = _named_cpu(_lines(cpuinfo))
     known: dict[str, object] = {
-        "cpu": name or _arm_cpu(_lines(cpuinfo)) or _cpu_without_proc() or UNKNOWN_CPU,
+        "cpu": name or _arm_cpu(_lines(cpuinfo)) or cpu_without_proc() or UNKNOWN_CPU,
         "cores": os.cpu_count(),
         "memory_gib": _memory_gib(meminfo),
         "architecture": platform.machine(),
@@ -86,7 +86,8 @@ def _arm_core(numbers: Mapping[str, int]) -> str:
     return f"{name} r{numbers.get('variant', 0)}p{numbers.get('revision', 0)}"
 
 
-def _cpu_without_proc() -> str | None:
+def cpu_without_proc() -> str | None:
+    """The CPU's name where there is no /proc/cpuinfo, or None."""
     if sys.platform == "darwin":
         return _sysctl(b"machdep.cpu.brand_string")
     name = platform.processor()

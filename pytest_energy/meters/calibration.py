@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,12 @@ from typing import Any
 
 from pytest_energy.clock import sleep
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.machine import config_folder, write_config
+from pytest_energy.machine import config_folder, cpu_without_proc, write_config
 from pytest_energy.meters.power_model import (
     CALIBRATED_BAND,
     PowerModel,
     cpu_name,
+    cpuinfo_of,
     fit_power_curve,
     watts_are_possible,
 )
@@ -146,11 +146,11 @@ def busy_cpus(count: int) -> Iterator[None]:
 
 
 def read_cpuinfo() -> str:
-    """The system's description of its CPUs, or an empty string."""
+    """What /proc/cpuinfo shows, or would show on Windows and macOS; "" if nothing is known."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return f"model name : {platform.processor()}\n" if platform.processor() else ""
+        return cpuinfo_of(cpu_without_proc() or "")
 
 
 def calibration_path() -> Path:

@@ -21,12 +21,14 @@ from pathlib import Path
 from pytest_energy.errors import MeterFailed, OptionError
 from pytest_energy.meters.calibration import find_calibration, read_cpuinfo
 from pytest_energy.meters.power_model import (
+    APPLE_WATTS_PER_CPU,
     AVERAGE_WATTS_PER_VCPU,
     CLIENT_STAND_IN,
     PUBLISHED_WATTS_PER_VCPU,
     TDP_SHARES,
     PowerModel,
     cpu_name,
+    is_apple,
     is_client,
     microarchitecture,
     watts_are_possible,
@@ -141,6 +143,9 @@ def published_model(cpuinfo: str, cpus: int, tdp_watts: float | None) -> PowerMo
         idle_watts, full_watts = (share * tdp_watts for share in TDP_SHARES)
         shares = " and ".join(f"{share:.0%}" for share in TDP_SHARES)
         return PowerModel(idle_watts, full_watts, f"{shares} of the CPU's TDP of {tdp_watts:g} W")
+    if is_apple(cpuinfo):
+        idle_watts, full_watts = (watts * cpus for watts in APPLE_WATTS_PER_CPU)
+        return PowerModel(idle_watts, full_watts, "Apple's watts of a Mac mini M1, by CPU")
     if client:
         vcpu, (idle_watts, full_watts) = (
             f"desktop CPUs ({CLIENT_STAND_IN})",

@@ -59,8 +59,16 @@ PUBLISHED_WATTS_PER_VCPU = {
     "EPYC 2nd Gen": (0.474, 1.69),
     "EPYC 3rd Gen": (0.456, 1.96),
     "EPYC 4th Gen": (0.739, 2.28),
+    # Its row of EPYC 2nd Gen stands in for every Graviton, since AWS publishes no watts.
     "Graviton2": (0.474, 1.69),
+    "Graviton3": (0.474, 1.69),
+    "Graviton4": (0.474, 1.69),
 }
+
+# Apple's 6.8 W idle and 39 W at most of a Mac mini with 8 CPUs ("Mac mini power consumption and
+# thermal output", support.apple.com/103253; M1, 2020), by CPU. GitHub's macOS runners have 3 of
+# them. The 39 W include a busy GPU.
+APPLE_WATTS_PER_CPU = (0.85, 4.88)
 
 # The only row with desktop parts alone (Xeon E-2100 and E-2200). It stands in for every desktop and
 # laptop CPU of unknown TDP, because each of a server's many slow cores draws less. In the load
@@ -85,6 +93,14 @@ _INTEL_FAMILY_6 = {
     143: "Sapphire Rapids", 207: "Emerald Rapids",
     173: "Granite Rapids", 174: "Granite Rapids",
 }  # fmt: skip
+# Arm's part numbers (Linux's arch/arm64/include/asm/cputype.h). Other makers build servers of the
+# same cores (Ampere Altra, Google's Axion, Azure's Cobalt 100), and publish no watts either.
+_ARM_SERVER_CORES = {
+    0xD0C: "Graviton2",  # Neoverse N1
+    0xD40: "Graviton3",  # Neoverse V1
+    0xD49: "Graviton3",  # Neoverse N2
+    0xD4F: "Graviton4",  # Neoverse V2
+}
 _SKYLAKE_SERVER_MODEL, _FIRST_CASCADE_LAKE_STEPPING = 85, 5
 
 
@@ -176,9 +192,8 @@ def microarchitecture(cpuinfo: str) -> str | None:
         return _INTEL_FAMILY_6.get(model)
     if fields.get("vendor_id") == "AuthenticAMD":
         return _epyc_generation(int(fields.get("cpu family", -1)), int(fields.get("model", -1)))
-    # Arm Neoverse N1
-    if fields.get("CPU implementer") == "0x41" and fields.get("CPU part") == "0xd0c":
-        return "Graviton2"
+    if fields.get("CPU implementer") == "0x41":
+        return _ARM_SERVER_CORES.get(int(fields.get("CPU part", "0"), 16))
     return None
 
 
@@ -198,6 +213,30 @@ def _epyc_generation(family: int, model: int) -> str | None:
             else None
         )
     return None
+
+
+def is_apple(cpuinfo: str) -> bool:
+    """Whether the CPU is one of Apple's: its name is ``Apple M1``, ``Apple M2 Pro``, ..."""
+    return re.match(r"Apple M\d", cpu_name(cpuinfo)) is not None
+
+
+def cpuinfo_of(name: str) -> str:
+    """What /proc/cpuinfo would show, from the name of the CPU on Windows or macOS.
+
+    Windows names no model, but its numbers.
+
+    >>> print(cpuinfo_of("AMD64 Family 25 Model 1 Stepping 1, AuthenticAMD"))
+    model name : AMD64 Family 25 Model 1 Stepping 1, AuthenticAMD
+    vendor_id : AuthenticAMD
+    cpu family : 25
+    model : 1
+    stepping : 1
+    """
+    numbers = re.fullmatch(r"\S+ Family (\d+) Model (\d+) Stepping (\d+), (\S+)", name)
+    if numbers is None:
+        return f"model name : {name}" if name else ""
+    family, model, stepping, vendor = numbers.groups()
+    return f"vendor_id : {vendor}\ncpu family : {family}\nmodel : {model}\nstepping : {stepping}"
 
 
 def is_client(cpuinfo: str) -> bool:

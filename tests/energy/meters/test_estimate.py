@@ -31,6 +31,7 @@ from pytest_energy.meters.power_model import (
     PUBLISHED_WATTS_PER_VCPU,
     TDP_SHARES,
     PowerModel,
+    cpuinfo_of,
     load_curve,
     microarchitecture,
 )
@@ -188,7 +189,12 @@ def cpuinfo(vendor, family, model, stepping=0, name="some CPU: of ours"):
         (cpuinfo("GenuineIntel", 6, 85, stepping=7), "Cascade Lake"),
         (cpuinfo("GenuineIntel", 6, 143), "Sapphire Rapids"),
         (cpuinfo("GenuineIntel", 15, 6), None),
+        (cpuinfo("GenuineIntel", 6, 207), "Emerald Rapids"),
         ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "Graviton2"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n", "Graviton3"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f\n", "Graviton4"),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n", None),
+        ("processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: 0xd40\n", None),
         ("", None),
     ],
 )
@@ -198,6 +204,59 @@ def test_the_cpu_is_recognised(text, kind):
     model = published_model(text, 3, tdp_watts=None)
     assert (model.idle_watts, model.full_watts) == pytest.approx((per_cpu[0] * 3, per_cpu[1] * 3))
     assert "Cloud Carbon Footprint" in model.source
+
+
+# Names, families, models and steppings as runs on these services print them.
+RUNNERS = [
+    ("GitHub, AMD EPYC 7763", cpuinfo("AuthenticAMD", 25, 1, 1, "AMD EPYC 7763 64-Core Processor")),
+    ("GitHub, AMD EPYC 9V74", cpuinfo("AuthenticAMD", 25, 17, 1, "AMD EPYC 9V74 80-Core Processor")),
+    ("GitHub, Xeon Platinum 8370C",
+     cpuinfo("GenuineIntel", 6, 106, 6, "Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz")),
+    ("GitHub, Xeon Platinum 8272CL",
+     cpuinfo("GenuineIntel", 6, 85, 7, "Intel(R) Xeon(R) Platinum 8272CL CPU @ 2.60GHz")),
+    ("GitHub, Xeon Platinum 8171M",
+     cpuinfo("GenuineIntel", 6, 85, 4, "Intel(R) Xeon(R) Platinum 8171M CPU @ 2.60GHz")),
+    ("GitHub, Xeon E5-2673 v4",
+     cpuinfo("GenuineIntel", 6, 79, 1, "Intel(R) Xeon(R) CPU E5-2673 v4 @ 2.30GHz")),
+    ("GitHub, Windows on EPYC 7763", cpuinfo_of("AMD64 Family 25 Model 1 Stepping 1, AuthenticAMD")),
+    ("GitHub, Windows on 8370C", cpuinfo_of("Intel64 Family 6 Model 106 Stepping 6, GenuineIntel")),
+    ("GitHub, arm64 (Cobalt 100)", "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd49\n"),
+    ("GitHub, macOS", cpuinfo_of("Apple M1 (Virtual)")),
+    ("GitLab, EPYC 7B12", cpuinfo("AuthenticAMD", 23, 49, 0, "AMD EPYC 7B12")),
+    ("Google, Xeon at 2.20 GHz", cpuinfo("GenuineIntel", 6, 79, 0, "Intel(R) Xeon(R) CPU @ 2.20GHz")),
+    ("Google, Xeon 8481C",
+     cpuinfo("GenuineIntel", 6, 143, 8, "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz")),
+    ("AWS, Graviton3", "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"),
+    ("AWS, Graviton4", "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f\n"),
+    ("AWS, Xeon 8275CL",
+     cpuinfo("GenuineIntel", 6, 85, 7, "Intel(R) Xeon(R) Platinum 8275CL CPU @ 3.00GHz")),
+    ("AWS, EPYC 7R13", cpuinfo("AuthenticAMD", 25, 1, 1, "AMD EPYC 7R13 Processor")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [text for _, text in RUNNERS], ids=[name for name, _ in RUNNERS])
+def test_the_cpus_of_ci_runners_are_known(text):
+    model = published_model(text, 4, tdp_watts=None)
+    assert "unknown" not in model.source
+    assert 0 < model.idle_watts < model.full_watts < 4 * 6
+
+
+def test_an_epyc_7763_agrees_with_another_published_curve():
+    """Eco-CI's curve for GitHub's runner of 4 vCPUs: 1.76 W idle, 8.18 W from 95 % load on."""
+    model = published_model(cpuinfo("AuthenticAMD", 25, 1), 4, tdp_watts=None)
+    assert (model.idle_watts, model.full_watts) == pytest.approx((1.76, 8.18), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", ""),
+        ("Apple M3 Pro", "model name : Apple M3 Pro"),
+        ("Intel64 Family 6 Model x", "model name : Intel64 Family 6 Model x"),
+    ],
+)
+def test_other_systems_name_the_cpu_in_their_own_way(name, text):
+    assert cpuinfo_of(name) == text
 
 
 def test_a_desktop_cpu_uses_its_tdp():
