@@ -233,10 +233,12 @@ def cpuinfo_of(name: str) -> str:
     stepping : 1
     """
     numbers = re.fullmatch(r"\S+ Family (\d+) Model (\d+) Stepping (\d+), (\S+)", name)
-    if numbers is None:
-        return f"model name : {name}" if name else ""
-    family, model, stepping, vendor = numbers.groups()
-    return f"vendor_id : {vendor}\ncpu family : {family}\nmodel : {model}\nstepping : {stepping}"
+    lines = [f"model name : {name}"] if name else []
+    if numbers is not None:
+        keys = ("cpu family", "model", "stepping")
+        lines.append(f"vendor_id : {numbers[4]}")
+        lines += [f"{key} : {number}" for key, number in zip(keys, numbers.groups(), strict=False)]
+    return "\n".join(lines)
 
 
 def is_client(cpuinfo: str) -> bool:
