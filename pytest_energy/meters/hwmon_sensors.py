@@ -23,6 +23,12 @@ CORE_LABEL = re.compile(r"Ecore\d+")
 """amd_energy's cores. A read interrupts the core, and the sockets hold them: only by name."""
 _PART_OF_A_GPU = re.compile(r"(i915)_gt\d+")
 """i915's tiles, as chips of their own beside the card's."""
+GPU_DRIVERS = ("amdgpu", "xe", "i915", "nouveau")
+ALL_GPUS, COUNTING_GPUS = "gpus", "counting-gpus"
+"""As a pick: every GPU that is a card of its own, or only those that count joules."""
+_INTEGRATED_LABEL = "vddnb"
+"""amdgpu's in1_label on a GPU within a CPU (amdgpu_pm.c hides it on cards). Its power is that of
+the whole package, which powercap counts too."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def pick_sensors(
 ) -> tuple[list[Sensor], list[str]]:
     """The sensors that ``pick`` names, or those of the only chip; and the chips that it names.
 
-    Raises `MeterUnavailable`, which lists what there is.
+    ``gpus`` names every GPU that is a card of its own. Raises `MeterUnavailable`, which lists what there is.
     """
     if not sensors:
         raise MeterUnavailable(
@@ -148,16 +154,27 @@ def pick_sensors(
             "load its driver (modprobe), or name another folder: --energy-meter hwmon:root=DIR",
         )
     chips = sorted({sensor.chip for sensor in sensors})
+    gpus = _gpus(sensors)
+    if pick in (ALL_GPUS, COUNTING_GPUS):
+        picked = [s for s in gpus if s.counts_joules or pick == ALL_GPUS]
+        if not picked:
+            what = "counts joules" if gpus else "is a GPU that is a card of its own"
+            raise MeterUnavailable(
+                f"no chip under {root} {what}",
+                f"name one, as hwmon:{chips[0]}" + (f", or hwmon:{ALL_GPUS}" if gpus else ""),
+            )
+        return picked, []
     if pick is None:
         whole = [chip for chip in chips if not _is_part(chip, chips)]
         if len(whole) > 1:
             raise MeterUnavailable(
                 f"several chips report energy or power, and may overlap: {', '.join(whole)}",
-                f"name one, as hwmon:{whole[0]}",
+                f"name one, as hwmon:{whole[0]}"
+                + (f", or all GPUs, as hwmon:{ALL_GPUS}" if gpus else ""),
             )
         pick = whole[0]
     parts = [pick] if _matches(sensors, names, pick) else [part.strip() for part in pick.split("+")]
-    picked: list[Sensor] = []
+    picked = []
     for part in parts:
         found = _matches(sensors, names, part)
         if not found:
@@ -167,6 +184,16 @@ def pick_sensors(
             )
         picked += [sensor for sensor in found if sensor not in picked]
     return picked, [part for part in parts if part in chips]
+
+
+def _gpus(sensors: Sequence[Sensor]) -> list[Sensor]:
+    """The sensors of GPUs that are cards of their own."""
+    return [
+        sensor
+        for sensor in sensors
+        if sensor.chip in GPU_DRIVERS
+        and _text(sensor.paths[0].parent / "in1_label") != _INTEGRATED_LABEL
+    ]
 
 
 def _is_part(chip: str, chips: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pytest_energy.meters.hwmon_sensors import Sensor
+from pytest_energy.meters.hwmon_sensors import GPU_DRIVERS, Sensor
 
 _INSIDE = (
     ("amd_energy", r"Ecore\d+", r"Esocket\d+"),
@@ -26,7 +26,7 @@ _APART = (
     ("power_meter", r"(Module|Grace) Power Socket \d+|(CPU|SysIO) Power Socket \d+"),
 )
 """Labels that never overlap, unless one is inside another."""
-_GPUS = ("amdgpu", "xe", "i915", "nouveau")
+_GPUS = GPU_DRIVERS
 """Drivers whose devices are whole cards: two devices never overlap."""
 
 # corsairpsu's "power total", macsmc's "Total System Power", and the like.

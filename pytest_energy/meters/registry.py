@@ -18,9 +18,10 @@ ENTRY_POINT_GROUP = "pytest_energy.meters"
 
 AUTO = "auto"
 # `auto` uses the first available meter of each group, and adds the groups up if their provenances
-# agree. powercap and perf read the same registers. Other meters may overlap with these, so the user
-# must name them.
-AUTO_SENSORS = (("powercap", "perf"), ("nvml",))
+# agree. powercap and perf read the same registers, and emi is Windows's view of them. Other meters
+# may overlap with these, so the user must name them. So must users name GPUs that report only watts
+# (hwmon:gpus): without ticks, the windows of the CPU's counter would have to be eight times as long.
+AUTO_SENSORS = (("powercap", "perf", "emi"), ("nvml",), ("hwmon:counting-gpus",))
 AUTO_FALLBACK = "estimate"
 
 
@@ -89,9 +90,11 @@ def _open_auto(factories: dict[str, MeterFactory], settings: MeterSettings) -> M
     found: list[Meter] = []
     with ExitStack() as opened:
         for group in AUTO_SENSORS:
-            for name in group:
+            for part in group:
+                if part.partition(":")[0] not in factories:
+                    continue
                 try:
-                    found.append(factories[name](settings, None))
+                    found.append(_open_one(factories, part, settings))
                 except MeterUnavailable:
                     continue  # `pytest-energy doctor` shows why
                 opened.callback(found[-1].close)

@@ -14,6 +14,12 @@ def not_on_github(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_container(monkeypatch):
+    """Trees of files are those of bare metal, although the tests may run in a limited container."""
+    monkeypatch.setattr("pytest_energy.meters.virtual.CGROUP_ROOT", "/nonexistent")
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch):
     """A pytester folder with the clock meter installed as another project's package."""

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters import MeterSettings, hwmon, info
+from pytest_energy.meters import open_meter as open_any_meter
 from pytest_energy.meters.hwmon import HwmonMeter, open_hwmon
 from pytest_energy.meters.hwmon_sensors import Sensor, domain_names, find_sensors
+from tests.energy.rigs.powercap_tree import LAYOUTS, Tree
 from tests.energy.rigs.real_time import bounded_window, undisturbed
 
 
@@ -479,3 +481,57 @@ def test_a_bad_count_voids_its_window_and_the_next_is_valid(tmp_path, bad):
             if after_the_reset < 10**19
             else pytest.approx(2.0, abs=2.1)
         )
+
+
+def amdgpu(root: Path, folder: str, integrated: bool) -> Path:
+    """amdgpu shows vddnb only for a GPU within a CPU."""
+    files: dict[str, object] = {"in0_label": "vddgfx", "power1_average": 20_000_000}
+    return write_chip(
+        root, folder, "amdgpu", files | ({"in1_label": "vddnb"} if integrated else {})
+    )
+
+
+def test_gpus_are_every_card_and_no_gpu_within_a_cpu(tmp_path):
+    amdgpu(tmp_path, "hwmon3", integrated=True)
+    amdgpu(tmp_path, "hwmon4", integrated=False)
+    write_chip(tmp_path, "hwmon5", "i915", {"energy1_input": 5})
+    write_chip(tmp_path, "hwmon6", "nvme", {"power1_input": 5})
+    with HwmonMeter(tmp_path, "gpus") as meter:
+        assert set(domains(meter)) == {"amdgpu-hwmon4-power1", "i915-energy1"}
+    with HwmonMeter(tmp_path, "counting-gpus") as meter:
+        assert (set(domains(meter)), meter.ticks) == ({"i915-energy1"}, True)
+    with pytest.raises(MeterUnavailable, match="may overlap") as error:
+        HwmonMeter(tmp_path)
+    assert "or all GPUs, as hwmon:gpus" in error.value.remedy
+
+
+def test_a_gpu_within_a_cpu_is_no_card(tmp_path):
+    amdgpu(tmp_path, "hwmon3", integrated=True)
+    with pytest.raises(MeterUnavailable, match="no chip under .* is a GPU that is a card"):
+        HwmonMeter(tmp_path, "gpus")
+
+
+def test_a_card_that_reports_only_watts_counts_no_joules(tmp_path):
+    amdgpu(tmp_path, "hwmon3", integrated=False)
+    with pytest.raises(MeterUnavailable, match="counts joules") as error:
+        HwmonMeter(tmp_path, "counting-gpus")
+    assert "hwmon:gpus" in error.value.remedy
+
+
+def test_auto_adds_gpus_that_count_joules_to_the_package(tmp_path):
+    Tree(tmp_path / "powercap", LAYOUTS["package only"])
+    write_chip(tmp_path / "hwmon", "hwmon1", "xe", {
+        "energy1_label": "card", "energy1_input": 9, "energy2_label": "pkg", "energy2_input": 4,
+    })  # fmt: skip
+    amdgpu(tmp_path / "hwmon", "hwmon2", integrated=False)
+    settings_here = MeterSettings(sysfs=str(tmp_path), trust_sensor=True)
+    with open_any_meter("auto", settings_here) as meter:
+        top = [domain.name for domain in meter.domains if domain.parent is None]
+    assert top == ["package-0", "xe-card"]
+
+
+def test_auto_without_a_counting_gpu_is_the_package_alone(tmp_path):
+    Tree(tmp_path / "powercap", LAYOUTS["package only"])
+    amdgpu(tmp_path / "hwmon", "hwmon2", integrated=False)
+    with open_any_meter("auto", MeterSettings(sysfs=str(tmp_path), trust_sensor=True)) as meter:
+        assert [domain.name for domain in meter.domains] == ["package-0"]
