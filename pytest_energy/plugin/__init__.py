@@ -188,6 +188,6 @@ def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: object, output_json: dict[str, Any]
 ) -> None:
     if RUN in config.stash:
-        from pytest_energy.plugin.benchmark_bridge import add_energy
+        from pytest_energy.plugin.saving import add_energy
 
         add_energy(config, config.stash[RUN], output_json)

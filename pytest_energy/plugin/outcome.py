@@ -72,8 +72,8 @@ def keep_on_disk(item: pytest.Item) -> None:
     results = item.stash.get(RESULTS, [])
     if run is None or not results:
         return
-    from pytest_energy.plugin.benchmark_bridge import keep_result
     from pytest_energy.plugin.process_state import leave_deleted_folder
+    from pytest_energy.plugin.saving import keep_result
 
     leave_deleted_folder(item.config)
     for result in results:

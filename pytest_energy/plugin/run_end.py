@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_energy.errors import RunError
 from pytest_energy.machine import fingerprint
-from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table, save_safely
+from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table
 from pytest_energy.plugin.github import annotation_lines, write_step_summary
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import leave_deleted_folder, restore_limits
-from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED
+from pytest_energy.plugin.saving import save_safely
+from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED, VIEW
 from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import Look, against_lines, summary
@@ -40,13 +42,19 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
     ungated = config.stash[UNGATED] = ungated_lines(session, run)
     if ungated and not run.options.allow_ungated:
         fail_run(session, pytest.ExitCode.USAGE_ERROR)
+    view = config.stash[VIEW] = run_view(run)
+
+    @cache
+    def text() -> str:
+        return comment_text(session, run, view, compared)
+
     comment, page = config.getoption("--energy-markdown"), config.getoption("--energy-report")
     if comment is not None:
-        write_file(session, "--energy-markdown", comment, comment_text(session, run, compared))
+        write_file(session, "--energy-markdown", comment, text())
     if page is not None:
         write_file(session, "--energy-report", page, page_text(run))
-    write_step_summary(config, lambda: comment_text(session, run, compared))
-    config.stash[ANNOTATIONS] = annotation_lines(session, run_view(run))
+    write_step_summary(config, text)
+    config.stash[ANNOTATIONS] = annotation_lines(session, view)
     save_safely(session)
 
 
@@ -66,7 +74,8 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     )
     reporter.ensure_newline()  # else pytest adds it below the section's title
     reporter.section("energy", sep="-")
-    print_text(reporter, summary(run_view(run), look))
+    # Without a view, the end of the run failed: show the results all the same.
+    print_text(reporter, summary(config.stash.get(VIEW, None) or run_view(run), look))
     lines = [*work_lines(run.results), *not_gated_lines(run), *config.stash.get(UNGATED, [])]
     for line in lines:
         print_text(reporter, plain(line))
@@ -80,7 +89,7 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
 
 
 def run_view(run: MeasuringRun) -> RunView:
-    """The results as the terminal and the comment show them."""
+    """The results as the terminal, the comment and the annotations show them."""
     return RunView.of_results(run.results, run.meter_info, run.options.plan.tolerance)
 
 
@@ -113,7 +122,10 @@ def fail_run(session: pytest.Session, code: pytest.ExitCode) -> None:
 
 
 def comment_text(
-    session: pytest.Session, run: MeasuringRun, compared: RunComparison | str | None
+    session: pytest.Session,
+    run: MeasuringRun,
+    view: RunView,
+    compared: RunComparison | str | None,
 ) -> str:
     """A comment on the comparison with the saved run, or else on this run and the other commit."""
     from pytest_energy.report.markdown import live_markdown, markdown
@@ -123,7 +135,7 @@ def comment_text(
         return markdown(compared, grams)
     notes = [compared] if isinstance(compared, str) else []
     notes += [*not_gated_lines(run), *session.config.stash[UNGATED]]
-    return live_markdown(run_view(run), notes, session.testsfailed, grams)
+    return live_markdown(view, notes, session.testsfailed, grams)
 
 
 def page_text(run: MeasuringRun) -> str:

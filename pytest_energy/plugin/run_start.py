@@ -13,12 +13,13 @@ from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.meters import open_meter
 from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
-from pytest_energy.plugin.benchmark_bridge import storage_folder, unfinished_lines
+from pytest_energy.plugin.benchmark_bridge import storage_folder
 from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
+from pytest_energy.plugin.saving import unfinished_lines
 from pytest_energy.plugin.stash import BASELINE, CLEANUP
 from pytest_energy.plugin.ungated import check_baseline
 from pytest_energy.plugin.worker_options import worker_command_line

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_energy.plugin.measuring_run import MeasuringRun
     from pytest_energy.plugin.recorder import Recorder
     from pytest_energy.plugin.worker import Worker
+    from pytest_energy.report.view import RunView
     from pytest_energy.runs.comparison import RunComparison
     from pytest_energy.runs.summary import RunSummary
 
@@ -29,8 +30,11 @@ BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
 """The comparison with `BASELINE`, or the reason why there is none."""
 UNGATED: pytest.StashKey[list[str]] = pytest.StashKey()
-ANNOTATIONS: pytest.StashKey[list[str]] = pytest.StashKey()
 """A line for each gate that was asked for and gated nothing."""
+ANNOTATIONS: pytest.StashKey[list[str]] = pytest.StashKey()
+"""Workflow commands of GitHub Actions for the failed tests."""
+VIEW: pytest.StashKey[RunView] = pytest.StashKey()
+"""The results, as all writers show them."""
 LIMITS: pytest.StashKey[dict[int, tuple[int, int]]] = pytest.StashKey()
 """The process's limits at the start of the run, by ``resource.RLIMIT_*``."""
 CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()

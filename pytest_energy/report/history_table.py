@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.view import provenance_word
 from pytest_energy.runs.history import ChangePoint, Group, History, Sample, Series
 
 HISTORY_SCHEMA = 1
@@ -50,12 +51,8 @@ def heading(group: Group) -> str:
     machine = group.machine
     known = [str(machine[key]) for key in ("cpu", "name") if machine.get(key)]
     size = f"{machine.get('cores', '?')} cores, {machine.get('memory_gib', '?')} GiB"
-    provenance = (
-        group.meter.provenance
-        if group.meter.provenance == "measured"
-        else group.meter.provenance.upper()
-    )
-    return plain(f"{', '.join([*known, size])}; joules {provenance} by {group.meter.name}")
+    word = provenance_word(group.meter)
+    return plain(f"{', '.join([*known, size])}; joules {word} by {group.meter.name}")
 
 
 def _table(group: Group) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,8 @@ from typing import Any, get_args
 from pytest_energy.errors import RunUnreadable, RunWithoutJoules
 from pytest_energy.machine import fingerprint
 from pytest_energy.model import (
-    ORDERS,
-    Block,
     Comparison,
-    Counted,
-    CpuSeconds,
     Domain,
-    Interval,
     Measurement,
     MeterInfo,
     Provenance,
@@ -34,26 +29,27 @@ from pytest_energy.model import (
     Window,
 )
 from pytest_energy.runs import journal
+from pytest_energy.runs.comparison_format import (
+    candidate_windows,
+    comparison_from_json,
+    comparison_to_json,
+)
 from pytest_energy.runs.json_values import UNREADABLE, finite, number, of_type, one_of, shown
-from pytest_energy.runs.packed_blocks import pack_blocks, unpack_blocks
 from pytest_energy.runs.software import DISTRIBUTIONS, PYTHON, software
-from pytest_energy.runs.work_format import work_from_json, work_to_json
-from pytest_energy.stats.gps_up import gps_up
+from pytest_energy.runs.window_format import (
+    LARGEST,
+    interval_to_json,
+    is_readable,
+    rounded_window,
+    window_from_json,
+)
+from pytest_energy.runs.work_format import counted_from_json, counted_to_json
 from pytest_energy.stats.per_call import figures
 
 # 2 added `software`, packed blocks, and a candidate's windows that are in its blocks alone.
 SCHEMA = 2
 READABLE_SCHEMAS = (1, 2)
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
-# Quantities beyond these would overflow in ratios and sums. A machine's are far within: a year is
-# 3e7 s, and a data centre's year 1e15 J.
-SMALLEST, LARGEST = 1e-30, 1e30
-# A real sensor's comparison has some 12 blocks: these are plain, more are packed.
-MOST_PLAIN_BLOCKS = 16
-# Of a window in JSON. Clocks count ns in windows of seconds; a counter's steps are coarser.
-SECONDS_DIGITS, JOULES_DIGITS = 9, 7
-# Decimals of CPU seconds: the kernel counts the machine's in ticks of 10 ms.
-CPU_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def run_to_json(meter: MeterInfo, idle: Iterable[Window]) -> dict[str, Any]:
         "meters": [_meter_to_json(meter)],
         "machine": fingerprint(),
         "software": software(),
-        "idle": [_rounded(window) for window in idle if _is_readable(window, meter)],
+        "idle": [rounded_window(window) for window in idle if is_readable(window, meter)],
     }
 
 
@@ -88,17 +84,17 @@ def result_to_json(result: Result) -> dict[str, Any]:
     return {
         "provenance": meter.provenance,
         "meter": meter.name,
-        "joules": _interval_to_json(per_call.joules),
-        "net_joules": _interval_to_json(per_call.net_joules),
-        "watts": _interval_to_json(per_call.watts),
-        "seconds": _interval_to_json(per_call.seconds),
+        "joules": interval_to_json(per_call.joules),
+        "net_joules": interval_to_json(per_call.net_joules),
+        "watts": interval_to_json(per_call.watts),
+        "seconds": interval_to_json(per_call.seconds),
         "domains": per_call.domains,
         "resolution_joules": meter.resolution_joules,
         "update_interval_s": meter.update_interval_s,
         "windows": []
         if _are_in_blocks(measurement.windows, result.comparison)
-        else [_rounded(window) for window in measurement.windows],
-        "versus": _comparison_to_json(result.comparison),
+        else [rounded_window(window) for window in measurement.windows],
+        "versus": comparison_to_json(result.comparison),
         "quality": {
             quality.name: {"value": finite(quality.value), "floor": quality.floor}
             for quality in result.qualities
@@ -107,7 +103,7 @@ def result_to_json(result: Result) -> dict[str, Any]:
             {"metric": v.metric, "verdict": v.verdict, "reason": v.reason} for v in result.verdicts
         ],
         "warnings": list(measurement.warnings),
-        **_work_to_json(result.counted),
+        **counted_to_json(result.counted),
         **({} if result.items is None else {"items": result.items}),
     }
 
@@ -197,10 +193,10 @@ def _result_from_json(
         raise ValueError(
             f"{name} is {ours['provenance']!r}, but its meter {meter.name} is {meter.provenance!r}"
         )
-    comparison = _comparison_from_json(ours["versus"], meter)
+    comparison = comparison_from_json(ours["versus"], meter)
     windows = tuple(window_from_json(window, meter, fewest_calls=1) for window in ours["windows"])
     if not windows and comparison is not None:
-        windows = _candidate_windows(comparison)
+        windows = candidate_windows(comparison)
     if not windows:
         raise ValueError(f"{name} has no windows")
     idle = tuple(window_from_json(window, meter, fewest_calls=0) for window in saved_idle)
@@ -217,7 +213,7 @@ def _result_from_json(
         tuple(_quality_from_json(name, saved) for name, saved in ours["quality"].items()),
         tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
         of_type((str, type(None)), benchmark.get("group")),
-        _work_from_json(ours.get("work")),
+        counted_from_json(ours.get("work")),
         _items_from_json(ours.get("items")),
     )
 
@@ -255,35 +251,8 @@ def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
     )
 
 
-def _is_readable(window: Window, meter: MeterInfo) -> bool:
-    try:
-        window_from_json(window_to_json(window), meter, fewest_calls=0)
-    except UNREADABLE:
-        return False
-    return True
-
-
 def _are_in_blocks(windows: tuple[Window, ...], comparison: Comparison | None) -> bool:
-    return comparison is not None and windows == _candidate_windows(comparison)
-
-
-def _candidate_windows(comparison: Comparison) -> tuple[Window, ...]:
-    return tuple(
-        window
-        for block in comparison.blocks
-        for letter, window in zip(block.order, block.windows, strict=True)
-        if letter == "B"
-    )
-
-
-def _rounded(window: Window) -> list[Any]:
-    joules = {name: _round(value, JOULES_DIGITS) for name, value in window.joules.items()}
-    seconds = _round(window.seconds, SECONDS_DIGITS)
-    return window_to_json(window._replace(seconds=seconds, joules=joules))
-
-
-def _round(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}")
+    return comparison is not None and windows == candidate_windows(comparison)
 
 
 def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str, Any]:
@@ -299,44 +268,6 @@ def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str,
         PYTHON: of_type(str, saved[PYTHON]),
         DISTRIBUTIONS: {name: of_type(str, version) for name, version in versions.items()},
     }
-
-
-def window_to_json(window: Window) -> list[Any]:
-    saved: list[Any] = [window.seconds, window.joules, window.calls]
-    return saved if window.cpu is None else [*saved, [round(s, CPU_DIGITS) for s in window.cpu]]
-
-
-def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
-    seconds, joules, calls, *cpu = saved
-    if joules.keys() != {domain.name for domain in meter.domains}:
-        raise ValueError(
-            f"a window has joules of {shown(sorted(joules))}, "
-            f"but the meter counts {[domain.name for domain in meter.domains]}"
-        )
-    if not number(seconds, 0) > 0 or number(calls, fewest_calls) != int(calls):
-        raise ValueError(f"a window of {shown(seconds)} s and {shown(calls)} calls")
-    # Counters only go up.
-    checked = {name: number(value, 0) for name, value in joules.items()}
-    for name, quantity in (("s", seconds), ("calls", calls), *(("J", j) for j in checked.values())):
-        if quantity and not SMALLEST <= quantity <= LARGEST:
-            raise ValueError(f"a window of {shown(quantity)} {name}, which no machine measures")
-    return Window(float(seconds), checked, int(calls), _cpu_from_json(cpu))
-
-
-def _cpu_from_json(saved: Sequence[Any]) -> CpuSeconds | None:
-    """The CPU seconds from what follows a window's calls: nothing, or a list of two."""
-    if not saved:
-        return None
-    if len(saved) > 1:
-        raise ValueError(f"a window with {len(saved)} values after its calls, such as {saved[1]}")
-    own, others = of_type(list, saved[0])
-    return CpuSeconds(number(own, -LARGEST, LARGEST), number(others, -LARGEST, LARGEST))
-
-
-def _interval_to_json(interval: Interval | None) -> dict[str, float | None] | None:
-    if interval is None:
-        return None
-    return {"value": interval.value, "low": finite(interval.low), "high": finite(interval.high)}
 
 
 def _quality_from_json(name: str, saved: Mapping[str, Any]) -> Quality:
@@ -356,25 +287,6 @@ def _verdict_from_json(saved: Mapping[str, Any]) -> Verdict:
     )
 
 
-def _work_to_json(counted: Counted | None) -> dict[str, Any]:
-    """``work``, if the run counted it; an earlier version reads the entry without it."""
-    if counted is None or counted.candidate is None:
-        return {}
-    work = {"candidate": work_to_json(counted.candidate)}
-    if counted.baseline is not None:
-        work["baseline"] = work_to_json(counted.baseline)
-    return {"work": work}
-
-
-def _work_from_json(saved: Mapping[str, Any] | None) -> Counted | None:
-    if saved is None:
-        return None
-    baseline = saved.get("baseline")
-    return Counted(
-        work_from_json(saved["candidate"]), None if baseline is None else work_from_json(baseline)
-    )
-
-
 def _items_from_json(saved: Any) -> int | None:
     if saved is None:
         return None
@@ -382,62 +294,3 @@ def _items_from_json(saved: Any) -> int | None:
     if items != int(items):
         raise ValueError(f"{shown(saved)} items in a call")
     return int(items)
-
-
-def _comparison_to_json(comparison: Comparison | None) -> dict[str, Any] | None:
-    if comparison is None:
-        return None
-    return {
-        "baseline": comparison.baseline_name,
-        "speedup": _interval_to_json(comparison.speedup),
-        "greenup": _interval_to_json(comparison.greenup),
-        "powerup": _interval_to_json(comparison.powerup),
-        "category": comparison.category,
-        "confidence": comparison.confidence,
-        "blocks": _blocks_to_json(comparison.blocks),
-    }
-
-
-def _comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> Comparison | None:
-    if saved is None:
-        return None
-    plain = unpack_blocks(saved["blocks"]) if isinstance(saved["blocks"], str) else saved["blocks"]
-    blocks = tuple(_block_from_json(meter, *block) for block in plain)
-    confidence = number(saved["confidence"])
-    if not blocks or not 0 < confidence < 1:
-        raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
-    # 1 - 0.99 is 0.010000000000000009.
-    ratios = gps_up(blocks, meter, round(1 - confidence, 12))
-    return Comparison(
-        of_type(str, saved["baseline"]),
-        ratios.speedup,
-        ratios.greenup,
-        ratios.powerup,
-        ratios.category,
-        blocks,
-        confidence,
-        meter,
-    )
-
-
-def _blocks_to_json(blocks: Sequence[Block]) -> list[Any] | str:
-    if len(blocks) > MOST_PLAIN_BLOCKS:
-        return pack_blocks(blocks)
-    return [_block_to_json(block) for block in blocks]
-
-
-def _block_to_json(block: Block) -> list[Any]:
-    saved = [block.order, [_rounded(window) for window in block.windows]]
-    return saved if block.replicate is None else [*saved, block.replicate]
-
-
-def _block_from_json(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
-    if of_type(str, order) not in ORDERS or len(windows) != len(order):
-        raise ValueError(f"a block {order!r} of {len(windows)} windows")
-    if replicate is not None:
-        of_type(int, replicate)
-    return Block(
-        order,
-        tuple(window_from_json(window, meter, fewest_calls=1) for window in windows),
-        replicate,
-    )

@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_energy.model import CountedWork
+from pytest_energy.model import Counted, CountedWork
 from pytest_energy.runs.json_values import number, of_type
 
 # The functions that a saved run keeps: those that do the most work.
 MOST_FUNCTIONS = 20
+
+
+def counted_to_json(counted: Counted | None) -> dict[str, Any]:
+    """``work``, if the run counted it; an earlier version reads the entry without it."""
+    if counted is None or counted.candidate is None:
+        return {}
+    work = {"candidate": work_to_json(counted.candidate)}
+    if counted.baseline is not None:
+        work["baseline"] = work_to_json(counted.baseline)
+    return {"work": work}
+
+
+def counted_from_json(saved: Mapping[str, Any] | None) -> Counted | None:
+    """The counted work of a benchmark, or None. Raises what `json_values` raises."""
+    if saved is None:
+        return None
+    baseline = saved.get("baseline")
+    return Counted(
+        work_from_json(saved["candidate"]), None if baseline is None else work_from_json(baseline)
+    )
 
 
 def work_to_json(work: CountedWork) -> dict[str, Any]:

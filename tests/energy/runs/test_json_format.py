@@ -31,6 +31,7 @@ from pytest_energy.model import (
     Window,
 )
 from pytest_energy.runs import json_format
+from pytest_energy.runs.comparison_format import MOST_PLAIN_BLOCKS
 from pytest_energy.stats.gps_up import gps_up
 from pytest_energy.stats.per_call import figures
 from tests.energy.rigs.made_up import (
@@ -153,7 +154,7 @@ def test_blocks_keep_their_replicate(tmp_path, count):
     document = saved(made)
     VALIDATOR.validate(document)
     packed = isinstance(document["benchmarks"][0]["energy"]["versus"]["blocks"], str)
-    assert packed == (count > json_format.MOST_PLAIN_BLOCKS)
+    assert packed == (count > MOST_PLAIN_BLOCKS)
     assert read(tmp_path, document).results == (made,)
 
 
@@ -210,7 +211,7 @@ def test_a_comparison_takes_at_most_20_kb(tmp_path, count):
         assert ours.low == pytest.approx(theirs.low, rel=1e-3)
 
 
-@pytest.mark.parametrize("count", [3, json_format.MOST_PLAIN_BLOCKS + 4])
+@pytest.mark.parametrize("count", [3, MOST_PLAIN_BLOCKS + 4])
 def test_cpu_seconds_of_windows_are_read_as_they_were_saved(tmp_path, count):
     chance = random.Random(1)
     blocks = tuple(
