@@ -61,9 +61,7 @@ class Option(NamedTuple):
 
 def parse_share(text: str, low: float = 0.0, high: float = 1.0) -> float:
     """``3%`` or ``0.03``, between ``low`` and ``high``, both excluded."""
-    stripped = text.strip()
-    percent = stripped.endswith("%")
-    share = _number(stripped[:-1]) / 100 if percent else _number(stripped)
+    share = _number_or_percentage(text)
     if not low < share < high:
         raise ValueError(f"a share between {low:g} and {high:g}, such as 3% or 0.03")
     return share
@@ -85,26 +83,23 @@ def _seconds(text: str) -> float:
 
 
 def _timeout(text: str) -> float:
-    seconds = _number(text)
-    if not 0 <= seconds < math.inf:
-        raise ValueError("seconds, 0 or more")
-    return seconds
+    return _zero_or_more(_number(text), "seconds, 0 or more")
 
 
 def _quality_tolerance(text: str) -> float:
-    stripped = text.strip()
-    percent = stripped.endswith("%")
-    amount = _number(stripped[:-1]) / 100 if percent else _number(stripped)
-    if not 0 <= amount < math.inf:
-        raise ValueError("an amount of 0 or more, such as 0.01 or 1%")
-    return amount
+    allowed = "an amount of 0 or more, such as 0.01 or 1%"
+    return _zero_or_more(_number_or_percentage(text), allowed)
 
 
 def _carbon_intensity(text: str) -> float:
-    grams = _number(text)
-    if not 0 <= grams < math.inf:
-        raise ValueError("the grams of CO2e per kWh of your electricity, 0 or more, such as 400")
-    return grams
+    allowed = "the grams of CO2e per kWh of your electricity, 0 or more, such as 400"
+    return _zero_or_more(_number(text), allowed)
+
+
+def _zero_or_more(value: float, allowed: str) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(allowed)
+    return value
 
 
 def _sort(text: str) -> str:
@@ -128,6 +123,11 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _number_or_percentage(text: str) -> float:
+    stripped = text.strip()
+    return _number(stripped[:-1]) / 100 if stripped.endswith("%") else _number(stripped)
 
 
 OPTIONS = (

@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from studies.git_repo import git
+
 # 20 layers against 21: 5 % more of the same work.
 MODEL = """
 import torch
@@ -54,18 +56,6 @@ def test_model(energy, model):
         energy(model, x)
 """
 CHANGES = {"unchanged": 20, "+5 % of work": 21}
-
-
-def git(folder: Path, *arguments: str) -> None:
-    identity = (
-        "-c",
-        "user.name=study",
-        "-c",
-        "user.email=study@example.org",
-        "-c",
-        "commit.gpgsign=false",
-    )
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def make_repo(folder: Path) -> None:

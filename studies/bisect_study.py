@@ -15,25 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from studies.git_repo import git
+
 COMMITS = 16
 STEPS, STEPS_WORSE = 50_000, 54_000
 LIBRARY = "def work():\n    return sum(range({steps}))\n# {number}\n"
 TEST = "from library import work\n\ndef test_work(energy):\n    energy(work)\n"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = (
-        "-c",
-        "user.name=study",
-        "-c",
-        "user.email=study@example.org",
-        "-c",
-        "commit.gpgsign=false",
-    )
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def commit(folder: Path, number: int, steps: int) -> str:

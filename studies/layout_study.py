@@ -22,6 +22,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from studies.git_repo import git
+
 IMPORTS = "import math\nimport json\n"
 CODE = {
     "python": """
@@ -81,11 +83,6 @@ def library(kind: str, edit: str) -> str:
 
 
 EDITS = ("an unused array", "a longer name", "another order of imports", "5 % more work")
-
-
-def git(folder: Path, *arguments: str) -> None:
-    identity = ("-c", "user.name=study", "-c", "user.email=study@example.org")
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def verdict_of_run(folder: Path, max_time_s: float) -> tuple[str, float]:

@@ -26,9 +26,10 @@ from pytest_energy.meters.plausible import CheckedCounter, plausible_watts
 from pytest_energy.meters.protocol import Meter, MeterSettings, split_root
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
-    WATCH_BOUND_S,
     WattsIntegrator,
+    assumed_interval_note,
     held_up_notes,
+    sampled_note,
     watch_update_intervals,
 )
 from pytest_energy.meters.virtual import rapl_provenance
@@ -163,11 +164,8 @@ class HwmonMeter(Meter):
                 for each in self._sampled
             ]
             steps.append(WATTS_PER_MICROWATT * self._integrator.interval_s)
-            sampled = ", ".join(each.domain for each in self._sampled)
-            self._notes.append(
-                f"hwmon: {sampled}: joules are power sampled every "
-                f"{self._integrator.interval_s * 1000:g} ms"
-            )
+            names = (each.domain for each in self._sampled)
+            self._notes.append(f"hwmon: {sampled_note(names, self._integrator)}")
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
@@ -178,10 +176,7 @@ class HwmonMeter(Meter):
         for each, interval_s in zip(self._counted, found, strict=True):
             if interval_s is None:
                 interval_s = each.sensor.interval_s or DEFAULT_UPDATE_INTERVAL_S
-                self._notes.append(
-                    f"hwmon: {each.domain} did not move in {WATCH_BOUND_S:g} s; "
-                    f"an update interval of {interval_s * 1000:g} ms is assumed"
-                )
+                self._notes.append(f"hwmon: {assumed_interval_note(each.domain, interval_s)}")
             intervals.append(interval_s)
         return intervals
 

@@ -24,7 +24,9 @@ from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     WATCH_BOUND_S,
     WattsIntegrator,
+    assumed_interval_note,
     held_up_notes,
+    sampled_note,
     watch_update_intervals,
 )
 from pytest_energy.model import Domain, Provenance, Reading
@@ -154,12 +156,9 @@ class NvmlMeter(Meter):
         if self._integrator is not None:
             intervals.append(DEFAULT_UPDATE_INTERVAL_S)
             steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
-            sampled = ", ".join(gpu.label for gpu in self._sampled)
+            note = sampled_note((gpu.label for gpu in self._sampled), self._integrator)
             # NVML's reference on nvmlDeviceGetPowerUsage; GA100 is an exception.
-            self._notes.append(
-                f"nvml: {sampled}: joules are power sampled every "
-                f"{self._integrator.interval_s * 1000:g} ms, averaged over 1 s since Ampere"
-            )
+            self._notes.append(f"nvml: {note}, averaged over 1 s since Ampere")
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
@@ -288,10 +287,7 @@ class NvmlMeter(Meter):
                 "power",
             )
         else:
-            self._notes.append(
-                f"nvml: {gpu.label} did not move its counter in {WATCH_BOUND_S:g} s; "
-                f"an update interval of {DEFAULT_UPDATE_INTERVAL_S * 1000:g} ms is assumed"
-            )
+            self._notes.append(f"nvml: {assumed_interval_note(gpu.label)}")
 
 
 def open_nvml(settings: MeterSettings, argument: str | None) -> NvmlMeter:

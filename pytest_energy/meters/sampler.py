@@ -11,7 +11,7 @@ import os
 import statistics
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
@@ -163,6 +163,20 @@ def _resume_all() -> None:
 # thread would fail tests that fork.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_pause_all, after_in_parent=_resume_all)
+
+
+def sampled_note(devices: Iterable[str], integrator: WattsIntegrator) -> str:
+    """The note that the joules of these devices come from sampled watts."""
+    interval_ms = integrator.interval_s * 1000
+    return f"{', '.join(devices)}: joules are power sampled every {interval_ms:g} ms"
+
+
+def assumed_interval_note(device: str, interval_s: float = DEFAULT_UPDATE_INTERVAL_S) -> str:
+    """The note about a counter that did not move while it was watched."""
+    return (
+        f"{device} did not move in {WATCH_BOUND_S:g} s; an update interval of "
+        f"{interval_s * 1000:g} ms is assumed"
+    )
 
 
 def held_up_notes(meter: str, integrator: WattsIntegrator | None) -> tuple[str, ...]:

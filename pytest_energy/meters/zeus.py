@@ -20,9 +20,10 @@ from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
-    WATCH_BOUND_S,
     WattsIntegrator,
+    assumed_interval_note,
     held_up_notes,
+    sampled_note,
     watch_update_intervals,
 )
 from pytest_energy.model import Domain, Provenance, Reading
@@ -194,11 +195,8 @@ class ZeusMeter(Meter):
             self._integrator = WattsIntegrator(self._watts)
             intervals.append(DEFAULT_UPDATE_INTERVAL_S)
             steps.append(WATTS_PER_MILLIWATT * self._integrator.interval_s)
-            sampled = ", ".join(domain.name for domain, _ in self._sampled)
-            self._notes.append(
-                f"zeus: {sampled}: joules are power sampled every "
-                f"{self._integrator.interval_s * 1000:g} ms"
-            )
+            names = (domain.name for domain, _ in self._sampled)
+            self._notes.append(f"zeus: {sampled_note(names, self._integrator)}")
         self.update_interval_s = max(intervals)
         self.ticks = self._integrator is None
         self.resolution_joules = max(steps)
@@ -214,10 +212,7 @@ class ZeusMeter(Meter):
             self._counters, watch_update_intervals(self._millijoules), strict=True
         ):
             if interval_s is None and counter.gpu is not None:
-                self._notes.append(
-                    f"zeus: {counter.domain.name} did not move in {WATCH_BOUND_S:g} s; "
-                    f"an update interval of {DEFAULT_UPDATE_INTERVAL_S * 1000:g} ms is assumed"
-                )
+                self._notes.append(f"zeus: {assumed_interval_note(counter.domain.name)}")
                 interval_s = DEFAULT_UPDATE_INTERVAL_S
             # An idle engine of the chip, such as Apple's ANE, shows no interval.
             if interval_s is not None:

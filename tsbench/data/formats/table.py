@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -49,6 +50,45 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
     # splitlines() would also split at form feeds and the like, and editors do not.
     stripped = ((number, raw.strip()) for number, raw in enumerate(text.split("\n"), start=1))
     return [(number, line) for number, line in stripped if line]
+
+
+class Header(Protocol):
+    """The header of a format: its lines declare it, and it parses the cases after ``@data``."""
+
+    classes: tuple[str, ...]
+
+    def declare(self, line: str) -> None:
+        """Read one line. ValueError if it is none of the header's."""
+
+    def check_complete(self) -> None:
+        """ValueError if cases cannot be parsed yet."""
+
+    def case(self, number: int, line: str) -> Case:
+        """The case in a line after the header. ValueError if it is none."""
+
+
+def parse_after_header(
+    path: Path, lines: list[tuple[int, str]], header: Header, kind: str
+) -> Table:
+    """The table of a file whose header ends with ``@data``. Raises DataFormatError."""
+    table, in_data = Table(path), False
+    for number, line in lines:
+        if line.startswith(COMMENT_MARKS):
+            continue
+        try:
+            if in_data:
+                table.cases.append(header.case(number, line))
+            elif line.lower() == "@data":
+                header.check_complete()
+                in_data = True
+            else:
+                header.declare(line)
+        except ValueError as error:
+            raise DataFormatError(path, number, str(error)) from None
+    if not in_data:
+        raise DataFormatError(path, None, f"has no @data line: not {kind}, or cut short")
+    table.classes = header.classes
+    return table
 
 
 def parse_values(words: Iterable[str]) -> list[float]:

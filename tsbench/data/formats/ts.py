@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsbench.data.formats.table import (
-    COMMENT_MARKS,
     REGRESSION,
     Case,
     Table,
+    parse_after_header,
     parse_values,
     short,
     stack,
 )
-from tsbench.errors import DataFormatError
 
 _DECLARATIONS = {  # in lower case; whether several words may follow
     "@problemname": True,
@@ -43,83 +42,69 @@ class _Header:
     timepoints: int | None = None
     equal_length: bool = False
 
+    def declare(self, line: str) -> None:
+        if not line.startswith("@"):
+            raise ValueError(f"expected a comment, a declaration or @data, got {short(line)}")
+        key, *words = line.split()
+        lowered = key.lower()
+        if lowered not in _DECLARATIONS:
+            raise ValueError(
+                f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
+            )
+        if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
+            raise ValueError(f"{key} must have one value, got {len(words)}")
+        if lowered == "@timestamps" and _truth(key, words[0]):
+            raise ValueError(
+                "@timeStamps true is not supported: only equally spaced values without times are"
+            )
+        if lowered == "@targetlabel" and _truth(key, words[0]):
+            raise ValueError(f"@targetLabel true: {REGRESSION}")
+        if lowered == "@univariate" and _truth(key, words[0]):
+            self.channels = 1
+        elif lowered in ("@dimension", "@dimensions"):
+            self.channels = _count(key, words[0])
+        elif lowered == "@equallength":
+            self.equal_length = _truth(key, words[0])
+        elif lowered == "@serieslength":
+            self.timepoints = _count(key, words[0])
+        elif lowered == "@classlabel":
+            if not _truth(key, words[0]):
+                raise ValueError(f"@classLabel false: no classes; it may be {REGRESSION}")
+            if len(words) < 3:
+                raise ValueError(
+                    f"@classLabel true must name at least two classes, got {words[1:]}"
+                )
+            if len(set(words[1:])) < len(words[1:]):
+                raise ValueError("@classLabel names a class twice")
+            self.classes = tuple(words[1:])
+
+    def check_complete(self) -> None:
+        if not self.classes:
+            raise ValueError("@data comes before a @classLabel that names the classes")
+
+    def case(self, number: int, line: str) -> Case:
+        *channels, label = (part.strip() for part in line.split(":"))
+        if not channels:
+            raise ValueError("no colon, so no class label: is the line cut short?")
+        if label not in self.classes:
+            raise ValueError(f"class {short(label)} is not one of {', '.join(self.classes)}")
+        if self.channels is not None and len(channels) != self.channels:
+            raise ValueError(f"{len(channels)} channels, but the header declares {self.channels}")
+        values = stack([parse_values(channel.split(",")) for channel in channels])
+        if self.equal_length:
+            timepoints = values.shape[1]
+            if self.timepoints is None:
+                self.timepoints = timepoints  # the first case decides for the others
+            if timepoints != self.timepoints:
+                raise ValueError(f"{timepoints} timepoints where every case has {self.timepoints}")
+        if self.channels is None:
+            self.channels = len(values)
+        return Case(number, values, label)
+
 
 def parse(path: Path, lines: list[tuple[int, str]]) -> Table:
     """The table in these lines. Raises DataFormatError."""
-    header, table, in_data = _Header(), Table(path), False
-    for number, line in lines:
-        if line.startswith(COMMENT_MARKS):
-            continue
-        try:
-            if in_data:
-                table.cases.append(_parse_case(number, line, header))
-            elif line.lower() == "@data":
-                if not header.classes:
-                    raise ValueError("@data comes before a @classLabel that names the classes")
-                in_data = True
-            elif line.startswith("@"):
-                _declare(line, header)
-            else:
-                raise ValueError(f"expected a comment, a declaration or @data, got {short(line)}")
-        except ValueError as error:
-            raise DataFormatError(path, number, str(error)) from None
-    if not in_data:
-        raise DataFormatError(path, None, "has no @data line: not a .ts file, or cut short")
-    table.classes = header.classes
-    return table
-
-
-def _declare(line: str, header: _Header) -> None:
-    key, *words = line.split()
-    lowered = key.lower()
-    if lowered not in _DECLARATIONS:
-        raise ValueError(
-            f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
-        )
-    if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
-        raise ValueError(f"{key} must have one value, got {len(words)}")
-    if lowered == "@timestamps" and _truth(key, words[0]):
-        raise ValueError(
-            "@timeStamps true is not supported: only equally spaced values without times are"
-        )
-    if lowered == "@targetlabel" and _truth(key, words[0]):
-        raise ValueError(f"@targetLabel true: {REGRESSION}")
-    if lowered == "@univariate" and _truth(key, words[0]):
-        header.channels = 1
-    elif lowered in ("@dimension", "@dimensions"):
-        header.channels = _count(key, words[0])
-    elif lowered == "@equallength":
-        header.equal_length = _truth(key, words[0])
-    elif lowered == "@serieslength":
-        header.timepoints = _count(key, words[0])
-    elif lowered == "@classlabel":
-        if not _truth(key, words[0]):
-            raise ValueError(f"@classLabel false: no classes; it may be {REGRESSION}")
-        if len(words) < 3:
-            raise ValueError(f"@classLabel true must name at least two classes, got {words[1:]}")
-        if len(set(words[1:])) < len(words[1:]):
-            raise ValueError("@classLabel names a class twice")
-        header.classes = tuple(words[1:])
-
-
-def _parse_case(number: int, line: str, header: _Header) -> Case:
-    *channels, label = (part.strip() for part in line.split(":"))
-    if not channels:
-        raise ValueError("no colon, so no class label: is the line cut short?")
-    if label not in header.classes:
-        raise ValueError(f"class {short(label)} is not one of {', '.join(header.classes)}")
-    if header.channels is not None and len(channels) != header.channels:
-        raise ValueError(f"{len(channels)} channels, but the header declares {header.channels}")
-    values = stack([parse_values(channel.split(",")) for channel in channels])
-    if header.equal_length:
-        timepoints = values.shape[1]
-        if header.timepoints is None:
-            header.timepoints = timepoints  # the first case decides for the others
-        if timepoints != header.timepoints:
-            raise ValueError(f"{timepoints} timepoints where every case has {header.timepoints}")
-    if header.channels is None:
-        header.channels = len(values)
-    return Case(number, values, label)
+    return parse_after_header(path, lines, _Header(), "a .ts file")
 
 
 def _truth(key: str, word: str) -> bool:
