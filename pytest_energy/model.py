@@ -114,6 +114,15 @@ class CpuSeconds(NamedTuple):
     """Of all other processes on this machine."""
 
 
+class GpuClocks(NamedTuple):
+    """How fast the counted GPUs ran in a window."""
+
+    limited: bool
+    """Whether a limit of power or heat lowered the clock of one of them."""
+    mhz: float
+    """The clock of the slowest of them, just after the window's last reading."""
+
+
 class Window(NamedTuple):
     """The span between two readings: raw sums. Watts and per-call figures are derived."""
 
@@ -122,6 +131,8 @@ class Window(NamedTuple):
     calls: int
     cpu: CpuSeconds | None = None
     """None if the system does not report it, or if the joules are of this process alone."""
+    gpu: GpuClocks | None = None
+    """None without a GPU whose driver reports it. It is not saved."""
 
     @property
     def seconds_per_call(self) -> float:

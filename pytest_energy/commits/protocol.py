@@ -119,6 +119,8 @@ class WindowTaken(Message):
     """Why windows before this one were void."""
     cpu: tuple[float, float] | None
     """CPU seconds of the fork and of all others, if the window has them."""
+    gpu: tuple[bool, float] | None
+    """As `model.GpuClocks`, if the window has it."""
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,12 @@ def serve(
                 taken = take_prepared(meter, prepared, plan)
             channel.send(
                 WindowTaken(
-                    taken.seconds, taken.joules, taken.calls, tuple(void_reasons), taken.cpu
+                    taken.seconds,
+                    taken.joules,
+                    taken.calls,
+                    tuple(void_reasons),
+                    taken.cpu,
+                    taken.gpu,
                 )
             )
         elif isinstance(request, Dismiss):

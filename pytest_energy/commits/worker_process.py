@@ -36,7 +36,7 @@ from pytest_energy.commits.protocol import (
 )
 from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.errors import EnergyError, OptionError
-from pytest_energy.model import CpuSeconds, MeterInfo, Window
+from pytest_energy.model import CpuSeconds, GpuClocks, MeterInfo, Window
 from pytest_energy.plan import Plan
 
 # Workers import this copy of the package, whichever one their environment has.
@@ -251,7 +251,8 @@ class Replicate:
                 f"{meter.name} counts {sorted(domains)}: name one meter with --energy-meter"
             )
         cpu = None if taken.cpu is None else CpuSeconds(*taken.cpu)
-        return Window(taken.seconds, taken.joules, taken.calls, cpu)
+        gpu = None if taken.gpu is None else GpuClocks(*taken.gpu)
+        return Window(taken.seconds, taken.joules, taken.calls, cpu, gpu)
 
 
 def _worker_environment(temporary: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pytest_energy.clock import now_s
 from pytest_energy.errors import FixtureMisuse
+from pytest_energy.measuring.gpu_clocks import limits_in_windows
 from pytest_energy.measuring.others import beside_windows
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
@@ -85,7 +86,11 @@ def measure(
         info(meter),
         windows,
         (),
-        (*find_warnings(meter, windows, plan, void_reasons), *beside_windows(info(meter), windows)),
+        (
+            *find_warnings(meter, windows, plan, void_reasons),
+            *beside_windows(info(meter), windows),
+            *limits_in_windows(windows),
+        ),
     )
 
 
@@ -113,6 +118,7 @@ def measure_prepared(
     warnings = (
         *find_warnings(meter, tuple(windows), plan, void_reasons),
         *beside_windows(info(meter), windows),
+        *limits_in_windows(windows),
     )
     return Measurement(name, info(meter), tuple(windows), (), warnings)
 

@@ -17,7 +17,16 @@ from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters import Meter, info
 from pytest_energy.meters.machine_cpu import counts_others, cpu_seconds
-from pytest_energy.model import LOOKS_PER_UPDATE, CpuSeconds, Reading, Window, window_between
+from pytest_energy.meters.nvml_clocks import ClockState
+from pytest_energy.meters.plausible import LONGEST_UPDATE_S, MAX_DEVICE_WATTS
+from pytest_energy.model import (
+    LOOKS_PER_UPDATE,
+    CpuSeconds,
+    GpuClocks,
+    Reading,
+    Window,
+    window_between,
+)
 from pytest_energy.plan import Call, Plan
 
 # pytest then hides the frames of this module in the traceback of the user's error.
@@ -78,7 +87,7 @@ def take_window(meter: Meter, call: Call, calls: int, plan: Plan) -> Window:
                 return aligned_window(meter, call, calls, plan.synchronize)
             return plain_window(meter, call, calls, plan.synchronize)
 
-    return _until_sound(with_cpu_seconds(meter, take), plan)
+    return _until_sound(with_conditions(meter, take), meter, plan)
 
 
 def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
@@ -94,36 +103,63 @@ def take_prepared(meter: Meter, calls: Iterator[Call], plan: Plan) -> Window:
         with _undisturbed():
             return plain_window(meter, call, 1, plan.synchronize)
 
-    return _until_sound(with_cpu_seconds(meter, take), plan)
+    return _until_sound(with_conditions(meter, take), meter, plan)
 
 
-def with_cpu_seconds(meter: Meter, take: Callable[[], Window]) -> Callable[[], Window]:
-    """``take``, which also finds the CPU seconds of this process and of others beside its window.
+def with_conditions(meter: Meter, take: Callable[[], Window]) -> Callable[[], Window]:
+    """``take``, which also finds what was beside its window: CPU seconds, and the GPUs' clocks.
 
-    The clocks are read before the window's first reading and after its last, never between.
+    They are read before the window's first reading and after its last, never between.
     """
-    if not counts_others(meter):
+    others, clock_state = counts_others(meter), getattr(meter, "clock_state", None)
+    if not others and clock_state is None:
         return take
 
-    def take_with_cpu_seconds() -> Window:
-        before = cpu_seconds()
+    def take_with_conditions() -> Window:
+        state = clock_state() if clock_state is not None else None
+        cpu = cpu_seconds() if others else None
         window = take()
-        after = cpu_seconds()
-        if before is None or after is None:
-            return window
-        own_s, machine_s = after.own - before.own, after.machine - before.machine
-        return window._replace(cpu=CpuSeconds(own_s, machine_s - own_s))
+        cpu_after = cpu_seconds() if others else None
+        if cpu is not None and cpu_after is not None:
+            own_s = cpu_after.own - cpu.own
+            others_s = cpu_after.machine - cpu.machine - own_s
+            window = window._replace(cpu=CpuSeconds(own_s, others_s))
+        if clock_state is not None:
+            window = window._replace(gpu=_clocks_between(state, clock_state()))
+        return window
 
-    return take_with_cpu_seconds
+    return take_with_conditions
 
 
-def _until_sound(take: Callable[[], Window], plan: Plan) -> Window:
+def _clocks_between(before: ClockState | None, after: ClockState | None) -> GpuClocks | None:
+    if before is None or after is None:
+        return None
+    limited = after.limited_ns > before.limited_ns or before.limited_now or after.limited_now
+    return GpuClocks(limited, after.mhz)
+
+
+def _until_sound(take: Callable[[], Window], meter: Meter, plan: Plan) -> Window:
     for _ in range(MOST_VOID - 1):
         try:
-            return take()
+            return _possible(meter, take())
         except MeterFailed as failure:
             plan.on_void_window(str(failure))
-    return take()
+    return _possible(meter, take())
+
+
+def _possible(meter: Meter, window: Window) -> Window:
+    """The window, if a device can have counted it, whichever meter it is from.
+
+    Raises `MeterFailed` for joules that are negative, NaN, or more than any device draws.
+    """
+    most_j = MAX_DEVICE_WATTS * (window.seconds + max(LONGEST_UPDATE_S, meter.update_interval_s))
+    for name, joules in window.joules.items():
+        if not 0 <= joules <= most_j:  # nor is NaN within
+            raise MeterFailed(
+                f"{meter.name}: {name} counted {joules:g} J in {window.seconds:.3g} s; a counter "
+                f"goes up, by at most {MAX_DEVICE_WATTS:g} W, so this window is void"
+            )
+    return window
 
 
 def plain_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:
@@ -264,7 +300,7 @@ def idle_windows(meter: Meter, plan: Plan = Plan()) -> tuple[Window, ...]:
         after = wait_for_tick(meter)[0] if is_slow(meter) else meter.read()
         return window_between(before, after, 0)
 
-    return tuple(_until_sound(take, plan) for _ in range(IDLE_WINDOWS))
+    return tuple(_until_sound(take, meter, plan) for _ in range(IDLE_WINDOWS))
 
 
 def is_slow(meter: Meter) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_energy.errors import OptionError
 from pytest_energy.meters.machine_cpu import counts_others
+from pytest_energy.meters.nvml_clocks import ClockState
 from pytest_energy.meters.protocol import Meter, info
 from pytest_energy.model import Reading
 
@@ -46,6 +47,11 @@ class CombinedMeter(Meter):
         for reading in readings:
             joules.update(reading.joules)
         return Reading(readings[0].at_s, joules)
+
+    def clock_state(self) -> ClockState | None:
+        """That of the first meter which has GPUs."""
+        states = (getattr(meter, "clock_state", lambda: None)() for meter in self._meters)
+        return next((state for state in states if state is not None), None)
 
     def close(self) -> None:
         """Close all meters."""

@@ -16,13 +16,18 @@ from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters.hwmon_sensors import (
     CORE_LABEL,
+    SOCKET_LABEL,
     Sensor,
     domain_names,
     find_sensors,
     pick_sensors,
 )
 from pytest_energy.meters.hwmon_totals import holder, may_overlap
-from pytest_energy.meters.plausible import CheckedCounter, plausible_watts
+from pytest_energy.meters.plausible import (
+    DEAD_WHILE_OTHERS_MOVE_J,
+    CheckedCounter,
+    plausible_watts,
+)
 from pytest_energy.meters.protocol import Meter, MeterSettings, split_root
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
@@ -107,8 +112,11 @@ class HwmonMeter(Meter):
         except BaseException:
             self.close()
             raise
+        alive = {each.sensor for each in self._open}
         self.domains = tuple(
-            Domain(names[s], names[held_by] if held_by else None) for s, held_by in holders.items()
+            Domain(names[s], names[held_by] if held_by in alive else None)
+            for s, held_by in holders.items()
+            if s in alive
         )
         if may_overlap(top):
             added = ", ".join(names[sensor] for sensor in top)
@@ -171,14 +179,31 @@ class HwmonMeter(Meter):
         self.resolution_joules = max(steps)
 
     def _watch(self) -> list[float]:
+        before = [each.joules() for each in self._counted]
         found = watch_update_intervals(lambda: [each.joules() for each in self._counted])
+        gained = [each.joules() - j for each, j in zip(self._counted, before, strict=True)]
+        others_move = max(gained) >= DEAD_WHILE_OTHERS_MOVE_J
         intervals = []
-        for each, interval_s in zip(self._counted, found, strict=True):
+        for each, interval_s, joules in zip(self._counted.copy(), found, gained, strict=True):
+            # A sleeping GPU rightly stands still. A socket never sleeps that deep.
+            if others_move and not joules and SOCKET_LABEL.fullmatch(each.sensor.label):
+                self._notes.append(
+                    f"hwmon: {each.domain} stands still while the others move: its counter is "
+                    "dead, and is not counted"
+                )
+                self._leave_out(each)
+                continue
             if interval_s is None:
                 interval_s = each.sensor.interval_s or DEFAULT_UPDATE_INTERVAL_S
                 self._notes.append(f"hwmon: {assumed_interval_note(each.domain, interval_s)}")
             intervals.append(interval_s)
         return intervals
+
+    def _leave_out(self, dead: _OpenSensor) -> None:
+        self._open.remove(dead)
+        self._counted.remove(dead)
+        while dead.files:
+            os.close(dead.files.pop())
 
     def _watts(self) -> list[float]:
         return [

@@ -21,6 +21,8 @@ SECONDS_PER_MILLISECOND = 1e-3
 
 CORE_LABEL = re.compile(r"Ecore\d+")
 """amd_energy's cores. A read interrupts the core, and the sockets hold them: only by name."""
+SOCKET_LABEL = re.compile(r"Esocket\d+")
+"""amd_energy's sockets, which are RAPL's packages."""
 _PART_OF_A_GPU = re.compile(r"(i915)_gt\d+")
 """i915's tiles, as chips of their own beside the card's."""
 GPU_DRIVERS = ("amdgpu", "xe", "i915", "nouveau")

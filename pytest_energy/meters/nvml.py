@@ -18,6 +18,7 @@ from typing import Any
 from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.cuda_visible import Gpu, uuids_from_torch, visible_gpus
+from pytest_energy.meters.nvml_clocks import ClockState, GpuClockWatch
 from pytest_energy.meters.plausible import CheckedCounter, plausible_watts
 from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
@@ -104,6 +105,10 @@ class NvmlMeter(Meter):
                 joules[gpu.domain] = value
         return Reading(at_s, joules)
 
+    def clock_state(self) -> ClockState | None:
+        """The limits of the GPUs' clocks and the clocks, for the windows of a comparison."""
+        return None if self._closed else self._clocks.read()
+
     def close(self) -> None:
         """Stop sampling and shut NVML down."""
         if self._closed:
@@ -149,6 +154,7 @@ class NvmlMeter(Meter):
                 f"reading failed while it was opened: {failure}", DRIVER_REMEDY
             ) from failure
         used = [gpu for gpu in gpus if gpu in self._counted or gpu in self._sampled]
+        self._clocks = GpuClockWatch(self._nvml, [gpu.handle for gpu in used])
         self._notes += [note for gpu in used if (note := self._mig_note(gpu))]
         self.domains = tuple(Domain(gpu.domain) for gpu in used)
         intervals = [gpu.update_interval_s for gpu in self._counted]

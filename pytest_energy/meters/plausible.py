@@ -8,6 +8,9 @@ from pytest_energy.errors import MeterFailed
 MAX_DEVICE_WATTS = 50_000.0
 # A counter that is refreshed this rarely may show so many seconds of joules in one step.
 LONGEST_UPDATE_S = 2.0
+# A live counter moves within one update. While others move by this much, one that does not is dead:
+# a package draws 0.1 J in 2 to 20 ms, and memory that is refreshed draws at least 1 % of it.
+DEAD_WHILE_OTHERS_MOVE_J = 0.1
 
 
 def plausible_watts(name: str, watts: float) -> float:

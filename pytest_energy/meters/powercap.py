@@ -23,6 +23,7 @@ from typing import Any
 
 from pytest_energy.clock import now_s, sleep
 from pytest_energy.errors import MeterFailed
+from pytest_energy.meters.plausible import DEAD_WHILE_OTHERS_MOVE_J
 from pytest_energy.meters.powercap_zones import (
     choose,
     core_note,
@@ -51,9 +52,6 @@ SHORTEST_TRUSTED_GAP_S = 1.0
 SHORTEST_SAMPLING_INTERVAL_S = 0.005
 # The file of a counter that stands still this long is checked: a deleted file still reads.
 STANDSTILL_S = 0.1
-# A live counter moves within one update. While others move by this much, one that does not is dead:
-# a package draws 0.1 J in 2 to 20 ms, and memory that is refreshed draws at least 1 % of it.
-DEAD_WHILE_OTHERS_MOVE_J = 0.1
 # How many updates opening watches for a dead zone: a package draws 0.1 J in this time. If nothing
 # moves at all, nothing is known, and a few updates show that.
 LIVENESS_UPDATES, NOTHING_MOVES_UPDATES = 100, 3

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pytest_energy.clock import now_s
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
+from pytest_energy.meters.plausible import plausible_watts
 from pytest_energy.meters.protocol import Meter, MeterSettings
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
@@ -237,7 +238,10 @@ class ZeusMeter(Meter):
 
     def _watts(self) -> list[float]:
         try:
-            return [power() * WATTS_PER_MILLIWATT for _, power in self._sampled]
+            return [
+                plausible_watts(domain.name, power() * WATTS_PER_MILLIWATT)
+                for domain, power in self._sampled
+            ]
         except self._errors as error:
             raise MeterFailed(
                 f"zeus failed to read power: {str(error) or type(error).__name__}"

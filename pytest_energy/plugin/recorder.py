@@ -15,6 +15,7 @@ from pytest_energy.commits.against import Against
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
+from pytest_energy.measuring.gpu_clocks import limits_in_blocks
 from pytest_energy.measuring.once import Once, once
 from pytest_energy.measuring.others import beside_blocks
 from pytest_energy.measuring.paired import versus
@@ -184,6 +185,7 @@ class ThisTreeRecorder:
         warnings = (
             *find_warnings(self.run.meter, windows, self.run.plan, void_reasons),
             *beside_blocks(self.run.meter_info, comparison.blocks, self.run.plan.alpha),
+            *limits_in_blocks(comparison.blocks),
         )
         return Measurement(self.name, self.run.meter_info, windows, (), warnings)
 

@@ -535,3 +535,26 @@ def test_auto_without_a_counting_gpu_is_the_package_alone(tmp_path):
     amdgpu(tmp_path / "hwmon", "hwmon2", integrated=False)
     with open_any_meter("auto", MeterSettings(sysfs=str(tmp_path), trust_sensor=True)) as meter:
         assert [domain.name for domain in meter.domains] == ["package-0"]
+
+
+def test_a_socket_that_stands_still_while_the_other_moves_is_left_out(tmp_path):
+    place = amd_energy(tmp_path)
+    stop = threading.Event()
+
+    def drive() -> None:
+        energy_uj = 50_000_000
+        with open(place / "energy6_input", "r+b", buffering=0) as file:
+            while not stop.wait(0.005):
+                energy_uj += 100_000
+                os.pwrite(file.fileno(), b"%-12d" % energy_uj, 0)  # never an empty file
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        with HwmonMeter(tmp_path, "amd_energy", cpuinfo=tmp_path / "none") as meter:
+            assert domains(meter) == {"amd_energy-Esocket1": None}
+            assert any("Esocket0 stands still while the others" in note for note in meter.notes)
+            assert set(meter.read().joules) == {"amd_energy-Esocket1"}
+    finally:
+        stop.set()
+        thread.join()

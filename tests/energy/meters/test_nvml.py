@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
-from pytest_energy.meters import MeterSettings, info
+from pytest_energy.measuring.gpu_clocks import limits_in_blocks, limits_in_windows
+from pytest_energy.measuring.window import take_window
+from pytest_energy.meters import CombinedMeter, MeterSettings, info
 from pytest_energy.meters.nvml import INSTALL_REMEDY, open_nvml
 from pytest_energy.meters.sampler import (
     DEFAULT_UPDATE_INTERVAL_S,
     SAMPLING_INTERVAL_S,
     WattsIntegrator,
 )
+from pytest_energy.model import Block, GpuClocks, Window
+from pytest_energy.plan import Plan
 from tests.energy.rigs import fake_nvml
+from tests.energy.rigs.clock_meter import ClockMeter
 from tests.energy.rigs.fake_nvml import FakeNvml, NoCompiler, build_library
 from tests.energy.rigs.real_time import bounded_window, undisturbed
 
@@ -519,3 +525,90 @@ def test_a_late_sampler_reports_its_longest_gap():
     integrator.close()
     assert integrator.held_up
     assert integrator.longest_gap_s >= 0.05
+
+
+POWER_CAP, HEAT, IDLE, APPLICATION_CLOCKS = 0x4, 0x20, 0x1, 0x2
+
+
+def hold_down(gpu, power_ns=0, thermal_ns=0, reasons=0):
+    """Code in which a limit lowers the clock of the GPU."""
+
+    def work():
+        gpu.power_ns += power_ns
+        gpu.thermal_ns += thermal_ns
+        gpu.reasons = reasons
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("effect", "limited"),
+    [
+        ({}, False),
+        ({"power_ns": 1_000_000}, True),
+        ({"thermal_ns": 1_000_000}, True),
+        ({"reasons": POWER_CAP}, True),
+        ({"reasons": HEAT | IDLE}, True),
+        ({"reasons": IDLE | APPLICATION_CLOCKS}, False),
+    ],
+)
+def test_a_window_shows_whether_a_limit_lowered_the_clock(driver, effect, limited):
+    nvml = driver(gpus=2)
+    nvml.gpus[1].mhz = 900
+    with open_meter() as meter:
+        window = take_window(meter, hold_down(nvml.gpus[1], **effect), 1, Plan())
+    assert window.gpu == (limited, 900.0)
+    assert window.cpu is None
+
+
+@pytest.mark.parametrize("field", ["reasons_error", "violation_error"])
+def test_one_of_the_two_reports_of_limits_suffices(driver, field):
+    nvml = driver()
+    setattr(nvml.gpus[0], field, fake_nvml.NOT_SUPPORTED)
+    work = hold_down(nvml.gpus[0], power_ns=10**6, reasons=POWER_CAP)
+    with open_meter() as meter:
+        assert take_window(meter, work, 1, Plan()).gpu.limited
+
+
+def test_a_gpu_without_clocks_has_windows_without_them(driver):
+    nvml = driver()
+    nvml.gpus[0].clock_error = fake_nvml.NOT_SUPPORTED
+    with open_meter() as meter:
+        assert take_window(meter, int, 1, Plan()).gpu is None
+
+
+def test_a_package_and_a_gpu_have_both_conditions(driver):
+    driver()
+    with CombinedMeter([ClockMeter(), open_meter()]) as meter:
+        window = take_window(meter, int, 1, Plan())
+    assert window.gpu == (False, 1410.0)
+    assert window.cpu is not None or not os.path.exists("/proc/stat")
+
+
+def of_clocks(baseline, candidate):
+    """A block whose sides have these (limited, MHz)."""
+    a, b = (window_of_1_s._replace(gpu=GpuClocks(*clocks)) for clocks in (baseline, candidate))
+    return Block("ABBA", (a, b, b, a))
+
+
+window_of_1_s = Window(1.0, {"gpu-0": 1.0}, 1)
+
+
+def test_a_cap_that_one_side_hits_is_a_warning_with_the_share_of_its_windows():
+    blocks = [of_clocks((False, 1410), (n % 4 != 0, 1230)) for n in range(8)]
+    (warning,) = limits_in_blocks(blocks)
+    assert "in 0% of the baseline's windows (1410 MHz)" in warning
+    assert "in 75% of the candidate's (1230 MHz)" in warning
+
+
+def test_rare_limits_and_windows_without_clocks_have_no_warning():
+    rare = [of_clocks((False, 1410), (n == 0, 1410)) for n in range(30)]
+    assert not list(limits_in_blocks(rare))
+    assert not list(limits_in_blocks([Block("ABBA", (window_of_1_s,) * 4)]))
+    assert not list(limits_in_windows([window_of_1_s]))
+
+
+def test_a_measurement_beyond_the_cap_has_a_warning():
+    windows = [window_of_1_s._replace(gpu=GpuClocks(True, 1005.0))] * 3
+    (warning,) = limits_in_windows(windows)
+    assert "lowered the GPU's clock in 100% of the windows (1005 MHz)" in warning

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 enum { MAX_GPUS = 8, MAX_STEPS = 16384 };
+enum { SM_CLOCK = 1, POWER_POLICY = 0, THERMAL_POLICY = 1 };
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9 };
 
 struct step { double at_s, watts, joules_before; };
@@ -26,6 +27,8 @@ struct step { double at_s, watts, joules_before; };
 struct gpu {
     char name[64], uuid[64], mig_uuid[64];
     int32_t handle_error, energy_error, power_error, mig_mode; /* mig_mode -1: not supported */
+    int32_t clock_error, reasons_error, violation_error, mhz;
+    int64_t reasons, power_ns, thermal_ns; /* the last two: so far, held down by a limit */
     double update_interval_s, jitter_s, origin_s, joules_at_origin;
     int64_t step_count;
     struct step steps[MAX_STEPS];
@@ -170,5 +173,28 @@ int nvmlDeviceGetPowerUsage(struct gpu *g, unsigned *milliwatts) {
 int nvmlDeviceGetMigMode(struct gpu *g, unsigned *current, unsigned *pending) {
     int error = refused(g, g && g->mig_mode < 0 ? NOT_SUPPORTED : SUCCESS);
     if (!error) *current = *pending = (unsigned)g->mig_mode;
+    return error;
+}
+
+int nvmlDeviceGetClockInfo(struct gpu *g, int type, unsigned *mhz) {
+    int error = refused(g, g ? g->clock_error : 0);
+    if (type != SM_CLOCK) return INVALID_ARGUMENT;
+    if (!error) *mhz = (unsigned)g->mhz;
+    return error;
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(struct gpu *g, unsigned long long *reasons) {
+    int error = refused(g, g ? g->reasons_error : 0);
+    if (!error) *reasons = (unsigned long long)g->reasons;
+    return error;
+}
+
+int nvmlDeviceGetViolationStatus(struct gpu *g, int policy, unsigned long long *times) {
+    int error = refused(g, g ? g->violation_error : 0);
+    if (policy != POWER_POLICY && policy != THERMAL_POLICY) return INVALID_ARGUMENT;
+    if (!error) {
+        times[0] = (unsigned long long)(1e6 * now_s());
+        times[1] = (unsigned long long)(policy == POWER_POLICY ? g->power_ns : g->thermal_ns);
+    }
     return error;
 }

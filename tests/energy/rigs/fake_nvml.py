@@ -55,6 +55,13 @@ class FakeGpu(ctypes.Structure):
         ("energy_error", ctypes.c_int32),
         ("power_error", ctypes.c_int32),
         ("mig_mode", ctypes.c_int32),
+        ("clock_error", ctypes.c_int32),
+        ("reasons_error", ctypes.c_int32),
+        ("violation_error", ctypes.c_int32),
+        ("mhz", ctypes.c_int32),
+        ("reasons", ctypes.c_int64),
+        ("power_ns", ctypes.c_int64),
+        ("thermal_ns", ctypes.c_int64),
         ("update_interval_s", ctypes.c_double),
         ("jitter_s", ctypes.c_double),
         ("origin_s", ctypes.c_double),
@@ -145,6 +152,7 @@ class FakeNvml:
             gpu.uuid = f"GPU-{i}{i}{i}{i}abcd-0000-4000-8000-00000000000{i}".encode()
             gpu.mig_uuid = f"MIG-{i}1e5c0de-0000-5000-8000-00000000000{i}".encode()
             gpu.mig_mode = -1
+            gpu.mhz = 1410
             gpu.update_interval_s = update_interval_s
             gpu.jitter_s = jitter_s
             gpu.origin_s = origin_s
