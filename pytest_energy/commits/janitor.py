@@ -30,6 +30,7 @@ POLL_S = 0.05
 CLOSE_LIMIT_S = 30.0
 # Partials, as in clock.py, which a script cannot import: a test cannot replace these.
 _now_s, _sleep = partial(time.monotonic), partial(time.sleep)
+_fstat, _write = partial(os.fstat), partial(os.write)
 
 
 class Janitor:
@@ -39,14 +40,19 @@ class Janitor:
         self.folder = (
             Path(tempfile.gettempdir()).resolve() / f"pytest-energy-{secrets.token_hex(6)}"
         )
-        # The janitor starts first: a kill between the two would leave the folder.
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, self.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the main process only
-        )
+        theirs, self._pipe = os.pipe()
+        self._pipe_file = _file_of(self._pipe)
+        try:
+            # The janitor starts first: a kill between the two would leave the folder.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__, self.folder],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches the main process only
+            )
+        finally:
+            os.close(theirs)
         self.folder.mkdir(mode=0o700)
         (self.folder / "tmp").mkdir()
         close_in_children(self)
@@ -61,6 +67,8 @@ class Janitor:
 
     def __exit__(self, *exception: object) -> None:
         self._send("done")
+        if not self._pipe_is_ours():
+            self._process.kill()  # it waits for the end of this process
         self.close_in_child()
         try:
             self._process.wait(CLOSE_LIMIT_S)
@@ -79,15 +87,26 @@ class Janitor:
 
     def close_in_child(self) -> None:
         """Close this process's end of the pipe."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        if self._pipe_is_ours():
+            os.close(self._pipe)
+
+    def _pipe_is_ours(self) -> bool:
+        """False once code under test has closed all descriptors: another file may have the number
+        (descriptors.py, which a script cannot import)."""
+        try:
+            return _file_of(self._pipe) == self._pipe_file
+        except OSError:
+            return False
 
     def _send(self, line: str) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._process.stdin.write(line.encode() + b"\n")
-                self._process.stdin.flush()
+        if self._pipe_is_ours():
+            with contextlib.suppress(OSError):
+                _write(self._pipe, line.encode() + b"\n")
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    status = _fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def close_in_children(holder: Janitor) -> None:
@@ -104,7 +123,8 @@ def close_in_children(holder: Janitor) -> None:
 
 
 def kill_session(session: int) -> None:
-    """Kill all processes of a session, whichever process group each is in."""
+    """Kill all processes of a session, whichever process group each is in, and their descendants,
+    whichever session those are in."""
     for _ in range(3):  # a process may fork while the others are killed
         members = _members(session)
         for process in members:
@@ -116,14 +136,16 @@ def kill_session(session: int) -> None:
 
 
 def _members(session: int) -> list[int]:
-    """The living processes of a session; only its leader if /proc cannot be read."""
+    """The living processes of a session and their descendants; only its leader if /proc cannot
+    be read."""
     try:
         names = os.listdir("/proc")
     except OSError:
         names = []
     if "self" not in names:
         return [session] if _alive(session) else []
-    found = []
+    found: set[int] = set()
+    parents: dict[int, int] = {}
     for name in names:
         if not name.isdigit():
             continue
@@ -133,10 +155,16 @@ def _members(session: int) -> list[int]:
             continue  # it ended meanwhile
         # proc(5): the program's name may hold spaces and ends with a bracket; then the state, the
         # parent, the process group and the session.
-        state, _, _, its_session = stat.rpartition(b")")[2].split()[:4]
-        if int(its_session) == session and state != b"Z":
-            found.append(int(name))
-    return found
+        state, parent, _, its_session = stat.rpartition(b")")[2].split()[:4]
+        if state != b"Z":
+            parents[int(name)] = int(parent)
+            if int(its_session) == session:
+                found.add(int(name))
+    new = found
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return sorted(found)
 
 
 def _alive(process: int) -> bool:
@@ -159,6 +187,9 @@ def _wait_for_end(parent: int) -> set[int]:
             continue
         more = os.read(0, 4096)
         if not more:
+            # The main process has ended, or code under test has closed all its descriptors.
+            while os.getppid() == parent:
+                _sleep(POLL_S)
             return sessions
         *lines, unread = (unread + more).split(b"\n")
         for line in lines:

@@ -22,6 +22,7 @@ from pytest_energy.clock import cpu_times, now_s, process_cpu_ns, thread_cpu_ns
 from pytest_energy.commits.channel import Channel, ChannelClosed
 from pytest_energy.commits.layout import pad_heap
 from pytest_energy.commits.loaded_files import loaded_files
+from pytest_energy.commits.orphans import children, kill_children
 from pytest_energy.commits.protocol import (
     CallsPerWindow,
     CountCalls,
@@ -107,6 +108,7 @@ class ServingRecorder:
 def fork_replicate(channel: Channel, test: str, run: Callable[[], object]) -> None:
     """Fork; the child calls ``run``, which ends in `serve`. Returns when the child has ended."""
     sys.stdout.flush()
+    before = children()
     channel.kept_by_next_fork = True
     with warnings.catch_warnings():
         # Python 3.12 and later warn of a fork beside threads, such as a BLAS's. A project whose
@@ -118,6 +120,7 @@ def fork_replicate(channel: Channel, test: str, run: Callable[[], object]) -> No
         _run_child(channel, test, run)
     _, status = os.waitpid(child, 0)
     _kill_group(child)
+    kill_children(but=before)
     channel.send(ReplicateEnded(status))
 
 

@@ -97,15 +97,14 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         # Plain files: a test that runs meanwhile may patch os.open, which subprocess.DEVNULL needs.
-        output = self._janitor.folder / f"output-{next(_numbers)}"
-        self._output = output.open("w+", errors="backslashreplace")
-        with theirs, open(os.devnull, "rb") as nothing:
+        self._output = self._janitor.folder / f"output-{next(_numbers)}"
+        with theirs, open(os.devnull, "rb") as nothing, self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 self._command(theirs.fileno()),
                 cwd=self.side.folder,
                 env=_worker_environment(self._janitor.temporary) | self._layout.variables(),
                 stdin=nothing,
-                stdout=self._output,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C reaches the main process only
@@ -122,7 +121,7 @@ class WorkerProcess:
         """Raises `OptionError` if the worker cannot collect, or collects the wrong code."""
         label = self.side.label
         try:
-            message = self._channel.receive(COLLECT_LIMIT_S)
+            message = self._channel.receive(COLLECT_LIMIT_S, self._lives)
         except (ChannelClosed, ChannelTimeout) as error:
             raise OptionError(f"{label}: {error}; its output ends with:\n{self.output()}") from None
         if isinstance(message, PytestEnded):
@@ -145,7 +144,7 @@ class WorkerProcess:
     @contextmanager
     def replicate(self, test: str, report_files: bool) -> Iterator[Replicate]:
         """A fresh fork that stands at the test's measurement. Raises `ReplicateFailed`."""
-        if self._killed:
+        if self._killed or self._channel.is_lost:
             self._start_again()
         self.ask(StartReplicate(test, WARM_UP_S, report_files), SetUpDone, SET_UP_LIMIT_S)
         ready = self._answer(Ready, READY_LIMIT_S)
@@ -168,12 +167,12 @@ class WorkerProcess:
 
     def _answer(self, wanted: type[Answer], limit_s: float) -> Answer:
         try:
-            answer = self._channel.receive(limit_s)
+            answer = self._channel.receive(limit_s, self._lives)
             if isinstance(answer, wanted):
                 return answer
             self._forked = False
             if isinstance(answer, Failed):
-                self._channel.receive(WINDOW_LIMIT_S)  # ReplicateEnded
+                self._channel.receive(WINDOW_LIMIT_S, self._lives)  # ReplicateEnded
                 raise ReplicateFailed(f"{self.side.label}: {answer.reason}")
         except (ChannelClosed, ChannelTimeout) as error:
             raise self._kill(str(error)) from None
@@ -205,10 +204,16 @@ class WorkerProcess:
             self._killed = True
             raise ReplicateFailed(str(error)) from None
 
+    def _lives(self) -> bool:
+        return self._process.poll() is None
+
     def output(self) -> str:
         """The end of what the worker printed."""
-        self._output.seek(0)
-        return self._output.read()[-OUTPUT_SHOWN:].strip() or "nothing"
+        try:
+            text = self._output.read_bytes().decode("utf8", "backslashreplace")
+        except OSError as error:
+            return f"lost: {error.strerror}"
+        return text[-OUTPUT_SHOWN:].strip() or "nothing"
 
     def close(self) -> None:
         """End the worker and every process that its tests left."""
@@ -220,7 +225,6 @@ class WorkerProcess:
         kill_session(self._process.pid)
         self._process.wait()
         self._janitor.unwatch(self._process.pid)
-        self._output.close()
 
 
 @dataclass(frozen=True)

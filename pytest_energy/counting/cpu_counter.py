@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from pytest_energy.counting.callgrind import Dump
+from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import CountingUnavailable
 
 # (type, config) of linux/perf_event.h.
@@ -49,28 +50,31 @@ class CpuCounter:
             _ATTRIBUTES.pack(kind, _ATTRIBUTES.size, config, flags), _ATTRIBUTES.size
         )
         syscall = ctypes.CDLL(None, use_errno=True).syscall
-        self._descriptor = int(
+        descriptor = int(
             syscall(number, attributes, _THIS_THREAD, _ANY_CPU, _NO_GROUP, _CLOSE_ON_EXEC)
         )
-        if self._descriptor < 0:
+        if descriptor < 0:
             raise CountingUnavailable(
                 f"this machine has no counter of instructions: {_reason(ctypes.get_errno())}",
                 _USE_CALLGRIND,
             )
+        self._file = OwnDescriptor(descriptor)
 
     def count(self, call: Callable[[], object]) -> Dump:
-        descriptor, control = self._descriptor, fcntl.ioctl
+        descriptor, control = self._file.number, fcntl.ioctl
+        self._file.check()
         control(descriptor, _RESET, 0)
         control(descriptor, _ENABLE, 0)
         try:
             call()
         finally:
             control(descriptor, _DISABLE, 0)
+        self._file.check()  # the call may have closed it
         return Dump({"instructions": int.from_bytes(os.read(descriptor, 8), "little")}, {})
 
     def close(self) -> None:
         """Close the counter."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def _reason(code: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from threading import Thread
 
 from pytest_energy.clock import now_s, sleep
+from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import MachineBusy
 
 # A file or folder to lock in place of the root, such as one on a volume that containers share.
@@ -28,10 +30,12 @@ EVERYBODYS_MODE = 0o666
 RETRY_S = 0.2
 # Opening a path takes microseconds. On a network mount that hangs, the timeout ends it, or this.
 OPEN_LIMIT_S = 1.0
+_LOCKED = re.compile(rb"^lock:.*\bFLOCK\b", re.MULTILINE)  # in /proc/PID/fdinfo/FD
 BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
+_pid = os.getpid()  # changes in children that Python forks, not in those of a C library
 _entered: dict[Path, int] = {}  # how often this process is inside each lock
-_descriptors: dict[int, tuple[int, int]] = {}  # those that hold a lock: device and inode
+_held: list[OwnDescriptor] = []  # those that hold a lock
 
 
 def lock_path() -> Path:
@@ -49,7 +53,7 @@ def machine_lock(timeout_s: float, on_wait: Callable[[str], object]) -> Iterator
 
     If another process holds the lock, this calls ``on_wait`` once with a line that names it, and
     waits. It does not wait for its own process, nor for one that started it. Forked children do not
-    keep the lock. Raises `MachineBusy` after ``timeout_s``, and if the path cannot be locked.
+    keep the lock, whether Python or a C library forks them. Raises `MachineBusy` after ``timeout_s``, and if the path cannot be locked.
     """
     path = lock_path()
     if path in _entered or _inside_holder(path):
@@ -62,7 +66,7 @@ def machine_lock(timeout_s: float, on_wait: Callable[[str], object]) -> Iterator
         with _counted(path), _named_holder(path):
             yield
     finally:
-        _close(descriptor)
+        _unlock(descriptor)
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def _holder(descriptor: int) -> int | None:
     return None
 
 
-def _open(path: Path, timeout_s: float) -> int:
+def _open(path: Path, timeout_s: float) -> OwnDescriptor:
     """A descriptor of the path, within the timeout even if its file system hangs."""
     opened: list[int | OSError] = []
 
@@ -138,23 +142,30 @@ def _open(path: Path, timeout_s: float) -> int:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         os.close(result)
         raise _cannot_lock(path, "it is neither a file nor a folder")
-    _descriptors[result] = (status.st_dev, status.st_ino)
-    return result
+    descriptor = OwnDescriptor(result)
+    _held.append(descriptor)
+    return descriptor
 
 
-def _close(descriptor: int) -> None:
-    """Close the descriptor, which drops the lock, unless code under test has closed it already."""
-    identity = _descriptors.pop(descriptor, None)
-    with suppress(OSError):
-        status = os.fstat(descriptor)
-        if identity == (status.st_dev, status.st_ino):
-            os.close(descriptor)
+def _unlock(descriptor: OwnDescriptor) -> None:
+    """Drop the lock and close its file.
+
+    Closing alone drops it only when the last copy is closed, and a child that a C library forked
+    has one: no hook of Python runs in it. Such a child does not unlock what its parent holds.
+    """
+    if descriptor in _held:
+        _held.remove(descriptor)
+        if _pid == os.getpid() and descriptor.is_ours():
+            _flock_free(descriptor.number)
+        descriptor.close()
 
 
 def _close_in_child() -> None:
     """A forked child shares the lock, and would keep it for as long as the child lives."""
-    for descriptor in list(_descriptors):
-        _close(descriptor)
+    global _pid
+    _pid = os.getpid()
+    while _held:
+        _held.pop().close()
     _entered.clear()
 
 
@@ -177,23 +188,32 @@ def _open_now(path: Path) -> int:
         return os.open(path, flags)
 
 
-def _lock(descriptor: int, path: Path, timeout_s: float, on_wait: Callable[[str], object]) -> None:
+def _lock(
+    descriptor: OwnDescriptor, path: Path, timeout_s: float, on_wait: Callable[[str], object]
+) -> None:
     ends_s = now_s() + timeout_s
     reported = False
-    while not _try_lock(descriptor, path):
-        holder = _holder(descriptor)
+    while not _try_lock(descriptor.number, path):
+        holder = _holder(descriptor.number)
         if holder is not None and holder in _ancestors():
             return  # a parent process measures: this one is part of what it measures
+        killed = holder is not None and not Path(f"/proc/{holder}").exists()
         name = f"process {holder}" if holder else "another process"
         if now_s() >= ends_s:
             raise MachineBusy(
-                f"{name} has been measuring on this machine for longer than {timeout_s:g} s; "
+                f"{_keeper(descriptor)} keeps the lock of {name}, which was killed while it "
+                "measured and had forked it; end it"
+                if killed
+                else f"{name} has been measuring on this machine for longer than {timeout_s:g} s; "
                 "wait for it, end it, or raise --energy-lock-timeout"
             )
         if not reported:
-            on_wait(
-                f"waiting for {name} to finish measuring on this machine (at most {timeout_s:g} s)"
+            waited_for = (
+                f"{_keeper(descriptor)} to end, which {name} forked before it was killed"
+                if killed
+                else f"{name} to finish measuring on this machine"
             )
+            on_wait(f"waiting for {waited_for} (at most {timeout_s:g} s)")
             reported = True
         sleep(min(RETRY_S, max(0.0, ends_s - now_s())))
 
@@ -213,6 +233,31 @@ def _try_lock(descriptor: int, path: Path) -> bool:
             return False
         raise _cannot_lock(path, error.strerror or str(error)) from None
     return True
+
+
+def _flock_free(descriptor: int) -> None:
+    with suppress(OSError):
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _keeper(descriptor: OwnDescriptor) -> str:
+    """A process that has the lock's file open and locked, if this user may see it (Linux)."""
+    status = os.fstat(descriptor.number)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for file in (process / "fd").iterdir():
+                if os.path.samestat(file.stat(), status) and _LOCKED.search(
+                    (process / "fdinfo" / file.name).read_bytes()
+                ):
+                    return f"process {process.name}"
+    return "a process"
 
 
 def _cannot_lock(path: Path, reason: str) -> MachineBusy:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_energy.clock import now_s
+from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import MeterFailed, MeterUnavailable
 from pytest_energy.meters.hwmon_sensors import (
     CORE_LABEL,
@@ -55,7 +56,7 @@ class _OpenSensor:
     sensor: Sensor
     domain: str
     counter: CheckedCounter
-    files: list[int] = field(default_factory=list)
+    files: list[OwnDescriptor] = field(default_factory=list)
 
     def value(self) -> int:
         product = 1
@@ -154,7 +155,7 @@ class HwmonMeter(Meter):
             self._integrator.close()
         for each in self._open:
             while each.files:
-                os.close(each.files.pop())
+                each.files.pop().close()
 
     def _start(self) -> None:
         self._counted = [each for each in self._open if each.sensor.counts_joules]
@@ -228,9 +229,9 @@ def _refuse_overlap(channels: Sequence[Sensor], names: Mapping[Sensor, str]) -> 
     )
 
 
-def _open(path: Path) -> int:
+def _open(path: Path) -> OwnDescriptor:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return OwnDescriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except PermissionError as error:
         raise MeterUnavailable(
             f"{path} may not be read by this user", f"sudo chmod a+r {path}, after each boot", True
@@ -241,9 +242,10 @@ def _open(path: Path) -> int:
         ) from error
 
 
-def _number(file: int, path: Path) -> int:
+def _number(file: OwnDescriptor, path: Path) -> int:
     try:
-        text = os.pread(file, VALUE_BYTES, 0)
+        file.check()
+        text = os.pread(file.number, VALUE_BYTES, 0)
     except OSError as error:
         raise MeterFailed(f"reading {path} failed: {error.strerror}") from error
     try:

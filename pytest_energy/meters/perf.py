@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pytest_energy.clock import now_s
+from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters.powercap import RAPL_UPDATE_INTERVAL_S
 from pytest_energy.meters.powercap_zones import ALL_DOMAINS, ONE_COUNTER_A_PACKAGE, cpu_vendor
@@ -106,11 +107,12 @@ class PerfMeter(Meter):
         if not any(name.startswith("dram") for name in found):
             notes.append("no event counts DRAM, so the joules do not include memory")
         self.notes = tuple(notes)
-        self._open_events: list[tuple[str, int, float]] = []
+        self._open_events: list[tuple[str, OwnDescriptor, float]] = []
         self._closed = False
         try:
             for event in chosen:
-                self._open_events.append((event.domain, _open_event(event), event.joules_per_count))
+                file = OwnDescriptor(_open_event(event))
+                self._open_events.append((event.domain, file, event.joules_per_count))
         except MeterUnavailable:
             self.close()
             raise
@@ -121,9 +123,10 @@ class PerfMeter(Meter):
             raise MeterFailed("the perf meter is closed")
         at_s = now_s()
         joules = {}
-        for domain, fd, joules_per_count in self._open_events:
+        for domain, file, joules_per_count in self._open_events:
             try:
-                count = os.read(fd, COUNT_BYTES)
+                file.check()  # reading another file would take its bytes
+                count = os.read(file.number, COUNT_BYTES)
             except OSError as error:
                 raise MeterFailed(
                     f"reading perf's counter of {domain} failed: {error.strerror}"
@@ -139,7 +142,7 @@ class PerfMeter(Meter):
         """Close the events. Reading after this raises `MeterFailed`."""
         self._closed = True
         while self._open_events:
-            os.close(self._open_events.pop()[1])
+            self._open_events.pop()[1].close()
 
 
 @dataclass(frozen=True)

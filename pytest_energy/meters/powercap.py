@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_energy.clock import now_s, sleep
+from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters.plausible import DEAD_WHILE_OTHERS_MOVE_J
 from pytest_energy.meters.powercap_zones import (
@@ -198,7 +199,7 @@ class PowercapMeter(Meter):
                 zone.update()
         for zone in _dead_zones(self._open_zones):
             self._open_zones.remove(zone)
-            os.close(zone.fd)
+            zone.file.close()
             self._notes.append(f"{_dead_note(zone.name)}, and is not counted")
 
     def _refuse(self, at_s: float) -> None:
@@ -274,6 +275,7 @@ class _OpenZone:
         "checked_at_s",
         "energy_uj",
         "fd",
+        "file",
         "modulus_uj",
         "name",
         "path",
@@ -289,13 +291,14 @@ class _OpenZone:
         self.modulus_uj = self.range_uj + round(self.range_uj / RAPL_COUNTER_STEPS)
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.file = OwnDescriptor(self.fd)
         except OSError as error:
             raise unreadable(path, error) from error
         try:
             self.energy_uj = self.wrapped_uj = 0
             self.start_over(int(os.pread(self.fd, ENERGY_BYTES, 0)))
         except (OSError, ValueError) as error:
-            os.close(self.fd)
+            self.file.close()
             raise unreadable(path, error) from error
         self.wrapped_uj = -self.energy_uj  # a meter's first reading is about zero
         self.checked_at_s = now_s()
@@ -328,6 +331,7 @@ class _OpenZone:
     def check_still_there(self, at_s: float) -> None:
         # sysfs answers ENODEV once a zone is gone; an ordinary file still reads while it is open.
         self.checked_at_s = at_s
+        self.file.check()
         if os.fstat(self.fd).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted")
 
@@ -369,7 +373,7 @@ def _release(zones: list[_OpenZone], stop: threading.Event) -> None:
 
 def _close_zones(zones: list[_OpenZone]) -> None:
     while zones:
-        os.close(zones.pop().fd)
+        zones.pop().file.close()
 
 
 def _pause_before_fork() -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pytest_energy.clock import cpu_times, now_s, process_cpu_ns
+from pytest_energy.descriptors import OwnDescriptor
 
 try:
     import resource
@@ -52,9 +53,7 @@ class ProcessTreeClock:
         self.follows_descendants = os.path.isdir("/proc/self/task") and hasattr(os, "waitid")
         # Linux without CONFIG_PROC_CHILDREN lacks this file; the clock then searches all of /proc.
         self._has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-        self._tasks_fd = (
-            os.open("/proc/self/task", os.O_RDONLY) if self.follows_descendants else None
-        )
+        self._tasks = _open_tasks() if self.follows_descendants else None
         self._own_start_ns = process_cpu_ns()
         self._children_last_s, _ = self._children_s()
         self._children_counted_s = 0.0
@@ -62,24 +61,27 @@ class ProcessTreeClock:
     def read(self) -> tuple[float, float]:
         """The instant on the monotonic clock, and the CPU seconds since the start."""
         self._count_children()
-        # The folder has 2 links and one per thread.
-        if self._tasks_fd is not None and os.fstat(self._tasks_fd).st_nlink > 3:
-            self._bring_threads_up_to_date()
+        if self._tasks is not None:
+            if not self._tasks.is_ours():  # code under test has closed all descriptors
+                self._tasks = _open_tasks()
+            # The folder has 2 links and one per thread.
+            if os.fstat(self._tasks.number).st_nlink > 3:
+                self._bring_threads_up_to_date(self._tasks.number)
         own_ns = process_cpu_ns()
         return now_s(), (own_ns - self._own_start_ns) * 1e-9 + self._children_counted_s
 
     def close(self) -> None:
         """Close the clock's open files. Closing twice is harmless."""
-        if self._tasks_fd is not None:
-            os.close(self._tasks_fd)
-            self._tasks_fd = None
+        if self._tasks is not None:
+            self._tasks.close()
+            self._tasks = None
 
-    def _bring_threads_up_to_date(self) -> None:
+    def _bring_threads_up_to_date(self, tasks: int) -> None:
         # The kernel adds the seconds of other running threads to the process clock at scheduler
         # ticks (4 ms at HZ=250). With two busy threads and windows of 200 us, the clock showed 1.0
         # busy CPUs in 95 % of windows and 21 in 1 %. Reading a thread's own clock updates its
         # seconds, and the process clock then shows 2.0. This costs about 1 us per thread.
-        for tid in os.listdir(self._tasks_fd):
+        for tid in os.listdir(tasks):
             try:
                 time.clock_gettime_ns((~int(tid) << 3) | _THREAD_CLOCK)
             except OSError:
@@ -124,6 +126,10 @@ class ProcessTreeClock:
             pid = waiting.pop()
             yield pid
             waiting.extend(children_of(pid))
+
+
+def _open_tasks() -> OwnDescriptor:
+    return OwnDescriptor(os.open("/proc/self/task", os.O_RDONLY))
 
 
 def _has_children() -> bool:

@@ -18,6 +18,7 @@ from pytest_energy.counting.count import count_calls, count_overhead, count_work
 from pytest_energy.counting.counter import CallgrindCounter, Counter
 from pytest_energy.counting.cpu_counter import CpuCounter
 from pytest_energy.counting.python_functions import bytecodes_by_function
+from pytest_energy.descriptors import CLOSED, OwnDescriptor
 from pytest_energy.model import CountedWork, Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plugin.stash import WORKER
@@ -83,7 +84,7 @@ class CountWorker:
     """A pytest plugin that takes the place of pytest's loop over the tests."""
 
     def __init__(self, descriptor: int, tests: list[str], counter: Counter):
-        self._descriptor = descriptor
+        self._pipe = OwnDescriptor(descriptor)
         self._tests = tests
         self.recorder = CountingRecorder(counter)
 
@@ -127,7 +128,10 @@ class CountWorker:
         return {side: work_to_json(work) for side, work in self.recorder.counted.items()}
 
     def _send(self, message: dict[str, Any]) -> None:
-        os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        if not self._pipe.is_ours():  # another file may have its number by now
+            print(f"the counting worker's pipe: {CLOSED}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os.write(self._pipe.number, json.dumps(message).encode() + b"\n")
 
 
 def main(descriptor: int, order_file: str) -> None:

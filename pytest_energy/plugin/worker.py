@@ -16,6 +16,7 @@ import pytest
 
 from pytest_energy.commits.channel import Channel, ChannelClosed
 from pytest_energy.commits.loaded_files import in_tree, loaded_files
+from pytest_energy.commits.orphans import adopt_orphans, kill_children
 from pytest_energy.commits.protocol import (
     Collect,
     Collected,
@@ -85,6 +86,7 @@ class Worker:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            kill_children()
             os._exit(0)
 
     def _measures(self, item: pytest.Item) -> bool:
@@ -165,6 +167,7 @@ def _present(path: str, pyargs: bool) -> bool:
 def main(descriptor: int) -> None:
     """Serve over the socket with this file descriptor. The first message is a `Collect`."""
     channel = Channel(socket.socket(fileno=descriptor))
+    adopt_orphans()
     order = channel.receive()
     assert isinstance(order, Collect)  # for the type checker: the protocol has no other
     os.chdir(order.folder)

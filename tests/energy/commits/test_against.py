@@ -372,6 +372,8 @@ def test_a_process_that_does_not_answer_in_time_raises():
         channel = Channel(ours)
         with pytest.raises(ChannelTimeout, match="did not answer within 0.01 s"):
             channel.receive(0.01)
+        with pytest.raises(ChannelClosed, match="the worker has ended"):
+            channel.receive(3600, lambda: False)  # a process that it forked has its end open
         with pytest.raises(ChannelClosed, match="sent no message but"):
             theirs.sendall(b'{"type": "Nothing"}\n')
             channel.receive(1)

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_energy.commits.janitor import kill_session
 from pytest_energy.commits.loaded_files import LoadedFilesCheck, loaded_files
+from pytest_energy.commits.worker_process import PACKAGE
 from tests.energy.commits.test_against import AGAINST, git, nothing_left, repo, run  # noqa: F401 - a fixture
 
 WRITING_CONFTEST = """
@@ -188,8 +189,57 @@ def test_processes_that_a_test_leaves_do_not_keep_the_run_from_ending(pytester, 
 
 
 def children_of_init():
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
-    return {line for line in listed.stdout.splitlines() if "pytest_energy.plugin.worker" in line}
+    """The workers of this tree without a parent, and their forks, by number."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            arguments = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if parent == "1" and "plugin.worker" in arguments and str(PACKAGE) in arguments:
+            found.add(stat.parent.name)
+    return found
+
+
+FORKING_TESTS = """
+import ctypes, os
+from library import work
+library = ctypes.CDLL(None)
+forked, kept = [], []
+def test_forks_in_c(energy):
+    def fork():
+        if not forked:
+            forked.append(library.fork())
+            if not forked[0]:
+                library.setsid()
+                library.sleep(600)
+        work()
+    energy(fork)
+def test_closes_all(energy, tmp_path):
+    energy(work)
+    os.closerange(3, 4096)
+    kept.extend(os.open(tmp_path / str(n), os.O_RDWR | os.O_CREAT) for n in range(30))
+def test_after(energy):
+    energy(work)
+    os.kill(forked[0], 9)
+    assert {os.fstat(number).st_size for number in kept} == {0}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_copies_and_lost_descriptors_neither_hold_the_run_nor_write_elsewhere(pytester, repo):  # noqa: F811
+    (repo / "test_it.py").write_text(FORKING_TESTS)
+    git(repo, "commit", "-qam", "forks in C, and closes every descriptor")
+    before = children_of_init()
+    result = run(pytester, *AGAINST, "HEAD", "--capture=sys")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["compared with HEAD (*): 3 tests are in both"])
+    result.stdout.no_fnmatch_line("*NOT GATED (*code under test has closed*")
+    assert result.duration < 60
+    nothing_left(repo)
+    assert children_of_init() - before == set(), "processes of the workers are left"
 
 
 PATCHING_TESTS = """
@@ -258,10 +308,13 @@ def test_without_a_free_descriptor_the_sessions_leader_is_killed(monkeypatch):
     assert process.wait(10) < 0
 
 
-def test_a_session_is_killed_with_all_its_groups():
+@pytest.mark.parametrize("leaves", ["os.setpgid(0, 0)", "os.setsid()"])
+def test_a_session_is_killed_with_all_its_groups_and_descendants(leaves):
+    if leaves == "os.setsid()" and sys.platform != "linux":
+        pytest.skip("only Linux shows each process's parent in /proc")
     script = (
         "import os, time\n"
-        "if not os.fork():\n    os.setpgid(0, 0)\n    print(os.getpid(), flush=True)\n"
+        f"if not os.fork():\n    {leaves}\n    print(os.getpid(), flush=True)\n"
         "time.sleep(100)"
     )
     command = [sys.executable, "-c", script]

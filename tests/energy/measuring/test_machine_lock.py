@@ -34,6 +34,7 @@ import fcntl, os, pytest_energy.measuring.machine_lock
 os.setgroups([]); os.setgid({user}); os.setuid({user})
 """
 posix = pytest.mark.skipif(os.name != "posix", reason="on Windows all users share one file")
+needs_c_fork = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
@@ -159,6 +160,73 @@ def test_a_forked_child_does_not_hold_the_lock(lock):
     finally:
         os.kill(child, signal.SIGKILL)
         end(process)
+
+
+C_FORK = """
+import ctypes
+    library = ctypes.CDLL(None)
+    child = library.fork()
+    if not child:
+        os.close(1)
+        library.sleep(600)
+        library._exit(0)
+    print(child, flush=True)
+"""
+
+
+@needs_c_fork
+@pytest.mark.parametrize("end_of_parent", ["a normal end", "a kill"])
+def test_a_child_forked_in_c_does_not_keep_the_lock(lock, end_of_parent):
+    """No hook of Python runs in it. Only a kill of its parent leaves it the lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER.format(inside=C_FORK.strip())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf8",
+    )
+    child = int(process.stdout.readline())
+    assert process.stdout.readline() == "held\n"
+    try:
+        if end_of_parent == "a normal end":
+            end(process)
+            assert is_free()
+            return
+        process.kill()
+        process.wait(20)
+        lines: list[str] = []
+        with (
+            pytest.raises(MachineBusy, match=f"process {child} keeps the lock of process"),
+            machine_lock(0.3, lines.append),
+        ):
+            pass
+        (line,) = lines
+        assert line == (
+            f"waiting for process {child} to end, which process {process.pid} forked before it "
+            "was killed (at most 0.3 s)"
+        )
+        end(process)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@needs_c_fork
+def test_a_child_forked_in_c_cannot_free_the_lock_of_its_parent(lock):
+    """It may come back from the C library and leave the block."""
+    inside = "import ctypes; child = ctypes.CDLL(None).fork(); child and os.waitpid(child, 0)"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            HOLDER.format(inside=f"{inside}\n    if not child: raise SystemExit"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf8",
+    )
+    assert process.stdout.readline() == "held\n"
+    assert not is_free()
+    end(process)
+    assert is_free()
 
 
 def test_a_symbolic_link_is_refused(lock, tmp_path):
