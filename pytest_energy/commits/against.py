@@ -12,8 +12,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
+from pytest_energy.commits.names import Names, pair_names
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
     Side,
@@ -43,19 +43,6 @@ LARGEST_OF_LAYOUT = 1.5
 # a verdict needs 12.
 REPLICATE_S, START_S = 0.2, 0.1
 LONGEST_NAME = 255  # of most file systems
-# Names this similar suggest a renamed test. Two parametrizations of one test are less similar.
-RENAMED_LIKENESS = 0.8
-
-
-@dataclass(frozen=True)
-class Names:
-    """The tests of two commits, by name."""
-
-    paired: frozenset[str]
-    new: tuple[str, ...]
-    vanished: tuple[str, ...]
-    renamed: tuple[tuple[str, str], ...]
-    """(then, now) of tests that were probably renamed, by similar names. They are not compared."""
 
 
 Pair = Mapping[str, WorkerProcess]
@@ -250,15 +237,3 @@ def folder_as_long(parent: Path, repo: Path) -> Path:
     """
     missing = len(os.fsencode(repo)) - len(os.fsencode(parent)) - 1
     return parent / ("A" * min(max(missing, 1), LONGEST_NAME))
-
-
-def pair_names(then: Sequence[str], now: Sequence[str]) -> Names:
-    """Which tests are in both commits, which in one only, and which may have been renamed."""
-    new = [name for name in now if name not in set(then)]
-    vanished = [name for name in then if name not in set(now)]
-    renamed: list[tuple[str, str]] = []
-    for name in new:
-        free = [v for v in vanished if v not in [then for then, _ in renamed]]
-        for like in get_close_matches(name, free, 1, RENAMED_LIKENESS):
-            renamed.append((like, name))
-    return Names(frozenset(then) & frozenset(now), tuple(new), tuple(vanished), tuple(renamed))

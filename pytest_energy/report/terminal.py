@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from pytest_energy.report.view import RunView, band_text, provenance_text, short
 from pytest_energy.stats.per_call import idle_watts
 
 NARROWEST = 60
+# The first tests of a kind are named, and the others counted.
+MOST_LINES = 10
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 NOTHING_MEASURED = (
     "NOTHING WAS MEASURED, so nothing is gated: no test used the energy or the benchmark fixture."
 )
@@ -104,13 +108,21 @@ def against_lines(against: Against) -> list[str]:
     paired = len(names.paired)
     both = f"{paired} {'tests are' if paired != 1 else 'test is'} in both"
     lines = [f"compared with {against.label}: {both}"]
-    lines += [f"NOT GATED: new, and not in {against.label}: {name}" for name in names.new]
-    lines += [f"NOT GATED: vanished since {against.label}: {name}" for name in names.vanished]
-    lines += [
-        f"renamed, perhaps: {then} is now {now}; the two are not compared"
-        for then, now in names.renamed
-    ]
+    lines += _first(f"NOT GATED: new, and not in {against.label}", names.new)
+    lines += _first(f"NOT GATED: vanished since {against.label}", names.vanished)
+    lines += _first(
+        "renamed, perhaps",
+        [f"{then} is now {now}; the two are not compared" for then, now in names.renamed],
+    )
     return [plain(line) for line in lines]
+
+
+def _first(kind: str, texts: Sequence[str]) -> list[str]:
+    """A line for each of the first texts, and one for the rest."""
+    lines = [f"{kind}: {text}" for text in texts[:MOST_LINES]]
+    if len(texts) > MOST_LINES:
+        lines.append(f"{kind}: and {len(texts) - MOST_LINES} more")
+    return lines
 
 
 def complaint(verdict: Verdict) -> str:
@@ -153,12 +165,17 @@ def idle_line(idle: Interval) -> str:
 
 
 def warning_lines(view: RunView) -> list[str]:
-    """Each warning once, with the first of its tests and how many more it concerns."""
-    tests: dict[str, list[str]] = {}
+    """Each kind of warning once, with the first of its tests and how many more it concerns.
+
+    Warnings that differ in numbers only are of one kind.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
     for result in view.results:
         for warning in result.measurement.warnings:
-            tests.setdefault(warning, []).append(result.name.rpartition("::")[2])
+            kind = NUMBER.sub("", warning)
+            kinds.setdefault(kind, []).append((warning, result.name.rpartition("::")[2]))
     return [
-        f"warning: {warning} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
-        for warning, names in tests.items()
+        f"warning: {found[0][0]} "
+        f"({found[0][1]}{f' and {len(found) - 1} more' if len(found) > 1 else ''})"
+        for found in kinds.values()
     ]

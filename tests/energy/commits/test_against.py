@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from pytest_energy.commits.against import pair_names
 from pytest_energy.commits.channel import Channel, ChannelClosed, ChannelTimeout
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo, resolve
@@ -265,14 +264,6 @@ def test_a_worker_that_dies_is_reported_and_the_run_goes_on(pytester, repo):
     result = run(pytester, *AGAINST, "HEAD")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["NOT GATED (1x): *the worker died with status 9*"])
-
-
-def test_names_are_paired():
-    names = pair_names(["a", "b", "t[one]"], ["b", "c", "t[one1]"])
-    assert names.paired == {"b"}
-    assert names.new == ("c", "t[one1]")
-    assert names.vanished == ("a", "t[one]")
-    assert names.renamed == (("t[one]", "t[one1]"),)
 
 
 def test_a_tag_and_a_short_hash_resolve_to_the_same_commit(repo):
