@@ -22,6 +22,7 @@ from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.names import Names, pair_names
+from pytest_energy.commits.version_files import copy_missing, version_files
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
     Side,
@@ -60,6 +61,8 @@ class Against:
     ):
         self.label = label
         self.names = Names(frozenset(), (), (), ())
+        self.copied: tuple[str, ...] = ()
+        """Generated files that the other commit's checkout has from this tree."""
         self._sides, self._janitor = sides, janitor
         self._loaded_files = loaded_files
         self.in_fresh_processes: set[str] = set()
@@ -220,13 +223,16 @@ def start(
     repo = find_repo(folder)
     with Janitor() as janitor:
         checkout = check_out(repo, revision, folder_as_long(janitor.folder, repo))
+        generated = version_files(repo)
+        copied = copy_missing(generated, repo, checkout.path)
         label = f"{revision} ({checkout.commit[:12]})"
         sides = {
             "A": commit_side(checkout, label, folder, command_line, python),
             "B": this_tree_side(repo, folder, command_line),
         }
-        check = LoadedFilesCheck(repo, checkout.path, label, python is not None)
+        check = LoadedFilesCheck(repo, checkout.path, label, python is not None, generated)
         with Against(label, sides, janitor, check).started() as against:
+            against.copied = copied
             yield against
 
 

@@ -21,6 +21,7 @@ from pytest_energy.commits.against import Against
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo, git, resolve
 from pytest_energy.commits.janitor import Janitor
+from pytest_energy.commits.version_files import copy_missing, version_files
 from pytest_energy.commits.worker_arguments import (
     PASSED_ON,
     CommandLine,
@@ -181,6 +182,7 @@ class Bisection:
             sides = {}
             for letter, revision in (("A", self.good), ("B", commit)):
                 checkout = check_out(self.repo, revision, janitor.folder / letter)
+                copy_missing(version_files(self.repo), self.repo, checkout.path)
                 sides[letter] = commit_side(
                     checkout, revision[:12], self._folder, self._command_line, None
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_energy.commits.git import git_bytes, printable
@@ -53,13 +53,21 @@ def _mapped_files() -> Iterator[str]:
 class LoadedFilesCheck:
     """Compares what the two sides have loaded."""
 
-    def __init__(self, repo: Path, checkout: Path, label: str, own_python: bool):
+    def __init__(
+        self,
+        repo: Path,
+        checkout: Path,
+        label: str,
+        own_python: bool,
+        stating_versions: Sequence[str] = (),
+    ):
+        """``stating_versions``: see `version_files.py`. The two sides may differ in these."""
         self._repo, self._checkout = repo, checkout
         self._label = label
         # The commit's side has an interpreter of its own, and with it builds of its own.
         self._own_python = own_python
         # Listed now: a test may patch what starting git needs.
-        self._tracked = _tracked(repo)
+        self._known = _tracked(repo) | frozenset(map(os.fsencode, stating_versions))
 
     def difference(self, then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
         """Why the two sides cannot be compared; None if they can.
@@ -76,7 +84,7 @@ class LoadedFilesCheck:
             if not in_tree(file, self._repo):
                 continue
             theirs = then.get(name)
-            if os.fsencode(os.path.relpath(file, self._repo)) not in self._tracked:
+            if os.fsencode(os.path.relpath(file, self._repo)) not in self._known:
                 if self._own_python and theirs is not None and _alike(file, theirs):
                     continue
                 return (

@@ -50,8 +50,8 @@ READY_LIMIT_S = 120.0
 WINDOW_LIMIT_S = 600.0
 CLOSE_LIMIT_S = 10.0
 OUTPUT_SHOWN = 2000
-# pytest's exit codes that mean "nothing to collect here": passed, usage error, no tests.
-NOTHING_COLLECTED = (0, 4, 5)
+# pytest's exit codes that mean "nothing to collect here": passed, and no tests.
+NOTHING_COLLECTED = (0, 5)
 
 # Loads this package and nothing else of its folder: the worker's environment may differ, and the
 # code under test may be another version of this package.
@@ -79,6 +79,10 @@ _numbers = count()
 
 class ReplicateFailed(EnergyError):
     """A worker cannot run a test. The message names the side and the reason."""
+
+
+class CannotCollect(OptionError):
+    """A worker collects no tests, or those of the wrong code: nothing can be compared."""
 
 
 class WorkerProcess:
@@ -118,23 +122,26 @@ class WorkerProcess:
         return [self.side.python, "-c", BOOTSTRAP, *map(str, given)]
 
     def wait_until_collected(self) -> None:
-        """Raises `OptionError` if the worker cannot collect, or collects the wrong code."""
+        """Raises `CannotCollect` if the worker cannot collect, or collects the wrong code."""
         label = self.side.label
         try:
             message = self._channel.receive(COLLECT_LIMIT_S, self._lives)
         except (ChannelClosed, ChannelTimeout) as error:
-            raise OptionError(f"{label}: {error}; its output ends with:\n{self.output()}") from None
+            raise CannotCollect(
+                f"{label}: {error}; its output ends with:\n{self.output()}"
+            ) from None
         if isinstance(message, PytestEnded):
             if message.exit_code not in NOTHING_COLLECTED:
-                raise OptionError(
-                    f"{label}: pytest ended with {message.exit_code}:\n{self.output()}"
+                raise CannotCollect(
+                    f"{label}: pytest collected no tests there and ended with "
+                    f"{message.exit_code}: {error_line(self.output())}"
                 )
             return
         assert isinstance(message, Collected)  # for the type checker: the protocol has no other
         if message.errors:
-            raise OptionError(f"{label}: tests cannot be collected: " + "\n".join(message.errors))
+            raise CannotCollect(f"{label}: tests cannot be collected: " + "\n".join(message.errors))
         if message.foreign_modules:
-            raise OptionError(
+            raise CannotCollect(
                 f"{label}: code came from your own tree instead: "
                 f"{', '.join(message.foreign_modules[:3])}; its installation points there: "
                 "install it in another environment, and name that with --energy-against-python"
@@ -257,6 +264,17 @@ class Replicate:
         cpu = None if taken.cpu is None else CpuSeconds(*taken.cpu)
         gpu = None if taken.gpu is None else GpuClocks(*taken.gpu)
         return Window(taken.seconds, taken.joules, taken.calls, cpu, gpu)
+
+
+def error_line(output: str) -> str:
+    """The line of pytest's output that says what is wrong, or else the last one.
+
+    >>> error_line("usage: pytest\\nERROR: unknown: --fast\\n  inifile: None")
+    'ERROR: unknown: --fast'
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR", "E   ", "pytest: error"))]
+    return errors[-1] if errors else lines[-1] if lines else "it printed nothing"
 
 
 def _worker_environment(temporary: Path) -> dict[str, str]:

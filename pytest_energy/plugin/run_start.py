@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from pytest_energy.commits.against import start
+from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
 from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.meters import open_meter
@@ -20,8 +21,8 @@ from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.saving import unfinished_lines
-from pytest_energy.plugin.stash import BASELINE, CLEANUP
-from pytest_energy.plugin.ungated import check_baseline
+from pytest_energy.plugin.stash import BASELINE, CLEANUP, NOT_COMPARED
+from pytest_energy.plugin.ungated import ALLOW, check_baseline
 from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header
@@ -95,6 +96,13 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
         run.against = config.stash[CLEANUP].enter_context(
             start(revision, folder, worker_command_line(config), python)
         )
+    except CannotCollect as error:
+        config.stash[NOT_COMPARED] = str(error)
+        if not run.options.allow_ungated:
+            raise pytest.UsageError(
+                f"--energy-against {revision} would gate nothing: {error}; {ALLOW} measures all the "
+                "same"
+            ) from None
     except OptionError as error:
         raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
 

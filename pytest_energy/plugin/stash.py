@@ -27,6 +27,8 @@ WORKER: pytest.StashKey[Worker | CountWorker] = pytest.StashKey()
 """Present if this process is a worker of ``--energy-against`` or of ``--energy-count``."""
 BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 """The saved runs of ``--energy-compare``."""
+NOT_COMPARED: pytest.StashKey[str] = pytest.StashKey()
+"""Why no test can be compared with the other commit."""
 COMPARED: pytest.StashKey[RunComparison | str] = pytest.StashKey()
 """The comparison with `BASELINE`, or the reason why there is none."""
 UNGATED: pytest.StashKey[list[str]] = pytest.StashKey()

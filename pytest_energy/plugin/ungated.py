@@ -14,7 +14,7 @@ from pytest_energy.errors import RunsIncomparable
 from pytest_energy.model import Result
 from pytest_energy.plugin.benchmark_bridge import SKIP, skip_option
 from pytest_energy.plugin.measuring_run import MeasuringRun
-from pytest_energy.plugin.stash import BASELINE, COMPARED, GATE
+from pytest_energy.plugin.stash import BASELINE, COMPARED, GATE, NOT_COMPARED
 from pytest_energy.runs.compare import require_comparable_here
 
 ALLOW = "--energy-allow-ungated"
@@ -71,7 +71,9 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
         yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"
     if session.config.getoption("--energy-against") is not None and session.items:
         names = [result.name for result in run.results if result.comparison is not None]
-        if not _gated(run, OF_RATIOS, names):
+        if run.against is None:
+            yield "--energy-against", session.config.stash.get(NOT_COMPARED, "no worker started")
+        elif not _gated(run, OF_RATIOS, names):
             yield "--energy-against", _reasons(run, [result.name for result in run.results])
     compared = session.config.stash.get(COMPARED, None)
     if isinstance(compared, str):

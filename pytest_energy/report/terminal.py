@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from pytest_energy.commits.against import Against
+from pytest_energy.commits.git import printable
 from pytest_energy.model import Interval, MeterInfo, Quality, Verdict
 from pytest_energy.report.details import detail_lines
 from pytest_energy.report.escape import plain
@@ -24,7 +25,8 @@ NARROWEST = 60
 MOST_LINES = 10
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 NOTHING_MEASURED = (
-    "NOTHING WAS MEASURED, so nothing is gated: no test used the energy or the benchmark fixture."
+    "NOTHING WAS MEASURED, so nothing is gated: no test finished a measurement with the energy or "
+    "the benchmark fixture."
 )
 
 
@@ -114,6 +116,11 @@ def against_lines(against: Against) -> list[str]:
         "renamed, perhaps",
         [f"{then} is now {now}; the two are not compared" for then, now in names.renamed],
     )
+    if against.copied:
+        lines.append(
+            f"copied to {against.label}: {', '.join(map(printable, against.copied))}, which git "
+            "ignores and which only states a version"
+        )
     return [plain(line) for line in lines]
 
 

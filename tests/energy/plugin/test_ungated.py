@@ -186,10 +186,8 @@ def test_a_baseline_without_any_of_the_tests(suite):
 
 @pytest.mark.slow
 def test_against_a_commit_without_the_tests(suite):
-    identity = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
     suite.makepyfile(test_then=WORK + "def test_then(energy): energy(work)")
-    for arguments in (("init", "-q"), ("add", "test_then.py"), ("commit", "-q", "-m", "Then")):
-        subprocess.run(["git", *identity, *arguments], cwd=suite.path, check=True)
+    commit(suite, "test_then.py")
     (suite.path / "test_then.py").unlink()
     suite.makepyfile(test_now=WORK + "def test_now(energy): energy(work)")
     options = ("--energy", "--energy-meter=estimate", "--energy-max-time=0.3", "--energy-against")
@@ -197,6 +195,38 @@ def test_against_a_commit_without_the_tests(suite):
     assert result.ret == 4
     nothing_gated(result, "--energy-against", "new since HEAD*there is nothing to compare with")
     assert suite.runpytest(*options, "HEAD", ALLOW).ret == 0
+
+
+def commit(suite, *files):
+    identity = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for arguments in (("init", "-q"), ("add", *files), ("commit", "-q", "-m", "Then")):
+        subprocess.run(["git", *identity, *arguments], cwd=suite.path, check=True)
+
+
+USAGE_ERROR = """
+import pytest
+def pytest_configure(config):
+    raise pytest.UsageError("the accelerator of --device is missing")
+"""
+
+
+@pytest.mark.slow
+def test_against_a_commit_whose_pytest_refuses_to_start(suite):
+    """Its usage error is no proof that it has no tests."""
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.makeconftest(USAGE_ERROR)
+    commit(suite, ".")
+    suite.makeconftest("")
+    options = ("--energy", "--energy-meter=estimate", "--energy-max-time=0.3", "--energy-against")
+    reason = (
+        "HEAD (*: pytest collected no tests there and ended with 4: ERROR: the accelerator of *"
+    )
+    result = suite.runpytest(*options, "HEAD")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: --energy-against HEAD would gate nothing: {reason}"])
+    result = suite.runpytest(*options, "HEAD", ALLOW)
+    assert result.ret == 0
+    nothing_gated(result, "--energy-against", reason)
 
 
 def test_without_a_gate_nothing_is_required(suite):
