@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -11,19 +12,29 @@ if TYPE_CHECKING:
     from pytest_energy.gate import Gate
     from pytest_energy.model import Quality, Result
     from pytest_energy.options import Options
-    from pytest_energy.plugin.count_worker import CountWorker
     from pytest_energy.plugin.measuring_run import MeasuringRun
     from pytest_energy.plugin.recorder import Recorder
-    from pytest_energy.plugin.worker import Worker
     from pytest_energy.report.view import RunView
     from pytest_energy.runs.comparison import RunComparison
     from pytest_energy.runs.summary import RunSummary
+
+
+class Worker(Protocol):
+    """A process that runs tests for another one, with a recorder of its own."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """Takes the place of each test's own recorder."""
+
+    def configure(self, options: Options, synchronize: Callable[[], object] | None) -> None:
+        """Take the options of this run."""
+
 
 # On the config
 OPTIONS_KEY: pytest.StashKey[Options] = pytest.StashKey()
 RUN: pytest.StashKey[MeasuringRun] = pytest.StashKey()
 """Present if this run measures."""
-WORKER: pytest.StashKey[Worker | CountWorker] = pytest.StashKey()
+WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 """Present if this process is a worker of ``--energy-against`` or of ``--energy-count``."""
 BASELINE: pytest.StashKey[tuple[RunSummary, ...]] = pytest.StashKey()
 """The saved runs of ``--energy-compare``."""

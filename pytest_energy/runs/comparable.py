@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pytest_energy.errors import RunsIncomparable
 from pytest_energy.model import MeterInfo
@@ -13,18 +12,7 @@ from pytest_energy.runs.software import (
     describe_software,
     software_differences,
 )
-
-if TYPE_CHECKING:
-    from pytest_energy.runs.summary import RunSummary
-
-
-def meter_identity(meter: MeterInfo) -> tuple[object, ...]:
-    """Two meters with equal identities count the same joules."""
-    return (
-        meter.name,
-        meter.provenance,
-        tuple(sorted((domain.name, domain.parent or "") for domain in meter.domains)),
-    )
+from pytest_energy.runs.summary import RunSummary, meter_identity
 
 
 def by_machine_and_meter(runs: Iterable[RunSummary]) -> list[list[RunSummary]]:

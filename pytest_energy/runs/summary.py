@@ -10,7 +10,6 @@ from typing import Any
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable
 from pytest_energy.model import CountedWork, MeterInfo, Result
-from pytest_energy.runs.comparable import meter_identity
 from pytest_energy.runs.json_format import Run
 
 # pytest-benchmark writes this as the commit of a project without a repository.
@@ -44,6 +43,15 @@ class RunSummary:
     benchmarks: Mapping[str, BenchmarkSummary]
     software: Mapping[str, Any] = field(default_factory=dict)
     """See `software.software`; without keys that the run does not record."""
+
+
+def meter_identity(meter: MeterInfo) -> tuple[object, ...]:
+    """Two meters with equal identities count the same joules."""
+    return (
+        meter.name,
+        meter.provenance,
+        tuple(sorted((domain.name, domain.parent or "") for domain in meter.domains)),
+    )
 
 
 def summarize_run(run: Run) -> RunSummary:

@@ -8,7 +8,7 @@ from pytest_energy.meters import open_meter, virtual
 from pytest_energy.meters.powercap import PowercapMeter
 from pytest_energy.meters.virtual import allowed_cpus, is_virtual
 from pytest_energy.model import Domain, Measurement, MeterInfo, Result, Window
-from pytest_energy.runs.comparable import meter_identity
+from pytest_energy.runs.summary import meter_identity
 from tests.energy.rigs.powercap_tree import LAYOUTS, Tree
 
 BARE = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme de rdrand\n"
