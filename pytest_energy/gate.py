@@ -4,7 +4,8 @@ The rules:
 
 - A verdict needs the whole interval on one side of its limit; else it is `inconclusive`.
 - A number that must not decide, such as an estimate, is `not gated`, with the reason.
-- An alarm of one test among many needs more: the run's false alarms stay under `--energy-suite-alpha`.
+- An alarm of one test among many needs more: the false alarms of a run stay under
+  `--energy-suite-alpha`.
 - Code that other programs disturb is neither `improved` nor `met`: `inconclusive: unstable`.
 - Every requirement gets a verdict. Nothing passes silently.
 """

@@ -134,12 +134,12 @@ def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     for program, parser in programs().items():
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for told in action._choices_actions:
-                    yield f"{program} {told.dest}", told.help or "", action.choices[told.dest]
+                for choice in action._choices_actions:
+                    yield f"{program} {choice.dest}", choice.help or "", action.choices[choice.dest]
 
 
 def variables_in_code() -> set[str]:
-    """The environment variables of ours that the packages read."""
+    """The environment variables of the two packages."""
     sources = (
         path.read_text(encoding="utf8") for package in PACKAGES for path in package.rglob("*.py")
     )
@@ -240,15 +240,18 @@ def page() -> str:
         f"`{name}`" for name in [*(field.name for field in fields(Budget)), "tolerance"]
     )
     of_gps_up = ", ".join(f"`{field.name}`" for field in fields(Thresholds))
-    told = dict(marker.split(": ", 1) for marker in command_line.MARKERS)
-    meant = {name.split("(")[0]: text for name, text in told.items()}
+    texts = dict(marker.split(": ", 1) for marker in command_line.MARKERS)
+    meant = {name.split("(")[0]: text for name, text in texts.items()}
     parts = [
         "# Reference",
-        "Made from the code by `python -m scripts.reference`. A test checks that nothing is missing.",
+        (
+            "Made from the code by `python -m scripts.reference`. A test checks that nothing is "
+            "missing."
+        ),
         "## Options of pytest",
         (
-            "Give an option on the command line, or by its ini key in the ini file. The command line "
-            "overrides the ini file."
+            "Give an option on the command line, or by its ini key in the ini file. The command "
+            "line overrides the ini file."
         ),
         table(("option", "ini key", ""), option_rows(options)),
         (
@@ -305,7 +308,7 @@ def page() -> str:
         table(("variable", ""), [(f"`{name}`", text) for name, text in sorted(VARIABLES.items())]),
         "## JSON keys of a saved run",
         (
-            "pytest-benchmark's file, with ours under `energy`. The schema is "
+            "pytest-benchmark's file, with this plugin's keys under `energy`. The schema is "
             "`pytest_energy/runs/run.schema.json` in the package."
         ),
         table(

@@ -2,9 +2,10 @@
 
     python -m studies.controls PLAID t1 [--seeds 3]
 
-A pruned model is trained again by the whole recipe, so it has had twice T1's training. Its control is
-T1 itself, trained again in the same way from the same weights. What the pruning costs or gains is
-the difference from the control. int8_qat trains for a few epochs only, and its control does so too.
+A pruned model is trained again by the whole recipe, so it has had twice T1's training. Its control
+is T1 itself, trained again in the same way from the same weights. What the pruning costs or gains
+is the difference from the control. int8_qat trains for a few epochs only, and so does its
+control.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Machine(NamedTuple):
     cpus: int
     kind: str
     chosen: str
-    """The row that the meter takes where the TDP is not told."""
+    """The row that the meter takes if the TDP is unknown."""
     tdp_watts: float
     """From the makers' data sheets."""
 

@@ -92,11 +92,11 @@ def _convolutions(module: nn.Module, timepoints: int) -> tuple[int, int]:
         return 0, timepoints // module.timepoints
     if isinstance(module, nn.Conv1d):
         kernel, stride, padding = module.kernel_size[0], module.stride[0], module.padding[0]
-        assert isinstance(padding, int)  # in a stem of ours, not "same"
+        assert isinstance(padding, int)  # in tsbench's stem, not "same"
         left = (timepoints + 2 * padding - kernel) // stride + 1
         return left * module.out_channels * module.in_channels // module.groups * kernel, left
     total = 0
-    for child in module.children():  # in a stem of ours, in the order of application
+    for child in module.children():  # in tsbench's stem, in the order of application
         count, timepoints = _convolutions(child, timepoints)
         total += count
     return total, timepoints

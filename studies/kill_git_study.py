@@ -5,8 +5,9 @@ Run by hand::
     python -m studies.kill_git_study [--kills 100] [--seed 0] [--command against]
 
 The repository has a stash, staged and changed files, and a worktree whose folder is out of sight.
-Before and after each kill (KILL, TERM, INT and HUP in turn) every byte of it is compared, and what
-git says of it. Ends with 1 where anything differs or a process or a temporary folder is left.
+Each kill is KILL, TERM, INT or HUP, in turn. The study compares every byte of the repository, and
+the output of git, before and after it. It ends with 1 if anything differs, or if a process or a
+temporary folder is left.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def make_repository(folder: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Every file of the repository by its hash, and what git says."""
+    """Every file of the repository by its hash, and what git prints."""
     said = {" ".join(question): git(folder, *question) for question in QUESTIONS}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -107,7 +108,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def left_behind(temporary: Path, repository: Path) -> list[str]:
-    """Temporary folders of ours, and processes that work in the repository or in one of them."""
+    """The plugin's temporary folders, and processes that work in them or in the repository."""
     found = [str(path) for path in temporary.glob("pytest-energy-*")]
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -75,7 +75,7 @@ BEFOREHAND = (
     "rich.console",
     "rich.table",
 )
-# An endless mutant has to be told apart from a busy machine, which once took 20 s instead of 2.
+# An endless mutant must differ from a busy machine, which once took 20 s instead of 2.
 TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 10, 60
 
 

@@ -255,8 +255,9 @@ def moderated_bounds(logs: Logs) -> None:
                 found += sum(s and slow for s, slow in zip(stands, slower, strict=True))
                 changed += sum(slower)
             print(
-                f"  {programs:3d} programs, {runs:2d} runs a side: {failed / SHUFFLES / programs:.2%} "
-                f"fail; {chance / max(1, called):.1%} by chance, {found / changed:.0%} found"
+                f"  {programs:3d} programs, {runs:2d} runs a side: "
+                f"{failed / SHUFFLES / programs:.2%} fail; "
+                f"{chance / max(1, called):.1%} by chance, {found / changed:.0%} found"
             )
 
 

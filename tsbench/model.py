@@ -133,7 +133,7 @@ CONFIGS = {
         n_heads=2,
         ff_dim=64,
     ),
-    # For series whose extremes tell more than their waveforms. (30 divides 720.)
+    # For series whose extremes matter more than their waveforms. (30 divides 720.)
     "statistics": ModelConfig(
         timepoints=720,
         patch_timepoints=30,

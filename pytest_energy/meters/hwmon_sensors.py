@@ -148,7 +148,8 @@ def pick_sensors(
 ) -> tuple[list[Sensor], list[str]]:
     """The sensors that ``pick`` names, or those of the only chip; and the chips that it names.
 
-    ``gpus`` names every GPU that is a card of its own. Raises `MeterUnavailable`, which lists what there is.
+    ``gpus`` names every GPU that is a card of its own. Raises `MeterUnavailable`, which lists what
+    there is.
     """
     if not sensors:
         raise MeterUnavailable(

@@ -40,8 +40,8 @@ def holder(inner: Sensor, others: Sequence[Sensor]) -> Sensor | None:
         if match:
             wanted = outer_label.format(*match.groups())
             found = [o for o in others if o.chip == chip and re.fullmatch(wanted, o.label)]
-            # amd_energy does not show the socket of a core. The first one becomes its parent: a parent
-            # only ensures that the core counts once.
+            # amd_energy does not show the socket of a core. The first socket becomes its parent,
+            # which only ensures that the core counts once.
             return _on_the_same_device(inner, found) or next(iter(found), None)
     if inner.chip.startswith("i915_gt"):
         cards = [other for other in others if other.chip == "i915"]

@@ -19,8 +19,8 @@ ENTRY_POINT_GROUP = "pytest_energy.meters"
 AUTO = "auto"
 # `auto` uses the first available meter of each group, and adds the groups up if their provenances
 # agree. powercap and perf read the same registers, and emi is Windows's view of them. Other meters
-# may overlap with these, so the user must name them. So must users name GPUs that report only watts
-# (hwmon:gpus): without ticks, the windows of the CPU's counter would have to be eight times as long.
+# may overlap with these, so the user must name them. The user must also name GPUs that report only
+# watts (hwmon:gpus): without ticks, the windows of the CPU's counter would be eight times as long.
 AUTO_SENSORS = (("powercap", "perf", "emi"), ("nvml",), ("hwmon:counting-gpus",))
 AUTO_FALLBACK = "estimate"
 

@@ -1,4 +1,4 @@
-"""Saving a run: the journal during the run, the saved file at its end, and what to do if it fails."""
+"""Saving a run: the journal during the run, the file at its end, and what to do if that fails."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def keep_result(config: pytest.Config, run: MeasuringRun, result: Result) -> Non
     }
     try:
         _add_to_journal(config, run, benchmark)
-    except Exception as error:  # noqa: BLE001 - a test may leave anything patched; reported at the end
+    except Exception as error:  # noqa: BLE001 - a test may leave anything patched; reported later
         config.stash.setdefault(NOT_IN_JOURNAL, {})[result.name] = (
             f"{type(error).__name__}: {error}"
         )

@@ -69,8 +69,8 @@ def gps_up(
 ) -> GpsUp:
     """The medians of the replicates' ratios, with intervals that hold at any stopping time.
 
-    With ``alarm_alpha`` also at that level. A replicate is a block, or the median of the blocks that
-    share a replicate's number. Ratios are per call, so the sides may have different numbers of
+    With ``alarm_alpha`` also at that level. A replicate is a block, or the median of the blocks
+    that share a replicate's number. Ratios are per call, so the sides may have different numbers of
     calls. Greenup and powerup are of the blocks that other processes did not hit unequally; without
     any such block, bounds are unknown.
     """

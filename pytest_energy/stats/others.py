@@ -1,9 +1,9 @@
-"""Other processes beside the windows of a comparison: their share, and the blocks they hit unequally.
+"""Other processes beside the windows of a comparison: their share, and unequally hit blocks.
 
 A sensor counts their joules too. A neighbour of 20 W beside one side's windows moves the ratio of
-joules of that block by a third. The rule here knows CPU seconds alone: no joules, no ratio, no coin.
-It gives a block and its mirror, ABBA and BAAB, the same answer. So for equal code the ratio of a
-block that stays lies above 1 as often as below, as before, and the intervals hold.
+joules of that block by a third. The rule here knows CPU seconds alone: no joules, no ratio, no
+coin. It gives a block and its mirror, ABBA and BAAB, the same answer. So for equal code the ratio
+of a block that stays lies above 1 as often as below, as before, and the intervals hold.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 # A channel whose standard deviation is below this share of its largest value is constant but for
 # rounding, which a division would amplify. Files hold up to 10 digits.
 MIN_RELATIVE_STD = 1e-10
-MIN_LEVEL = 1e-8  # the lowest level that log_std tells; PLAID's quietest case has 3.1e-5
+MIN_LEVEL = 1e-8  # the lowest level that log_std separates; PLAID's quietest case has 3.1e-5
 
 
 def z_norm(case: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ compact model, but a transformer can learn from its predictions:
     tsbench train PLAID student --teacher multirocket_hydra
 
 Each training case is predicted by a model that did not train on it. A model that did is certain of
-every label, and so tells nothing about which classes are alike.
+every label, and so has no information on which classes are alike.
 """
 
 from __future__ import annotations

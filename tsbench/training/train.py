@@ -35,7 +35,7 @@ TRAINING_VERSION = 4
 # (arXiv:1503.02531), where a temperature of 2 suits small students.
 TEACHER_SHARE = 0.5
 TEACHER_TEMPERATURE = 2.0
-# A model of ours, which answers each batch after augmentation; or another model's probabilities
+# A model of tsbench, which answers each batch after augmentation; or another model's probabilities
 # for each training case, (cases, classes) (see rocket.py).
 Teacher = nn.Module | np.ndarray
 MAX_GRADIENT_NORM = 1.0  # the usual clip for transformers; early steps after warm-up spike

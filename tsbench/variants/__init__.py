@@ -9,8 +9,8 @@ Some variants have settings. `get("depth")` removes half of the layers and retra
 `get("depth@removed=0.25,tuned=no")` removes a quarter and does not retrain. `make` receives
 settings as keyword arguments.
 
-`BUILT_IN` registers ours. Another package registers its own through the entry-point group
-`tsbench.variants`, and they are benchmarked and measured beside ours::
+`BUILT_IN` registers those of tsbench. Another package registers its own through the entry-point
+group `tsbench.variants`, and they are benchmarked and measured like those of tsbench::
 
     [project.entry-points."tsbench.variants"]
     int4 = "theirs.int4:VARIANT"
@@ -107,7 +107,7 @@ class Variant:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all installed variants: the baseline, ours, other packages'."""
+    """The names of all installed variants: the baseline, tsbench's, other packages'."""
     return tuple(_installed(tuple(sys.path)))
 
 
@@ -143,7 +143,7 @@ def _load(point: EntryPoint) -> Variant:
 
 @cache
 def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Entry points by name, in order, none loaded. Another package cannot replace one of ours."""
+    """Entry points by name, in order, none loaded. No package can replace a variant of tsbench."""
     from importlib.metadata import entry_points
 
     found = {

@@ -87,7 +87,10 @@ def test_the_next_run_prints_the_path_of_the_journal(suite):
     again = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-autosave")
     again.stdout.fnmatch_lines(
         [
-            f"energy: an earlier run was interrupted before it was saved; its finished results: {path}"
+            (
+                "energy: an earlier run was interrupted before it was saved; "
+                f"its finished results: {path}"
+            )
         ]
     )
     assert journals(suite.path) == [path]  # only the user removes it

@@ -49,7 +49,8 @@ class _Header:
         lowered = key.lower()
         if lowered not in _DECLARATIONS:
             raise ValueError(
-                f"unknown declaration {short(key)}; known: {', '.join(sorted(_DECLARATIONS))}, @data"
+                f"unknown declaration {short(key)}; known: "
+                f"{', '.join(sorted(_DECLARATIONS))}, @data"
             )
         if not words or (len(words) > 1 and not _DECLARATIONS[lowered]):
             raise ValueError(f"{key} must have one value, got {len(words)}")
