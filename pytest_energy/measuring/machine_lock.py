@@ -53,7 +53,8 @@ def machine_lock(timeout_s: float, on_wait: Callable[[str], object]) -> Iterator
 
     If another process holds the lock, this calls ``on_wait`` once with a line that names it, and
     waits. It does not wait for its own process, nor for one that started it. Forked children do not
-    keep the lock, whether Python or a C library forks them. Raises `MachineBusy` after ``timeout_s``, and if the path cannot be locked.
+    keep the lock, whether Python or a C library forks them. Raises `MachineBusy` after
+    ``timeout_s``, and if the path cannot be locked.
     """
     path = lock_path()
     if path in _entered or _inside_holder(path):

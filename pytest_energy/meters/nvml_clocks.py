@@ -1,8 +1,8 @@
 """Whether a limit of power or heat lowers the clocks of NVIDIA GPUs, and how fast they run.
 
-Turns do not cancel a power cap that only one side of a comparison hits. NVML sums the nanoseconds in
-which a policy held the clocks down (``nvmlDeviceGetViolationStatus``). GPUs without these sums show
-the reasons of one instant (``nvmlDeviceGetCurrentClocksThrottleReasons``).
+Turns do not cancel a power cap that only one side of a comparison hits. NVML sums the nanoseconds
+in which a policy held the clocks down (``nvmlDeviceGetViolationStatus``). GPUs without these sums
+show the reasons of one instant (``nvmlDeviceGetCurrentClocksThrottleReasons``).
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
         config.stash[NOT_COMPARED] = str(error)
         if not run.options.allow_ungated:
             raise pytest.UsageError(
-                f"--energy-against {revision} would gate nothing: {error}; {ALLOW} measures all the "
-                "same"
+                f"--energy-against {revision} would gate nothing: {error}; "
+                f"{ALLOW} measures all the same"
             ) from None
     except OptionError as error:
         raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
