@@ -107,7 +107,7 @@ class Workshop:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.notes: list[str] = []  # on what reading changed in the data
+        self.notes: list[str] = []  # what reading changed in the data
         self.loaded = cache(self._loaded)
         self.data = cache(self._data)
         self.model = cache(self._model)

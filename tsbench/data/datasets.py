@@ -107,7 +107,8 @@ def load(
 def read_folder(folder: Path) -> Dataset:
     """The dataset in `folder`, with the folder's name. The training split defines the classes.
 
-    Gaps are interpolated and padding is removed, which notes say. Raises DataFormatError.
+    Gaps are interpolated and padding is removed, and the notes report both. Raises
+    DataFormatError.
     """
     pair = _pair(folder)
     if pair is None:

@@ -43,7 +43,7 @@ MAX_COMPRESSION = 200
 ALWAYS_UNPACKED_BYTES = 2**20  # however well it is compressed
 
 # The archive publishes no checksums (its zips hold CRCs, which are checked). These are the
-# fingerprints of the datasets that our shipped models were trained on.
+# fingerprints of the datasets that the shipped models were trained on.
 KNOWN_FINGERPRINTS = {
     "PLAID": "6204a52cbf3bcc6962e0a5b4d91e307ea580472b4964750bb93e16d1505e6fe8",
     "RefrigerationDevices": "1fe909c36462f55ba7f74f0ed727555f3b04d5cc305bb212d7fb74dab7d03639",

@@ -20,7 +20,7 @@ class TrainingCost:
         self.provenance = str(meter.provenance)  # measured, attributed or estimated
 
     def add_earlier(self, joules: float | None, provenance: str) -> None:
-        """Adds what an interrupted run of the same training cost.
+        """Adds the cost of an interrupted run of the same training.
 
         Measured and estimated joules never make one number: with another provenance, the
         training's joules are unknown.

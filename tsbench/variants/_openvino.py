@@ -29,7 +29,7 @@ THREADS = 1  # as the baseline
 
 
 def check_bf16(variant: str) -> None:
-    """Raises VariantUnavailable if the CPU has no bf16: OpenVINO would use fp32 without a word."""
+    """Raises VariantUnavailable if the CPU has no bf16: OpenVINO would silently use fp32."""
     if "BF16" not in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise VariantUnavailable(
             variant, "OpenVINO finds no bf16 in this CPU", "run it on one with AVX-512 BF16 or AMX"

@@ -2,7 +2,7 @@
 
     read(path) -> Table        the cases of the file, with gaps as NaN
 
-The readers are our own: sktime's take seconds to import, and its errors do not name the line.
+sktime's readers are not used: they take seconds to import, and their errors do not name the line.
 They are strict: anything unknown is an error with file and line.
 """
 
