@@ -12,8 +12,8 @@ from torch import Tensor
 from tsbench.data import preprocess
 from tsbench.data.datasets import Dataset, Split
 
-# Levels that differ by less, in decades (0.2 %), hold no information. In the UCR archive's normalised sets
-# they differ by 3e-8, which is rounding; in PLAID by 6.5.
+# Levels that differ by less, in decades (0.2 %), hold no information. In the UCR archive's
+# normalised sets they differ by 3e-8, which is rounding; in PLAID by 6.5.
 MIN_LEVEL_RANGE = 1e-3
 
 
