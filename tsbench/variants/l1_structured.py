@@ -1,8 +1,8 @@
 """Structured magnitude pruning: whole attention heads and feed-forward channels are removed.
 
 Those of the smallest L1 norm are removed, layer by layer. The remaining weights are copied into
-smaller Linears and retrained by the dataset's recipe, which is cached. A short fine-tune (12 epochs at a
-quarter of the rate) left PLAID's T1 two and six points short on two splits of held-out cases.
+smaller Linears and retrained by the dataset's recipe, which is cached. A short fine-tune (12 epochs
+at a quarter of the rate) left PLAID's T1 two and six points short on two splits of held-out cases.
 """
 
 from __future__ import annotations
