@@ -180,7 +180,7 @@ def take_blocks(
     meter: MeterInfo,
     plan: Plan,
     decided: Decided,
-    clock: Callable[[], float] = now_s,
+    clock: Callable[[], float] | None = None,
 ) -> tuple[Block, ...]:
     """Blocks, one replicate per ``take``, until ``decided`` or the time ends.
 
@@ -189,10 +189,11 @@ def take_blocks(
     """
     pending = PendingComparison(meter, plan, decided)
     plan.on_step(Step("blocks", allowed_s=plan.max_time_s))
-    began = clock()
+    read_clock = clock or now_s  # not as the default value: tests replace now_s
+    began = read_clock()
     while True:
         pending.add(take())
-        spent_s = clock() - began
+        spent_s = read_clock() - began
         plan.on_step(Step("blocks", len(pending.blocks), spent_s, plan.max_time_s))
         if pending.settled() or _time_is_up(spent_s, plan.max_time_s, pending):
             return tuple(pending.blocks)

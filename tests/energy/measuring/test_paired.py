@@ -16,6 +16,8 @@ from pytest_energy.stats.gps_up import COUNTER_SHARE, counter_error, fewest_bloc
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 from tests.energy.rigs.made_up import SENSOR, block, window
 
+SHORT = Plan(max_time_s=1.0)
+
 
 def work(steps=20_000):
     return sum(range(steps))
@@ -131,9 +133,8 @@ def clock(monkeypatch):
 
 
 def test_windows_of_a_comparison_fit_into_one_time_slice(clock):
-    comparison = versus(
-        clock.work, clock.work, 0.0001, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
-    )
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    comparison = versus(clock.work, clock.work, 0.0001, meter=meter, plan=SHORT)
     lengths = [window.seconds for block in comparison.blocks for window in block.windows]
     assert min(lengths) >= SHORTEST_WINDOW_S
     assert max(lengths) < 1.5 * SHORTEST_WINDOW_S
@@ -160,9 +161,8 @@ def test_a_disturbed_warm_up_does_not_change_the_calls_per_window(clock, monkeyp
         lambda call, budget_s: next(disturbed_s),
     )
     disturbed_s = iter([0.0003, 0.0009])
-    comparison = versus(
-        clock.work, clock.work, 0.0003, meter=ClockMeter(update_interval_s=1e-6, clock=clock)
-    )
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    comparison = versus(clock.work, clock.work, 0.0003, meter=meter, plan=SHORT)
     assert len({window.calls for block in comparison.blocks for window in block.windows}) == 1
 
 
@@ -182,6 +182,7 @@ def test_either_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, 
         lambda _: slower(),
         seconds,
         meter=ClockMeter(update_interval_s=1e-6, clock=clock),
+        plan=SHORT,
     )
     assert len(yielded_at_s) == 4 * len(comparison.blocks) * yields
 
