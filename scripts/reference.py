@@ -26,6 +26,7 @@ from pytest_energy.gate import Budget, Thresholds
 from pytest_energy.plugin import command_line, hookspecs
 from pytest_energy.plugin.benchmark_bridge import MeasuredBenchmark
 from pytest_energy.plugin.fixtures import EnergyFixture
+from scripts import api_page
 from tsbench import cli as tsbench_cli
 
 ROOT = Path(__file__).parents[1]
@@ -321,3 +322,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf8")
+    api_page.PAGE.write_text(api_page.page(), encoding="utf8")

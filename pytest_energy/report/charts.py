@@ -12,7 +12,7 @@ Spec = dict[str, Any]
 
 UNITS = {"joules": "J", "seconds": "s"}
 # Vega's format ~s gives 0.01 the label "10m"; with the unit it is "10 ms".
-SI = "replace(datum.label, /([a-zµ]?)$/i, ' $1{}')"
+SI = "datum.label ? replace(datum.label, /([a-zµ]?)$/i, ' $1{}') : ''"
 
 
 def ranked(factors: bool) -> Spec:

@@ -17,6 +17,25 @@ function withFront(rows) {
     });
 }
 
+// Without the names that would stand on another; those of the front come first. Tooltips have all.
+function withRoomForNames(rows, width, height) {
+  const letter = 5.6, line = 13, placed = [];
+  const scale = (values, size) => {
+    const least = Math.min(...values), span = Math.max(...values) - least || 1;
+    return (value) => ((value - least) / span) * size;
+  };
+  const across = scale(rows.map((row) => Math.log(row.energy)), width * 0.75);
+  const down = scale(rows.map((row) => row.quality), height * 0.85);
+  const named = new Set();
+  for (const row of [...rows].sort((one, other) => other.front - one.front)) {
+    const at = { x: across(Math.log(row.energy)), y: down(row.quality), half: (row.short.length * letter) / 2 };
+    if (placed.some((other) => Math.abs(other.y - at.y) < line && Math.abs(other.x - at.x) < other.half + at.half)) continue;
+    placed.push(at);
+    named.add(row);
+  }
+  return rows.map((row) => (named.has(row) ? row : { ...row, short: "" }));
+}
+
 const chips = [...document.querySelectorAll(".chip")];
 
 // The change of time and, where it was measured, of energy: the worst first.
@@ -75,7 +94,7 @@ async function draw(chart) {
   if (chart === "figures") {
     spec.height = 16 * (values.length + 1); // a line each
     const unit = { seconds: "s", joules: "J", watts: "W" }[byId("metric").value];
-    for (const layer of spec.layer) layer.encoding.x.axis.labelExpr = `replace(datum.label, /([a-zµ]?)$/i, ' $1${unit}')`;
+    for (const layer of spec.layer) layer.encoding.x.axis.labelExpr = `datum.label ? replace(datum.label, /([a-zµ]?)$/i, ' $1${unit}') : ''`;
   }
   if (chart === "ranked") spec.height = 20 * (new Set(values.map((value) => value.label)).size + 1);
   const narrow = byId(chart).clientWidth < 600;
@@ -106,7 +125,7 @@ async function draw(chart) {
     place.className = "chart";
     figure.append(title, place);
     byId(chart).append(figure);
-    views[chart].push(await embed(place, values.filter((value) => value.group === group)));
+    views[chart].push(await embed(place, withRoomForNames(values.filter((value) => value.group === group), place.clientWidth, spec.height)));
   }
 }
 

@@ -36,11 +36,10 @@ FAST = ("--energy-max-time", "0.5")
 RUN = {
     ("README.md", "def test_pruned"): "test_the_tests_of_an_example_pass",
     ("docs/history.md", "zlib.decompress"): "test_blocks_are_unpacked_by_hand",
-    ("docs/start.md", "def test_infer"): "test_the_tests_of_an_example_pass",
-    (
-        "docs/start.md",
-        "open_meter",
-    ): "test_the_example_without_pytest_prints_joules_and_what_they_are",
+    ("docs/start.md", "def test_rounded"): "test_one_of_the_first_tests_fails_with_its_limit",
+    ("docs/start.md", "def test_pipeline"): "test_the_tests_of_an_example_pass",
+    ("docs/start.md", "%load_ext"): "test_notebook.py",
+    ("docs/start.md", "open_meter"): "test_the_example_without_pytest_prints_every_figure",
     (
         "docs/start.md",
         "def pytest_energy_synchronize",
@@ -53,24 +52,24 @@ RUN = {
 }
 # Blocks that are neither commands nor runnable code, and why.
 NOT_RUN = {
+    ("README.md", "text"): "test_the_output_shown_is_of_the_kind_that_the_example_prints",
+    ("docs/index.md", "text"): "test_the_output_shown_is_of_the_kind_that_the_example_prints",
+    ("docs/start.md", "text"): "test_the_output_shown_is_of_the_kind_that_the_example_prints",
+    ("docs/failed.md", "text"): "a row of a run: tests/energy/report/test_terminal.py",
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
-    (
-        "docs/ci.md",
-        "yaml",
-    ): "a workflow for another repository: tests/energy/cli/test_workflow.py runs what it runs",
+    ("docs/ci.md", "yaml"): "for another repository: tests/energy/cli/test_workflow.py",
 }
 # Programs that are not ours. Their arguments are not checked.
 NOT_OURS = {"ray", "curl", "pre-commit", "git"}
 
 # Commands that are run as shown, in this order, in a repository with the tests of docs/start.md.
 # Where two runs of the same code are compared, a chance regression is a right answer too.
-FINE, BY_CHANCE = {0}, {0, 1}
+FINE, FAILS, BY_CHANCE = {0}, {1}, {0, 1}
 WALK: dict[str, set[int]] = {
     "pytest-energy doctor": FINE,
     "pytest test_mine.py": FINE,
-    "pytest test_mine.py --energy": FINE,
-    "pytest --energy": FINE,
-    "pytest test_mine.py --energy --benchmark-autosave": FINE,
+    "pytest test_mine.py --energy": FAILS,
+    "pytest test_mine.py --energy --benchmark-autosave": FAILS,
     "pytest --energy --energy-against main": BY_CHANCE,
     "pytest --energy --energy-compare": BY_CHANCE,
     "pytest-energy compare old.json new.json": BY_CHANCE,
@@ -80,6 +79,9 @@ WALK: dict[str, set[int]] = {
     "pytest-energy report .benchmarks -o page.html": FINE,
     "pytest-energy report .benchmarks -o energy.html": FINE,
     "pytest-energy report run.json -o energy.html": FINE,
+    "pytest-energy report old.json new.json -o change.html": FINE,
+    "pytest-energy report .benchmarks --site public": FINE,
+    "pytest-energy export run.json --format openmetrics -o metrics.txt": FINE,
     "pytest-energy export .benchmarks -o runs.csv": FINE,
     "pytest-energy export .benchmarks --format parquet -o runs.parquet": FINE,
     "pytest-energy export run.json --format prometheus": FINE,
@@ -131,10 +133,14 @@ def example(page: str, words: str) -> str:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page and text of each command shown, without its prompt, comment and output."""
+    """Page and text of each command shown; in a console block output follows it."""
     shown = []
-    for page, text in blocks("console"):
-        lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    lines_shown = [
+        (page, [line[2:] for line in text.splitlines() if line.startswith("$ ")])
+        for page, text in blocks("console")
+    ]
+    lines_shown += [(page, text.splitlines()) for page, text in blocks("sh")]
+    for page, lines in lines_shown:
         parts = [
             part for line in lines for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))
         ]
@@ -148,7 +154,7 @@ def test_every_block_is_run_or_said_why_not():
         for page, text in PAGES.items()
         for language in re.findall(r"^ *```(\w+)", text, re.MULTILINE)
     }
-    looked_at = {"python", "console", "ini", "toml"}
+    looked_at = {"python", "console", "sh", "ini", "toml"}
     assert {(page, language) for page, language in languages if language not in looked_at} == set(
         NOT_RUN
     )
@@ -164,19 +170,50 @@ def test_every_block_is_run_or_said_why_not():
 @pytest.mark.parametrize("options", [(), ("--energy", *FAST)], ids=["off", "on"])
 @pytest.mark.parametrize(
     ("page", "words", "tests"),
-    [("README.md", "def test_pruned", 1), ("docs/start.md", "def test_infer", 3)],
+    [("README.md", "def test_pruned", 1), ("docs/start.md", "def test_pipeline", 1)],
 )
 def test_the_tests_of_an_example_pass(pytester, page, words, tests, options):
     pytester.makepyfile(example(page, words))
     pytester.runpytest_subprocess(*options).assert_outcomes(passed=tests)
 
 
-def test_the_example_without_pytest_prints_joules_and_what_they_are():
+@pytest.fixture
+def first_run(pytester):
+    """The tests of docs/start.md, run with ``--energy`` by the estimate."""
+    pytester.makepyfile(example("docs/start.md", "def test_rounded"))
+    return pytester.runpytest_subprocess("--energy", "--energy-meter=estimate")
+
+
+def test_one_of_the_first_tests_fails_with_its_limit(pytester, first_run):
+    """On a laptop without a sensor, too: the limit is one of time."""
+    first_run.assert_outcomes(passed=2, failed=1)
+    first_run.stdout.fnmatch_lines(["    speedup 0.* asked at least 1.2"])
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
+
+
+def test_the_output_shown_is_of_the_kind_that_the_example_prints(first_run):
+    """The same rows, columns and words; the numbers are of another machine."""
+
+    def shape(lines):
+        found = [re.sub(r"[\d.]+ ?[µmn]?[sJ]?", "0", " ".join(line.split())) for line in lines]
+        return [re.sub(r"(±0 %|[×])", "", line).rstrip() for line in found]
+
+    printed = shape(first_run.outlines)
+    for page in ("docs/start.md", "docs/index.md"):
+        (shown,) = re.findall(r"```text\n(3 tests.*?)```", PAGES[page], re.DOTALL)
+        assert set(shape(shown.splitlines())) <= set(printed), page
+
+
+def test_the_example_without_pytest_prints_every_figure():
     code = example("docs/start.md", "open_meter")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.match(
-        r"Interval\(value=.*\) (measured|estimated)\nInterval\(value=.*\)\n$", done.stdout
-    )
+    for line in (
+        r"sum: \d+ windows\n  time +[\d.]+ \S+ \[",
+        r"against <lambda>: \d+ blocks\n  time +-\d+ % \[.*\]\n  speedup",
+        r"load: 1 window\n(.*\n)*  warning: measured once",
+    ):
+        assert re.search(line, done.stdout), done.stdout
+    assert len(re.findall("joules (measured|ESTIMATED) by", done.stdout)) == 3
 
 
 def test_blocks_are_unpacked_by_hand():
@@ -275,7 +312,7 @@ def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
     folder = tmp_path / "repository"
     folder.mkdir()
     (folder / "test_mine.py").write_text(
-        example("docs/start.md", "def test_infer"), encoding="utf8"
+        example("docs/start.md", "def test_rounded"), encoding="utf8"
     )
     git = ("git", "-c", "user.name=me", "-c", "user.email=me@example.org")
     for arguments in (
@@ -298,6 +335,35 @@ def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
         for name in ("old.json", "new.json", "run.json") if saved else ():
             shutil.copy(saved[-1], folder / name)
     assert all((folder / name).stat().st_size for name in ("page.html", "runs.csv"))
+
+
+# Everything for users. Made from the code: reference.md and api.md. The rest are studies.
+USER_PAGES = (
+    *("README.md", "docs/index.md", "docs/start.md", "docs/failed.md", "docs/reading.md"),
+    *("docs/ci.md", "docs/counted-work.md", "docs/your-model.md", "docs/report.md"),
+    *("docs/fleet.md", "docs/write-a-meter.md", "docs/write-a-variant.md", "docs/comparison.md"),
+)
+MOST_WORDS = 8_000
+MOST_COLUMNS = 100
+
+
+@pytest.mark.parametrize("page", USER_PAGES)
+def test_what_is_copied_has_no_prompt_and_no_comment(page):
+    """The site cuts wide blocks, so words stand in the text."""
+    assert "```console" not in PAGES[page]
+    for _, text in [block for block in blocks("sh") if block[0] == page]:
+        assert not [line for line in text.splitlines() if line.startswith("$ ") or " # " in line]
+
+
+def test_user_pages_have_at_most_8000_words():
+    assert sum(len(PAGES[page].split()) for page in USER_PAGES) <= MOST_WORDS
+
+
+@pytest.mark.parametrize("page", USER_PAGES)
+def test_lines_of_user_pages_have_at_most_100_columns(page):
+    """But for tables and addresses, which cannot be broken."""
+    long = [line for line in PAGES[page].splitlines() if len(line) > MOST_COLUMNS]
+    assert [line for line in long if not line.startswith("|") and "http" not in line] == []
 
 
 def test_every_option_that_is_named_is_there():
