@@ -204,7 +204,7 @@ class HwmonMeter(Meter):
         self._open.remove(dead)
         self._counted.remove(dead)
         while dead.files:
-            os.close(dead.files.pop())
+            dead.files.pop().close()
 
     def _watts(self) -> list[float]:
         return [
