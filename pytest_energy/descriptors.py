@@ -14,7 +14,7 @@ from functools import partial
 
 CLOSED = "code under test has closed it, as os.closerange does"
 # A test may replace it in the module.
-_fstat = partial(os.fstat)
+fstat = partial(os.fstat)
 
 
 class OwnDescriptor:
@@ -46,5 +46,5 @@ class OwnDescriptor:
 
 
 def _file_of(number: int) -> tuple[int, int]:
-    status = _fstat(number)
+    status = fstat(number)
     return status.st_dev, status.st_ino

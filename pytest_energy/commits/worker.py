@@ -40,6 +40,7 @@ from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, fastest_seconds_pe
 from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.window import take_prepared, take_window
 from pytest_energy.meters import open_meter
+from pytest_energy.meters.machine_cpu import open_clocks
 from pytest_energy.model import Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plan import collect_void_reasons
@@ -71,6 +72,7 @@ class ServingRecorder:
     def open_meter(self) -> None:
         """Open a meter in the fork, before the test's body: it may patch what opening needs."""
         self.meter = open_meter(self.options.meter, self.options.meter_settings)
+        open_clocks(self.meter)
 
     def loaded_files(self) -> dict[str, str]:
         """What `Ready` reports."""

@@ -6,10 +6,10 @@ code are measured by paired.py.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from itertools import chain, repeat
 from typing import TypeVar
 
@@ -47,6 +47,9 @@ LONGEST_UNTICKED = 8
 OVERTIME = 4
 # A call costs a Python function some 30 ns; calls shorter than 30 times that get a warning.
 SHORTEST_CALL_S = 1e-6
+# What these and itertools return has its work still to do. A file or a cursor is an iterator too,
+# but opening it was the work.
+LAZY = (map, filter, zip, enumerate, reversed)
 # If the counter did not move in a trial window, the next is this many times as long ...
 NO_STEP_GROWTH = 100
 # ... but no window takes more than this share of a comparison's time.
@@ -136,7 +139,7 @@ def refuse_unfinished(call: Callable[..., object], result: object) -> None:
     if unfinished is None:
         return
     kind, remedy = unfinished
-    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+    if iscoroutine(result) or isgenerator(result):
         result.close()  # Python warns of a coroutine that is never awaited
     raise FixtureMisuse(
         f"{name_of(call)} returns {kind}, and its work is done later, outside the measured "
@@ -146,15 +149,15 @@ def refuse_unfinished(call: Callable[..., object], result: object) -> None:
 
 def _unfinished(result: object) -> tuple[str, str] | None:
     """What a call returned before its work, and how to call it instead; None if it is done."""
-    if inspect.iscoroutine(result):
+    if iscoroutine(result):
         return "a coroutine", "lambda: asyncio.run(...) around it"
-    if inspect.isasyncgen(result):
+    if isasyncgen(result):
         return "an async generator", "lambda: asyncio.run(...) around a loop over it"
-    if inspect.isgenerator(result) or isinstance(result, (map, filter)):
-        return f"a {type(result).__name__}", "lambda: list(...) around it"
+    if isgenerator(result) or isinstance(result, LAZY) or type(result).__module__ == "itertools":
+        return f"a lazy {type(result).__name__}", "lambda: list(...) around it"
     if hasattr(type(result), "add_done_callback"):  # concurrent.futures, asyncio, torch, dask
         return f"a {type(result).__name__}", "lambda: ....result(), or a function that waits for it"
-    if inspect.isawaitable(result):
+    if isawaitable(result):
         return f"an awaitable {type(result).__name__}", "lambda: asyncio.run(...) around it"
     return None
 

@@ -10,7 +10,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 
 from pytest_energy.clock import now_s, sleep
@@ -47,6 +47,13 @@ OWN_SHARE = 0.001
 LOOPS_TIMED = 10_000
 # A meter may fail once, as after a suspend. One that fails this often in a row is broken.
 MOST_VOID = 3
+# A test may replace these in their modules, as in clock.py.
+_is_collecting, _disable_gc, _enable_gc = (
+    partial(gc.isenabled),
+    partial(gc.disable),
+    partial(gc.enable),
+)
+_gettrace, _settrace = partial(sys.gettrace), partial(sys.settrace)
 IDLE_WINDOWS = 5
 IDLE_WINDOW_S = 0.05
 IDLE_UPDATES = 10
@@ -55,15 +62,15 @@ IDLE_UPDATES = 10
 @contextmanager
 def untraced() -> Iterator[None]:
     """Switch line tracing off: it makes Python code several times slower. Profilers stay on."""
-    tracer = sys.gettrace()
+    tracer = _gettrace()
     if tracer is None:
         yield
         return
-    sys.settrace(None)
+    _settrace(None)
     try:
         yield
     finally:
-        sys.settrace(tracer)
+        _settrace(tracer)
         _call_for_the_tracer()
 
 
@@ -216,14 +223,14 @@ def _seconds_per_loop() -> float:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    collecting = gc.isenabled()
-    gc.disable()
+    collecting = _is_collecting()
+    _disable_gc()
     try:
         with untraced():
             yield
     finally:
         if collecting:
-            gc.enable()
+            _enable_gc()
 
 
 def aligned_window(meter: Meter, call: Call, calls: int, synchronize: Call | None) -> Window:

@@ -24,6 +24,7 @@ TICK_S = 1.0 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 
 # Held here, where code under test that replaces files does not reach them.
 _open, _read, _close = partial(os.open), partial(os.read), partial(os.close)
+_getpid = partial(os.getpid)
 
 
 class MachineCpu(NamedTuple):
@@ -37,11 +38,17 @@ class _Clocks:
     """The clock of one process's tree. A forked child needs its own."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid = _getpid()
         self.tree = ProcessTreeClock()
 
 
 _clocks: _Clocks | None = None
+
+
+def open_clocks(meter: Meter) -> None:
+    """Open what `cpu_seconds` reads, before code under test can replace what opening needs."""
+    if counts_others(meter):
+        cpu_seconds()
 
 
 def counts_others(meter: Meter) -> bool:
@@ -53,7 +60,7 @@ def cpu_seconds() -> MachineCpu | None:
     """CPU seconds of this process tree, and of all processes; None if the system has no counts."""
     global _clocks
     try:
-        if _clocks is None or _clocks.pid != os.getpid():
+        if _clocks is None or _clocks.pid != _getpid():
             _clocks = _Clocks()
         machine_s = machine_cpu_s()
         return None if machine_s is None else MachineCpu(_clocks.tree.read()[1], machine_s)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_energy.clock import now_s, sleep
-from pytest_energy.descriptors import OwnDescriptor
+from pytest_energy.descriptors import OwnDescriptor, fstat
 from pytest_energy.errors import MeterFailed
 from pytest_energy.meters.plausible import DEAD_WHILE_OTHERS_MOVE_J
 from pytest_energy.meters.powercap_zones import (
@@ -332,7 +332,7 @@ class _OpenZone:
         # sysfs answers ENODEV once a zone is gone; an ordinary file still reads while it is open.
         self.checked_at_s = at_s
         self.file.check()
-        if os.fstat(self.fd).st_nlink == 0:
+        if fstat(self.fd).st_nlink == 0:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted")
 
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 from pytest_energy.clock import cpu_times, now_s, process_cpu_ns
-from pytest_energy.descriptors import OwnDescriptor
+from pytest_energy.descriptors import OwnDescriptor, fstat
 
 try:
     import resource
@@ -39,6 +41,14 @@ _ROUNDING_S = 2 * _TICK_S
 _CUTIME_FIELD, _CSTIME_FIELD = 13, 14  # in /proc/<pid>/stat, after the command's name
 _PPID_FIELD = 1
 
+# Code under test may replace these in their modules.
+_open_folder, _listdir = partial(os.open), partial(os.listdir)
+_open: Any = partial(open, mode="rb")
+_getpid = partial(os.getpid)
+_waitid: Any = getattr(os, "waitid", None)  # Windows has none of these
+_clock_gettime_ns: Any = getattr(time, "clock_gettime_ns", None)
+_getrusage: Any = getattr(resource, "getrusage", None)
+
 
 class ProcessTreeClock:
     """CPU seconds of this process tree since the clock was created. Never decreases.
@@ -52,7 +62,7 @@ class ProcessTreeClock:
     def __init__(self) -> None:
         self.follows_descendants = os.path.isdir("/proc/self/task") and hasattr(os, "waitid")
         # Linux without CONFIG_PROC_CHILDREN lacks this file; the clock then searches all of /proc.
-        self._has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+        self._has_children_files = os.path.exists(f"/proc/self/task/{_getpid()}/children")
         self._tasks = _open_tasks() if self.follows_descendants else None
         self._own_start_ns = process_cpu_ns()
         self._children_last_s, _ = self._children_s()
@@ -65,7 +75,7 @@ class ProcessTreeClock:
             if not self._tasks.is_ours():  # code under test has closed all descriptors
                 self._tasks = _open_tasks()
             # The folder has 2 links and one per thread.
-            if os.fstat(self._tasks.number).st_nlink > 3:
+            if fstat(self._tasks.number).st_nlink > 3:
                 self._bring_threads_up_to_date(self._tasks.number)
         own_ns = process_cpu_ns()
         return now_s(), (own_ns - self._own_start_ns) * 1e-9 + self._children_counted_s
@@ -81,9 +91,9 @@ class ProcessTreeClock:
         # ticks (4 ms at HZ=250). With two busy threads and windows of 200 us, the clock showed 1.0
         # busy CPUs in 95 % of windows and 21 in 1 %. Reading a thread's own clock updates its
         # seconds, and the process clock then shows 2.0. This costs about 1 us per thread.
-        for tid in os.listdir(tasks):
+        for tid in _listdir(tasks):
             try:
-                time.clock_gettime_ns((~int(tid) << 3) | _THREAD_CLOCK)
+                _clock_gettime_ns((~int(tid) << 3) | _THREAD_CLOCK)
             except OSError:
                 continue  # the thread has ended: the process clock has its seconds
 
@@ -110,7 +120,7 @@ class ProcessTreeClock:
             try:
                 # reaped children first, here too
                 seconds += (
-                    _reaped_by_s(pid) + time.clock_gettime_ns((~pid << 3) | _PROCESS_CLOCK) * 1e-9
+                    _reaped_by_s(pid) + _clock_gettime_ns((~pid << 3) | _PROCESS_CLOCK) * 1e-9
                 )
                 living += 1
             except OSError:
@@ -121,7 +131,7 @@ class ProcessTreeClock:
         children_of = (
             _children_from_task_files if self._has_children_files else _children_from_stat_files()
         )
-        waiting = list(children_of(os.getpid()))
+        waiting = list(children_of(_getpid()))
         while waiting:
             pid = waiting.pop()
             yield pid
@@ -129,13 +139,13 @@ class ProcessTreeClock:
 
 
 def _open_tasks() -> OwnDescriptor:
-    return OwnDescriptor(os.open("/proc/self/task", os.O_RDONLY))
+    return OwnDescriptor(_open_folder("/proc/self/task", os.O_RDONLY))
 
 
 def _has_children() -> bool:
     # This call neither waits nor reaps. It takes 2 us; the first children file alone takes 16 us.
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        _waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
@@ -145,8 +155,8 @@ def _reaped_children_s() -> float:
     if resource is None:
         times = cpu_times()
         return times.children_user + times.children_system
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    usage = _getrusage(resource.RUSAGE_CHILDREN)
+    return float(usage.ru_utime + usage.ru_stime)
 
 
 def _reaped_by_s(pid: int) -> float:
@@ -156,15 +166,16 @@ def _reaped_by_s(pid: int) -> float:
 
 def _stat_fields(pid: int | str) -> list[bytes]:
     """The fields after the command's name, which may contain blanks and brackets."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()
+    with _open(f"/proc/{pid}/stat") as file:
+        content: bytes = file.read()
+    return content.rpartition(b")")[2].split()
 
 
 def _children_from_task_files(pid: int) -> list[int]:
     children: list[int] = []
     try:
-        for tid in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{tid}/children", "rb") as file:
+        for tid in _listdir(f"/proc/{pid}/task"):
+            with _open(f"/proc/{pid}/task/{tid}/children") as file:
                 children.extend(map(int, file.read().split()))
     except OSError:
         pass  # the process ended: keep the children found so far
@@ -174,7 +185,7 @@ def _children_from_task_files(pid: int) -> list[int]:
 def _children_from_stat_files() -> Callable[[int], list[int]]:
     """A function from a pid to its children. Reads /proc once, if there are no children files."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
+    for name in _listdir("/proc"):
         if name.isdigit():
             try:
                 children.setdefault(int(_stat_fields(name)[_PPID_FIELD]), []).append(int(name))

@@ -162,9 +162,10 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     """Before pytest-benchmark's, whose table may be hidden."""
     run = config.stash.get(RUN, None)
     if run is not None:
-        from pytest_energy.plugin.run_end import print_summary
+        from pytest_energy.plugin.run_end import one_line_for_a_fault, print_summary
 
-        print_summary(terminalreporter, config, run)
+        with one_line_for_a_fault(config, "printing the results"):
+            print_summary(terminalreporter, config, run)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -18,6 +19,8 @@ except ImportError:  # Windows
 else:
     LIMITED = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
 
+# A test may replace it in the module.
+_getcwd = partial(os.getcwd)
 # After a test has lowered the limit of open files, no module can be imported.
 USED_LATE = ("plugin.run_end", "report.junit", "report.compare_table", "report.escape")
 
@@ -37,7 +40,7 @@ def preload(config: pytest.Config) -> None:
 def leave_deleted_folder(config: pytest.Config) -> None:
     """Return to the folder in which pytest was started, if a test deleted the current one."""
     try:
-        os.getcwd()
+        _getcwd()
     except OSError:
         with suppress(OSError):
             os.chdir(config.invocation_params.dir)

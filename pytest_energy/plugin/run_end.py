@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from pytest_energy.plugin.benchmark_bridge import commit_info, hide_own_table
 from pytest_energy.plugin.github import annotation_lines, write_step_summary
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import leave_deleted_folder, restore_limits
-from pytest_energy.plugin.saving import save_safely
+from pytest_energy.plugin.saving import print_line, save_safely
 from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED, VIEW
 from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
@@ -33,9 +35,37 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
     """Take the closing idle windows, compare, write the files that the options name, and set the
     exit code. pytest-benchmark saves the run after this."""
     config = session.config
-    leave_deleted_folder(config)
-    restore_limits(config)
-    run.finish()
+    with one_line_for_a_fault(config, "the last idle windows", session):
+        leave_deleted_folder(config)
+        restore_limits(config)
+        run.finish()
+    with one_line_for_a_fault(config, "the comparison and the report", session):
+        compare_and_report(session, run)
+    save_safely(session)
+
+
+@contextmanager
+def one_line_for_a_fault(
+    config: pytest.Config, what: str, session: pytest.Session | None = None
+) -> Iterator[None]:
+    """A test may have left anything patched: the run is saved all the same, and exits with 4."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(config.option, "fulltrace", False):
+            raise
+        if session is not None:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        print_line(
+            config,
+            f"ERROR: {what} failed: {type(error).__name__}: {error}; "
+            "a test may have left something patched; --full-trace shows where",
+        )
+
+
+def compare_and_report(session: pytest.Session, run: MeasuringRun) -> None:
+    """Set the exit code, and write the files that the options name."""
+    config = session.config
     compared = compare_with_baseline(config, run)
     if isinstance(compared, RunComparison) and compared.failure(run.options.strict):
         fail_run(session, pytest.ExitCode.TESTS_FAILED)
@@ -55,7 +85,6 @@ def run_ended(session: pytest.Session, run: MeasuringRun) -> None:
         write_file(session, "--energy-report", page, page_text(run))
     write_step_summary(config, text)
     config.stash[ANNOTATIONS] = annotation_lines(session, view)
-    save_safely(session)
 
 
 def print_summary(reporter: TerminalReporter, config: pytest.Config, run: MeasuringRun) -> None:

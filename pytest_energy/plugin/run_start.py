@@ -12,6 +12,7 @@ from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
 from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.meters import open_meter
+from pytest_energy.meters.machine_cpu import open_clocks
 from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder
@@ -20,7 +21,7 @@ from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
-from pytest_energy.plugin.saving import unfinished_lines
+from pytest_energy.plugin.saving import prepare_saving, unfinished_lines
 from pytest_energy.plugin.stash import BASELINE, CLEANUP, NOT_COMPARED
 from pytest_energy.plugin.ungated import ALLOW, check_baseline
 from pytest_energy.plugin.worker_options import worker_command_line
@@ -39,6 +40,7 @@ def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
         raise pytest.UsageError(f"--energy-meter {options.meter}: {error}") from None
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
+    open_clocks(meter)
     preload(config)
     return MeasuringRun(options, meter, hookspecs.synchronizer(config))
 
@@ -120,6 +122,7 @@ def exclusive_machine(session: pytest.Session, run: MeasuringRun) -> Iterator[No
             stack.enter_context(machine_lock(run.options.lock_timeout_s, print_line))
         except MachineBusy as error:
             raise pytest.UsageError(str(error)) from None
+        prepare_saving(session.config, run)
         if run.options.count:
             run.counted = count_session(session, run.options, print_line)
         yield

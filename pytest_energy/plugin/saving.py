@@ -21,6 +21,7 @@ from pytest_energy.runs import json_format
 from pytest_energy.runs.journal import Journal, unfinished_runs
 
 JOURNAL = pytest.StashKey[Journal]()
+FIRST_HEADER = pytest.StashKey[dict[str, Any]]()
 NOT_SAVED = pytest.StashKey[dict[str, str]]()
 """By test: why its result is not part of the saved run."""
 NOT_IN_JOURNAL = pytest.StashKey[dict[str, str]]()
@@ -29,6 +30,12 @@ DEFAULT_FOLDER = ".benchmarks"
 # Another run may take the number of this one, or the disk may be full for a moment.
 ATTEMPTS = 3
 MOST_LINES = 3
+
+
+def prepare_saving(config: pytest.Config, run: MeasuringRun) -> None:
+    """Before any test: what the journal needs, if tests leave it unreadable."""
+    if is_saved(config):
+        config.stash[FIRST_HEADER] = _header(run)
 
 
 def keep_result(config: pytest.Config, run: MeasuringRun, result: Result) -> None:
@@ -62,7 +69,11 @@ def keep_result(config: pytest.Config, run: MeasuringRun, result: Result) -> Non
 
 def _add_to_journal(config: pytest.Config, run: MeasuringRun, benchmark: dict[str, Any]) -> None:
     if JOURNAL not in config.stash:
-        config.stash[JOURNAL] = Journal(_journal_folder(config), _header(run))
+        try:
+            header = _header(run)
+        except Exception:  # noqa: BLE001 - a test may leave anything patched, or a limit lowered
+            header = config.stash[FIRST_HEADER]
+        config.stash[JOURNAL] = Journal(_journal_folder(config), header)
     config.stash[JOURNAL].add(benchmark)
 
 
@@ -94,7 +105,7 @@ def save_safely(session: pytest.Session) -> None:
         problem = _save_with_retries(save)
         journal = session.config.stash.get(JOURNAL, None)
         for name, reason in session.config.stash.get(NOT_SAVED, {}).items():
-            _print(session, f"NOT SAVED: {name}: {reason}")
+            print_line(session.config, f"NOT SAVED: {name}: {reason}")
         if problem is None:
             if journal is not None:
                 journal.delete()
@@ -102,9 +113,9 @@ def save_safely(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
         lost = session.config.stash.get(NOT_IN_JOURNAL, {})
         kept = "it has no journal" if lost and journal is None else _where_kept(journal)
-        _print(session, f"ERROR: the run could not be saved: {problem}; {kept}")
+        print_line(session.config, f"ERROR: the run could not be saved: {problem}; {kept}")
         for name, reason in lost.items():
-            _print(session, f"NOT IN THE JOURNAL: {name}: {reason}")
+            print_line(session.config, f"NOT IN THE JOURNAL: {name}: {reason}")
 
     replace_saving(session.config, handle)
 
@@ -170,7 +181,8 @@ def _journal_folder(config: pytest.Config) -> Path:
     return storage_folder(config) or config.rootpath / DEFAULT_FOLDER
 
 
-def _print(session: pytest.Session, line: str) -> None:
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+def print_line(config: pytest.Config, line: str) -> None:
+    """Print a line, unless the run has no terminal reporter."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(line)

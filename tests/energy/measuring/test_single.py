@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import gc
+import itertools
 import math
 import sys
 from functools import partial
@@ -440,8 +441,12 @@ def a_task():
     [
         (a_coroutine, "a coroutine"),
         (an_async_generator, "an async generator"),
-        (lambda: (step for step in range(3)), "a generator"),
-        (partial(map, str, range(3)), "a map"),
+        (lambda: (step for step in range(3)), "a lazy generator"),
+        (partial(map, str, range(3)), "a lazy map"),
+        (partial(zip, range(3), range(3)), "a lazy zip"),
+        (partial(enumerate, "abc"), "a lazy enumerate"),
+        (partial(itertools.starmap, pow, [(1, 2)]), "a lazy starmap"),
+        (partial(itertools.islice, range(3), 2), "a lazy islice"),
         (concurrent.futures.Future, "a Future"),
         (a_task, "a Task"),
         (Ticket, "an awaitable Ticket"),

@@ -677,7 +677,7 @@ def test_a_deleted_zone_is_an_error_and_not_zero():
 def test_the_file_of_a_still_counter_is_checked_at_intervals(still_s, checks):
     with (
         still_meter(one_zone()) as (_, meter, now),
-        mock.patch.object(powercap.os, "fstat", wraps=os.fstat) as fstat,
+        mock.patch.object(powercap, "fstat", wraps=os.fstat) as fstat,
     ):
         checked_at_s = meter._open_zones[0].checked_at_s
         for _ in range(3):  # one check, not one in each later reading

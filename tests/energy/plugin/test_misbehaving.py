@@ -14,6 +14,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from pytest_energy.runs.json_format import read_run
+
 pytestmark = pytest.mark.slow  # each test is a process; nox runs this file alone
 
 ENERGY = ("--energy", "--energy-meter=clock", "--energy-max-time=0.5", "--benchmark-json=run.json")
@@ -450,17 +452,28 @@ def test_a_run_leaves_no_thread_and_no_open_file(suite):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("os", "fsync"), ("os", "lseek"), ("json", "dumps"), ("pathlib.Path", "mkdir")],
+    [
+        ("os", "fsync"),
+        ("os", "fstat"),
+        ("os", "lseek"),
+        ("json", "dumps"),
+        ("pathlib.Path", "mkdir"),
+        ("gc", "disable"),
+        ("gc", "isenabled"),
+        ("sys", "gettrace"),
+        ("inspect", "iscoroutine"),
+    ],
 )
 def test_a_temporary_patch_loses_no_result(suite, module, name):
     done = run(
         suite,
         f"""
-import json, os, pathlib
+import gc, inspect, json, os, pathlib, sys
 
 def test_patched(energy, monkeypatch):
-    monkeypatch.setattr({module}, "{name}", lambda *given, **named: [][0])
-    energy(sum, range(10))
+    with monkeypatch.context() as patch:
+        patch.setattr({module}, "{name}", lambda *given, **named: [][0])
+        energy(sum, range(10))
 """,
     )
     done.assert_outcomes(passed=2)
@@ -485,6 +498,31 @@ def test_patched(energy):
     done.stdout.fnmatch_lines(["ERROR: the run could not be saved: *LookupError: refused*"])
     done.stdout.no_fnmatch_line("*Traceback*")
     done.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_permanent_patch_of_what_the_end_needs_is_one_line_and_saves_the_run(suite):
+    code = "def test_patched(energy):\n    energy(sum, range(10))\n"
+    assert run(suite, code).ret == 0
+    (suite.path / "run.json").rename(suite.path / "old.json")
+    left = "    import pathlib\n    pathlib.Path.read_text = lambda *given, **named: [][0]\n"
+    done = run(suite, code + left, "--energy-compare=old.json", "--energy-markdown=comment.md")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["ERROR: the comparison and the report failed: IndexError: *"])
+    done.stdout.no_fnmatch_line("*Traceback*")
+    done.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_code_that_replaces_getcwd(suite):
+    done = run(suite, "import os\ndef test_it(energy):\n    energy(int)\n    os.getcwd = None\n")
+    done.stdout.no_fnmatch_line("*INTERNALERROR*")
+    done.stdout.fnmatch_lines(["ERROR: the run could not be saved: *; its benchmarks are in *"])
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    (journal,) = suite.path.glob(".benchmarks/*.jsonl")
+    assert [result.name.rpartition("::")[2] for result in read_run(journal).results] == [
+        "test_it",
+        "test_sound",
+    ]
 
 
 def test_code_that_deletes_the_current_folder(suite):
