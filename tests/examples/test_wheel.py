@@ -15,9 +15,11 @@ pytest.importorskip("hatchling", reason="hatchling, which builds the wheels, is 
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = {"pytest_energy": ROOT, "tsbench": ROOT / "tsbench"}
-# The goal is 250 kB. The split wheel had 206 kB. Counted work, attributed joules, recovery of
-# meters, memory layouts, the gates' exit codes, phases, notebooks and the site of pages came later.
-MAX_PYTEST_ENERGY_BYTES = 330_000
+# The goal is 250 kB, and it is missed: the limit only makes growth visible. The split wheel had
+# 206 kB. Counted work, attributed joules, recovery of meters, memory layouts, the gates' exit
+# codes, phases, notebooks, the site of pages, other programs' CPU time, GPU clocks and Windows's
+# meter came later. Comments and docstrings are 88 kB of it, the zip's own entries 24 kB.
+MAX_PYTEST_ENERGY_BYTES = 360_000
 MAX_TSBENCH_BYTES = 7_000_000  # 5.7 MB of it are models
 
 
