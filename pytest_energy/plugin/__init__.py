@@ -139,6 +139,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return returned
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+    """A passed test with an open verdict counts as passed, and has a letter of its own."""
+    if RUN not in config.stash or report.when != "call" or not report.passed:
+        return None
+    return outcome.open_status(report)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     handled = yield

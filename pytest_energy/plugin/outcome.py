@@ -5,7 +5,7 @@ Imported in every run of pytest, so it imports the rest when a test measures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -123,6 +123,14 @@ def asked_but_not_measured(item: pytest.Item, phases: list[Result]) -> list[str]
     return [
         "energy gate: a marker of this test requires a measurement, and the test measured nothing"
     ]
+
+
+def open_status(report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """pytest's category, letter and word for a test with an inconclusive verdict."""
+    for name, value in report.user_properties:
+        if name.startswith("energy_verdict_") and value.startswith("inconclusive"):
+            return "passed", "?", ("INCONCLUSIVE", {"yellow": True})
+    return None
 
 
 def failed_verdicts(result: Result, strict: bool) -> list[str]:

@@ -66,23 +66,28 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
 
 def share_suite_alpha(session: pytest.Session, run: MeasuringRun) -> None:
     """Share the run's false alarms among the tests that may compare."""
-    tests = _measuring_tests(session)
+    tests = len(_measuring_tests(session))
     run.plan = run.plan.as_one_of(tests, run.options.suite_alpha)
 
 
 def show_progress(session: pytest.Session, run: MeasuringRun) -> None:
-    """With ``-v``, show how far each measurement is."""
+    """Show how far each measurement is: on a terminal, and with ``-v`` in a log."""
     # pytest 8.1 has no such option with -p no:terminal.
-    if getattr(session.config.option, "verbose", 0) <= 0:
+    verbosity = getattr(session.config.option, "verbose", 0)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    on_terminal = reporter is not None and bool(reporter.isatty())
+    if verbosity < 0 or (verbosity == 0 and not on_terminal):
         return
     run.progress = Progress(session.config, _measuring_tests(session), run.plan.max_time_s)
     session.config.pluginmanager.register(run.progress, "energy-progress")
 
 
-def _measuring_tests(session: pytest.Session) -> int:
-    return sum(
-        bool(MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))) for item in session.items
-    )
+def _measuring_tests(session: pytest.Session) -> list[str]:
+    return [
+        item.nodeid
+        for item in session.items
+        if MEASURING_FIXTURES & set(getattr(item, "fixturenames", ()))
+    ]
 
 
 def start_against(session: pytest.Session, run: MeasuringRun) -> None:

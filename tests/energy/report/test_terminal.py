@@ -400,7 +400,7 @@ def test_a_log_gets_one_plain_line_per_test(suite):
         [
             r".*::test_a PASSED +\[ 50%\]",
             r"energy 1/2: [\d.]+ s, warm-up .*, calibration .*, windows .* \(\d+\); about .* left",
-            r".*::test_b PASSED +\[100%\]",
+            r".*::test_b (PASSED|INCONCLUSIVE) +\[100%\]",
             r"energy 2/2: [\d.]+ s, warm-up .*, calibration .*, blocks .* s \(\d+\)$",
         ]
     )
@@ -408,10 +408,29 @@ def test_a_log_gets_one_plain_line_per_test(suite):
     suite.runpytest(*MEASURED).stdout.no_fnmatch_line("energy 1/2*")
 
 
-def test_a_terminal_gets_one_line_that_is_overwritten(suite):
-    suite.makepyfile(WORK + "def test_a(energy): energy(work)")
+def test_an_inconclusive_test_has_a_letter_of_its_own_and_counts_as_passed(suite):
+    suite.makepyfile(
+        test_it=WORK
+        + """
+import pytest
+def test_fine(energy): energy(work)
+@pytest.mark.energy(max_seconds=1)
+def test_open(energy):
+    with energy.measuring("once"):
+        work()
+"""
+    )
+    result = suite.runpytest(*MEASURED)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*.py .[?] *100%]"])
+    result = suite.runpytest(*MEASURED, "-v")
+    result.stdout.fnmatch_lines(["*::test_fine PASSED*", "*::test_open INCONCLUSIVE*"])
+
+
+def on_a_terminal(suite, *options):
+    """What pytest writes to a terminal of 100 columns."""
     reader, terminal = pty.openpty()
-    command = [sys.executable, "-m", "pytest", *MEASURED, "-v", "--color=no"]
+    command = [sys.executable, "-m", "pytest", *MEASURED, "--color=no", *options]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
     with subprocess.Popen(
         command, cwd=suite.path, stdout=terminal, stderr=terminal, env=environment
@@ -424,11 +443,37 @@ def test_a_terminal_gets_one_line_that_is_overwritten(suite):
         except OSError:  # EIO: the other side closed the terminal
             pass
     os.close(reader)
-    text = shown.decode()
-    assert process.returncode == 0, text
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+def test_a_terminal_gets_one_line_that_is_overwritten(suite):
+    suite.makepyfile(WORK + "def test_a(energy): energy(work)")
+    text = on_a_terminal(suite, "-v")
     assert re.search(
         r"\renergy 1/1, about [\d.]+ s left: .*; test_a +\r +\r\S*::test_a PASSED", text
     ), text
+
+
+def test_a_terminal_shows_progress_without_an_option_and_keeps_pytests_percentages(suite):
+    suite.makepyfile(
+        WORK
+        + """
+import pytest
+@pytest.mark.skip
+def test_skipped(energy): energy(work)
+def test_a(energy): energy(work)
+def test_b(energy): energy(work)
+"""
+    )
+    text = on_a_terminal(suite)
+    assert re.search(r"\renergy 1/2, about .*; test_a", text), text
+    # pytest's line is written again, with the letters so far; the percentage ends at column 100.
+    line = text.replace("\r\n", "\n").split("[100%]")[0].rpartition("\n")[2]
+    last = line.rpartition("\r")[2]
+    assert re.fullmatch(r"\S+\.py s\.\. +", last), repr(last)
+    assert len(last) + len("[100%]") == 100 - 1  # as pytest does
+    assert "energy 1/2" not in on_a_terminal(suite, "-q")
 
 
 def test_github_gets_an_annotation_and_the_comment_as_summary(suite, monkeypatch):
