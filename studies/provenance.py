@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 from pytest_energy.errors import EnergyError
-from pytest_energy.meters import Meter, MeterSettings, open_meter
+from pytest_energy.meters import Meter, MeterSettings, open_meter, virtual
+from pytest_energy.meters.emi import EmiMeter
+from pytest_energy.meters.emi_windows import WindowsCalls
 from pytest_energy.meters.hwmon import HwmonMeter
 from pytest_energy.meters.nvml import NvmlMeter
 from pytest_energy.meters.powercap import PowercapMeter
+from tests.energy.rigs.fake_emi import FakeDevice, FakeWindows
 from tests.energy.rigs.fake_nvml import NOT_SUPPORTED, FakeNvml, build_library
 from tests.energy.rigs.powercap_tree import LAYOUTS, Layout, Tree, Zone
 
@@ -91,14 +95,16 @@ def scaphandre(folder: Path, stack: ExitStack) -> Meter:
     return PowercapMeter(folder / "powercap")
 
 
-def hwmon(chip: str, cpuinfo: str = BARE, **files: object) -> Callable[[Path, ExitStack], Meter]:
+def hwmon(
+    chip: str, cpuinfo: str = BARE, pick: str | None = None, **files: object
+) -> Callable[[Path, ExitStack], Meter]:
     def open_it(folder: Path, stack: ExitStack) -> Meter:
         place = folder / "hwmon" / "hwmon0"
         place.mkdir(parents=True)
         (folder / "cpuinfo").write_text(cpuinfo)
         for name, content in {"name": chip, **files}.items():
             (place / name).write_text(f"{content}\n")
-        return HwmonMeter(folder / "hwmon", cpuinfo=folder / "cpuinfo")
+        return HwmonMeter(folder / "hwmon", pick, cpuinfo=folder / "cpuinfo")
 
     return open_it
 
@@ -114,9 +120,73 @@ def nvidia(visible: str | None, change: Callable[[FakeNvml], None]) -> Callable[
     return open_it
 
 
+def container(limits: str, **options: bool) -> Callable[[Path, ExitStack], Meter]:
+    """The host's powercap tree in a container of a machine with 8 CPUs, and its ``cpu.max``."""
+
+    def open_it(folder: Path, stack: ExitStack) -> Meter:
+        files = {"ONLINE_CPUS": "0-7", "OWN_CGROUPS": "0::/", "CGROUP_ROOT/cpu.max": limits}
+        for name, text in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(f"{text}\n")
+        for name in ("ONLINE_CPUS", "OWN_CGROUPS", "CGROUP_ROOT"):
+            stack.enter_context(mock.patch.object(virtual, name, str(folder / name)))
+        return rapl(BARE, **options)(folder, stack)
+
+    return open_it
+
+
+def windows(*channels: str, pick: str | None = None) -> Callable[[Path, ExitStack], Meter]:
+    """Windows with one device of the Energy Meter Interface, and these channels."""
+
+    def open_it(folder: Path, stack: ExitStack) -> Meter:
+        fake = FakeWindows([FakeDevice([(name, 1) for name in channels])])
+        return EmiMeter(pick, WindowsCalls(fake.load, lambda: fake.last_error))
+
+    return open_it
+
+
+def one_socket_of_two(folder: Path, stack: ExitStack) -> Meter:
+    """amd_energy, in which one of two sockets counts."""
+    place = folder / "hwmon" / "hwmon0"
+    place.mkdir(parents=True)
+    (folder / "cpuinfo").write_text(BARE)
+    (place / "name").write_text("amd_energy\n")
+    for number in (1, 2):
+        (place / f"energy{number}_label").write_text(f"Esocket{number - 1}\n")
+        (place / f"energy{number}_input").write_text("5000000     \n")
+    stack.enter_context(driven_file(place / "energy1_input"))
+    return HwmonMeter(folder / "hwmon", cpuinfo=folder / "cpuinfo")
+
+
+@contextmanager
+def driven_file(path: Path) -> Iterator[None]:
+    """A counter in one file, written in place as the kernel does."""
+    stop = threading.Event()
+
+    def drive() -> None:
+        energy_uj = int(path.read_text())
+        with open(path, "r+b", buffering=0) as file:
+            while not stop.wait(STEP_S):
+                energy_uj += STEP_UJ
+                os.pwrite(file.fileno(), b"%-12d" % energy_uj, 0)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def freeze(nvml: FakeNvml) -> None:
     for gpu in nvml.gpus:
         gpu.update_interval_s = 1e9
+
+
+def freeze_without_power(nvml: FakeNvml) -> None:
+    freeze(nvml)
+    nvml.gpus[0].power_error = NOT_SUPPORTED
 
 
 def mute(nvml: FakeNvml) -> None:
@@ -139,6 +209,10 @@ SOURCES = (
     Source("QEMU 9.1, rapl=true", "attributed", "package-0 dram-0", rapl(GUEST)),
     Source("vrapl in a guest", "attributed", "package-0", rapl(GUEST, LAYOUTS["package only"])),
     Source("pass-through, declared", "measured", BOTH, rapl(GUEST, TWO, trust_sensor=True)),
+    Source("container, 2 of 8 CPUs", "attributed", "package-0 dram-0", container("200000 100000")),
+    Source("container, no limit", "measured", "package-0 dram-0", container("max 100000")),
+    Source("container, declared", "measured", "package-0 dram-0",
+           container("200000 100000", trust_sensor=True)),
     Source("Scaphandre, no range", UNAVAILABLE, "", scaphandre),
     Source("container, masked", UNAVAILABLE, "", masked),
     Source("dead DRAM", "measured", "package-0 package-1", rapl(BARE, TWO, PACKAGES)),
@@ -149,6 +223,7 @@ SOURCES = (
            hwmon("amd_energy", energy1_label="Esocket0", energy1_input=5)),
     Source("amd_energy in a guest", "attributed", "amd_energy-Esocket0",
            hwmon("amd_energy", GUEST, energy1_label="Esocket0", energy1_input=5)),
+    Source("amd_energy, one of two", "measured", "amd_energy-Esocket0", one_socket_of_two),
     Source("negative current", UNAVAILABLE, "", hwmon("ina3221", in1_input=5000, curr1_input=-40)),
     Source("negative counter", UNAVAILABLE, "", hwmon("board", energy1_input=-7)),
     Source("power is not a number", UNAVAILABLE, "", hwmon("board", power1_input="nan")),
@@ -156,8 +231,15 @@ SOURCES = (
     Source("xe: card and package", "measured", "xe-card",
            hwmon("xe", energy1_label="card", energy1_input=9,
                  energy2_label="pkg", energy2_input=4)),
+    Source("GPU within the CPU", UNAVAILABLE, "",
+           hwmon("amdgpu", pick="gpus", in1_label="vddnb", power1_average=9_000_000)),
+    Source("Windows: RAPL", "measured", "package-0 dram-0",
+           windows("RAPL_Package0_PKG", "RAPL_Package0_PP0", "RAPL_Package0_DRAM")),
+    Source("Windows: rails", UNAVAILABLE, "", windows("VDDCR_SOC Power", "Current Socket Power")),
     Source("two GPUs", "measured", "gpu-0 gpu-1", nvidia(None, lambda nvml: None)),
     Source("frozen GPU counters", "measured", "gpu-0 gpu-1", nvidia(None, freeze)),
+    Source("frozen, no power either", "measured", "gpu-0 gpu-1",
+           nvidia(None, freeze_without_power)),
     Source("GPUs without power", UNAVAILABLE, "", nvidia(None, mute)),
     Source("unequal GPUs by number", UNAVAILABLE, "", nvidia("0", make_unequal)),
     Source("no GPU visible", UNAVAILABLE, "", nvidia("5,0", lambda nvml: None)),
