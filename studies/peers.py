@@ -23,7 +23,8 @@ from pathlib import Path
 
 from tests.energy.rigs.powercap_tree import LAYOUTS, WAVEFORMS, DrivenTree
 
-LIMIT_S = 8e-6  # promised in docs/meters.md for one zone
+LIMIT_S, CLIENT_LIMIT_S = 8e-6, 20e-6  # promised in docs/meters.md
+OURS = ("pytest-energy", "with CPU seconds")
 ROUNDS = 20
 PAIRS = 200
 SYSFS = Path("/sys/class/powercap")
@@ -46,6 +47,20 @@ def begin():
     before = read()
 def end():
     return window_between(before, read(), 1)
+""",
+    # What a window of a comparison takes in all: the CPU seconds are read outside the two readings.
+    "with CPU seconds": """
+from pytest_energy.meters.machine_cpu import cpu_seconds
+from pytest_energy.meters.powercap import PowercapMeter
+from pytest_energy.model import window_between
+read = PowercapMeter().read
+def begin():
+    global cpu, before
+    cpu = cpu_seconds()
+    before = read()
+def end():
+    window = window_between(before, read(), 1)
+    return window, cpu_seconds()
 """,
     "zeus": """
 import logging
@@ -167,10 +182,10 @@ def measure(layout: str, pythons: dict[str, Path], rounds: int) -> dict[str, flo
     return {name: statistics.median(medians) for name, medians in spans.items()}
 
 
-def environments(folder: Path) -> dict[str, Path]:
+def environments(folder: Path, ours_alone: bool) -> dict[str, Path]:
     """The interpreter of each tool; missing tools are installed first."""
-    pythons = {"pytest-energy": Path(sys.executable)}
-    for name, requirement in REQUIREMENTS.items():
+    pythons = dict.fromkeys(OURS, Path(sys.executable))
+    for name, requirement in ({} if ours_alone else REQUIREMENTS).items():
         pythons[name] = folder / name / "bin" / "python"
         installed = folder / name / ".installed"
         if not installed.exists() or installed.read_text() != requirement:
@@ -205,9 +220,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environments", type=Path, default=Path(".peers"), metavar="DIR")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--ours", action="store_true", help="without the peers")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    pythons = environments(options.environments.absolute())
+    pythons = environments(options.environments.absolute(), options.ours)
     if not options.inside:
         into_namespace(sys.argv[1:])
     if not SYSFS.is_dir():  # the kernel has no RAPL here, and nobody may make a folder in sysfs
@@ -220,22 +236,23 @@ def main() -> None:
         f"begin + end of one window, median of {options.rounds} rounds' medians of {PAIRS} "
         "windows, in turns; us"
     )
-    print(f"  {'':<14}{'one zone':>10}{'client tree':>14}")
+    print(f"  {'':<17}{'one zone':>9}{'client tree':>14}")
     for name in pythons:
         one_zone_us, client_us = (
             found[layout][name] * 1e6 for layout in ("package only", "client")
         )
-        print(f"  {name:<14}{one_zone_us:>10.1f}{client_us:>14.1f}")
-    ours_s = found["package only"].pop("pytest-energy")
-    print(
-        f"ours on one zone at most {LIMIT_S * 1e6:g} us: "
-        f"{'kept' if ours_s <= LIMIT_S else 'NOT KEPT'}"
-    )
-    ours_s = found["client"].pop("pytest-energy")
-    print(
-        "ours below every peer on the client tree: "
-        f"{'kept' if ours_s < min(found['client'].values()) else 'NOT KEPT'}"
-    )
+        print(f"  {name:<17}{one_zone_us:>9.1f}{client_us:>14.1f}")
+    for place, layout, limit_s in (
+        ("one zone", "package only", LIMIT_S),
+        ("the client tree", "client", CLIENT_LIMIT_S),
+    ):
+        kept = found[layout]["pytest-energy"] <= limit_s
+        print(f"ours on {place} at most {limit_s * 1e6:g} us: {'kept' if kept else 'NOT KEPT'}")
+    ours_s = found["client"]["pytest-energy"]
+    peers_s = [seconds for name, seconds in found["client"].items() if name not in OURS]
+    if peers_s:
+        kept = ours_s < min(peers_s)
+        print(f"ours below every peer on the client tree: {'kept' if kept else 'NOT KEPT'}")
 
 
 if __name__ == "__main__":
