@@ -33,6 +33,7 @@ BARE = "vendor_id\t: GenuineIntel\nflags\t\t: fpu vme\n"
 GUEST = "vendor_id\t: GenuineIntel\nflags\t\t: fpu vme hypervisor\n"
 STEP_S, STEP_UJ = 0.002, 20_000
 UNAVAILABLE = "refused"
+WHY_SHOWN = 46
 
 
 class Source(NamedTuple):
@@ -268,7 +269,8 @@ def main() -> int:
         label, domains, why = label_of(source)
         ok = (label, domains) == (source.right, source.domains)
         wrong += not ok
-        print(f"{source.what:<24}{label:<12}{domains:<32}{'' if ok else 'WRONG: '}{why[:90]}")
+        wrong_mark = "" if ok else "WRONG: "
+        print(f"{source.what:<24}{label:<12}{domains:<32}{wrong_mark}{why[:WHY_SHOWN]}".rstrip())
     print(f"{len(SOURCES)} rigged sources, {wrong} mislabelled")
     return 1 if wrong else 0
 

@@ -1,7 +1,7 @@
 """The CPU seconds of this process tree and of the whole machine: whose joules a sensor counted.
 
 A sensor of a package counts the joules of every process. /proc/stat has the CPU seconds of all
-processes together, in ticks of 10 ms; the rest is that of others. Reading both takes some 15 us, so
+processes together, in ticks of 10 ms; the rest is that of others. Reading both takes some 20 us, so
 it happens beside a window and never in it.
 """
 
