@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from pytest_energy.model import Block, MeterInfo, Window, add_windows
 from pytest_energy.stats.gps_up import fewest_blocks
-from pytest_energy.stats.others import hit_unequally, share_of_others, shares_by_side
+from pytest_energy.stats.others import (
+    follow_a_side,
+    hit_unequally,
+    share_of_others,
+    shares_by_side,
+)
 
 # A tenth of the CPU time is some 2 W beside a core's 20 W.
 LARGE_SHARE = 0.1
-# Ticks alone differ by up to 3 % between the sides of 12 blocks.
-LARGE_DIFFERENCE = 0.05
 # One block in a hundred is hit unequally by the system's own work and by ticks.
 UNUSUAL_BLOCKS = 0.05
 
@@ -28,23 +31,26 @@ def beside_blocks(meter: MeterInfo, blocks: Sequence[Block], alpha: float) -> It
     share = share_of_others(blocks)
     if share is None:
         return
-    kept = [block for block in blocks if not hit_unequally(block)]
-    out, enough = len(blocks) - len(kept), _replicates(kept) >= fewest_blocks(alpha)
-    if out > UNUSUAL_BLOCKS * len(blocks):
-        yield (
-            f"{_counted(meter, share)}; in {out} of {len(blocks)} blocks they used more beside one "
-            "side than beside the other, so these blocks do not count for joules"
-            + ("" if enough else ", and too few are left for an interval")
-            + "; end them"
-        )
-    elif share >= LARGE_SHARE:
-        yield f"{_counted(meter, share)}; end them"
-    sides = shares_by_side(kept if enough else blocks)
-    if sides is not None and abs(sides[0] - sides[1]) >= LARGE_DIFFERENCE:
+    sides = shares_by_side(blocks)
+    if sides is not None and follow_a_side(blocks):
         yield (
             f"other programs used {sides[0]:.0%} of the CPU time beside the baseline and "
-            f"{sides[1]:.0%} beside the candidate, so the joules of the two sides do not compare; "
-            "end them, or, if they work for the measured code, start them in the test"
+            f"{sides[1]:.0%} beside the candidate, as if they worked for one of them, so the "
+            "joules of the two sides do not compare; start them in the test, whose joules then "
+            "include theirs"
+        )
+        return
+    kept = [block for block in blocks if not hit_unequally(block)]
+    out, enough = len(blocks) - len(kept), _replicates(kept) >= fewest_blocks(alpha)
+    unusual = out > UNUSUAL_BLOCKS * len(blocks)
+    if unusual or share >= LARGE_SHARE:
+        left_out = (
+            f"; in {out} of {len(blocks)} blocks they used far more beside one side, and these do "
+            "not count for joules" + ("" if enough else ", so too few are left for an interval")
+        )
+        yield (
+            f"{_counted(meter, share)}; the ratios are corrected for their turns, the joules are "
+            f"not{left_out if unusual else ''}; end them"
         )
 
 

@@ -20,7 +20,11 @@ from statistics import median
 
 from pytest_energy.model import Block, Interval, MeterInfo
 from pytest_energy.stats.order_statistics import blocks_needed, exp_interval, median_sequence
-from pytest_energy.stats.others import hit_unequally
+from pytest_energy.stats.others import (
+    follow_a_side,
+    hit_unequally,
+    joules_beside_equal_others,
+)
 
 # A counter decides nothing if its own error exceeds this share of the tolerance. Its steps are a
 # grid for the ratios: rounding to a third moves neither 0 % past a tolerance nor 5 % inside 3 %.
@@ -71,25 +75,29 @@ def gps_up(
 
     With ``alarm_alpha`` also at that level. A replicate is a block, or the median of the blocks
     that share a replicate's number. Ratios are per call, so the sides may have different numbers of
-    calls. Greenup and powerup are of the blocks that other processes did not hit unequally; without
-    any such block, bounds are unknown.
+    calls. Greenup and powerup are as if others had been as busy beside both sides, and of the
+    blocks that need no large correction; without any such block, bounds are unknown.
     """
     log_speedups: list[float] = []
     log_least_speedups: list[float] = []
     log_greenups: list[float] = []
-    for block in blocks:
+    all_joules = joules_beside_equal_others(
+        blocks, lambda window: meter.total_joules(window.joules)
+    )
+    for block, joules in zip(blocks, all_joules, strict=True):
         baseline, candidate = block.side("A"), block.side("B")
         log_calls = math.log(candidate.calls / baseline.calls)
         log_speedups.append(math.log(baseline.seconds / candidate.seconds) + log_calls)
         log_least_speedups.append(
             math.log(block.least_seconds_per_call("A") / block.least_seconds_per_call("B"))
         )
-        joules = meter.total_joules(baseline.joules), meter.total_joules(candidate.joules)
         if min(joules) > 0:
             log_greenups.append(math.log(joules[0] / joules[1]) + log_calls)
 
     # Joules of other processes spoil a block that they hit unequally; time has its smaller window.
-    equal = [not hit_unequally(block) for block in blocks]
+    # If they follow one side, they may work for it, and no correction is right.
+    follow = follow_a_side(blocks)
+    equal = [not follow and not hit_unequally(block) for block in blocks]
     moved = len(log_greenups) == len(log_speedups)
 
     def joules_sequence(log_ratios: Sequence[float], alpha: float) -> Interval:
