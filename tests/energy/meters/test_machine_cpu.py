@@ -19,6 +19,10 @@ LINUX = pytest.mark.skipif(
 )
 
 
+class Package(ClockMeter):
+    counts_other_processes = True
+
+
 def test_idle_iowait_steal_and_guests_are_not_busy(tmp_path):
     stat = tmp_path / "stat"
     stat.write_text("cpu  1 20 300 4000 50000 600000 7000000 8 9 10\ncpu0 5 5 5 5 5 5 5 5 5 5\n")
@@ -80,7 +84,7 @@ def test_a_sensors_window_has_cpu_seconds():
         while time.process_time() < end_s:
             pass
 
-    window = take_window(ClockMeter(), work, 1, Plan())
+    window = take_window(Package(), work, 1, Plan())
     assert 0.1 <= window.cpu.own < 0.2
     assert window.others_share is not None
 
@@ -88,13 +92,11 @@ def test_a_sensors_window_has_cpu_seconds():
 @LINUX
 @pytest.mark.parametrize("provenance", ["estimated", "attributed"])
 def test_an_estimate_counts_no_others(provenance):
-    window = take_window(ClockMeter(provenance=provenance), int, 1, Plan())
+    window = take_window(Package(provenance=provenance), int, 1, Plan())
     assert (window.cpu is None) == (provenance == "estimated")
 
 
 class _Gpu(ClockMeter):
-    counts_other_processes = False
-
     def __init__(self):
         super().__init__()
         self.domains = (Domain("gpu-0"),)
@@ -107,14 +109,14 @@ class _Gpu(ClockMeter):
 @LINUX
 def test_a_gpus_joules_do_not_follow_cpu_time_and_those_beside_a_package_do():
     assert take_window(_Gpu(), int, 1, Plan()).cpu is None
-    assert take_window(CombinedMeter([ClockMeter(), _Gpu()]), int, 1, Plan()).cpu is not None
+    assert take_window(CombinedMeter([Package(), _Gpu()]), int, 1, Plan()).cpu is not None
 
 
 @LINUX
 def test_the_clocks_are_read_outside_the_two_readings(monkeypatch):
     events = []
 
-    class Watched(ClockMeter):
+    class Watched(Package):
         def read(self):
             events.append("reading")
             return super().read()

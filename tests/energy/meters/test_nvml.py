@@ -579,7 +579,9 @@ def test_a_gpu_without_clocks_has_windows_without_them(driver):
 
 def test_a_package_and_a_gpu_have_both_conditions(driver):
     driver()
-    with CombinedMeter([ClockMeter(), open_meter()]) as meter:
+    package = ClockMeter()
+    package.counts_other_processes = True
+    with CombinedMeter([package, open_meter()]) as meter:
         window = take_window(meter, int, 1, Plan())
     assert window.gpu == (False, 1410.0)
     assert window.cpu is not None or not os.path.exists("/proc/stat")

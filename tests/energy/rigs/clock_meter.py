@@ -37,6 +37,7 @@ class ClockMeter(Meter):
     """``watts`` for each second of the clock, in steps, refreshed every ``update_interval_s``."""
 
     name = "clock"
+    counts_other_processes = False  # its joules follow the clock alone
 
     def __init__(
         self,

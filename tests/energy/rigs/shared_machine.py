@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
-from pytest_energy.measuring.paired import take_blocks
 from pytest_energy.meters.machine_cpu import TICK_S, MachineCpu, machine_cpu_s
 from pytest_energy.meters.powercap import RAPL_UPDATE_INTERVAL_S, PowercapMeter
 from tests.energy.rigs.powercap_tree import LAYOUTS, STEP_UJ, Tree
@@ -79,8 +78,6 @@ class SharedMachine:
         for name in CLOCK_USERS:
             module = sys.modules[f"pytest_energy.{name}"]
             self._stack.enter_context(mock.patch.object(module, "now_s", self._look))
-        # Its default is the real clock.
-        self._stack.enter_context(mock.patch.object(take_blocks, "__defaults__", (self._look,)))
         window = sys.modules["pytest_energy.measuring.window"]
         self._stack.enter_context(mock.patch.object(window, "cpu_seconds", self._cpu_seconds))
         self.meter = self._stack.enter_context(
