@@ -1,8 +1,8 @@
 """File descriptors that code under test may close.
 
-A test that closes all descriptors (``os.closerange``) closes ours too, and the next file that it
-opens gets one of the numbers. Reading, writing or closing that number would then use the user's
-file. So each descriptor is remembered together with the file that it was opened for.
+A test that closes all descriptors (``os.closerange``) closes those of this package too. The next
+file that it opens gets one of the numbers, and reading, writing or closing that number would use
+the user's file. So each descriptor is kept together with the file that it was opened for.
 """
 
 from __future__ import annotations
