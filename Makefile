@@ -7,7 +7,7 @@ FULL := $(VENV)/.full
 ALL := $(VENV)/.all
 PIP := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help bench bench-full test test-slow test-all test-full check lint coverage docs reference peers gate-study lint-workflows dist audit setup
+.PHONY: help bench bench-full bench-count test test-slow test-all test-full check lint coverage docs reference peers gate-study lint-workflows dist audit setup
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,11 @@ bench: $(INSTALLED)  ## measure the compression suite and save the run
 bench-full: $(FULL)  ## the same with every variant and engine (installs OpenVINO)
 	@echo "+ pytest benchmarks --energy --tsbench-full --benchmark-autosave"
 	@$(RUN) pytest benchmarks --energy --tsbench-full --benchmark-autosave $(ARGS)
+
+bench-count: $(INSTALLED)  ## count the work of the core set's models, and compare with the committed counts
+	@echo "+ pytest benchmarks --energy-count --energy-compare=benchmarks/counts.json -k 'PLAID and batch1'"
+	@OMP_NUM_THREADS=1 $(RUN) pytest benchmarks --energy-count --energy-allow-ungated \
+	  --energy-compare=benchmarks/counts.json -k "PLAID and batch1" $(ARGS)
 
 test: $(INSTALLED)  ## run the tests but the slow ones, two at a time (one at a time: ARGS="-n 0")
 	@$(RUN) pytest -n 2 --dist worksteal -m "not slow" $(ARGS)

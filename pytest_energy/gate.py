@@ -12,7 +12,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_energy.model import (
@@ -38,6 +38,11 @@ NOT_GATED_ATTRIBUTED = (
     "joules are attributed here: a share, by CPU time, of what another machine's sensor counted; "
     "energy_gate_estimates = true gates them, energy_trust_sensor = true calls them measured"
 )
+NOT_GATED_COUNTED = "only work was counted; measure with --energy"
+# Between the unit and the functions that a verdict names.
+GREW = " grew: "
+# The functions that a verdict names.
+MOST_GROWN = 3
 # Code whose windows differ like this waits for others, such as for a CPU for one of its threads.
 # On a machine of two CPUs with two busy neighbours, equal torch models came out 1589 [886, 1996]
 # times as fast: their windows, or the interval, spanned more than these factors.
@@ -146,6 +151,24 @@ class Gate:
             verdicts.append(Verdict("gps_up", "missed", reason))
         return (*verdicts, *self._of_work(result.counted))
 
+    def judge_counted(self, result: Result) -> tuple[Verdict, ...]:
+        """The verdicts of a run that counted work only: on its counts and qualities."""
+        asked = [name for name in ("joules", "watts", "seconds") if self._limit(name) is not None]
+        asked += [
+            name
+            for name in ("speedup", "greenup")
+            if self.thresholds is not None and getattr(self.thresholds, name) is not None
+        ]
+        return (
+            *(_of_quality(quality) for quality in result.qualities),
+            *(Verdict(name, "not gated", NOT_GATED_COUNTED) for name in asked),
+            *self._of_work(result.counted),
+        )
+
+    def _limit(self, name: str) -> float | None:
+        limit: float | None = getattr(self.budget, f"max_{name}")
+        return limit
+
     def _of_ratios(self, ratios: GpsUp, meter: MeterInfo, evidence: str) -> Iterator[Verdict]:
         asked = self.thresholds or Thresholds()
         not_gated = joules_not_gated(meter.provenance, self.gate_estimates)
@@ -197,15 +220,19 @@ class Gate:
             if counted is not None or limit is not None or threshold is not None:
                 yield Verdict("work", "not gated", reason)
             return
-        if counted.baseline is not None and (self.thresholds is None or threshold is not None):
-            ratio = work_ratio(counted.baseline, candidate)
+        if counted.baseline_reason:
+            yield Verdict("work", "not gated", counted.baseline_reason)
+        elif counted.baseline is not None and (self.thresholds is None or threshold is not None):
             if threshold is None:
-                yield against_tolerance("work", ratio, self.work_tolerance, candidate.tool)
+                yield work_verdict(counted.baseline, candidate, self.work_tolerance)
             else:
-                yield _against_threshold("work", ratio, threshold, candidate.tool)
+                ratio = work_ratio(counted.baseline, candidate)
+                yield _against_threshold("work", ratio, threshold, _how_counted(candidate))
         if limit is not None:
             value = Interval(1.0, 1.0, 1.0 + candidate.spread).scaled(candidate.instructions)
-            yield _against_limit("instructions", "instructions", value, limit, candidate.tool)
+            yield _against_limit(
+                "instructions", "instructions", value, limit, _how_counted(candidate)
+            )
 
     def _too_coarse(self, ratios: GpsUp) -> bool:
         return ratios.counter_error > self.tolerance * COUNTER_SHARE
@@ -245,6 +272,36 @@ def work_ratio(baseline: CountedWork, candidate: CountedWork) -> Interval:
     ratio = baseline.instructions / candidate.instructions
     spread = 1 + baseline.spread + candidate.spread
     return Interval(ratio, ratio / spread, ratio * spread)
+
+
+def work_verdict(baseline: CountedWork, candidate: CountedWork, tolerance: float) -> Verdict:
+    """The verdict on counted work if there is no threshold. Names the functions that grew."""
+    ratio = work_ratio(baseline, candidate)
+    verdict = against_tolerance("work", ratio, tolerance, _how_counted(candidate))
+    if verdict.verdict != "regressed":
+        return verdict
+    grown = [
+        f"{unit}{GREW}" + ", ".join(f"{name} +{count:,}" for count, name in most)
+        for unit, most in (
+            ("bytecodes", _grown(baseline.bytecodes, candidate.bytecodes)),
+            ("instructions", _grown(baseline.functions, candidate.functions)),
+        )
+        if most
+    ]
+    return Verdict("work", "regressed", "; ".join([verdict.reason, *grown]))
+
+
+def _how_counted(work: CountedWork) -> str:
+    processes = f"{work.processes} process{'es' if work.processes > 1 else ''}"
+    return "; ".join([f"{work.tool}, {work.counts} counts in {processes}", *work.notes])
+
+
+def _grown(old: Mapping[str, int], new: Mapping[str, int]) -> list[tuple[int, str]]:
+    """The functions that grew most, by how much."""
+    grown = [
+        (count - old.get(name, 0), name) for name, count in new.items() if count > old.get(name, 0)
+    ]
+    return sorted(grown, reverse=True)[:MOST_GROWN]
 
 
 def _against_threshold(metric: str, ratio: Interval, threshold: float, evidence: str) -> Verdict:

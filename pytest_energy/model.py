@@ -295,6 +295,10 @@ class Quality:
     floor: float | None = None
 
 
+# The meter of a run that counts work only.
+NO_METER = "none"
+
+
 @dataclass(frozen=True)
 class CountedWork:
     """What one call executes, counted by simulation or by the CPU. Not joules."""
@@ -304,13 +308,19 @@ class CountedWork:
     events: Mapping[str, int]
     """Per call: instructions, data_reads, data_writes, first_level_misses, last_level_misses."""
     spread: float
-    """Difference of the two smallest counts, as a share of the instructions."""
+    """By which share of the instructions counts of equal code may differ."""
     counts: int
     """How often the call was counted; ``events`` are those of the smallest count."""
     functions: Mapping[str, int]
     """Instructions of each C function itself, if the tool separates functions."""
     bytecodes: Mapping[str, int] = field(default_factory=dict)
     """Bytecodes of each Python function itself, by file and name; empty if they are unknown."""
+    notes: tuple[str, ...] = ()
+    """What the counts leave out, or why they may vary."""
+    processes: int = 1
+    """In how many processes the call was counted."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """What two counts have to share beside the tool: the simulated cache, the instruction set."""
 
     @property
     def instructions(self) -> int:
@@ -324,8 +334,11 @@ class Counted:
     candidate: CountedWork | None = None
     """Of the measured call; of the candidate, if there is a comparison."""
     baseline: CountedWork | None = None
-    """Of the other side of ``energy.versus``."""
+    """Of the other side of ``energy.versus``, or of the other commit."""
     reason: str = ""
+    """Why there is no candidate."""
+    baseline_reason: str = ""
+    """Why the other commit has none."""
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ OPTIONS = (
         "count_tolerance",
         parse_share,
         WORK_TOLERANCE,
-        "Call counted work unchanged within this share (default: 5%).",
+        "Call counted work unchanged within this share (default: 1%).",
         "SHARE",
     ),
     Option(
@@ -200,6 +200,13 @@ OPTIONS = (
         300.0,
         "Give up counting a test after this many seconds (default: 300).",
         "SECONDS",
+    ),
+    Option(
+        "count_keep",
+        str,
+        "",
+        "Keep each test's counts in this folder, as files for KCachegrind.",
+        "FOLDER",
     ),
     Option(
         "gate_estimates",
@@ -276,6 +283,7 @@ class Options:
     count: bool = False
     count_tolerance: float = WORK_TOLERANCE
     count_timeout_s: float = 300.0
+    count_keep: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any], sources: Mapping[str, str] = NO_SOURCES) -> Options:
@@ -302,6 +310,7 @@ class Options:
             count_timeout_s=values["count_timeout"],
             suite_alpha=values["suite_alpha"],
             family_wise=values["family_wise"],
+            count_keep=values["count_keep"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

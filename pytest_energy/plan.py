@@ -13,9 +13,10 @@ Call = Callable[[], object]
 
 # A plain measurement decides less than a comparison, so it has this share of a comparison's time.
 MEASURE_SHARE = 0.2
-# Where objects lie in the heap moved the counts of an equal loop by 2.8 % between two worker
-# processes (docs/counted-work.md): a smaller tolerance would call that a regression.
-WORK_TOLERANCE = 0.05
+WORK_TOLERANCE = 0.01
+# Counts of equal code in two processes differ by up to this share (docs/counted-work.md), also
+# where those of each process agree. A smaller tolerance needs counts of two processes.
+PROCESS_SPREAD = 0.002
 # The false alarms that a suite may have: see `options.Options.suite_alpha`.
 SUITE_ALPHA = 0.05
 

@@ -27,6 +27,8 @@ NAMES = (
     "gate_estimates",
     "trust_sensor",
     "lock_timeout",
+    "count_tolerance",
+    "count_timeout",
 )
 
 HELP = CommandHelp(
@@ -48,6 +50,11 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "tests", metavar="TESTS", nargs="*", help="Tests as for pytest; its options come after --."
     )
+    command.add_argument(
+        "--count",
+        action="store_true",
+        help="Compare by counted work: exact, beside any neighbour, and without a sensor.",
+    )
     add_options(command, *NAMES)
     command.set_defaults(run=run)
 
@@ -55,6 +62,7 @@ def add_command(commands: Commands[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Print each step, then the commit."""
     from pytest_energy.commits.bisect import bisect, worker_command_line
+    from pytest_energy.commits.count_bisect import bisect_counts
 
     options = read_options(arguments, *NAMES)
     tests = list(arguments.tests)
@@ -63,10 +71,12 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     addopts = read_project_settings(current_folder()).values.get("addopts", [])
     addopts = shlex.split(addopts) if isinstance(addopts, str) else addopts
     line = worker_command_line(tests, addopts)
-    with machine_lock(options.lock_timeout_s, _print_line):
-        culprit = bisect(
-            current_folder(), arguments.good, arguments.bad, line, options, _print_line
-        )
+    what = (current_folder(), arguments.good, arguments.bad, line, options, _print_line)
+    if arguments.count:
+        culprit = bisect_counts(*what)
+    else:
+        with machine_lock(options.lock_timeout_s, _print_line):
+            culprit = bisect(*what)
     if len(culprit.suspects) == 1:
         print(plain(f"{culprit.suspects[0]} made {culprit.test} worse"))
     else:

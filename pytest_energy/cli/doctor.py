@@ -18,6 +18,9 @@ from pytest_energy.cli.arguments import (
     read_options,
 )
 from pytest_energy.cli.exit_codes import ExitCode
+from pytest_energy.counting.available import counting_tool
+from pytest_energy.counting.callgrind import INSTALL, instruction_set
+from pytest_energy.errors import CountingUnavailable
 from pytest_energy.meters import check_meters
 from pytest_energy.report.doctor import doctor_report
 
@@ -50,7 +53,19 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         print(doctor_report(checks, tuple(disturbances()), arguments.all))
+        print(f"counted work: {counting_line()}")
     return ExitCode.OK
+
+
+def counting_line() -> str:
+    """Whether `--energy-count` works here, and by which tool."""
+    try:
+        tool, simulates = counting_tool()
+    except CountingUnavailable as error:
+        return f"no: {error}"
+    if simulates:
+        return f"yes, with {tool} on {instruction_set()}"
+    return f"yes, with {tool}; for counts that compare across machines, {INSTALL}"
 
 
 def disturbances(

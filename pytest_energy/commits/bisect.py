@@ -99,21 +99,7 @@ class Bisection:
 
     def commits_until(self, bad: str) -> list[str]:
         """The commits after the good one up to the bad one, oldest first, along first parents."""
-        bad = resolve(self.repo, bad)
-
-        def first_parents(*revisions: str) -> list[str]:
-            listed = git(
-                self.repo, "rev-list", "--first-parent", *revisions, problem="git lists no history"
-            )
-            return listed.split()
-
-        commits = first_parents("--reverse", f"{self.good}..{bad}")
-        if self.good not in first_parents(bad) or not commits:
-            raise OptionError(
-                f"{self.good[:12]} is not an ancestor of {bad[:12]} along first parents: "
-                "there is nothing to bisect"
-            )
-        return commits
+        return commits_until(self.repo, self.good, bad)
 
     def worst(self, bad: str) -> tuple[str, Comparison]:
         """The test that the bad commit made worse the most. Raises `OptionError` if none is."""
@@ -188,6 +174,26 @@ class Bisection:
                 )
             with Against(commit[:12], sides, janitor).started() as against:
                 yield against
+
+
+def commits_until(repo: Path, good: str, bad: str) -> list[str]:
+    """From after the good commit to the bad one, oldest first, along first parents.
+
+    Raises `OptionError` where the good one is no ancestor.
+    """
+    bad = resolve(repo, bad)
+
+    def first_parents(*revisions: str) -> list[str]:
+        listed = git(repo, "rev-list", "--first-parent", *revisions, problem="git lists no history")
+        return listed.split()
+
+    commits = first_parents("--reverse", f"{good}..{bad}")
+    if good not in first_parents(bad) or not commits:
+        raise OptionError(
+            f"{good[:12]} is not an ancestor of {bad[:12]} along first parents: "
+            "there is nothing to bisect"
+        )
+    return commits
 
 
 def worker_command_line(arguments: Sequence[str], addopts: Sequence[str]) -> CommandLine:

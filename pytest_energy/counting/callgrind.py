@@ -6,11 +6,13 @@ with `OPTIONS` is read: positions are line numbers, names are compressed.
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pytest_energy.errors import CountingUnavailable
@@ -27,6 +29,8 @@ OPTIONS = (
     *(f"--{cache}={size}" for cache, size in CACHES.items()),
     "--trace-children=no",
 )
+# What /proc/cpuinfo calls the vector instructions that valgrind passes on, the widest first.
+VECTOR_INSTRUCTIONS = ("avx2", "avx", "sse4_2", "asimd")
 DUMP_NAME = "callgrind.out"
 # This package's event names, each with the names in Callgrind that it sums.
 EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -42,10 +46,17 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 class Dump:
     """What was counted between two requests."""
 
-    events: dict[str, int]
-    """By the names in `EVENTS`."""
-    functions: dict[str, int]
-    """Instructions of each C function itself, without the functions that it calls."""
+    events: Mapping[str, int]
+    """By our names, see `EVENTS`."""
+    text: bytes = b""
+    """The dump itself, for KCachegrind. Most dumps are thrown away unread."""
+
+    @cached_property
+    def functions(self) -> Mapping[str, int]:
+        """Instructions of each C function itself, without the functions that it calls."""
+        lines = self.text.decode("utf8", "replace").splitlines()
+        names = next((line.split()[1:] for line in lines if line.startswith("events:")), [])
+        return _own_instructions(lines, names.index("Ir") + 1) if "Ir" in names else {}
 
 
 def version() -> str:
@@ -62,6 +73,24 @@ def version() -> str:
     return done.stdout.strip().removeprefix("valgrind-")
 
 
+def described() -> dict[str, str]:
+    """What two counts have to share beside the tool: the simulated caches, and the instructions
+    that valgrind offers the code on this machine. It hides AVX-512 and AMX."""
+    caches = ", ".join(f"{cache} {size}" for cache, size in CACHES.items())
+    return {"cache": caches, "instruction_set": instruction_set()}
+
+
+def instruction_set(processor: Path = Path("/proc/cpuinfo")) -> str:
+    """The architecture, with the widest vector instructions that valgrind offers."""
+    architecture = platform.machine()
+    try:
+        flags = set(re.findall(r"\w+", processor.read_text(encoding="utf8")))
+    except (OSError, ValueError):
+        flags = set()
+    widest = next((each for each in VECTOR_INSTRUCTIONS if each in flags), "")
+    return f"{architecture} {widest}".strip()
+
+
 def command_line(folder: Path) -> list[str]:
     """The words before a command that run it under Callgrind, with its dumps in ``folder``."""
     return ["valgrind", *OPTIONS, f"--callgrind-out-file={folder / DUMP_NAME}.%p"]
@@ -75,18 +104,18 @@ def dump_file(folder: Path, process: int, number: int) -> Path:
 def read_dump(path: Path) -> Dump:
     """Read one dump. Raises `CountingUnavailable` for a file that is not one."""
     try:
-        lines = path.read_text(encoding="utf8", errors="replace").splitlines()
-        names = next(line for line in lines if line.startswith("events:")).split()[1:]
-        summary = next(line for line in lines if line.startswith("summary:")).split()[1:]
+        text = path.read_bytes()
+        names, summary = (
+            text[text.index(b"\n" + key) :].split(b"\n", 2)[1].decode().split()[1:]
+            for key in (b"events:", b"summary:")
+        )
         counts = dict(zip(names, map(int, summary)))
         events = {
             ours: sum(counts.get(name, 0) for name in theirs) for ours, theirs in EVENTS.items()
         }
-        return Dump(events, _own_instructions(lines, names.index("Ir") + 1))
-    except (OSError, StopIteration, ValueError) as error:
-        raise CountingUnavailable(
-            f"{path}: not a dump of Callgrind: {error or 'no events'}"
-        ) from None
+        return Dump(events, text)
+    except (OSError, ValueError) as error:  # ValueError: no such line, or no numbers
+        raise CountingUnavailable(f"{path}: not a dump of Callgrind: {error}") from None
 
 
 def _own_instructions(lines: list[str], column: int) -> dict[str, int]:

@@ -56,16 +56,9 @@ class ClientRequests:
                 f"counting does not work on {architecture}",
                 f"run it on {' or '.join(MACHINE_CODE)}",
             )
-        try:
-            self._page = mmap.mmap(
-                -1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-            )
-        except (OSError, AttributeError) as error:  # Windows has no protections to choose
-            raise CountingUnavailable(f"the system gives no executable memory: {error}") from None
-        self._page.write(code)
-        self._code = (ctypes.c_char * len(code)).from_buffer(self._page)
+        self._page, address = executable(code)
         function = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t)
-        self._call = function(ctypes.addressof(self._code))
+        self._call = function(address)
         self._words = (ctypes.c_size_t * WORDS)()
         self._address = ctypes.addressof(self._words)
 
@@ -78,3 +71,16 @@ class ClientRequests:
     def on_valgrind(self) -> bool:
         """Whether Valgrind runs this process."""
         return self.send(RUNNING_ON_VALGRIND) > 0
+
+
+def executable(code: bytes) -> tuple[mmap.mmap, int]:
+    """Memory that holds the machine code, and its address; it lives as long as the first.
+
+    Raises `CountingUnavailable` where the system forbids memory that is written and executed.
+    """
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    except (OSError, AttributeError) as error:  # Windows has no protections to choose
+        raise CountingUnavailable(f"the system gives no executable memory: {error}") from None
+    page.write(code)
+    return page, ctypes.addressof(ctypes.c_char.from_buffer(page))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pytest_energy.counting.callgrind import Dump, dump_file, read_dump, version
+from pytest_energy.counting.callgrind import Dump, described, dump_file, read_dump, version
 from pytest_energy.counting.client_requests import (
     DUMP_COUNTS,
     START_COUNTING,
@@ -24,6 +24,8 @@ class Counter(Protocol):
 
     tool: str
     """Its name and version: counts of different tools are not comparable."""
+    conditions: Mapping[str, str]
+    """What else two counts have to share."""
 
     def count(self, call: Callable[[], object]) -> Dump:
         """Call once. Raises what ``call`` raises, and `CountingUnavailable`."""
@@ -33,15 +35,16 @@ class Counter(Protocol):
 class CallgrindCounter:
     """Counts by simulation; this process must run under `callgrind.command_line`.
 
-    ``keep``: dumps stay in ``folder`` for KCachegrind; else each is deleted once it is read.
+    Callgrind writes its dumps to ``folder``; each is deleted once it is read.
     """
 
-    def __init__(self, folder: Path, keep: bool = False):
+    def __init__(self, folder: Path):
         self._requests = ClientRequests()
         if not self._requests.on_valgrind:
             raise CountingUnavailable("this process does not run under Callgrind")
         self.tool = f"callgrind {version()}"
-        self._folder, self._keep = folder, keep
+        self.conditions: Mapping[str, str] = described()
+        self._folder = folder
         self._dumps = 0
         self._label = ctypes.create_string_buffer(b"pytest-energy")
 
@@ -59,7 +62,7 @@ class CallgrindCounter:
             send(STOP_COUNTING)
         self._dumps += 1
         path = dump_file(self._folder, os.getpid(), self._dumps)
-        dump = read_dump(path)
-        if not self._keep:
-            path.unlink()
-        return dump
+        try:
+            return read_dump(path)
+        finally:
+            path.unlink(missing_ok=True)

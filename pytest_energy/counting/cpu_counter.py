@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.descriptors import OwnDescriptor
 from pytest_energy.errors import CountingUnavailable
+from pytest_energy.machine import fingerprint
 
 # (type, config) of linux/perf_event.h.
 HARDWARE_INSTRUCTIONS = (0, 1)
@@ -37,7 +38,9 @@ class CpuCounter:
     """
 
     def __init__(self, event: tuple[int, int] = HARDWARE_INSTRUCTIONS, cpu: str = ""):
-        self.tool = f"cpu {cpu or platform.processor() or platform.machine()}"
+        # The model is part of the tool: counts of two models are not comparable.
+        self.tool = f"cpu {cpu or fingerprint()['cpu']}"
+        self.conditions: Mapping[str, str] = {"instruction_set": platform.machine()}
         number = _SYSCALL_NUMBERS.get(platform.machine())
         if number is None or platform.system() != "Linux":
             raise CountingUnavailable(
@@ -70,7 +73,7 @@ class CpuCounter:
         finally:
             control(descriptor, _DISABLE, 0)
         self._file.check()  # the call may have closed it
-        return Dump({"instructions": int.from_bytes(os.read(descriptor, 8), "little")}, {})
+        return Dump({"instructions": int.from_bytes(os.read(descriptor, 8), "little")})
 
     def close(self) -> None:
         """Close the counter."""

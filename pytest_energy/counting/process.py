@@ -14,14 +14,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_energy.clock import now_s
-from pytest_energy.counting.callgrind import DUMP_NAME, command_line
+from pytest_energy.counting.callgrind import command_line
 from pytest_energy.errors import CountingUnavailable
 
 PACKAGE = Path(__file__).parents[1]
@@ -34,6 +34,8 @@ FIXED_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
 }
+# The order holds the options; pytest-cov's variables make every process write a file.
+OPTION_VARIABLES = ("PYTEST_ADDOPTS", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE")
 # Collecting imports the code under test, ten times slower than usual: torch alone takes 11 s.
 COLLECT_LIMIT_S = 600.0
 END_LIMIT_S = 10.0
@@ -47,6 +49,8 @@ spec = importlib.util.spec_from_file_location(
 )
 module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+from pytest_energy.counting.memory_state import AlignedArenas
+arenas = AlignedArenas()
 from pytest_energy.plugin.count_worker import main
 main(descriptor, order)
 """
@@ -64,17 +68,30 @@ class CountOrder:
     python: str
     folder: Path
     """Where pytest is started."""
-    arguments: tuple[str, ...]
-    """pytest's."""
+    options: tuple[str, ...]
+    """pytest's, without paths."""
     paths: tuple[str, ...]
+    """Files, folders and node ids."""
+    import_paths: tuple[str, ...]
     """Goes to the front of sys.path."""
+    tree: Path
+    """The top of the tree that is counted."""
+    forbidden_tree: str
+    """A tree that no module may come from; empty for none."""
     tests: tuple[str, ...]
+    """Empty: all that measure."""
     limit_s: float
     """Seconds for one test."""
+    scratch: Path
+    """An existing folder for temporary files; the caller removes it."""
     simulate: bool = True
     """Under Callgrind; else the CPU's own counter counts."""
     keep: Path | None = None
-    """Where dumps are kept for KCachegrind; None: nowhere."""
+    """Where each test's dump is kept for KCachegrind; None: nowhere."""
+    seed: int = 0
+    """Which memory states the worker counts in."""
+    on_start: Callable[[int], object] = int
+    """Called with the id of each worker process once it has started; it leads a session."""
 
 
 def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -83,30 +100,29 @@ def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
     A test that ends the worker or takes too long fails alone: a new worker counts the rest.
     Raises `CountingUnavailable` if the worker cannot collect the tests.
     """
-    pending = list(order.tests)
-    while pending:
-        with _worker(order, pending) as worker:
+    pending: list[str] | None = list(order.tests) or None
+    while pending is None or pending:
+        with _worker(order, pending or ()) as worker:
+            collected = worker.receive(COLLECT_LIMIT_S)
+            if "collected" not in collected:
+                raise CountingUnavailable(
+                    f"the counting worker ended before its first test: {collected['failed']}"
+                )
+            if pending is None:
+                pending = list(collected["collected"])
             current = None
             while pending:
-                limit_s = COLLECT_LIMIT_S if current is None else order.limit_s
-                message = worker.receive(limit_s)
+                message = worker.receive(order.limit_s)
                 if "begin" in message:
                     current = str(message["begin"])
                     continue
-                if "end" in message:
-                    name = str(message["end"])
-                elif current is None:
-                    raise CountingUnavailable(
-                        f"the counting worker ended before its first test: {message['failed']}"
-                    )
-                else:
-                    name = current
+                name = str(message.get("end") or current or pending[0])
                 if name in pending:
                     pending.remove(name)
                     yield name, message
                 if "end" not in message:
                     break  # the worker is gone or hangs
-                current = name
+                current = None
 
 
 class _Worker:
@@ -115,18 +131,24 @@ class _Worker:
     def __init__(self, order: CountOrder, tests: Sequence[str], folder: Path):
         self._rest = b""
         self._read, write = os.pipe()
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the worker
-        dumps = order.keep or folder
+        self._log = (folder / "output").open("w+", errors="backslashreplace")
         request = folder / "order.json"
         request.write_text(
             json.dumps(
                 {
-                    "arguments": order.arguments,
-                    "paths": order.paths,
+                    "collect": {
+                        "folder": str(order.folder),
+                        "options": order.options,
+                        "paths": order.paths,
+                        "import_paths": order.import_paths,
+                        "tree": str(order.tree),
+                        "forbidden_tree": order.forbidden_tree,
+                    },
                     "tests": list(tests),
-                    "dumps": str(dumps),
-                    "keep": order.keep is not None,
+                    "dumps": str(folder),
+                    "keep": None if order.keep is None else str(order.keep),
                     "simulate": order.simulate,
+                    "seed": order.seed,
                 }
             ),
             encoding="utf8",
@@ -134,11 +156,11 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(command_line(dumps) if order.simulate else ()),
+                    *(command_line(folder) if order.simulate else ()),
                     *(order.python, "-c", BOOTSTRAP, str(PACKAGE), str(write), str(request)),
                 ],
                 cwd=order.folder,
-                env=os.environ | FIXED_ENVIRONMENT,
+                env=_environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
@@ -149,6 +171,7 @@ class _Worker:
             raise CountingUnavailable(f"no worker can be started: {error.strerror}") from None
         finally:
             os.close(write)
+        order.on_start(self._process.pid)
 
     def receive(self, limit_s: float) -> Mapping[str, Any]:
         """The next message; ``{"failed": reason}`` when the worker ends or takes too long."""
@@ -193,7 +216,7 @@ class _Worker:
 
 @contextmanager
 def _worker(order: CountOrder, tests: Sequence[str]) -> Iterator[_Worker]:
-    folder = Path(tempfile.mkdtemp(prefix="pytest-energy-count-"))
+    folder = Path(tempfile.mkdtemp(prefix="count-", dir=order.scratch))
     try:
         worker = _Worker(order, tests, folder)
         try:
@@ -202,7 +225,10 @@ def _worker(order: CountOrder, tests: Sequence[str]) -> Iterator[_Worker]:
             worker.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if order.keep is not None:
-            for empty in order.keep.glob(f"{DUMP_NAME}.*"):
-                if not empty.stat().st_size:
-                    empty.unlink()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This process's environment without options of pytest, and with temporary files inside the
+    folder, which is removed."""
+    kept = {name: value for name, value in os.environ.items() if name not in OPTION_VARIABLES}
+    return kept | FIXED_ENVIRONMENT | {"TMPDIR": str(folder), "PYTEST_DEBUG_TEMPROOT": str(folder)}

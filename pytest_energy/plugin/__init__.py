@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if WORKER in config.stash:
         options = command_line.options_of(config)
         config.stash[WORKER].configure(options, hookspecs.synchronizer(config))
-    elif config.getoption("--energy"):
+    elif command_line.measures(config):
         from pytest_energy.plugin.run_start import open_run
 
         config.stash[RUN] = open_run(config, command_line.options_of(config))

@@ -63,6 +63,8 @@ class MeasuredBenchmark(BenchmarkFixture):
         if type(fixture) is BenchmarkFixture:
             measured.__class__ = cls
             measured.energy_recorder = recorder
+            if recorder is not None and recorder.measures_disabled_benchmarks:
+                measured.disabled = True  # only the recorder's calls are of use
 
     def __call__(self, function_to_benchmark: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(function_to_benchmark, *args, **kwargs)
@@ -146,7 +148,7 @@ def add_entry(item: pytest.Item, result: Result) -> None:
     benchmarks = benchmark_session(item.config)
     if benchmarks is None or benchmarks.disabled:
         return
-    if result.name == item.nodeid and "benchmark" in getattr(item, "funcargs", {}):
+    if result.name == item.nodeid and any(e.fullname == item.nodeid for e in benchmarks.benchmarks):
         return
     callspec = getattr(item, "callspec", None)
     windows = result.measurement.windows

@@ -36,7 +36,18 @@ MARKERS = (
     ),
     "gps_up(speedup, greenup, work): ratios that energy.versus must reach, all optional.",
 )
+COUNT = "--energy-count"
 REQUIRE_ENERGY = (COMPARE, "--energy-against", "--energy-markdown", "--energy-report")
+
+
+def measures(config: pytest.Config) -> bool:
+    """Whether this run measures, or only counts work."""
+    return bool(config.getoption("--energy")) or counts_only(config)
+
+
+def counts_only(config: pytest.Config) -> bool:
+    """Whether the command line has ``--energy-count`` and no ``--energy``."""
+    return bool(config.getoption(COUNT)) and not config.getoption("--energy")
 
 
 def register(parser: pytest.Parser) -> None:
@@ -105,11 +116,11 @@ def check(config: pytest.Config) -> None:
         options_of(config)  # a wrong value is refused without --energy too
     if WORKER in config.stash:
         return
-    if not config.getoption("--energy"):
+    if not measures(config):
         for flag in REQUIRE_ENERGY:
             if config.getoption(flag) is not None:
                 raise pytest.UsageError(
-                    f"{flag} requires --energy: without it, nothing is measured"
+                    f"{flag} requires --energy or {COUNT}: without them, nothing is measured"
                 )
         return
     if (

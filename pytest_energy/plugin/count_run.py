@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pytest_energy.commits.worker_arguments import worker_arguments
-from pytest_energy.counting.callgrind import version
-from pytest_energy.counting.cpu_counter import CpuCounter
-from pytest_energy.counting.process import CountOrder, count_tests
-from pytest_energy.errors import CountingUnavailable
+from pytest_energy.commits.against import folder_as_long
+from pytest_energy.commits.checkout import check_out
+from pytest_energy.commits.counted import CountSettings, count_side
+from pytest_energy.commits.git import find_repo
+from pytest_energy.commits.janitor import Janitor
+from pytest_energy.commits.worker_arguments import (
+    Side,
+    commit_side,
+    this_tree_side,
+    worker_arguments,
+)
+from pytest_energy.counting.available import counting_tool
+from pytest_energy.errors import CountingUnavailable, OptionError
 from pytest_energy.model import Counted
 from pytest_energy.options import Options
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.worker_options import worker_command_line
-from pytest_energy.runs.work_format import work_from_json
 
 
 def require_counting() -> None:
@@ -30,26 +36,13 @@ def require_counting() -> None:
         raise pytest.UsageError(f"--energy-count: {error}") from None
 
 
-def counting_tool() -> tuple[str, bool]:
-    """What counts here, and whether it simulates: valgrind, else the CPU's own counter.
-
-    valgrind comes first, since its counts compare across machines. Raises `CountingUnavailable`.
-    """
-    try:
-        return f"valgrind {version()}", True
-    except CountingUnavailable as error:
-        try:
-            counter = CpuCounter()
-        except CountingUnavailable:
-            raise error from None
-        counter.close()
-        return counter.tool, False
-
-
 def count_session(
     session: pytest.Session, options: Options, print_line: Callable[[str], object]
 ) -> dict[str, Counted]:
-    """The counted work of each measuring test, by node id. Raises `pytest.UsageError`."""
+    """The counted work of each measuring test, by node id. Raises `pytest.UsageError`.
+
+    With ``--energy-against``, the other commit's counts are the baselines.
+    """
     tests = tuple(
         item.nodeid
         for item in session.items
@@ -59,38 +52,54 @@ def count_session(
         return {}
     tool, simulate = counting_tool()
     print_line(f"energy: counting {len(tests)} tests with {tool}")
-    config = session.config
-    folder = config.invocation_params.dir
-    arguments, paths = worker_arguments(worker_command_line(config), config.rootpath, folder)
-    order = CountOrder(
-        sys.executable,
-        folder,
-        (*arguments, *paths),
-        _import_paths(config.rootpath),
-        tests,
-        options.count_timeout_s,
-        simulate,
+    keep = options.count_keep and session.config.invocation_params.dir / options.count_keep
+    settings = CountSettings(
+        options.count_timeout_s, options.count_tolerance, simulate, keep or None
     )
-    counted: dict[str, Counted] = {}
+    revision = session.config.getoption("--energy-against")
     try:
-        for name, message in count_tests(order):
-            counted[name] = _counted(message)
-    except CountingUnavailable as error:
+        with Janitor() as janitor:
+            if revision is None:
+                return count_side(_this_tree(session.config), tests, settings, janitor)
+            before, now = _sides(session.config, revision, janitor)
+            baseline = count_side(before, tests, replace(settings, keep=None), janitor)
+            return _against(count_side(now, tests, settings, janitor), baseline, before.label)
+    except (CountingUnavailable, OptionError) as error:
         raise pytest.UsageError(f"--energy-count: {error}") from None
-    return counted
 
 
-def _counted(message: Mapping[str, Any]) -> Counted:
-    if "failed" in message:
-        return Counted(reason=f"not counted: {message['failed']}")
-    baseline = message.get("baseline")
-    return Counted(
-        work_from_json(message["candidate"]), None if baseline is None else work_from_json(baseline)
-    )
+def _against(
+    counted: dict[str, Counted], baseline: dict[str, Counted], label: str
+) -> dict[str, Counted]:
+    """Each test with the other commit's count of it as the baseline."""
+    found = {}
+    for name, now in counted.items():
+        before = baseline.get(name, Counted())
+        if now.candidate is not None and before.candidate is None:
+            now = replace(now, baseline_reason=f"{label}: {before.reason}")
+        found[name] = replace(now, baseline=before.candidate)
+    return found
+
+
+def _sides(config: pytest.Config, revision: str, janitor: Janitor) -> tuple[Side, Side]:
+    """The other commit, and this tree. Raises `OptionError`."""
+    folder = config.invocation_params.dir.resolve()
+    repo = find_repo(folder)
+    line = worker_command_line(config)
+    checkout = check_out(repo, revision, folder_as_long(janitor.folder, repo))
+    label = f"{revision} ({checkout.commit[:12]})"
+    python = config.getoption("--energy-against-python")
+    return commit_side(checkout, label, folder, line, python), this_tree_side(repo, folder, line)
+
+
+def _this_tree(config: pytest.Config) -> Side:
+    folder, root = config.invocation_params.dir, config.rootpath
+    options, paths = worker_arguments(worker_command_line(config), root, folder)
+    return Side("this tree", sys.executable, folder, options, paths, _import_paths(root), root)
 
 
 def _import_paths(root: Path) -> tuple[str, ...]:
     """This process's sys.path inside the project: ``python -m pytest`` has the current folder."""
-    paths = [Path(entry or os.curdir).resolve() for entry in sys.path]
+    paths = [Path(entry or ".").resolve() for entry in sys.path]
     inside = [path for path in paths if path.is_relative_to(root)]
     return tuple(str(path) for path in inside if "site-packages" not in path.parts)

@@ -24,8 +24,14 @@ class MeasuringRun:
     """One run of pytest with ``--energy``. pytest's own session is another thing."""
 
     def __init__(
-        self, options: Options, meter: Meter, synchronize: Callable[[], object] | None = None
+        self,
+        options: Options,
+        meter: Meter,
+        synchronize: Callable[[], object] | None = None,
+        counts_only: bool = False,
     ):
+        self.counts_only = counts_only
+        """Each test is counted, and not measured."""
         self.options = options
         self.meter = meter
         self.plan: Plan = replace(options.plan, synchronize=synchronize)
@@ -48,7 +54,7 @@ class MeasuringRun:
 
     def ensure_idle(self) -> None:
         """Take idle windows before the first measurement."""
-        if not self.idle:
+        if not self.idle and not self.counts_only:
             self.idle = idle_windows(self.meter)
 
     @contextmanager
@@ -67,7 +73,7 @@ class MeasuringRun:
 
     def finish(self) -> None:
         """Take the closing idle windows, add all idle windows to the results, close the meter."""
-        if self.results:
+        if self.results and not self.counts_only:
             try:
                 self.idle += idle_windows(self.meter)
             except MeterFailed as failure:  # the results are worth more than these windows

@@ -25,15 +25,20 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
     if run is None:
         return None
     if RECORDER not in item.stash:
-        from pytest_energy.plugin.recorder import AgainstRecorder, ThisTreeRecorder
+        from pytest_energy.plugin.recorder import (
+            AgainstRecorder,
+            CountingOnlyRecorder,
+            ThisTreeRecorder,
+        )
 
         mark = item.get_closest_marker("benchmark")
         test = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
-        item.stash[RECORDER] = (
-            ThisTreeRecorder(run, *test)
-            if run.against is None
-            else AgainstRecorder(run, run.against, *test)
-        )
+        if run.counts_only:
+            item.stash[RECORDER] = CountingOnlyRecorder(run, *test)
+        elif run.against is None:
+            item.stash[RECORDER] = ThisTreeRecorder(run, *test)
+        else:
+            item.stash[RECORDER] = AgainstRecorder(run, run.against, *test)
     return item.stash[RECORDER]
 
 

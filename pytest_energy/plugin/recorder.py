@@ -7,7 +7,7 @@ that comparison, `commits.worker.ServingRecorder` takes windows when the main pr
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from pytest_energy.measuring.once import Once, once
 from pytest_energy.measuring.others import beside_blocks
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
+from pytest_energy.measuring.window import plain_window
 from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
 from pytest_energy.plan import Plan, collect_void_reasons
 from pytest_energy.plugin.measuring_run import MeasuringRun
@@ -164,7 +165,11 @@ class ThisTreeRecorder:
             self.counted,
             self.items_per_call,
         )
-        return replace(result, verdicts=self.gate.judge(result))
+        return replace(result, verdicts=self.judge(result))
+
+    def judge(self, result: Result) -> tuple[Verdict, ...]:
+        """The verdicts that the markers, and the options, ask for."""
+        return self.gate.judge(result)
 
     @property
     def counted(self) -> Counted | None:
@@ -195,6 +200,39 @@ class ThisTreeRecorder:
                 f"{self.name} measures twice, and a test has one entry in the saved run; "
                 "make it two tests, or parametrize it"
             )
+
+
+class CountingOnlyRecorder(ThisTreeRecorder):
+    """Of a run that counts work only: one call, whose time is shown and never judged."""
+
+    # pytest-benchmark's rounds take time that nothing here needs: the bridge switches them off.
+    measures_disabled_benchmarks = True
+
+    def measure(self, call: Callable[[], object]) -> None:
+        self._refuse_second_measurement()
+        self._take(call)
+
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
+        self._refuse_second_measurement()
+        self._take(next(calls))
+        calls.close()
+
+    def versus(
+        self, baseline: Callable[..., object], candidate: Callable[..., object]
+    ) -> Comparison | None:
+        self.measure(candidate)
+        return None
+
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """It runs once, so there is no call to count."""
+        return nullcontext()
+
+    def _take(self, call: Callable[[], object]) -> None:
+        window = plain_window(self.run.meter, call, 1, self.run.plan.synchronize)
+        self.measurement = Measurement(self.name, self.run.meter_info, (window,), (), ())
+
+    def judge(self, result: Result) -> tuple[Verdict, ...]:
+        return self.gate.judge_counted(result)
 
 
 class AgainstRecorder(ThisTreeRecorder):
@@ -231,12 +269,6 @@ class AgainstRecorder(ThisTreeRecorder):
     ) -> Comparison | None:
         self.measure(candidate)
         return self.comparison
-
-    @property
-    def counted(self) -> Counted | None:
-        """Without the baseline: it is a variant of this tree, and not the other commit."""
-        counted = super().counted
-        return None if counted is None else replace(counted, baseline=None)
 
     def judged_phase(self, phase: Result, gate: Gate) -> tuple[Verdict, ...]:
         reason = "a phase runs once; two commits are compared by calls that repeat"

@@ -95,7 +95,7 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
     look = Look(
         writer.fullwidth,
         writer.hasmarkup,
-        verbosity < 0,
+        verbosity < 0 or run.counts_only,
         options.grams_per_kwh,
         verbosity > 1,
         options.sort,

@@ -13,9 +13,11 @@ from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, Run
 from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.meters import open_meter
 from pytest_energy.meters.machine_cpu import open_clocks
+from pytest_energy.meters.nothing import NoMeter
 from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder
+from pytest_energy.plugin.command_line import counts_only
 from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
@@ -34,6 +36,9 @@ def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
     """A run with its meter open."""
     if options.count:
         require_counting()
+    if counts_only(config):
+        preload(config)
+        return MeasuringRun(options, NoMeter(), hookspecs.synchronizer(config), counts_only=True)
     try:
         meter = open_meter(options.meter, options.meter_settings)
     except MeterUnavailable as error:
@@ -61,6 +66,8 @@ def load_baseline(config: pytest.Config, run: MeasuringRun) -> None:
 
 def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
     """The meter, and interrupted runs, for the top of pytest's output."""
+    if run.counts_only:
+        return ["energy: counting work only; --energy measures time and joules too"]
     return [*header(run.meter_info), *unfinished_lines(config)]
 
 
@@ -94,7 +101,7 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
     """Start the workers of ``--energy-against``, if there is something to measure."""
     config = session.config
     revision = config.getoption("--energy-against")
-    if revision is None or not session.items:
+    if revision is None or not session.items or run.counts_only:
         return
     folder = config.invocation_params.dir.resolve()
     python = config.getoption("--energy-against-python")
@@ -124,7 +131,8 @@ def exclusive_machine(session: pytest.Session, run: MeasuringRun) -> Iterator[No
     print_line = reporter.write_line if reporter is not None else lambda line: None
     with ExitStack() as stack:
         try:
-            stack.enter_context(machine_lock(run.options.lock_timeout_s, print_line))
+            if not run.counts_only:  # no neighbour moves a count
+                stack.enter_context(machine_lock(run.options.lock_timeout_s, print_line))
         except MachineBusy as error:
             raise pytest.UsageError(str(error)) from None
         prepare_saving(session.config, run)

@@ -30,7 +30,7 @@ def check_baseline(config: pytest.Config, run: MeasuringRun) -> None:
     if baseline is None or run.options.allow_ungated:
         return
     try:
-        require_comparable_here(baseline, run.meter_info)
+        require_comparable_here(baseline, run.meter_info, run.options.count)
     except RunsIncomparable as error:
         raise pytest.UsageError(
             f"--energy-compare would gate nothing: {error}; {ALLOW} measures all the same"
@@ -70,10 +70,10 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
     if marked and not _gated(run, OF_MARKERS, marked):
         yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"
     if session.config.getoption("--energy-against") is not None and session.items:
-        names = [result.name for result in run.results if result.comparison is not None]
-        if run.against is None:
+        names = [result.name for result in run.results if _compared(result)]
+        if run.against is None and not run.counts_only:
             yield "--energy-against", session.config.stash.get(NOT_COMPARED, "no worker started")
-        elif not _gated(run, OF_RATIOS, names):
+        elif not _gated(run, OF_RATIOS | {"work"}, names):
             yield "--energy-against", _reasons(run, [result.name for result in run.results])
     compared = session.config.stash.get(COMPARED, None)
     if isinstance(compared, str):
@@ -81,6 +81,11 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
     elif compared is not None and set(compared.counts) <= {"not gated"}:
         reasons = {change.verdict.reason for row in compared.rows for change in row.changes}
         yield "--energy-compare", "; ".join(sorted(reasons))
+
+
+def _compared(result: Result) -> bool:
+    counted = result.counted
+    return result.comparison is not None or (counted is not None and counted.baseline is not None)
 
 
 def _asks(item: pytest.Item) -> bool:

@@ -100,7 +100,7 @@ class Worker:
         return [
             f"{name} ({path})"
             for name, path in sorted(loaded_files().items())
-            if _forbidden(path, self._order)
+            if is_forbidden(path, self._order)
         ]
 
     def _replicate(self, test: str) -> None:
@@ -153,6 +153,11 @@ def _matches(item: pytest.Item, file: Path, test: str) -> bool:
     return not test or name == test or name.startswith((f"{test}::", f"{test}["))
 
 
+def present_paths(order: Collect) -> list[str]:
+    """The paths that this side has."""
+    return [path for path in order.paths if _present(path, "--pyargs" in order.options)]
+
+
 def _present(path: str, pyargs: bool) -> bool:
     """Whether an argument names something that this side has."""
     file = path.partition("::")[0]
@@ -171,27 +176,28 @@ def main(descriptor: int) -> None:
     order = channel.receive()
     assert isinstance(order, Collect)  # for the type checker: the protocol has no other
     os.chdir(order.folder)
-    _import_from(order)
-    paths = [path for path in order.paths if _present(path, "--pyargs" in order.options)]
+    import_from(order)
+    paths = present_paths(order)
     if order.paths and not paths:
         # Without an argument pytest would collect something else.
         channel.send(Collected((), (), ()))
         return
     files = dict.fromkeys(path.partition("::")[0] for path in paths)
-    arguments = [*order.options, *_own_plugin(), *files]
+    arguments = [*order.options, *own_plugin(), *files]
     status = pytest.main(arguments, plugins=[Worker(channel, order, paths)])
     channel.send(PytestEnded(int(status)))
 
 
-def _forbidden(path: str, order: Collect) -> bool:
+def is_forbidden(path: str, order: Collect) -> bool:
+    """Whether a file belongs to the tree that no module may come from."""
     return order.forbidden_tree != "" and in_tree(path, order.forbidden_tree, order.tree)
 
 
-def _import_from(order: Collect) -> None:
+def import_from(order: Collect) -> None:
     """Import from this side's tree first, and never from the forbidden one, as PYTHONPATH may."""
 
     def allowed(path: str) -> bool:
-        return not _forbidden(path, order)
+        return not is_forbidden(path, order)
 
     first = [path for path in order.import_paths if Path(path).is_dir()]
     sys.path[:] = [*first, *filter(allowed, sys.path)]
@@ -200,7 +206,7 @@ def _import_from(order: Collect) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*first, *rest])
 
 
-def _own_plugin() -> list[str]:
+def own_plugin() -> list[str]:
     """Load this plugin in an environment where it is not installed."""
     from importlib.metadata import entry_points
 

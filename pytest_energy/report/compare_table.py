@@ -43,6 +43,14 @@ def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:
     rules = comparison.options
     yield f"OLD: {_runs(comparison.old)}"
     yield f"NEW: {_runs(comparison.new)}"
+    if comparison.counted_only:
+        yield (
+            f"compared by counted work, tolerance {rules.work_tolerance:.1%}: "
+            f"{comparison.counted_only}"
+        )
+        yield from software_lines(comparison.old, comparison.new)
+        yield from view.not_gated
+        return
     yield (
         f"joules are {provenance_text(comparison.new[0].meter)}; tolerance {rules.tolerance:.1%}; "
         f"{comparison.gated} ratios gated together: false alarms in {rules.alpha:.0%} of "

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from pytest_energy.model import NO_METER
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits, scale_for
 from pytest_energy.report.view import provenance_word
@@ -48,6 +49,8 @@ def count_of(number: int, noun: str) -> str:
 
 def heading(group: Group) -> str:
     """Which machine, which meter, and whether its joules are measured."""
+    if group.meter.name == NO_METER:
+        return "any machine; counted work only, no joules and no timings"
     machine = group.machine
     known = [str(machine[key]) for key in ("cpu", "name") if machine.get(key)]
     size = f"{machine.get('cores', '?')} cores, {machine.get('memory_gib', '?')} GiB"
@@ -72,7 +75,12 @@ def _table(group: Group) -> Table:
         "joules over time"
         if any(s.joules for series in group.series for s in series.samples)
         else "time over time"
+        if any(s.seconds for series in group.series for s in series.samples)
+        else "instructions over time"
     )
+    counted = any(s.instructions for series in group.series for s in series.samples)
+    if counted:
+        table.add_column("last, instructions", justify="right")
     for series in sorted(group.series, key=lambda series: (not series.changes, series.name)):
         last = series.samples[-1]
         name = Text(plain(series.name))
@@ -86,8 +94,16 @@ def _table(group: Group) -> Table:
             "?" if last.joules is None else digits(last.joules * factor),
             "?" if last.seconds is None else digits(last.seconds * time_factor),
             sparkline(series.samples),
+            *([_instructions(last)] if counted else []),
         )
     return table
+
+
+def _instructions(sample: Sample) -> str:
+    if sample.instructions is None:
+        return "?"
+    factor, unit = scale_for([sample.instructions], "")
+    return f"{digits(sample.instructions * factor)} {unit}".strip()
 
 
 def change_line(series: Series, change: ChangePoint) -> str:
@@ -106,7 +122,8 @@ def change_line(series: Series, change: ChangePoint) -> str:
 
 
 def sparkline(samples: Iterable[Sample]) -> str:
-    """The series as bars of its joules, or else its seconds; each is a mean of as many runs.
+    """The series as bars of its joules, or else its seconds, or else its instructions; each is a
+    mean of as many runs.
 
     >>> sparkline([Sample("", "", "", 1.0, joules) for joules in (1.0, 2.0, 3.0)])
     '▁▅█'
@@ -114,6 +131,7 @@ def sparkline(samples: Iterable[Sample]) -> str:
     samples = list(samples)
     values = [sample.joules for sample in samples if sample.joules is not None]
     values = values or [sample.seconds for sample in samples if sample.seconds is not None]
+    values = values or [s.instructions for s in samples if s.instructions is not None]
     if not values:
         return ""
     width = min(BARS_WIDTH, len(values))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pytest_energy.commits.against import Against
 from pytest_energy.commits.git import printable
-from pytest_energy.model import Interval, MeterInfo, Quality, Verdict
+from pytest_energy.model import NO_METER, Interval, MeterInfo, Quality, Verdict
 from pytest_energy.report.details import detail_lines
 from pytest_energy.report.escape import plain
 from pytest_energy.report.rows import table_of
@@ -76,6 +76,8 @@ def sentence_lines(view: RunView) -> Iterator[Text]:
     count = len(view.rows)
     sentence = f"{count} {'test' if count == 1 else 'tests'}: {view.sentence}"
     yield Text(sentence, style="bold red" if view.failed else "bold")
+    if view.meter is not None and view.meter.name == NO_METER:
+        return  # the lines of counted work follow
     if not view.estimated:
         yield Text(f"energy {provenance_text(view.meter)}")
     else:

@@ -15,8 +15,8 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from pytest_energy.gate import ASKED_RATIO, NOT_GATED_ESTIMATE
-from pytest_energy.model import Block, Interval, MeterInfo, Result, Verdict
+from pytest_energy.gate import ASKED_RATIO, GREW, NOT_GATED_ESTIMATE
+from pytest_energy.model import NO_METER, Block, Interval, MeterInfo, Result, Verdict
 from pytest_energy.report.escape import plain
 from pytest_energy.runs.comparison import BenchmarkChanges, Change, RunComparison
 from pytest_energy.stats.gps_up import CATEGORIES
@@ -200,12 +200,15 @@ class ResultView:
     @property
     def reasons(self) -> list[str]:
         """What was asked and the value beside it, for each verdict that fails or is open."""
-        return [
-            short_reason(verdict)
+        shown = [
+            verdict
             for verdict in sorted(self.verdicts, key=lambda verdict: not verdict.fails)
             if verdict.fails
             or (verdict.verdict == "inconclusive" and self.explains_open)
             or verdict.metric == "benchmark"
+        ]
+        return [
+            line for verdict in shown for line in (short_reason(verdict), *grown_functions(verdict))
         ]
 
 
@@ -344,6 +347,8 @@ def provenance_text(meter: MeterInfo | None) -> str:
     """``measured by rapl``, ``ATTRIBUTED by ...`` or ``ESTIMATED by ..., the truth within ...``."""
     if meter is None:
         return "unknown"
+    if meter.name == NO_METER:
+        return "not measured: only work was counted"
     if meter.provenance == "measured":
         return plain(f"measured by {meter.name}")
     if meter.provenance == "attributed":
@@ -379,6 +384,15 @@ def category_text(category: int | None) -> str:
 def short_reason(verdict: Verdict) -> str:
     """A reason without its evidence, which stands in parentheses."""
     return verdict.reason.partition(" (")[0]
+
+
+def grown_functions(verdict: Verdict) -> list[str]:
+    """Of a verdict on counted work: a line for the Python, and one for the C functions that grew.
+
+    They stand behind the evidence.
+    """
+    parts = verdict.reason.split("; ") if verdict.metric == "work" else []
+    return [part for part in parts if GREW in part]
 
 
 def common_prefix(names: Sequence[str]) -> str:

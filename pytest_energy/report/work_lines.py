@@ -24,7 +24,8 @@ def work_lines(results: Sequence[Result]) -> Iterator[str]:
         text = _instructions(counted.candidate)
         if counted.baseline is not None:
             text = f"{_instructions(counted.baseline)} → {text}"
-        yield f"  {name}: {text}, ± {counted.candidate.spread:.2%}"
+        notes = "".join(f"; {plain(note)}" for note in counted.candidate.notes)
+        yield f"  {name}: {text}, ± {counted.candidate.spread:.2%}{notes}"
 
 
 def _instructions(work: CountedWork) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_energy.errors import RunsIncomparable
-from pytest_energy.model import MeterInfo
+from pytest_energy.model import NO_METER, MeterInfo
 from pytest_energy.runs.software import (
     DISTRIBUTIONS,
     PYTHON,
@@ -20,6 +20,8 @@ def by_machine_and_meter(runs: Iterable[RunSummary]) -> list[list[RunSummary]]:
     groups: dict[object, list[RunSummary]] = {}
     for run in sorted(runs, key=lambda run: (run.at, run.path)):
         machine = tuple(sorted((key, str(value)) for key, value in run.machine.items()))
+        if run.meter.name == NO_METER:
+            machine = ()  # counted work compares across machines
         groups.setdefault((meter_identity(run.meter), machine), []).append(run)
     return list(groups.values())
 
@@ -45,10 +47,18 @@ def require_comparable(runs: Iterable[RunSummary], across_software: bool = False
             raise RunsIncomparable(
                 f"another meter: {both}: {_describe(first.meter)} / {_describe(other.meter)}"
             )
+        if not across_software:
+            require_same_software([first, other])
+
+
+def require_same_software(runs: Iterable[RunSummary]) -> None:
+    """Raises `RunsIncomparable` for runs of different interpreters or versions."""
+    first, *others = runs
+    for other in others:
         software = software_differences(first.software, other.software)
-        if software and not across_software:
+        if software:
             raise RunsIncomparable(
-                f"other software: {both}: {software}; "
+                f"other software: {first.path} / {other.path}: {software}; "
                 "pytest-energy compare --across software compares them anyway"
             )
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pytest_energy.errors import RunsIncomparable
 from pytest_energy.machine import fingerprint
-from pytest_energy.model import MeterInfo, Result, Verdict
-from pytest_energy.runs.comparable import require_comparable
+from pytest_energy.model import NO_METER, MeterInfo, Result, Verdict
+from pytest_energy.runs.comparable import require_comparable, require_same_software
 from pytest_energy.runs.comparison import BenchmarkChanges, Change, CompareOptions, RunComparison
 from pytest_energy.runs.json_format import Run
 from pytest_energy.runs.load import load_runs
@@ -28,7 +28,7 @@ from pytest_energy.runs.quality import quality_changes
 from pytest_energy.runs.ratios import RatioComparison
 from pytest_energy.runs.software import software
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary, summarize_run
-from pytest_energy.runs.work import work_changes
+from pytest_energy.runs.work import counted_work, require_same_counting, work_changes
 
 
 def compare_runs(
@@ -36,10 +36,10 @@ def compare_runs(
 ) -> RunComparison:
     """The greenup, speedup and qualities of each benchmark, OLD against NEW, with verdicts.
 
-    Raises `RunsIncomparable` for runs of different machines or meters, and if no benchmark is on
-    both sides.
+    Runs of different machines or meters are compared by their counted work. Raises
+    `RunsIncomparable` where that cannot be, and if no benchmark is on both sides.
     """
-    require_comparable([*old, *new], options.across_software)
+    counted_only = _why_counted_only(old, new, options)
     before, after = _by_name(old), _by_name(new)
     shared = [name for name in after if name in before]
     if not shared:
@@ -48,15 +48,15 @@ def compare_runs(
             f"is among the {len(before)} of {_where(old)}"
         )
     ratios = RatioComparison(old, new, options, noise)
-    for name in shared:
+    for name in shared if not counted_only else ():
         ratios.add(name, before[name], after[name])
     changes = ratios.changes()
     identical = _identical(old, new)
     rows = []
     for name in shared:
         found = (
-            *changes[name],
-            *work_changes(before[name], after[name], options),
+            *changes.get(name, ()),
+            *(work_changes(before[name], after[name], options) or _not_counted(counted_only)),
             *quality_changes(before[name], after[name], options),
         )
         rows.append(BenchmarkChanges(name, tuple(map(_unchanged, found)) if identical else found))
@@ -80,6 +80,7 @@ def compare_runs(
         ratios.gated,
         identical,
         ratios.suite_spreads,
+        counted_only,
     )
 
 
@@ -108,12 +109,46 @@ def compare_results(
     return compare_runs(old, (new,), options, load_noise(machine, new.meter.name))
 
 
-def require_comparable_here(old: Sequence[RunSummary], meter: MeterInfo) -> None:
+def require_comparable_here(
+    old: Sequence[RunSummary], meter: MeterInfo, counts: bool = False
+) -> None:
     """Raises `RunsIncomparable` if a run of this machine, meter and interpreter cannot be compared.
 
-    For use before measuring: what the tests import is not known then.
+    For use before measuring: what the tests import is not known then. ``counts``: the run counts
+    work, which compares across machines.
     """
-    require_comparable([*old, RunSummary("this run", fingerprint(), meter, "", "", {}, software())])
+    here = RunSummary("this run", fingerprint(), meter, "", "", {}, software())
+    if counts and all(counted_work(run.benchmarks) for run in old):
+        require_same_software([*old, here])
+    else:
+        require_comparable([*old, here])
+
+
+def _why_counted_only(
+    old: Sequence[RunSummary], new: Sequence[RunSummary], options: CompareOptions
+) -> str:
+    """Why only counted work can be compared; "" where time and energy can be, too."""
+    runs = [*old, *new]
+    counted = all(counted_work(run.benchmarks) for run in runs)
+    if counted and any(run.meter.name == NO_METER for run in runs):
+        require_same_counting(runs, options.across_software)
+        return "a side has counted work only"
+    try:
+        require_comparable(runs, options.across_software)
+    except RunsIncomparable as error:
+        if not counted:
+            raise
+        require_same_counting(runs, options.across_software)
+        return str(error)
+    return ""
+
+
+def _not_counted(counted_only: str) -> tuple[Change, ...]:
+    """Of a benchmark that only its counted work could compare, and that has none."""
+    if not counted_only:
+        return ()
+    verdict = Verdict("work", "not gated", "not counted on both sides")
+    return (Change("work", " instructions", None, None, None, 0, 0, verdict),)
 
 
 def _by_name(runs: Sequence[RunSummary]) -> dict[str, list[BenchmarkSummary]]:

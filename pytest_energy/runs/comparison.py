@@ -83,6 +83,8 @@ class RunComparison:
     """Whether OLD and NEW are the same data."""
     suite_spreads: Mapping[Quantity, Spread] = field(default_factory=dict)
     """The spread between runs that the suite shows, where it does; see `stats/moderated.py`."""
+    counted_only: str = ""
+    """Why only counted work and qualities are compared; "" where time and energy are, too."""
 
     @property
     def counts(self) -> Counter[str]:

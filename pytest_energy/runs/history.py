@@ -10,14 +10,17 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from pytest_energy.errors import RunError, RunUnreadable, RunWithoutJoules
-from pytest_energy.model import MeterInfo
+from pytest_energy.model import CountedWork, MeterInfo
+from pytest_energy.plan import WORK_TOLERANCE
 from pytest_energy.runs.comparable import by_machine_and_meter
 from pytest_energy.runs.json_format import read_run
 from pytest_energy.runs.load import run_files
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary, summarize_run
+from pytest_energy.runs.work import counting_difference
 
 # Otava's default of 0.001 finds 136 changes in 600 series without one; 1e-5 finds none, and
 # no fewer of the real steps: docs/history.md, from studies/history_study.py.
@@ -40,6 +43,8 @@ class Sample:
     path: str
     seconds: float | None
     joules: float | None
+    instructions: float | None = None
+    """Counted work, if it was counted as in the newest run of the series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +150,39 @@ def _read(files: Iterable[Path]) -> tuple[list[RunSummary], list[str], int]:
 
 def _group(runs: Sequence[RunSummary], name_contains: str, find: _ChangeFinder | None) -> Group:
     samples: dict[str, list[Sample]] = {}
+    newest_work = {
+        name: benchmark.work
+        for run in runs
+        for name, benchmark in run.benchmarks.items()
+        if benchmark.work is not None
+    }
     for run in runs:
         for name, benchmark in run.benchmarks.items():
             if name_contains in name:
-                samples.setdefault(name, []).append(_sample(run, benchmark))
+                sample = _sample(run, benchmark, newest_work.get(name))
+                samples.setdefault(name, []).append(sample)
     series = tuple(
-        Series(name, tuple(found), () if find is None else tuple(_changes(found, find)))
+        Series(
+            name,
+            tuple(found),
+            (*(() if find is None else _changes(found, find)), *_work_changes(found)),
+        )
         for name, found in samples.items()
     )
     return Group(dict(runs[0].machine), runs[0].meter, len(runs), series)
 
 
-def _sample(run: RunSummary, benchmark: BenchmarkSummary) -> Sample:
+def _sample(
+    run: RunSummary, benchmark: BenchmarkSummary, newest_work: CountedWork | None
+) -> Sample:
     seconds, joules = (
         None if log is None else math.exp(log)
         for log in (benchmark.log_seconds, benchmark.log_joules)
     )
-    return Sample(run.at, run.commit, run.path, seconds, joules)
+    work = benchmark.work
+    if work is None or newest_work is None or counting_difference(work, newest_work):
+        return Sample(run.at, run.commit, run.path, seconds, joules)
+    return Sample(run.at, run.commit, run.path, seconds, joules, float(work.instructions))
 
 
 def _changes(samples: Sequence[Sample], find: _ChangeFinder) -> Iterable[ChangePoint]:
@@ -176,6 +197,18 @@ def _changes(samples: Sequence[Sample], find: _ChangeFinder) -> Iterable[ChangeP
             continue
         for at, before, after, p_value in find([value for _, value in known]):
             yield ChangePoint(metric, known[at][0], before, after, p_value)
+
+
+def _work_changes(samples: Sequence[Sample]) -> Iterable[ChangePoint]:
+    """Each step of counted work beyond the tolerance: counts do not drift, so two runs show it."""
+    known = [
+        (index, sample.instructions)
+        for index, sample in enumerate(samples)
+        if sample.instructions is not None
+    ]
+    for (_, before), (index, after) in pairwise(known):
+        if abs(math.log(after / before)) > math.log1p(WORK_TOLERANCE):
+            yield ChangePoint("instructions", index, before, after, 0.0)
 
 
 class _ChangeFinder:

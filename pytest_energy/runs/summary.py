@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from pytest_energy.errors import RunsIncomparable, RunUnreadable
-from pytest_energy.model import CountedWork, MeterInfo, Result
+from pytest_energy.model import NO_METER, CountedWork, MeterInfo, Result
 from pytest_energy.runs.json_format import Run
 
 # pytest-benchmark writes this as the commit of a project without a repository.
@@ -86,6 +86,10 @@ def summarize_run(run: Run) -> RunSummary:
 def summarize_result(result: Result) -> BenchmarkSummary:
     """The medians of one result."""
     meter, windows = result.measurement.meter, result.measurement.windows
+    work = result.counted.candidate if result.counted is not None else None
+    qualities = {quality.name: quality.value for quality in result.qualities}
+    if meter.name == NO_METER:  # its one call is no measurement
+        return BenchmarkSummary(None, None, 0.0, qualities, work)
     joules = [meter.total_joules(window.joules) for window in windows]
     by_joules = sorted(range(len(windows)), key=joules.__getitem__)
     middle = windows[by_joules[len(windows) // 2]]
@@ -94,8 +98,8 @@ def summarize_result(result: Result) -> BenchmarkSummary:
         _log(median([window.seconds_per_call for window in windows])),
         _log(median(joules_per_call)) if min(joules) > 0 else None,
         meter.quantisation(middle),
-        {quality.name: quality.value for quality in result.qualities},
-        result.counted.candidate if result.counted is not None else None,
+        qualities,
+        work,
     )
 
 

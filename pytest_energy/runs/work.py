@@ -1,15 +1,16 @@
-"""Counted work in saved runs, compared: counts do not drift, so one run a side is enough."""
+"""Counted work in saved runs, compared: counts do not drift, so one run a side is enough, also of
+another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from pytest_energy.gate import against_tolerance, work_ratio
+from pytest_energy.errors import RunsIncomparable
+from pytest_energy.gate import work_ratio, work_verdict
 from pytest_energy.model import CountedWork, Verdict
+from pytest_energy.runs.comparable import require_same_software
 from pytest_energy.runs.comparison import Change, CompareOptions
-from pytest_energy.runs.summary import BenchmarkSummary
-
-MOST_GROWN = 3
+from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
 
 
 def work_changes(
@@ -26,14 +27,12 @@ def work_changes(
         min(side, key=lambda work: work.instructions) for side in (before, after)
     )
     ratio = None
-    if baseline.tool != candidate.tool:
-        reason = f"{baseline.tool} and {candidate.tool} do not count alike"
-        verdict = Verdict("work", "not gated", reason)
+    difference = counting_difference(baseline, candidate)
+    if difference:
+        verdict = Verdict("work", "not gated", f"not counted alike: {difference}")
     else:
         ratio = work_ratio(baseline, candidate)
-        verdict = against_tolerance("work", ratio, options.work_tolerance, candidate.tool)
-        if verdict.verdict == "regressed":
-            verdict = Verdict("work", "regressed", f"{verdict.reason}{_grown(baseline, candidate)}")
+        verdict = work_verdict(baseline, candidate, options.work_tolerance)
     return (
         Change(
             "work",
@@ -48,22 +47,34 @@ def work_changes(
     )
 
 
-def _grown(old: CountedWork, new: CountedWork) -> str:
-    """The functions that grew most, as text: Python's by bytecodes, C's by instructions."""
-    parts = []
-    for unit, before, after in (
-        ("bytecodes", old.bytecodes, new.bytecodes),
-        ("instructions", old.functions, new.functions),
-    ):
-        grown = sorted(
-            (
-                (count - before.get(name, 0), name)
-                for name, count in after.items()
-                if count > before.get(name, 0)
-            ),
-            reverse=True,
-        )
-        if grown:
-            names = ", ".join(f"{name} +{count:,}" for count, name in grown[:MOST_GROWN])
-            parts.append(f"{unit} grew: {names}")
-    return "".join(f"; {part}" for part in parts)
+def counting_difference(old: CountedWork, new: CountedWork) -> str:
+    """How the two were counted differently, or ""."""
+    pairs = [("tool", old.tool, new.tool)]
+    pairs += [
+        (name, old.conditions.get(name, "not recorded"), new.conditions.get(name, "not recorded"))
+        for name in sorted({*old.conditions, *new.conditions})
+    ]
+    return "; ".join(f"{name}: {ours} / {theirs}" for name, ours, theirs in pairs if ours != theirs)
+
+
+def require_same_counting(runs: Iterable[RunSummary], across_software: bool) -> None:
+    """Raises `RunsIncomparable` unless the counted work of these runs can be compared: the tool,
+    the simulated cache, the instruction set, the interpreter and the libraries agree.
+
+    The machine need not be the same.
+    """
+    runs = list(runs)
+    if not across_software:
+        require_same_software(runs)
+    counted = [(run, works[0]) for run in runs if (works := counted_work(run.benchmarks))]
+    for other, work in counted[1:]:
+        first, first_work = counted[0]
+        if difference := counting_difference(first_work, work):
+            raise RunsIncomparable(
+                f"counted work of {first.path} / {other.path} is not comparable: {difference}"
+            )
+
+
+def counted_work(benchmarks: Mapping[str, BenchmarkSummary]) -> list[CountedWork]:
+    """The counted work of those benchmarks that have any."""
+    return [benchmark.work for benchmark in benchmarks.values() if benchmark.work is not None]

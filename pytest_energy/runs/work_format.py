@@ -41,6 +41,9 @@ def work_to_json(work: CountedWork) -> dict[str, Any]:
         "counts": work.counts,
         "functions": _most(work.functions),
         "bytecodes": _most(work.bytecodes),
+        "notes": list(work.notes),
+        "processes": work.processes,
+        "conditions": dict(work.conditions),
     }
 
 
@@ -54,7 +57,18 @@ def work_from_json(saved: Mapping[str, Any]) -> CountedWork:
         for key in ("functions", "bytecodes")
     )
     spread, counts = number(saved["spread"], 0), int(number(saved["counts"], 1))
-    return CountedWork(of_type(str, saved["tool"]), events, spread, counts, functions, bytecodes)
+    return CountedWork(
+        of_type(str, saved["tool"]),
+        events,
+        spread,
+        counts,
+        functions,
+        bytecodes,
+        # An earlier version saved none of these.
+        tuple(of_type(str, note) for note in saved.get("notes", [])),
+        int(number(saved.get("processes", 1), 1)),
+        {name: of_type(str, value) for name, value in saved.get("conditions", {}).items()},
+    )
 
 
 def _most(counts: Mapping[str, int]) -> dict[str, int]:

@@ -3,70 +3,162 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
+import threading
+import time
 from itertools import chain, repeat
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from pytest_energy.counting import python_functions
+from pytest_energy.counting import count, python_functions
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.count import (
+    FEWEST_COUNTS,
+    FEWEST_INSTRUCTIONS,
+    LONG_CALL_S,
     MOST_COUNTS,
-    MOST_WARM_UP_CALLS,
-    count_overhead,
-    count_work,
+    WorkCounter,
+    merge_counts,
 )
 from pytest_energy.counting.python_functions import bytecodes_by_function
-
-NOTHING = Dump({"instructions": 0}, {})
+from pytest_energy.model import CountedWork
+from pytest_energy.plan import PROCESS_SPREAD
 
 
 class ListedCounter:
-    """Counts what a list says, and the last of it for ever."""
+    """Counts what a list says, and the last of it for ever. A call that does nothing costs 100."""
 
     tool = "a list"
+    conditions: ClassVar = {"cache": "none"}
 
     def __init__(self, *instructions: int):
         self._instructions = chain(instructions, repeat(instructions[-1]))
+        self.overhead = True
 
     def count(self, call):
         call()
-        count = next(self._instructions)
-        return Dump({"instructions": count, "data_reads": count // 4}, {"f": count - 10, "g": 10})
+        count = 100 if self.overhead else next(self._instructions)
+        lines = f"events: Ir\nfn=(1) f\n1 {count - 10}\nfn=(2) g\n1 10\n"
+        return Dump({"instructions": count, "data_reads": count // 4}, lines.encode())
+
+
+def counter_of(*instructions, repeats=1):
+    """A `WorkCounter` that knows already what counting costs."""
+    listed = ListedCounter(*instructions)
+    counter = WorkCounter(listed)
+    counter._overhead(repeats)
+    listed.overhead = False
+    return counter
+
+
+def slow(calls=None):
+    """A call that is no tiny one."""
+    time.sleep(LONG_CALL_S * 1.1)
+    if calls is not None:
+        calls.append(1)
+
+
+@pytest.fixture(autouse=True)
+def short_warm_up(monkeypatch):
+    monkeypatch.setattr(count, "WARM_UP_S", 0.0)
 
 
 def test_the_least_count_is_kept_once_two_agree():
-    calls = []
-    work = count_work(lambda: calls.append(1), ListedCounter(1300, 1000, 1100, 1000), NOTHING)
-    assert (work.instructions, work.spread, work.counts) == (1000, 0.0, 4)
-    assert len(calls) == MOST_WARM_UP_CALLS + 4
+    work = counter_of(1400, 1100, 1200, 1100).count(slow)
+    assert (work.instructions, work.spread, work.counts) == (1000, PROCESS_SPREAD, 4)
 
 
 def test_counts_that_never_agree_end_and_leave_their_spread():
-    work = count_work(lambda: None, ListedCounter(*range(2000, 900, -100)), NOTHING)
+    work = counter_of(*range(2100, 1000, -100)).count(slow)
     assert work.counts == MOST_COUNTS
     assert work.spread == pytest.approx(100 / 1100)
 
 
 def test_the_cost_of_counting_is_taken_off():
-    overhead = count_overhead(ListedCounter(120))
-    work = count_work(lambda: None, ListedCounter(1120), overhead)
-    assert work.events == {"instructions": 1000, "data_reads": 280 - 30}
+    work = counter_of(1100).count(slow)
+    assert work.events == {"instructions": 1000, "data_reads": 250}
     assert work.functions == {"f": 1000}  # g did nothing beyond the counting
+    assert work.conditions == {"cache": "none"}
+
+
+def test_a_tiny_call_is_repeated_in_one_count_and_given_per_call():
+    calls = []
+    counter = counter_of(FEWEST_INSTRUCTIONS // 4, 4100, repeats=4)
+    work = counter.count(lambda: calls.append(1))
+    assert work.instructions == 1000
+    assert len(calls) > 4 * FEWEST_COUNTS
 
 
 def test_the_collector_is_off_in_a_count_and_on_again_after_it():
     seen = []
-    count_work(lambda: seen.append(gc.isenabled()), ListedCounter(5), NOTHING)
-    assert not any(seen[MOST_WARM_UP_CALLS:])
+    counter_of(5).count_prepared(repeat(lambda: seen.append(gc.isenabled())))
+    assert not any(seen)
     assert gc.isenabled()
 
 
 def test_an_exception_is_the_callers_and_leaves_the_collector_on():
     with pytest.raises(ZeroDivisionError):
-        count_work(lambda: 1 / 0, ListedCounter(5), NOTHING)
+        counter_of(5).count(lambda: 1 / 0)
     assert gc.isenabled()
+
+
+def test_preparation_is_not_counted_and_each_count_has_its_own():
+    events = []
+
+    def calls():
+        while True:
+            events.append("setup")
+            yield lambda: events.append("call")
+            events.append("teardown")
+
+    counter_of(1100).count_prepared(calls())
+    assert events[:3] == ["setup", "call", "teardown"]
+    assert events.count("setup") - events.count("call") in (0, 1)
+
+
+def counted(instructions, spread=0.002):
+    return CountedWork("a list", {"instructions": instructions}, spread, 4, {"f": instructions})
+
+
+def test_counts_of_several_processes_give_the_least_and_how_far_they_differ():
+    merged = merge_counts([counted(1010), counted(1000), counted(1040)])
+    assert (merged.instructions, merged.processes, merged.counts) == (1000, 3, 12)
+    assert merged.spread == pytest.approx(0.01)
+    assert merge_counts([counted(7)]) == counted(7)
+
+
+def notes_of(call):
+    counter = counter_of(1100)
+    return counter.count_prepared(repeat(call)).notes
+
+
+def test_a_call_that_starts_processes_is_noted():
+    assert any(
+        "starts processes" in note
+        for note in notes_of(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
+    )
+    assert not any("starts processes" in note for note in notes_of(lambda: None))
+
+
+def test_a_call_in_several_threads_is_noted():
+    going = threading.Event()
+    thread = threading.Thread(target=going.wait)
+    thread.start()
+    try:
+        assert any("threads" in note for note in notes_of(lambda: None))
+    finally:
+        going.set()
+        thread.join()
+
+
+def test_an_open_gpu_is_noted(tmp_path, monkeypatch):
+    (tmp_path / "7").symlink_to("/dev/nvidia0")
+    (tmp_path / "8").symlink_to("/dev/null")
+    monkeypatch.setattr(count, "PROCESS_FILES", tmp_path)
+    assert any("GPU" in note for note in notes_of(lambda: None))
 
 
 def inner(n):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import mmap
 import platform
+from itertools import repeat
 
 import pytest
 
-from pytest_energy.counting.count import count_overhead, count_work
+from pytest_energy.counting.count import WorkCounter
 from pytest_energy.counting.cpu_counter import SOFTWARE_PAGE_FAULTS, CpuCounter
 from pytest_energy.errors import CountingUnavailable
 
@@ -30,7 +31,7 @@ def touch(pages):
 
 
 def test_it_counts_what_the_call_does(counter):
-    work = count_work(lambda: touch(300), counter, count_overhead(counter))
+    work = WorkCounter(counter).count_prepared(repeat(lambda: touch(300)))
     assert work.instructions == pytest.approx(300, abs=3)
     assert work.tool == "cpu test"
 

@@ -1,0 +1,267 @@
+"""Puts the process's memory into a known state before a count.
+
+The instructions of equal code differ by where its objects lie: by 2 to 5 % for a short loop. Three
+causes were found by comparing Callgrind's counts of each function (docs/counted-work.md):
+
+- Python's pools: a loop that fills and empties a pool at each turn takes the allocator's slow path.
+  Here every hole of every size class is filled, and then a pool with room is put first.
+- The C library's free lists: a search through old chunks. They are filled too.
+- The interpreter's cache of type attributes, whose places come from addresses and type versions:
+  two names that a loop looks up may share a place. The types get new versions in another order.
+
+Each state has another number, so that a count that is unlucky in one state is not in the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import random
+import sys
+from itertools import repeat, starmap
+
+from pytest_energy.counting.client_requests import executable
+from pytest_energy.errors import CountingUnavailable
+
+# pymalloc of CPython 3.10 and later: pools of 16 KiB, a header of 48 bytes, 32 size classes.
+POOL_BYTES, POOL_HEADER_BYTES, SIZES = 16384, 48, range(16, 513, 16)
+BYTES_HEADER = sys.getsizeof(b"")
+# More holes than this in one size class: another allocator than pymalloc, or not worth the time.
+MOST_HOLES = 100_000
+# How many eighths of the first pool are occupied; each state takes the next.
+EIGHTHS = (1, 4, 2, 6, 3, 5, 7)
+# What the C library may have free: up to where it maps memory instead.
+MAPPED_FROM = 128 * 1024
+CHUNKS = [*range(24, 1040, 16), *(size << shift for shift in range(7) for size in (1280, 1664))]
+MOST_CHUNKS = 20_000
+ARENA_BYTES = 1 << 20
+HELD_BYTES = 3 * ARENA_BYTES  # of the interpreter's start, seldom more than one arena is free
+_M_MMAP_THRESHOLD = -3
+# Of a pool's blocks; a few belong to what runs meanwhile.
+OWN_SHARE = 0.9
+PART = 250  # blocks in a list that `make_room` goes through without allocating
+# From Python 3.13, a type gets no version after 1000 changes, and is slow from there on.
+MOST_RENEWALS = 800
+_MEDIUM = 1 << 20  # an int of 28 bytes that Python does not keep
+
+
+class MemoryState:
+    """Arranges this process's memory. Does what the interpreter and the C library allow."""
+
+    def __init__(self) -> None:
+        self._fill: list[object] = []
+        self._reserve: list[list[object]] = []
+        self._occupied: list[list[object]] = []
+        self._pools_known = True
+        self._renewals = 0
+        self._c_library = _CLibrary.find()
+
+    def renew_types(self, number: int) -> None:
+        """Give every type a new version, in an order that ``number`` chooses.
+
+        The interpreter specialises its code again: warm-up calls have to follow.
+        """
+        modified = getattr(getattr(ctypes, "pythonapi", None), "PyType_Modified", None)
+        if modified is None or self._renewals >= MOST_RENEWALS:
+            return
+        self._renewals += 1
+        modified(ctypes.py_object(object))
+        types = _all_types()
+        random.Random(number).shuffle(types)
+        for each in types:
+            try:
+                type.__getattribute__(each, "no such attribute")
+            except AttributeError:
+                pass
+
+    def arrange(self, number: int) -> None:
+        """Fill the holes, and hold back a pool of each size class for `make_room`."""
+        if self._pools_known:
+            # Twice: what the first one frees at its end leaves holes.
+            self._pools_known = self._fill_pools(number) and self._fill_pools(number)
+        if self._c_library is not None:
+            self._fill_chunks(self._c_library)  # last: lists of blocks came and went
+
+    def release(self) -> None:
+        """Free what fills the holes, so that a run of many tests does not grow."""
+        self._fill, self._reserve, self._occupied = [], [], []
+
+    def make_room(self) -> None:
+        """The last step before a count: put a pool with room first in each size class.
+
+        Nothing is allocated here, since freeing it would put a full pool first: no iterator, and
+        no int above 256.
+        """
+        reserve = self._reserve
+        part = 0
+        while part < len(reserve):
+            blocks = reserve[part]
+            block = 0
+            while block < len(blocks):
+                blocks[block] = None
+                block += 1
+            part += 1
+
+    def _fill_pools(self, number: int) -> bool:
+        """False where the addresses are not pymalloc's."""
+        self._reserve, self._occupied = [], []
+        eighths = EIGHTHS[number % len(EIGHTHS)]
+        reserve: list[list[object]] = []
+        for size in SIZES:
+            pool = self._own_pool(size)
+            if pool is None:
+                return False
+            occupied = len(pool) * eighths // 8
+            self._occupied.append(pool[:occupied])
+            reserve += [pool[at : at + PART] for at in range(occupied, len(pool), PART)]
+        self._reserve = reserve
+        return True
+
+    def _own_pool(self, size: int) -> list[object] | None:
+        """The blocks of one pool, once no other pool has a hole. None after `MOST_HOLES`."""
+        capacity = (POOL_BYTES - POOL_HEADER_BYTES) // size
+        for _ in range(MOST_HOLES // capacity):
+            # Holes come first. Without any, two pools' worth of blocks is one whole pool at least.
+            blocks = _blocks(size, 2 * capacity)
+            pools: dict[int, list[object]] = {}
+            for block in blocks:
+                pools.setdefault(id(block) // POOL_BYTES, []).append(block)
+            own = max(pools.values(), key=len)
+            whole = len(own) >= OWN_SHARE * capacity
+            # The last pool is new, too: freed, it is gone.
+            last = pools[id(blocks[-1]) // POOL_BYTES]
+            for held in pools.values():
+                if not whole or (held is not own and held is not last):
+                    self._fill += held
+            if whole:
+                return own
+        return None
+
+    def _fill_chunks(self, library: _CLibrary) -> None:
+        """The chunks are never freed: a list of them would be a chunk itself."""
+        for size in reversed(CHUNKS):
+            for _ in range(MOST_CHUNKS):
+                top = library.top()
+                chunk = library.malloc(size)
+                if not chunk:
+                    return
+                if chunk >= top:
+                    library.free(chunk)
+                    break
+
+
+class AlignedArenas:
+    """Makes Python take its memory from the C library, in aligned pieces.
+
+    To free an object, pymalloc looks up its arena, in 7 instructions more or less by where in the
+    arena it lies, unless the arena is aligned to its own size. That was 1.2 % of a short loop.
+    Without effect where this architecture or C library is unknown.
+    """
+
+    def __init__(self) -> None:
+        self._held: object = None
+        try:
+            library, python = ctypes.CDLL(None), ctypes.pythonapi
+            page, code = executable(_free_arena(library))
+            allocator = _ArenaAllocator(
+                ARENA_BYTES, ctypes.cast(library.memalign, ctypes.c_void_p), code
+            )
+            python.PyObject_SetArenaAllocator(ctypes.byref(allocator))
+            # Python frees its last arenas after its last objects.
+            python.Py_IncRef(ctypes.py_object(page))
+        except (AttributeError, OSError, CountingUnavailable):
+            return
+        # Fills the arenas from before, as far as they are free.
+        self._held = _blocks(SIZES[-1], HELD_BYTES // SIZES[-1])
+
+
+class _ArenaAllocator(ctypes.Structure):
+    """PyObjectArenaAllocator: memalign(context, size) allocates."""
+
+    _fields_ = (
+        ("context", ctypes.c_size_t),
+        ("allocate", ctypes.c_void_p),
+        ("free", ctypes.c_void_p),
+    )
+
+
+def _free_arena(library: ctypes.CDLL) -> bytes:
+    """Machine code of free(context, address, size): free(address) of an aligned arena, and
+    munmap(address, size) of one from before."""
+    free, unmap = (
+        (ctypes.cast(function, ctypes.c_void_p).value or 0).to_bytes(8, "little")
+        for function in (library.free, library.munmap)
+    )
+    if platform.machine() in ("x86_64", "AMD64"):
+        # mov rdi, rsi; mov rsi, rdx; test edi, 0xfffff; jnz 1f; mov rax, free; jmp rax;
+        # 1: mov rax, munmap; jmp rax
+        start, to, jump = bytes.fromhex("4889f7 4889d6 f7c7ffff0f00 750c"), b"\x48\xb8", b"\xff\xe0"
+        return start + to + free + jump + to + unmap + jump
+    if platform.machine() in ("aarch64", "arm64"):
+        # mov x0, x1; mov x1, x2; tst x0, 0xfffff; b.ne 1f; ldr x16, free; br x16;
+        # 1: ldr x16, munmap; br x16; free; munmap
+        call = (0x58000090, 0xD61F0200)
+        words = (0xAA0103E0, 0xAA0203E1, 0xF2404C1F, 0x54000061, *call, *call)
+        return b"".join(word.to_bytes(4, "little") for word in words) + free + unmap
+    raise CountingUnavailable(f"no machine code for {platform.machine()}")
+
+
+class _CLibrary:
+    """The functions of glibc that are used here."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self.malloc, self.free = library.malloc, library.free
+        self.malloc.restype, self.malloc.argtypes = ctypes.c_size_t, [ctypes.c_size_t]
+        self.free.restype, self.free.argtypes = None, [ctypes.c_size_t]
+        self._sbrk, self._information = library.sbrk, library.mallinfo2
+        self._sbrk.restype, self._sbrk.argtypes = ctypes.c_size_t, [ctypes.c_ssize_t]
+        self._information.restype = _Information
+        # A fixed threshold: glibc raises it when a process frees a larger block.
+        library.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
+
+    @classmethod
+    def find(cls) -> _CLibrary | None:
+        """None with a C library that does not describe its memory."""
+        try:
+            return cls(ctypes.CDLL(None))
+        except (AttributeError, OSError, TypeError):
+            return None
+
+    def top(self) -> int:
+        """The address from which all memory is free."""
+        return int(self._sbrk(0)) - int(self._information().keepcost)
+
+
+class _Information(ctypes.Structure):
+    """struct mallinfo2, with the field that is read here."""
+
+    _fields_ = [(f"field_{number}", ctypes.c_size_t) for number in range(9)] + [
+        ("keepcost", ctypes.c_size_t)
+    ]
+
+
+def settle_collector() -> None:
+    """Collect, and leave what is alive out of later collections, which then take no time."""
+    gc.collect()
+    gc.freeze()
+
+
+def _blocks(size: int, count: int) -> list[object]:
+    """New objects of this size. No loop of Python's: its counter is an object of 32 bytes."""
+    if size == SIZES[0]:
+        return list(starmap(object, repeat((), count)))
+    if size == SIZES[1]:
+        return list(map(_MEDIUM.__add__, repeat(1, count)))
+    return list(map(bytes, repeat(size - BYTES_HEADER, count)))
+
+
+def _all_types() -> list[type]:
+    found: dict[type, None] = {}
+    pending: list[type] = [object]
+    while pending:
+        each = pending.pop()
+        if each not in found:
+            found[each] = None
+            pending += type.__subclasses__(each)
+    return list(found)
