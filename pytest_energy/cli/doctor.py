@@ -52,8 +52,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.format == "json":
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        print(doctor_report(checks, tuple(disturbances()), arguments.all))
-        print(f"counted work: {counting_line()}")
+        print(doctor_report(checks, tuple(disturbances()), arguments.all, counting=counting_line()))
     return ExitCode.OK
 
 

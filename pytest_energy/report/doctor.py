@@ -35,6 +35,7 @@ def doctor_report(
     disturbances: Sequence[str] = (),
     show_all: bool = False,
     width: int = WIDTH,
+    counting: str = "",
 ) -> str:
     """The verdict, each available meter, the sources of noise, and the unavailable meters.
 
@@ -51,6 +52,8 @@ def doctor_report(
         lines += _wrapped(f"  {mark:<4}", first, width)
         for line in more:
             lines += _wrapped(INDENT, line, width)
+    if counting:
+        lines += _wrapped("", plain(f"counted work: {counting}"), width)
     for line in disturbances:
         lines += _wrapped("", plain(f"noise: {line}"), width)
     if absent:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pytest_energy import cli
-from pytest_energy.cli.doctor import disturbances
+from pytest_energy.cli.doctor import counting_line, disturbances
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import MeterCheck, MeterSettings, check_meters, installed
 from pytest_energy.meters.powercap_zones import unreadable
@@ -178,3 +178,9 @@ def test_a_system_without_load_average_adds_no_line(tmp_path):
         raise OSError("no load average here")
 
     assert list(disturbances(kernel(tmp_path, "performance", cpufreq__boost="0"), none)) == []
+
+
+def test_a_line_says_whether_work_can_be_counted(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    line = counting_line()
+    assert line.startswith(("no: valgrind is not installed; install it:", "yes, with cpu"))

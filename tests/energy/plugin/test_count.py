@@ -67,6 +67,14 @@ def test_of_no_interest(): pass
 """
 
 
+# A shell's background job inherits that Ctrl-C is ignored.
+MAIN = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
 @pytest.fixture
 def temporary(suite, monkeypatch):
     """An empty folder for temporary files, and no hash seed from outside."""
@@ -134,7 +142,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_file(suite, temporary, end
         """
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--energy-count"],
+        [sys.executable, "-c", MAIN, "--energy-count"],
         cwd=suite.path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
