@@ -102,16 +102,7 @@ def _compare(arguments: argparse.Namespace, new: str, options: Options) -> RunCo
         arguments.old,
         new,
         arguments.last,
-        CompareOptions(
-            options.plan.tolerance,
-            options.plan.alpha,
-            options.gate_estimates,
-            options.quality_tolerance,
-            options.count_tolerance,
-            arguments.across == "software",
-            options.suite_alpha,
-            options.family_wise,
-        ),
+        CompareOptions.of(options, across_software=arguments.across == "software"),
         print_passed_over,
     )
 

@@ -127,16 +127,7 @@ def compare_with_baseline(config: pytest.Config, run: MeasuringRun) -> RunCompar
     baseline = config.stash.get(BASELINE, None)
     if baseline is None:
         return None
-    options = run.options
-    rules = CompareOptions(
-        options.plan.tolerance,
-        options.plan.alpha,
-        options.gate_estimates,
-        options.quality_tolerance,
-        options.count_tolerance,
-        suite_alpha=options.suite_alpha,
-        family_wise=options.family_wise,
-    )
+    rules = CompareOptions.of(run.options)
     try:
         config.stash[COMPARED] = compare_results(baseline, run.results, rules)
     except RunError as error:

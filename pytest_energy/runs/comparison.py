@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_energy.model import Interval, Verdict
+from pytest_energy.options import Options
 from pytest_energy.plan import SUITE_ALPHA, WORK_TOLERANCE
 from pytest_energy.runs.noise import Noise, Quantity
 from pytest_energy.runs.summary import RunSummary
@@ -35,6 +36,20 @@ class CompareOptions:
     probability of any."""
     family_wise: bool = False
     """``suite_alpha`` is the probability of any false alarm, whatever else changed."""
+
+    @classmethod
+    def of(cls, options: Options, across_software: bool = False) -> CompareOptions:
+        """The options of a run or of a command, as far as they concern saved runs."""
+        return cls(
+            tolerance=options.plan.tolerance,
+            alpha=options.plan.alpha,
+            gate_estimates=options.gate_estimates,
+            quality_tolerance=options.quality_tolerance,
+            work_tolerance=options.count_tolerance,
+            across_software=across_software,
+            suite_alpha=options.suite_alpha,
+            family_wise=options.family_wise,
+        )
 
 
 @dataclass(frozen=True)

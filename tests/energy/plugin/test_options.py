@@ -52,6 +52,8 @@ def test_every_option():
         max_time="2.5",
         tolerance="5%",
         alpha="0.05",
+        suite_alpha="2%",
+        family_wise=True,
         quantisation=" 2 % ",
         gate_estimates=True,
         quality_tolerance="1%",
@@ -61,14 +63,16 @@ def test_every_option():
         allow_ungated=True,
     )
     assert options == Options(
-        "powercap,nvml",
-        (8.0, 65.5),
-        Plan(2.5, 0.02, 0.05, 0.05),
-        True,
-        0.01,
-        400.0,
-        0.0,
-        True,
+        meter="powercap,nvml",
+        watts=(8.0, 65.5),
+        plan=Plan(2.5, max_quantisation=0.02, alpha=0.05, tolerance=0.05),
+        suite_alpha=0.02,
+        family_wise=True,
+        gate_estimates=True,
+        quality_tolerance=0.01,
+        grams_per_kwh=400.0,
+        lock_timeout_s=0.0,
+        strict=True,
         allow_ungated=True,
     )
     assert options.meter_settings == MeterSettings(watts=(8.0, 65.5))
