@@ -6,6 +6,7 @@ A comment is never longer than GitHub allows; a line reports what was cut.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -161,8 +162,9 @@ def _that_fit(entries: Sequence[Entry], room: int) -> tuple[list[str], int]:
     kept = []
     for entry in entries:
         name = f"<code>{in_markdown(_short(entry.name, LONGEST_CELL))}</code>"
-        cells = (in_markdown(_short(cell, LONGEST_CELL)) for cell in entry.cells)
-        row = _row([MARKS[entry.state], name, *cells])
+        *figures, verdict = (in_markdown(_short(cell, LONGEST_CELL)) for cell in entry.cells)
+        unbroken = (cell.replace(" ", "&nbsp;") for cell in figures)
+        row = _row([MARKS[entry.state], name, *unbroken, verdict])
         if _size([row]) > room:
             break
         room -= _size([row])
@@ -221,13 +223,26 @@ def _cells(row: ResultView, grams_per_kwh: float | None) -> tuple[str, ...]:
         energy = f"{energy} {_change(row.greenup, row)}"
     verdict = row.outcome
     if row.state in ("failed", "inconclusive"):
-        verdict += "".join(f"; {reason}" for reason in row.reasons)
+        reasons = [_without_change(reason, len(row.reasons) > 1) for reason in row.reasons]
+        verdict += "".join(f"; {reason}" for reason in reasons)
     return (
         _before_after(row.seconds_before, row.seconds, "s"),
         _change(row.speedup, row),
         energy,
         verdict,
     )
+
+
+def _without_change(reason: str, named: bool) -> str:
+    """A reason without the value, which has a column of its own; with its quantity if asked for.
+
+    >>> _without_change("time +23 % [+21, +24], limit +3 %", True)
+    'time: limit +3 %'
+    """
+    found = re.fullmatch(r"(speedup|greenup|time|energy) [^\]]*\], (.*)", reason)
+    if found is None:
+        return reason
+    return f"{found[1]}: {found[2]}" if named else found[2]
 
 
 def _before_after(before: float | None, after: float | None, unit: str) -> str:

@@ -126,7 +126,7 @@ def _columns(view: RunView, rows: Sequence[ResultView], grams: float | None) -> 
         columns.append(
             Column(f"CO2e {about}".strip(), [grams_text(row, grams, saved) for row in rows])
         )
-    names = {quality.name for row in rows for quality in row.qualities}
+    names = _names_of_qualities(rows)
     heading = names.copy().pop() if len(names) == 1 else "quality"
     columns.append(Column(heading, [_qualities(row, names) for row in rows], 3, left=True))
     columns.append(Column("", _bars(rows), 5, left=True))
@@ -217,10 +217,17 @@ def grams_text(row: ResultView, grams_per_kwh: float, with_before: bool) -> str:
     )
 
 
+def _names_of_qualities(rows: Sequence[ResultView]) -> set[str]:
+    """Those with a floor, or all if none has one; ``-vv`` and the page show all."""
+    seen = [quality for row in rows for quality in row.qualities]
+    return {q.name for q in seen if q.floor is not None} or {q.name for q in seen}
+
+
 def _qualities(row: ResultView, names: set[str]) -> str:
     return ", ".join(
         quality.text if len(names) == 1 else f"{quality.name} {quality.text}"
         for quality in row.qualities
+        if quality.name in names
     )
 
 

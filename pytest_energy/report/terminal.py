@@ -28,6 +28,9 @@ NOTHING_MEASURED = (
     "NOTHING WAS MEASURED, so nothing is gated: no test finished a measurement with the energy or "
     "the benchmark fixture."
 )
+UNSTABLE_ADVICE = (
+    "unstable: end other programs, or give the code fewer threads than there are idle CPUs"
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def _first(kind: str, texts: Sequence[str]) -> list[str]:
 def complaint(verdict: Verdict) -> str:
     """The line that a failed test shows: the value and the limit first."""
     short = short_reason(verdict)
-    evidence = verdict.reason[len(short) :]
+    _, opened, rest = verdict.reason.partition(" (")
+    evidence = opened + rest
     return plain(f"energy gate: {short}: {verdict.metric} {verdict.verdict}{evidence}")
 
 
@@ -153,6 +157,8 @@ def _closing(view: RunView, look: Look) -> Iterator[str]:
     yield from view.not_gated
     if view.results and any(row.state == "inconclusive" for row in view.rows):
         yield "inconclusive: a higher --energy-max-time may settle it"
+    if any("; unstable: " in reason for row in view.rows for reason in row.reasons):
+        yield UNSTABLE_ADVICE
     if look.grams_per_kwh is not None:
         yield carbon_line(look.grams_per_kwh)
     yield from warning_lines(view)

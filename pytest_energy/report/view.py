@@ -28,6 +28,8 @@ State = Literal["failed", "inconclusive", "improved", "passed", "not gated"]
 STATES: tuple[State, ...] = ("failed", "inconclusive", "improved", "passed", "not gated")
 RATIO_METRICS = ("speedup", "greenup")
 SHORTEST_LABEL = 3
+# The reason of `gate.UNSTABLE_SPREAD`: what was seen, what to do, and then value and limit.
+UNSTABLE = "unstable: (.*?): end .*?; (.*)"
 CUT_AFTER = ("::", "[", "-", "/")
 # The quality that is the share of correct items.
 CORRECT_SHARE = "accuracy"
@@ -382,8 +384,14 @@ def category_text(category: int | None) -> str:
 
 
 def short_reason(verdict: Verdict) -> str:
-    """A reason without its evidence, which stands in parentheses."""
-    return verdict.reason.partition(" (")[0]
+    """A reason without its evidence, which stands in parentheses: the value and the limit first.
+
+    >>> short_reason(Verdict("speedup", "inconclusive", "unstable: a: end b; speedup 2 [1, 3] (c)"))
+    'speedup 2 [1, 3]; unstable: a'
+    """
+    short = verdict.reason.partition(" (")[0]
+    unstable = re.fullmatch(UNSTABLE, short)
+    return f"{unstable[2]}; unstable: {unstable[1]}" if unstable else short
 
 
 def grown_functions(verdict: Verdict) -> list[str]:

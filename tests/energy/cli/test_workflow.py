@@ -55,7 +55,7 @@ def test_a_regression_exits_1_and_is_in_the_comment(branch):
     assert done.returncode == 1, done.stdout + done.stderr
     assert comment.startswith(f"{MARKER}\n### 🔴 Energy: 1 slower, against ")
     assert re.search(
-        r"\| 🔴 \| <code>test&#95;fixture</code> \| .* \| slower; time \+.* %.*, limit \+",
+        r"\| 🔴 \| <code>test&#95;fixture</code> \| .* \| slower; (time: )?limit \+",
         comment,
     )
     assert (branch / "out" / "run.json").exists()
