@@ -109,7 +109,13 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def left_behind(temporary: Path, repository: Path) -> list[str]:
     """The plugin's temporary folders, and processes that work in them or in the repository."""
-    found = [str(path) for path in temporary.glob("pytest-energy-*")]
+    folders = [str(path) for path in temporary.glob("pytest-energy-*")]
+    return folders + processes_in(temporary, repository)
+
+
+def processes_in(temporary: Path, repository: Path) -> list[str]:
+    """Processes that work in the repository or in a temporary folder."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = os.fsdecode((process / "cmdline").read_bytes().replace(b"\0", b" "))

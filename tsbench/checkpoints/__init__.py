@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from tsbench.model import Classifier, ModelConfig
 
 SHIPPED_FOLDER = Path(__file__).parent
 FORMAT = "tsbench-1"
+HEADER_LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 LATER_FIELDS = {
     "window_stem",
     "forerunner",
@@ -47,7 +49,21 @@ def save(path: Path, model: Classifier, about: dict[str, object]) -> None:
 
 def load(path: Path) -> Checkpoint:
     """The model that `path` holds. Raises CheckpointError, which names the file."""
-    weights, metadata = read_tensors(path)
+    return _checkpoint(path, *read_tensors(path))
+
+
+def loads(content: bytes, path: Path) -> Checkpoint:
+    """The model of a file with this content. `path` is its name in errors."""
+    try:
+        weights = from_bytes(content)
+        length = int.from_bytes(content[:HEADER_LENGTH_BYTES], "little")
+        header = json.loads(content[HEADER_LENGTH_BYTES : HEADER_LENGTH_BYTES + length])
+    except (SafetensorError, *MALFORMED) as error:
+        raise CheckpointError(path, f"corrupt, or not safetensors: {error}") from None
+    return _checkpoint(path, weights, header.get("__metadata__") or {})
+
+
+def _checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
     config, about = _parse(path, metadata)
     _check_shapes(path, config, weights)
     model = Classifier(config)

@@ -11,6 +11,8 @@ from tsbench.data import cache
 from tsbench.errors import TsbenchError
 from tsbench.sweep.task import Done, Task
 
+MODELS = "models"
+
 
 class _Files(Protocol):
     """A folder of any kind, with atomic writes."""
@@ -24,6 +26,8 @@ class _Files(Protocol):
 class _Local:
     def __init__(self, folder: Path):
         self._folder = folder
+        for each in (folder, folder / MODELS):
+            cache.delete_parts(each)
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self._folder.glob("*.json"))
@@ -113,4 +117,4 @@ def _record(task: Task) -> str:
 
 
 def _weights(task: Task) -> str:
-    return f"models/{task.key}.safetensors"
+    return f"{MODELS}/{task.key}.safetensors"

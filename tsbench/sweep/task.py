@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -197,10 +196,8 @@ def _measure(task: Task, weights: bytes) -> Done:
     from tsbench import checkpoints, measure
 
     data = _prepared(task)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        path.write_bytes(weights)
-        model = checkpoints.load(path).model
+    # No temporary file: one would stay if this process is killed.
+    model = checkpoints.loads(weights, Path(f"models/{task.training.key}.safetensors")).model
     with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
         # The readings' clock before the first window and after the last.
         from_s = meter.read().at_s

@@ -71,15 +71,19 @@ def load_or_train(
     An interrupted training resumes. The result holds the joules that training cost.
     """
     path = cached_path(data, config, recipe)
+    resumed_from = cache.folder() / "partial" / path.name
     if path.is_file():
+        resumed_from.unlink(missing_ok=True)  # a kill came between the two last lines
         saved = checkpoints.load(path)
         costs = {
             key: saved.about[key]
             for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")
         }
         return TrainResult(saved.model, recipe, cached=True, **costs)
+    for folder in (path.parent, resumed_from.parent):
+        cache.delete_parts(folder)
     with training_cost() as cost:
-        resume_file = ResumeFile(cache.folder() / "partial" / path.name, cost)
+        resume_file = ResumeFile(resumed_from, cost)
         result = train(data, config, recipe, on_epoch, teacher, resume_file)
         result = replace(result, joules=cost.joules, provenance=cost.provenance)
     checkpoints.save(path, result.model, about_training(data, result))
