@@ -44,18 +44,23 @@ class Thresholds:
 
 def read(path: Path = FILE) -> Thresholds:
     """The thresholds in the file. Raises ValueError, with the key, for anything unknown."""
-    content = tomllib.loads(path.read_text(encoding="utf8"))
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf8"))
+    except RecursionError:
+        raise ValueError(f"{FILE.name}: tables or lists are nested too deeply") from None
     top = _table(path.name, content, ("machine", "batches", "core", "models"))
+    for key in ("batches", "core"):
+        _require(isinstance(top[key], list), key, "a list")
     batches = tuple(top["batches"])
     _require(all(type(b) is int and b > 0 for b in batches), "batches", "whole numbers above 0")
     known = variants.names()
     for name in top["core"]:
         _require(name in known, f"core: {name}", f"one of {', '.join(known)}")
     expected = {}
-    for dataset, configs in top["models"].items():
-        for config, rows in configs.items():
+    for dataset, configs in _anything("models", top["models"]).items():
+        for config, rows in _anything(f"models.{dataset}", configs).items():
             _require(config in CONFIGS, f"{dataset}.{config}", f"one of {', '.join(CONFIGS)}")
-            for variant, row in rows.items():
+            for variant, row in _anything(f"{dataset}.{config}", rows).items():
                 key = f"{dataset}.{config}.{variant}"
                 _require(variant in known, key, f"one of {', '.join(known)}")
                 for batch_cases, each in _expected(key, row, batches).items():
@@ -71,8 +76,9 @@ def _expected(key: str, row: object, batches: tuple[int, ...]) -> dict[int, Expe
         return {batch_cases: Expected(accuracy, None) for batch_cases in batches}
     ratios = _table(f"{key}.ratio", found["ratio"], tuple(map(str, batches)))
     for name, ratio in ratios.items():
-        sound = isinstance(ratio, int | float) and not isinstance(ratio, bool) and ratio > 0
-        _require(sound, f"{key}.ratio.{name}", "a number above 0")
+        sound = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+        fits = sound and 0 < ratio <= sys.float_info.max
+        _require(fits, f"{key}.ratio.{name}", "a number above 0")
     return {int(name): Expected(accuracy, float(ratio)) for name, ratio in ratios.items()}
 
 
@@ -80,12 +86,18 @@ def _table(
     key: str, value: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """The table, if it has all required keys and no unknown ones."""
+    table = _anything(key, value)
+    for name in required:
+        _require(name in table, f"{key}.{name}", "present")
+    for name in table:
+        _require(name in required + optional, f"{key}.{name}", "left out: it is unknown")
+    return table
+
+
+def _anything(key: str, value: object) -> dict[str, Any]:
+    """The table, whatever its keys are."""
     if not isinstance(value, dict):
         raise ValueError(f"{FILE.name}: {key} must be a table")
-    for name in required:
-        _require(name in value, f"{key}.{name}", "present")
-    for name in value:
-        _require(name in required + optional, f"{key}.{name}", "left out: it is unknown")
     return value
 
 

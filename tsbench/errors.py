@@ -18,6 +18,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+SHOWN_CHARACTERS = 40  # in an error: a line of a file may hold thousands of values
+
+
+def printable(text: str) -> str:
+    """The text with escape sequences, line breaks and the like as backslash escapes.
+
+    A terminal would obey them, and anybody may have written them into a file.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def short(text: str) -> str:
+    """The text in quotes, without its end if it is long."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+
 
 class TsbenchError(Exception):
     """Base of all errors that a user of tsbench can cause or fix."""

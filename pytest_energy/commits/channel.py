@@ -86,10 +86,7 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(f"the worker has ended: {error}") from None
         line, _, self._unread = self._unread.partition(b"\n")
-        try:
-            return from_json(loads(line))
-        except (ValueError, KeyError, TypeError):
-            raise ChannelClosed(f"the worker sent no message but {line[:80]!r}") from None
+        return parse(line)
 
     def close(self) -> None:
         """The other end then reads the end of the stream, even if a forked process has a copy."""
@@ -112,3 +109,11 @@ class Channel:
             self._end.close()
         else:
             self._end.detach()  # the number is closed, or another file's by now
+
+
+def parse(line: bytes) -> Message:
+    """The message in a line. Raises `ChannelClosed`: the other side may run anybody's code."""
+    try:
+        return from_json(loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ChannelClosed(f"the worker sent no message but {line[:80]!r}") from None

@@ -170,7 +170,8 @@ def load_calibration(path: Path) -> Calibration:
     """Read a calibration. Raises `MeterUnavailable` naming the file and what is wrong with it."""
     try:
         return _parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:  # a JSON and a UTF-8 error are ValueErrors
+    # A JSON and a UTF-8 error are ValueErrors. A file may hold infinity, or [[[[...
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
         raise MeterUnavailable(
             f"the calibration {path} cannot be used: {error}",
             "calibrate again with `pytest-energy calibrate`, or set "

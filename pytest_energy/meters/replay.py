@@ -100,7 +100,7 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
         raise MeterUnavailable(reason, "record one with `pytest-energy record`") from error
     try:
         about = _parse_header(json.loads(lines[0]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(argument, 1, str(error)) from error
     names = {domain.name for domain in about.domains}
     readings: list[Reading] = []
@@ -111,7 +111,7 @@ def open_replay(settings: MeterSettings, argument: str | None = None) -> ReplayM
                 raise ValueError(
                     f"time goes backwards, from {readings[-1].at_s!r} to {reading.at_s!r} s"
                 )
-        except ValueError as error:  # JSON errors too
+        except (ValueError, RecursionError) as error:  # JSON errors too
             raise _broken(argument, number, str(error)) from error
         readings.append(reading)
     return ReplayMeter(argument, about, readings)

@@ -167,7 +167,7 @@ def read_run(path: str | Path) -> Run:
         )
         return Run(
             str(path),
-            of_type(dict, ours["machine"]),
+            _machine_from_json(ours["machine"]),
             results,
             of_type(dict, document.get("commit_info") or {}),
             of_type(str, document.get("datetime") or ""),
@@ -253,6 +253,15 @@ def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
 
 def _are_in_blocks(windows: tuple[Window, ...], comparison: Comparison | None) -> bool:
     return comparison is not None and windows == candidate_windows(comparison)
+
+
+def _machine_from_json(saved: Any) -> dict[str, Any]:
+    """Texts and finite numbers: what describes a machine is printed and written again."""
+    machine: dict[str, Any] = of_type(dict, saved)
+    for value in machine.values():
+        if value is not None and not isinstance(value, (str, bool)):
+            number(value)
+    return machine
 
 
 def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pytest_energy.errors import OptionError, RunUnreadable
 from pytest_energy.machine import config_folder, write_config
+from pytest_energy.runs.json_values import UNREADABLE
 from pytest_energy.stats.unpaired import noise_errors, t_shift
 
 NOISE_SCHEMA = 1
@@ -89,7 +90,7 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return DEFAULT_NOISE
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _broken(path, str(error)) from None
     try:
         sds = [float(saved[key]) for key in ("seconds_sd", "joules_sd")]
@@ -97,7 +98,7 @@ def load_noise(machine: Mapping[str, object], meter_name: str) -> Noise:
         if saved["schema"] != NOISE_SCHEMA or runs < 2 or not all(0 <= sd < math.inf for sd in sds):
             raise ValueError(f"schema {saved['schema']!r}, {runs} runs, standard deviations {sds}")
         return Noise(sds[0], sds[1], runs, str(saved["source"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, *UNREADABLE) as error:
         raise _broken(path, f"{type(error).__name__}: {error}") from None
 
 

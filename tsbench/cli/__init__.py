@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from tsbench.cli import listing, measure, sweep, table, train
-from tsbench.errors import TsbenchError
+from tsbench.cli.exit_codes import CLOSED_PIPE, INTERRUPTED, NOT_DONE
+from tsbench.errors import TsbenchError, printable
 
-USER_ERROR = 2  # argparse's exit code for a wrong command line
-INTERRUPTED = 130  # a shell's exit code for Ctrl-C
+TRACEBACK_VARIABLE = "TSBENCH_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code. An error the user can fix is one line."""
+    """Runs one command and returns its exit code. A fault is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no encoding has a lone surrogate
     options = parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
     except TsbenchError as error:
-        print(f"tsbench: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        code = _fail(str(error))
+    except BrokenPipeError:
+        code = CLOSED_PIPE
+        # Python flushes once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        code = _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         print("tsbench: interrupted; run the same command again to resume", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - reported as our fault
+        if os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        code = _fail(f"a fault of tsbench: {what}; {TRACEBACK_VARIABLE}=1 shows where")
+    return code
+
+
+def _fail(message: str) -> int:
+    line = " ".join(printable(part) for part in message.splitlines())
+    with contextlib.suppress(OSError):  # standard error is closed; the exit code remains
+        print(f"tsbench: error: {line}", file=sys.stderr)
+    return NOT_DONE
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tsbench.cli.arguments import Commands
-from tsbench.errors import TsbenchError
+from tsbench.cli.exit_codes import NOT_DONE, OK
+from tsbench.errors import TsbenchError, printable
 
 
 def add(commands: Commands) -> None:
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     for count, done in enumerate(finished, 1):
         if isinstance(done, task.Failed):
             failures += 1
-            _print(console, f"{count}/{len(left)} FAILED {done.task}: {done.reason}")
+            _print(console, f"{count}/{len(left)} FAILED {done.task}: {printable(done.reason)}")
             continue
         results.save(done)
         left_s = (time.monotonic() - started_s) / count * (len(left) - count)
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             console,
             f"{failures} of {len(left)} tasks failed; run the command again to retry only those",
         )
-    return 1 if failures else 0
+    return NOT_DONE if failures else OK
 
 
 def _print(console: Console, line: str) -> None:

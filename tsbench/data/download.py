@@ -154,11 +154,16 @@ def _unpack(name: str, archive: Path, check: Callable[[Path], None]) -> Path:
         except OSError:  # another process was first, with a dataset that passed the same check
             if not target.is_dir():
                 raise
+    except OSError as error:  # a full disk, a name that is too long, or an offset beyond the file
+        raise DownloadError(
+            f"{name}.zip", f"cannot be unpacked: {error.strerror or error}", began=True
+        ) from error
     # zipfile raises the others for damaged members, and RuntimeError for encrypted ones.
     except (
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
+        ValueError,  # a name that is not UTF-8
         RuntimeError,
         NotImplementedError,
         DataFormatError,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tsbench.data import cache
 from tsbench.errors import TsbenchError
+from tsbench.sweep import records
 from tsbench.sweep.task import Done, Task
 
 MODELS = "models"
@@ -103,13 +104,14 @@ class Results:
             where = f"{self.where}/{name}"
             try:
                 record = json.loads(self._files.read(name))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TsbenchError(
                     f"{where}: invalid JSON: {error}; delete it and run the sweep again"
                 ) from None
-            if not isinstance(record, dict) or not isinstance(record.get("task"), dict):
-                raise TsbenchError(f"{where}: not a sweep's result; remove it from this folder")
-            yield record
+            try:
+                yield records.checked(record)
+            except ValueError as error:
+                raise TsbenchError(f"{where}: {error}") from None
 
 
 def _record(task: Task) -> str:

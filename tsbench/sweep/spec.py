@@ -36,7 +36,7 @@ def read(path: Path) -> Spec:
     """The spec in the file. Raises TsbenchError, in one line, if it is invalid."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor TOML is a ValueError
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TsbenchError(f"{path}: cannot be read as TOML: {reason}") from None
     known = [field.name for field in fields(Spec)]

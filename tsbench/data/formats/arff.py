@@ -17,9 +17,9 @@ from tsbench.data.formats.table import (
     Table,
     parse_after_header,
     parse_values,
-    short,
     stack,
 )
+from tsbench.errors import short
 
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
 _RELATIONAL_CASE = re.compile(r"(['\"])(.*)\1\s*,\s*(.+)")

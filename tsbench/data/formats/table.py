@@ -10,11 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from tsbench.errors import DataFormatError
+from tsbench.errors import DataFormatError, short
 
 MISSING_WORDS = ("?", "nan")  # .ts and .arff write ?, the others NaN
 COMMENT_MARKS = ("#", "%")
-SHOWN_CHARACTERS = 40  # in an error: a line may hold thousands of values
 REGRESSION = (
     "a regression set: its labels are numbers to predict, and tsbench reads classification sets"
 )
@@ -128,8 +127,3 @@ def without_padding(case: Case) -> Case:
         return case
     kept = int(known[-1]) + 1
     return replace(case, values=case.values[:, :kept], padding=length - kept)
-
-
-def short(text: str) -> str:
-    """The text in quotes, without its end if it is long."""
-    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")

@@ -15,9 +15,9 @@ from tsbench.data.formats.table import (
     Table,
     parse_after_header,
     parse_values,
-    short,
     stack,
 )
+from tsbench.errors import short
 
 _DECLARATIONS = {  # in lower case; whether several words may follow
     "@problemname": True,
