@@ -1,6 +1,6 @@
 """Broken inputs for each parser, and for whole commands. Run by hand::
 
-    python -m studies.fuzz [TARGET ...] [--cases 1000000] [--commands 5000] [--seed 0] [--seconds 600]
+    python -m studies.fuzz [TARGET ...] [--cases 1000000] [--commands 5000] [--seed 0]
 
 Valid inputs are changed in one to three places, by a generator with this seed. A case is a fault if
 it ends in any exception but the parser's own error, takes more than two seconds of CPU time, or

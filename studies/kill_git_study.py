@@ -163,15 +163,27 @@ def kill_once(command: str, scratch: Path, after_s: float, how: signal.Signals) 
     return [f"changed: {name}" for name in changed] + [f"left: {name}" for name in left]
 
 
+def obey_signals() -> None:
+    """Let what this process starts obey the signals.
+
+    A shell's background job ignores INT, and one that nohup starts HUP, and so would its children.
+    """
+    for how in SIGNALS[1:]:
+        signal.signal(how, signal.default_int_handler if how == signal.SIGINT else signal.SIG_DFL)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="of each command")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--signals", nargs="+", choices=[how.name for how in SIGNALS], metavar="SIG"
+    )
     parser.add_argument("--command", choices=COMMANDS, help="only this one")
     asked = parser.parse_args()
-    # A shell's background job ignores Ctrl-C, and so would what it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    obey_signals()
     instants = random.Random(asked.seed)
+    signals = [signal.Signals[name] for name in asked.signals or [how.name for how in SIGNALS]]
     faults = 0
     print("| command | kills | over seconds | KILL, TERM, INT, HUP | with a difference |")
     print("|---|---|---|---|---|", flush=True)
@@ -185,10 +197,11 @@ def main() -> int:
             whole_s = time.perf_counter() - began_s
             bad, used = 0, Counter[str]()
             for number in range(asked.kills):
-                how = SIGNALS[number % len(SIGNALS)]
+                how = signals[number % len(signals)]
                 after_s = instants.uniform(0, whole_s)
                 differences = kill_once(command, scratch, after_s, how)
                 used[how.name] += 1
+                print(f"{command}: {number + 1} kills, {bad} bad", file=sys.stderr, flush=True)
                 if differences:
                     bad += 1
                     print(f"{command}, {how.name} after {after_s:.2f} s:", *differences, sep="\n  ")

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_energy.measuring.machine_lock import LOCK_VARIABLE, machine_lock
-from studies.kill_git_study import SIGNALS, make_repository, processes_in, snapshot
+from studies.kill_git_study import SIGNALS, make_repository, obey_signals, processes_in, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ RAY_MEMORY = 80 * 2**20
 
 
 class Sandbox:
-    """A user's repository, and beside it the spec, the results, the cache and the temporary files."""
+    """A user's repository; beside it the spec, the results, the cache and the temporary files."""
 
     def __init__(self, folder: Path):
         self.repository, self.tmp = folder / "repository", folder / "tmp"
@@ -225,8 +225,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ray", action="store_true", help="on a Ray cluster of this machine")
     asked = parser.parse_args()
-    # A shell's background job ignores Ctrl-C, and so would what it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    obey_signals()
     dice = random.Random(asked.seed)
     bad, used = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as name:

@@ -24,10 +24,14 @@ from tests.energy.rigs.saved_runs import METER, Runs, name_of, write_runs
 
 DATA = {
     ".ts": (
-        b"% c\n@problemName A\n@univariate true\n@classLabel true a b\n@data\n1.0,2.5,?:a\n3,4,5:b\n",
+        (
+            b"% c\n@problemName A\n@univariate true\n@classLabel true a b\n@data\n1.0,2.5,?:a\n"
+            b"3,4,5:b\n"
+        ),
         (
             b"@problemName A\n@timestamps false\n@missing false\n@univariate false\n@dimension 2\n"
-            b"@equalLength true\n@seriesLength 2\n@classLabel true a b\n@data\n1,2:3,4:a\n5,6:7,8:b\n"
+            b"@equalLength true\n@seriesLength 2\n@classLabel true a b\n@data\n1,2:3,4:a\n"
+            b"5,6:7,8:b\n"
         ),
     ),
     ".arff": (

@@ -151,6 +151,11 @@ fp32 = { accuracy = 0.8, ratio = { 1 = 1, 32 = 0.5 } }
         ("ratio =", "ratios =", r"fp32\.ratios must be left out"),
         ('core = ["fp32"]', 'core = ["fp64"]', "core: fp64 must be one of"),
         ("[1, 32]", "[0]", "batches must be whole numbers above 0"),
+        ("[1, 32]", "3", "batches must be a list"),
+        ('["fp32"]', "true", "core must be a list"),
+        ("32 = 0.5", f"32 = 1{'0' * 400}", r"ratio\.32 must be a number above 0"),
+        ("32 = 0.5", "32 = inf", r"ratio\.32 must be a number above 0"),
+        ("machine", f"deep = {'[' * 10_000}\nmachine", "nested too deeply"),
         ("machine", "place", "machine must be present"),
     ],
 )

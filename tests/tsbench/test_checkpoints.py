@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -25,6 +29,20 @@ def test_round_trip(saved, tiny_model):
     x = torch.randn(3, 2, 64)
     with torch.inference_mode():
         assert torch.equal(found.model(x), tiny_model(x))
+
+
+def test_a_file_in_memory_is_the_same_model(saved):
+    found = checkpoints.loads(saved.read_bytes(), saved)
+    expected = checkpoints.load(saved)
+    assert (found.about, found.path) == (expected.about, saved)
+    weights = found.model.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in expected.model.state_dict().items())
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 100, 5000])
+def test_a_file_in_memory_that_is_cut_short_is_named(saved, n_bytes):
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors: corrupt"):
+        checkpoints.loads(saved.read_bytes()[:n_bytes], saved)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 4, 100, 5000])
@@ -105,6 +123,28 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         cache.write_atomically(path, b"new")
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("file", b"old")]
+
+
+def test_files_of_killed_processes_are_deleted_and_no_others(tmp_path, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for path, pid in (("a.json", ended.pid), ("b.json", os.getpid())):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        monkeypatch.setattr(os, "replace", killed)
+        monkeypatch.setattr(os, "unlink", lambda path: None)  # a kill leaves no time for it
+        with pytest.raises(KeyboardInterrupt):
+            cache.write_atomically(tmp_path / path, b"half")
+        monkeypatch.undo()
+    (tmp_path / ".x.part").touch()
+    (tmp_path / "c.json").touch()
+    assert len(list(tmp_path.iterdir())) == 4
+    cache.delete_parts(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left[1:] == [".x.part", "c.json"] and left[0].startswith(".b.json.")
+
+
+def killed(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

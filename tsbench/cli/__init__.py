@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except TsbenchError as error:
         code = _fail(str(error))
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # rich makes SystemExit(1) of it
         code = CLOSED_PIPE
         # Python flushes once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -94,7 +94,7 @@ def _known_number(holder: Mapping[str, Any], key: str) -> float | None:
 
 
 def _number(holder: Mapping[str, Any], key: str) -> float:
-    value = holder.get(key)
+    value: Any = holder.get(key)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LARGEST:
         raise ValueError(f"{key} is {_shown(value)}, not a number from 0 to {LARGEST:g}")

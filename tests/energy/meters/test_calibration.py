@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 
@@ -221,6 +222,23 @@ GOOD = {
     "cpus": 2,
     "points": [[0, 1], [1, 2]],
 }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({**GOOD, "cpus": math.inf}),
+        json.dumps({**GOOD, "points": [[10**400, 1]]}),
+        json.dumps({**GOOD, "full_watts": 10**400}),
+        "[" * 100_000,
+    ],
+    ids=["infinite", "huge point", "huge watts", "nested"],
+)
+def test_a_calibration_beyond_all_numbers_is_refused(tmp_path, text):
+    path = tmp_path / "calibration.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(MeterUnavailable, match=r"calibration\.json cannot be used"):
+        load_calibration(path).model().watts(0.5)
 
 
 @given(st.sampled_from(sorted(GOOD)), json_values, st.booleans())

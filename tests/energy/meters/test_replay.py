@@ -130,6 +130,8 @@ GOOD_LINES = [json.dumps(HEADER), '[1.0, {"package-0": 5.0}]', '[2.0, {"package-
         (2, '[1.0, {"package-0": NaN}]'),
         (2, "[true, {}]"),
         (3, '[0.5, {"package-0": 7.0}]'),
+        (1, "[" * 100_000),
+        (2, "[" * 100_000),
     ],
 )
 def test_a_broken_trace_is_named_with_its_line(tmp_path, number, line):

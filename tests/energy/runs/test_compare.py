@@ -697,6 +697,9 @@ def test_the_noise_of_a_machine_is_saved_and_used(tmp_path, capsys):
         '{"schema": 1}',
         "{",
         '{"schema": 1, "seconds_sd": -1, "joules_sd": 0.1, "runs": 12, "source": ""}',
+        '{"schema": 1, "seconds_sd": 0.1, "joules_sd": 0.1, "runs": Infinity, "source": ""}',
+        f'{{"schema": 1, "seconds_sd": 1{"0" * 400}, "joules_sd": 1, "runs": 2, "source": ""}}',
+        "[" * 100_000,
     ):
         noise_path(MACHINE, SENSOR.name).write_text(broken)
         code, out = compare(capsys, tmp_path / "old.json", tmp_path / "new.json")

@@ -408,6 +408,8 @@ BROKEN = [
     ("energy.meters.0.notes", [1], "1 is not a value of type str"),
     ("energy.idle.0.0", 0, "a window of 0 s and 0 calls"),
     ("energy.idle.0.2", -1, "-1 is not a finite number of 0 or more"),
+    ("energy.machine.cores", math.inf, "inf is not a finite number"),
+    ("energy.machine.cores", [2], "[2] is not a finite number"),
     ("energy.machine", "laptop", "'laptop' is not a value of type dict"),
     ("energy.software", ..., "the key 'software' is missing"),
     ("energy.software.python", 3.12, "3.12 is not a value of type str"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tsbench import checkpoints, cli
+from tsbench.errors import TsbenchError
 
 
 def test_variants_are_listed(capsys):
@@ -122,6 +123,32 @@ def test_errors_of_the_user_are_one_line_and_exit_code_2(arguments, problem, cap
     assert error.startswith("tsbench: error: ")
     assert problem in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("raised", "problem"),
+    [
+        (OSError(28, "No space left on device", "a\x1b[1m/file"), "a\\x1b[1m/file: No space left"),
+        (RuntimeError("a\nb"), "a fault of tsbench: RuntimeError: a b"),
+        (TsbenchError("class \x1b]0;x\x07"), "class \\x1b]0;x\\x07"),
+    ],
+)
+def test_no_fault_is_a_traceback_an_escape_sequence_or_exit_code_1(
+    raised, problem, monkeypatch, capsys
+):
+    def fail(options):
+        raise raised
+
+    monkeypatch.setattr(cli.listing, "list_models", fail)
+    assert cli.main(["models"]) == 2
+    error = capsys.readouterr().err
+    assert problem in error and error.count("\n") == 1 and "\x1b" not in error
+
+
+def test_a_closed_pipe_ends_in_its_own_code():
+    command = f"{sys.executable} -m tsbench variants | :; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 141 and not done.stderr
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,22 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(server, content, proble
     assert kept() == []
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (zipped((f"{'A' * 300}_TRAIN.ts", SET, FILE)), "cannot be unpacked: File name too long"),
+        (zipped(("é_TRAIN.ts", SET, FILE)).replace(b"\xc3\xa9", b"\xc3("), "damaged: .*utf-8"),
+        (zipped(("Made_TRAIN.ts", SET, FILE))[10:], "(cannot be unpacked|damaged)"),
+    ],
+    ids=["long name", "not UTF-8", "offset before the file"],
+)
+def test_an_archive_that_zipfile_fails_on_is_one_line(server, content, problem):
+    server.content = content
+    with pytest.raises(DownloadError, match=rf"Made\.zip: .*{problem}"):
+        datasets.load("Made")
+    assert kept() == []
+
+
 @pytest.mark.parametrize("with_length", [True, False])
 def test_a_download_beyond_the_limit_ends_and_leaves_nothing(server, with_length, monkeypatch):
     monkeypatch.setattr(download, "MAX_DOWNLOAD_BYTES", 100)
