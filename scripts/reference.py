@@ -83,12 +83,18 @@ EXIT_CODES = (
     ("`pytest-energy`", ExitCode.INTERRUPTED, "interrupted by Ctrl-C"),
     ("`pytest-energy`", ExitCode.CLOSED_PIPE, "the reader of the output closed it, as `head` does"),
     ("`tsbench`", 0, "done"),
-    ("`tsbench`", tsbench_cli.USER_ERROR, "could not be done; one line gives the reason"),
+    ("`tsbench`", tsbench_cli.NOT_DONE, "could not be done; one line gives the reason"),
+    (
+        "`tsbench sweep`",
+        tsbench_cli.NOT_DONE,
+        "also if some tasks failed; the same command retries only those",
+    ),
     (
         "`tsbench`",
         tsbench_cli.INTERRUPTED,
         "interrupted by Ctrl-C; the same command resumes",
     ),
+    ("`tsbench`", tsbench_cli.CLOSED_PIPE, "the reader of the output closed it, as `head` does"),
 )
 
 
