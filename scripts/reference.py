@@ -46,6 +46,7 @@ VARIABLES = {
     "TSBENCH_CACHE": "where downloads and trained models are kept",
     "TSBENCH_DATA": "where datasets of yours are",
     "TSBENCH_OFFLINE": "set: nothing is downloaded",
+    "TSBENCH_TRACEBACK": "set: a fault of `tsbench` shows its traceback",
 }
 EXIT_CODES = (
     ("`pytest`", pytest.ExitCode.OK, "no verdict was missed or regressed"),
