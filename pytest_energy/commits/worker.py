@@ -36,6 +36,7 @@ from pytest_energy.commits.protocol import (
     TakeWindow,
     WindowTaken,
 )
+from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, fastest_seconds_per_call
 from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.window import take_prepared, take_window
@@ -92,6 +93,9 @@ class ServingRecorder:
 
     def quality(self, quality: Quality) -> None:
         """The main process checks it; a worker does not."""
+
+    def use_gate(self, gate: Gate) -> None:
+        """The main process judges."""
 
     def skip_disabled_benchmark(self) -> None:
         """Never called: a worker measures disabled benchmarks."""

@@ -64,18 +64,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return header_lines(config, config.stash[RUN])
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Read all markers before any test runs, so that a typo costs no time."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Read all markers before any test runs, so that a typo costs no time. Conftest files add
+    markers in pytest_collection_modifyitems, some of them after every plugin."""
+    config = session.config
     measuring = RUN in config.stash or WORKER in config.stash
-    for item in items:
+    for item in session.items:
         if measuring or item.get_closest_marker("energy") or item.get_closest_marker("gps_up"):
             from pytest_energy.plugin.markers import read_gate
 
             read_gate(item, command_line.options_of(config))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    config = session.config
     if RUN in config.stash and not config.option.collectonly:
         from pytest_energy.plugin.benchmark_bridge import keep_energy_tests
         from pytest_energy.plugin.run_start import share_suite_alpha, show_progress, start_against

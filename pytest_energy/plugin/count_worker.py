@@ -22,6 +22,7 @@ from pytest_energy.counting.counter import CallgrindCounter, Counter
 from pytest_energy.counting.cpu_counter import CpuCounter
 from pytest_energy.counting.python_functions import bytecodes_by_function
 from pytest_energy.descriptors import CLOSED, OwnDescriptor
+from pytest_energy.gate import Gate
 from pytest_energy.model import CountedWork, Quality, Result
 from pytest_energy.options import Options
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
@@ -68,6 +69,9 @@ class CountingRecorder:
 
     def quality(self, quality: Quality) -> None:
         """The measuring process checks it; this one does not."""
+
+    def use_gate(self, gate: Gate) -> None:
+        """The main process judges."""
 
     def skip_disabled_benchmark(self) -> None:
         """Never: see `measures_disabled_benchmarks`."""

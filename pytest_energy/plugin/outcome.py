@@ -24,6 +24,11 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
     run = item.config.stash.get(RUN, None)
     if run is None:
         return None
+    if GATE not in item.stash:
+        raise pytest.UsageError(
+            "the energy plugin was unregistered during the run, so it cannot gate this test; "
+            "remove what unregisters it, or run without --energy"
+        )
     if RECORDER not in item.stash:
         from pytest_energy.plugin.recorder import (
             AgainstRecorder,
@@ -48,6 +53,12 @@ def test_ended(item: pytest.Item, passed: bool) -> None:
     `keep_on_disk` writes it after the test's teardown, which undoes what the test patched.
     """
     recorder = item.stash.get(RECORDER, None)
+    if recorder is not None:
+        from pytest_energy.plugin.markers import read_gate
+
+        # A fixture or the test itself may have added a marker.
+        read_gate(item, options_of(item.config))
+        recorder.use_gate(item.stash[GATE])
     results = recorder.results() if recorder is not None else []
     problems = []
     for result in results:

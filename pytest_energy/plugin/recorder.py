@@ -61,6 +61,9 @@ class Recorder(Protocol):
     def items(self, number: int) -> None:
         """Note how many items a call processes."""
 
+    def use_gate(self, gate: Gate) -> None:
+        """Judge by this gate."""
+
     def skip_disabled_benchmark(self) -> None:
         """Note that pytest-benchmark did not run this test's ``benchmark``."""
 
@@ -76,13 +79,16 @@ class ThisTreeRecorder:
     def __init__(self, run: MeasuringRun, name: str, gate: Gate, group: str | None):
         self.run = run
         self.name = name
-        self.gate = replace(gate, alarm_alpha=run.plan.alarm_alpha)
+        self.use_gate(gate)
         self.group = group
         self.measurement: Measurement | None = None
         self.comparison: Comparison | None = None
         self.qualities: list[Quality] = []
         self.phases: dict[str, Once] = {}
         self.items_per_call: int | None = None
+
+    def use_gate(self, gate: Gate) -> None:
+        self.gate = replace(gate, alarm_alpha=self.run.plan.alarm_alpha)
 
     def measure(self, call: Callable[[], object]) -> None:
         self._refuse_second_measurement()
@@ -244,11 +250,14 @@ class AgainstRecorder(ThisTreeRecorder):
     def __init__(
         self, run: MeasuringRun, against: Against, name: str, gate: Gate, group: str | None
     ):
-        # Thresholds are for two variants of one commit. Two commits are gated on regressions.
-        super().__init__(run, name, replace(gate, thresholds=None), group)
         self._against = against
         self._not_gated: list[Verdict] = []
-        if gate.thresholds is not None:
+        super().__init__(run, name, gate, group)
+
+    def use_gate(self, gate: Gate) -> None:
+        """Thresholds are for two variants of one commit. Two commits are gated on regressions."""
+        super().use_gate(replace(gate, thresholds=None))
+        if gate.thresholds is not None and not any(v.metric == "gps_up" for v in self._not_gated):
             reason = (
                 "--energy-against compares commits; run without it to gate the thresholds of gps_up"
             )

@@ -64,7 +64,8 @@ def ungated_lines(session: pytest.Session, run: MeasuringRun) -> list[str]:
 
 
 def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, str]]:
-    if session.config.option.collectonly:
+    options = session.config.option
+    if options.collectonly or options.show_fixtures_per_test:  # no test is meant to run
         return
     marked = [item.nodeid for item in session.items if _asks(item)]
     if marked and not _gated(run, OF_MARKERS, marked):

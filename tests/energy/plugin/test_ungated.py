@@ -121,6 +121,120 @@ def test_collect_only_asks_for_no_gate(suite):
     assert suite.runpytest(*MEASURED, "--collect-only").ret == 0
 
 
+def test_markers_that_a_conftest_adds_after_every_plugin(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    suite.makeconftest(
+        "import pytest\n@pytest.hookimpl(trylast=True)\n"
+        "def pytest_collection_modifyitems(items):\n"
+        "    for item in items: item.add_marker(pytest.mark.energy(max_seconds=1e-9))\n"
+    )
+    assert suite.runpytest(*MEASURED, "--energy-max-time=2").ret == 1
+
+
+ADD_MARKER = "request.node.add_marker(pytest.mark.energy(max_seconds=1e-9))"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        (
+            f"@pytest.fixture(autouse=True)\ndef limited(request): {ADD_MARKER}\n"
+            "def test_it(energy): energy(work)"
+        ),
+        f"def test_it(energy, request):\n    energy(work)\n    {ADD_MARKER}",
+    ],
+    ids=["a fixture", "the test"],
+)
+def test_markers_that_are_added_while_the_test_runs(suite, test):
+    suite.makepyfile(WORK + test)
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*limit 1e-09 s*"])
+
+
+def test_a_conftest_that_unregisters_the_plugin(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
+    suite.makeconftest(
+        "def pytest_configure(config): config.pluginmanager.unregister(name='energy')"
+    )
+    # Its name is that of the entry point; pytester's own process has it as a module.
+    result = suite.runpytest_subprocess(*MEASURED)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the energy plugin was unregistered during the run*"])
+
+
+def test_a_conftest_that_replaces_the_fixture(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
+    suite.makeconftest("import pytest\n@pytest.fixture\ndef energy(): return lambda call: call()")
+    suite.runpytest(*MEASURED).assert_outcomes(failed=1)
+
+
+def test_a_marker_on_a_unittest_class(suite):
+    suite.makepyfile(
+        WORK + "import unittest\n@pytest.mark.energy(max_seconds=9)\n"
+        "class TestIt(unittest.TestCase):\n    def test_it(self): work()"
+    )
+    suite.runpytest(*MEASURED).assert_outcomes(failed=1)
+
+
+def test_pytest_exit_with_0(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): pytest.exit('enough', returncode=0)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 4
+    nothing_gated(result, "markers", "test_it")
+
+
+def test_ctrl_c_is_no_pass(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy):\n    energy(work)\n    raise KeyboardInterrupt")
+    assert suite.runpytest_subprocess(*MEASURED).ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_an_expected_failure_is_pytests_own(suite):
+    missed = WORK + "@pytest.mark.xfail\n@pytest.mark.energy(max_seconds=1e-9)\n"
+    suite.makepyfile(missed + "def test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2")
+    assert result.ret == 0
+    result.assert_outcomes(xfailed=1)
+
+
+def test_a_module_that_is_skipped_has_no_tests(suite):
+    suite.makepyfile(
+        "import pytest\npytest.importorskip('no_such_module')\n" + BUDGET + "def t(): 0"
+    )
+    assert suite.runpytest(*MEASURED).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_a_selection_without_the_marked_tests(suite):
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)\ndef test_other(): pass")
+    result = suite.runpytest(*MEASURED, "-k", "other")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["NOTHING WAS MEASURED*"])
+
+
+@pytest.mark.parametrize("quiet", [("-p", "no:terminal"), ("--no-summary",), ("-qq",)])
+def test_a_run_that_prints_nothing_has_the_same_exit_code(suite, quiet):
+    suite.makepyfile(JOULES_ONLY)
+    assert suite.runpytest_subprocess(*ESTIMATED, *quiet).ret == 4
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"benchmarks": []}', "[1]"])
+def test_an_empty_baseline_is_refused_before_measuring(suite, content):
+    suite.makepyfile(WORK + "def test_it(energy): raise AssertionError('measured')")
+    (suite.path / "old.json").write_text(content)
+    result = suite.runpytest(*MEASURED, "--energy-compare=old.json")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --energy-compare: old.json: *"])
+
+
+def test_a_baseline_without_benchmarks_is_refused_before_measuring(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    old = edited(save(suite), lambda document: document["benchmarks"].clear())
+    result = suite.runpytest(*MEASURED, f"--energy-compare={old}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --energy-compare: *no benchmark of this run has joules"])
+
+
 def test_setup_only_gates_nothing(suite):
     suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
     assert suite.runpytest(*MEASURED, "--setup-only").ret == 4
