@@ -59,7 +59,7 @@ def joules_beside_equal_others(
     for block in blocks:
         sides = block.side("A"), block.side("B")
         counted = total(sides[0]), total(sides[1])
-        if all(window.cpu is not None for window in block.windows):
+        if sides[0].cpu is not None and sides[1].cpu is not None:
             mean = sum(_others_s(side) for side in sides) / sum(side.seconds for side in sides)
             equal = [
                 each - watts.estimate * (_others_s(side) - mean * side.seconds)
@@ -107,18 +107,16 @@ def follow_a_side(blocks: Sequence[Block]) -> bool:
 
     A neighbour that knows nothing of the coin looks like this once in a thousand comparisons.
     """
+    sides = shares_by_side(blocks)
+    if sides is None or abs(sides[0] - sides[1]) < LARGE_DIFFERENCE:
+        return False
     differences = [
         _others_s(block.side("A")) / block.side("A").seconds
         - _others_s(block.side("B")) / block.side("B").seconds
         for block in blocks
     ]
     more, less = (sum(sign * each > 0 for each in differences) for sign in (1, -1))
-    sides = shares_by_side(blocks)
-    return (
-        sides is not None
-        and abs(sides[0] - sides[1]) >= LARGE_DIFFERENCE
-        and abs(more - less) > FOLLOWING_SDS * math.sqrt(len(blocks))
-    )
+    return abs(more - less) > FOLLOWING_SDS * math.sqrt(len(blocks))
 
 
 def share_of_others(blocks: Iterable[Block]) -> float | None:
@@ -128,9 +126,14 @@ def share_of_others(blocks: Iterable[Block]) -> float | None:
 
 def shares_by_side(blocks: Sequence[Block]) -> tuple[float, float] | None:
     """As `share_of_others`, beside the baseline and beside the candidate."""
-    shares = [add_windows(block.side(letter) for block in blocks).others_share for letter in "AB"]
-    baseline, candidate = shares
-    return None if baseline is None or candidate is None else (baseline, candidate)
+    shares = []
+    for letter in "AB":
+        used = [cpu for block in blocks if (cpu := block.side(letter).cpu) is not None]
+        if not used or len(used) < len(blocks):
+            return None
+        own_s, others_s = (max(0.0, sum(seconds)) for seconds in zip(*used, strict=True))
+        shares.append(others_s / (own_s + others_s) if own_s + others_s else 0.0)
+    return shares[0], shares[1]
 
 
 def _busy_cpus(side: Window) -> float:
