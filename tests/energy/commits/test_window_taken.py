@@ -1,4 +1,4 @@
-"""A worker's window reaches the main process with the CPU seconds and the GPU's clocks beside it."""
+"""A worker's window reaches the main process with its CPU seconds and the clocks of the GPU."""
 
 import json
 from types import SimpleNamespace
