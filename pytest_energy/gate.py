@@ -356,11 +356,10 @@ def _against_limit(metric: str, unit: str, value: Interval, limit: float, eviden
 
 
 def _of_quality(quality: Quality) -> Verdict:
-    if quality.floor is None:
-        return Verdict(quality.name, "not gated", f"{quality.name} has no floor")
-    text = f"{quality.name} {quality.value:.4g}, floor {quality.floor:.4g}"
-    # Not "value < floor": an accuracy of NaN must not pass.
-    return Verdict(quality.name, "met" if quality.value >= quality.floor else "missed", text)
+    if not quality.limits:
+        return Verdict(quality.name, "not gated", f"{quality.name} has no floor and no ceiling")
+    text = f"{quality.name} {quality.value:.4g}, {quality.limits}"
+    return Verdict(quality.name, "met" if quality.meets_its_limits else "missed", text)
 
 
 def count_blocks(blocks: Sequence[Block]) -> str:

@@ -293,6 +293,21 @@ class Quality:
     name: str
     value: float
     floor: float | None = None
+    ceiling: float | None = None
+    """The most that is allowed of a quality that is better when smaller, such as an error."""
+
+    @property
+    def meets_its_limits(self) -> bool:
+        """Whether the value lies within floor and ceiling. NaN meets no limit."""
+        return (self.floor is None or self.value >= self.floor) and (
+            self.ceiling is None or self.value <= self.ceiling
+        )
+
+    @property
+    def limits(self) -> str:
+        """``floor 0.87, ceiling 0.95``; "" without either."""
+        limits = (("floor", self.floor), ("ceiling", self.ceiling))
+        return ", ".join(f"{name} {limit:.4g}" for name, limit in limits if limit is not None)
 
 
 # The meter of a run that counts work only.

@@ -119,15 +119,30 @@ class EnergyFixture:
             )
         self._measured = True
 
-    def quality(self, name: str, value: float, floor: float | None = None) -> None:
-        """Report a quality that must not be traded for energy, such as an accuracy.
+    def quality(
+        self, name: str, value: float, floor: float | None = None, ceiling: float | None = None
+    ) -> None:
+        """Report a quality that must not be traded for energy, such as an accuracy or an error.
 
-        The test fails if ``value`` is below ``floor``.
+        The test fails if ``value`` is below ``floor`` or above ``ceiling``. A quality with a
+        ceiling and no floor is better when smaller, also in a comparison with a saved run.
         """
-        quality = Quality(name, float(value), None if floor is None else float(floor))
-        if quality.floor is not None and not math.isfinite(quality.floor):
-            raise FixtureMisuse(f"the floor of {name!r} must be a finite number, not {floor!r}")
+        for limit, given in (("floor", floor), ("ceiling", ceiling)):
+            if given is not None and not math.isfinite(given):
+                raise FixtureMisuse(
+                    f"the {limit} of {name!r} must be a finite number, not {given!r}"
+                )
+        if floor is not None and ceiling is not None and floor > ceiling:
+            raise FixtureMisuse(
+                f"the floor of {name!r}, {floor!r}, is above its ceiling, {ceiling!r}"
+            )
+        quality = Quality(
+            name,
+            float(value),
+            None if floor is None else float(floor),
+            None if ceiling is None else float(ceiling),
+        )
         if self._recorder is not None:
             self._recorder.quality(quality)
-        if quality.floor is not None and not quality.value >= quality.floor:
+        if not quality.meets_its_limits:
             self.failed_floors.append(quality)

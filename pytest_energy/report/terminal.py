@@ -146,10 +146,9 @@ def complaint(verdict: Verdict) -> str:
 
 
 def floor_complaint(quality: Quality) -> str:
-    """The line of a test whose quality lies below its floor."""
+    """The line of a test whose quality lies below its floor or above its ceiling."""
     return plain(
-        f"energy gate: {quality.name} {quality.value:.4g}, floor {quality.floor:.4g}: "
-        f"{quality.name} missed"
+        f"energy gate: {quality.name} {quality.value:.4g}, {quality.limits}: {quality.name} missed"
     )
 
 

@@ -44,20 +44,28 @@ class QualityView:
     value: float | None
     before: float | None = None
     floor: float | None = None
+    ceiling: float | None = None
 
     @property
     def missed(self) -> bool:
-        return self.floor is not None and self.value is not None and not self.value >= self.floor
+        return self.value is not None and (
+            (self.floor is not None and not self.value >= self.floor)
+            or (self.ceiling is not None and not self.value <= self.ceiling)
+        )
 
     @property
     def text(self) -> str:
-        """``0.892 ≥ 0.87``, or the value before and after."""
+        """``0.892 ≥ 0.87``, ``0.12 ≤ 0.2``, or the value before and after."""
         value = "not a number" if self.value is None else f"{self.value:.3f}"
         if self.before is not None:
             return f"{self.before:.3f} → {value}"
-        if self.floor is None:
-            return value
-        return f"{value} {'<' if self.missed else '≥'} {self.floor:g}"
+        if self.floor is not None:
+            below = self.value is not None and not self.value >= self.floor
+            value = f"{value} {'<' if below else '≥'} {self.floor:g}"
+        if self.ceiling is not None:
+            above = self.value is not None and not self.value <= self.ceiling
+            value = f"{value} {'>' if above else '≤'} {self.ceiling:g}"
+        return value
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,9 @@ class ResultView:
             None if comparison is None else comparison.powerup,
             category_text(None if comparison is None else comparison.category),
             tuple(
-                QualityView(plain(quality.name), quality.value, None, quality.floor)
+                QualityView(
+                    plain(quality.name), quality.value, None, quality.floor, quality.ceiling
+                )
                 for quality in result.qualities
             ),
             tuple(map(_printable, result.verdicts)),

@@ -96,7 +96,11 @@ def result_to_json(result: Result) -> dict[str, Any]:
         else [rounded_window(window) for window in measurement.windows],
         "versus": comparison_to_json(result.comparison),
         "quality": {
-            quality.name: {"value": finite(quality.value), "floor": quality.floor}
+            quality.name: {
+                "value": finite(quality.value),
+                "floor": quality.floor,
+                **({} if quality.ceiling is None else {"ceiling": quality.ceiling}),
+            }
             for quality in result.qualities
         },
         "verdicts": [
@@ -280,11 +284,13 @@ def _software_from_json(ours: Mapping[str, Any], machine_info: Any) -> dict[str,
 
 
 def _quality_from_json(name: str, saved: Mapping[str, Any]) -> Quality:
-    value, floor = saved["value"], saved["floor"]
+    # An earlier version wrote no ceiling.
+    value, floor, ceiling = saved["value"], saved["floor"], saved.get("ceiling")
     return Quality(
         name,
         math.nan if value is None else number(value),
         None if floor is None else number(floor),
+        None if ceiling is None else number(ceiling),
     )
 
 

@@ -25,7 +25,8 @@ def quality_changes(
     )
     for name in names:
         before, after = _values(old, name), _values(new, name)
-        verdict = _verdict(name, before, after, options)
+        falling = any(name in benchmark.smaller_is_better for benchmark in (*new, *old))
+        verdict = _verdict(name, before, after, options, falling)
         yield Change(
             name, "", _median(before), _median(after), None, len(before), len(after), verdict
         )
@@ -40,7 +41,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _verdict(
-    name: str, old: Sequence[float], new: Sequence[float], options: CompareOptions
+    name: str, old: Sequence[float], new: Sequence[float], options: CompareOptions, falling: bool
 ) -> Verdict:
     if not old or not new:
         side = "new run" if old else "baseline"
@@ -58,7 +59,7 @@ def _verdict(
             )
             return Verdict(name, "not gated", reason)
         tolerance, source = _default_tolerance(options.alpha)
-    return _within(name, old, new, tolerance, source)
+    return _within(name, old, new, tolerance, source, falling)
 
 
 def _default_tolerance(alpha: float) -> tuple[float, str]:
@@ -71,16 +72,22 @@ def _default_tolerance(alpha: float) -> tuple[float, str]:
 
 
 def _within(
-    name: str, old: Sequence[float], new: Sequence[float], tolerance: float, source: str
+    name: str,
+    old: Sequence[float],
+    new: Sequence[float],
+    tolerance: float,
+    source: str,
+    falling: bool,
 ) -> Verdict:
     before, after = median(old), median(new)
     text = f"{name} {before:.4g} → {after:.4g} at a tolerance of {tolerance:.2g} ({source})"
     # 0.85 - 0.84 is 0.010000000000000009.
     if abs(after - before) <= tolerance * (1 + 1e-9):
         return Verdict(name, "unchanged", text)
-    if after > before:
+    if (after < before) if falling else (after > before):
         return Verdict(name, "improved", text)
-    if after >= min(old):
-        reason = f"{text}: the baseline's own runs go down to {min(old):.4g}"
+    if (after <= max(old)) if falling else (after >= min(old)):
+        way, worst = ("up", max(old)) if falling else ("down", min(old))
+        reason = f"{text}: the baseline's own runs go {way} to {worst:.4g}"
         return Verdict(name, "inconclusive", reason)
     return Verdict(name, "regressed", text)

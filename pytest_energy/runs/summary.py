@@ -27,6 +27,8 @@ class BenchmarkSummary:
     """The counter's error as a share of the middle window's joules."""
     qualities: Mapping[str, float]
     work: CountedWork | None = None
+    smaller_is_better: frozenset[str] = frozenset()
+    """The qualities that have a ceiling and no floor."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def summarize_result(result: Result) -> BenchmarkSummary:
         meter.quantisation(middle),
         qualities,
         work,
+        frozenset(
+            quality.name
+            for quality in result.qualities
+            if quality.ceiling is not None and quality.floor is None
+        ),
     )
 
 

@@ -234,6 +234,23 @@ def test_quality(value, floor, verdict):
     assert verdicts(Gate(), made) == {"accuracy": verdict}
 
 
+@pytest.mark.parametrize(
+    ("value", "floor", "ceiling", "verdict"),
+    [
+        (0.2, None, 0.2, "met"),
+        (0.2001, None, 0.2, "missed"),
+        (math.nan, None, 0.2, "missed"),
+        (math.inf, None, 0.2, "missed"),
+        (0.5, 0.4, 0.6, "met"),
+        (0.3, 0.4, 0.6, "missed"),
+        (0.7, 0.4, 0.6, "missed"),
+    ],
+)
+def test_a_quality_with_a_ceiling(value, floor, ceiling, verdict):
+    made = result(measurement(*SIX), None, Quality("error", value, floor, ceiling))
+    assert verdicts(Gate(), made) == {"error": verdict}
+
+
 def test_only_the_markers_ratios_are_gated():
     gate = Gate(thresholds=Thresholds(speedup=1.0))
     assert verdicts_of(gate, greenup=exactly(0.1)) == {"speedup": "met"}

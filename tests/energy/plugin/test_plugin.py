@@ -119,6 +119,20 @@ def test_floors_are_checked_without_the_option_too(suite):
     result.stdout.fnmatch_lines(["energy gate: accuracy 0.5, floor 0.6: accuracy missed"])
 
 
+def test_an_error_above_its_ceiling_fails(suite):
+    suite.makepyfile(
+        """
+def test_it(energy):
+    energy.quality('error', 0.3, ceiling=0.25)
+def test_within(energy):
+    energy.quality('error', 0.2, ceiling=0.25)
+"""
+    )
+    result = suite.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["energy gate: error 0.3, ceiling 0.25: error missed"])
+
+
 def test_floors_are_checked_when_nothing_is_measured(suite):
     suite.makepyfile("def test_it(energy): energy.quality('accuracy', 0.5, floor=0.6)")
     result = suite.runpytest(*MEASURED)
@@ -234,6 +248,14 @@ def test_a_floor_that_is_not_a_number_is_refused(suite):
     result = suite.runpytest()
     result.stdout.fnmatch_lines(
         ["*FixtureMisuse: the floor of 'accuracy' must be a finite number, not inf"]
+    )
+
+
+def test_a_floor_above_the_ceiling_is_refused(suite):
+    suite.makepyfile("def test_it(energy): energy.quality('error', 0.5, floor=2, ceiling=1)")
+    result = suite.runpytest()
+    result.stdout.fnmatch_lines(
+        ["*FixtureMisuse: the floor of 'error', 2, is above its ceiling, 1"]
     )
 
 

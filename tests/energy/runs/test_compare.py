@@ -57,6 +57,7 @@ def write_run(
     seconds=1.0,
     joules=10.0,
     qualities=None,
+    ceiling=None,
     names=("a.py::test_a",),
     meter=SENSOR,
     machine=MACHINE,
@@ -69,7 +70,9 @@ def write_run(
     benchmarks = []
     for name in names:
         of = replace(measurement(*[window(seconds, joules)] * 6, meter=meter), name=name)
-        kept = [Quality(quality, value) for quality, value in (qualities or {}).items()]
+        kept = [
+            Quality(quality, value, ceiling=ceiling) for quality, value in (qualities or {}).items()
+        ]
         benchmarks.append(
             {
                 "name": name,
@@ -505,6 +508,13 @@ def test_missing_benchmarks_are_named(tmp_path, capsys):
     assert re.search(r"- test_new *\n    not in the baseline\n", out.out)
     assert re.search(r"- test_gone *\n    in the baseline, but not in the new run\n", out.out)
     assert "NOT GATED (1x): not in the baseline" in out.out
+
+
+def test_a_quality_with_a_ceiling_is_better_when_smaller(tmp_path, capsys):
+    low = write_run(tmp_path / "low.json", qualities={"error": 0.2}, ceiling=0.9)
+    high = write_run(tmp_path / "high.json", qualities={"error": 0.5}, ceiling=0.9)
+    assert compare(capsys, low, high)[0] == 1
+    assert compare(capsys, high, low)[0] == 0
 
 
 def test_null_quality_regresses(tmp_path, capsys):

@@ -100,6 +100,7 @@ def document() -> dict:
         measurement(*(window(0.1, 2.0, calls=10),) * 6, idle=(window(1.0, 5.0, calls=0),) * 6),
         compared((block(window(0.2, 4.0, calls=10), window(0.1, 2.0, calls=10)),) * 12),
         Quality("accuracy", 0.85, 0.84),
+        Quality("error", 0.1, None, 0.2),
     )
     return saved(replace(made, verdicts=Gate(Budget(max_joules=1.0)).judge(made)))
 
@@ -360,11 +361,12 @@ def test_schema_allows_no_other_keys_under_energy():
     assert len(ours) >= 9
     for where, schema in ours.items():
         assert schema["additionalProperties"] is False, where
-        # Only boards have a model, only counting runs have work, and not all tests have items.
+        # What only some have: boards a model, counting runs work, few tests items or a ceiling.
         optional = {
             "/$defs/machine": {"device"},
             "/$defs/entry": {"items", "work"},
             "/$defs/entry/properties/work": {"baseline"},
+            "/$defs/entry/properties/quality/additionalProperties": {"ceiling"},
         }.get(where, set())
         assert set(schema["required"]) == set(schema["properties"]) - optional, where
 
