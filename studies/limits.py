@@ -101,7 +101,8 @@ def shape_of(name: str, model: Classifier, data: Prepared) -> Any:
     variant = variants.get(SHAPED_LIKE.get(technique, technique) + at + settings)
     if "removed" not in variant.settings:
         return model  # no other technique changes a shape
-    return variant.make(model, data, 1, **{**variant.settings, "tuned": False})
+    untrained = replace(variant, settings={**variant.settings, "tuned": False})
+    return untrained.build(model, data, 1)
 
 
 def measure(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ from tsbench import variants
 from tsbench.threads import one_thread
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsbench.compression import Compressed
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
 
@@ -129,6 +132,91 @@ def measure(
                     )
                 )
     return rows
+
+
+@dataclass(frozen=True)
+class CompressedRow:
+    """One compressed model, compared with the unchanged one. Joules and seconds are per call."""
+
+    compressed: Compressed
+    comparison: Comparison
+    joules: float | None
+    """Gross, median over the candidate's windows. None if the counter did not move."""
+    seconds: float
+    provenance: str
+
+
+def compare_compressed(
+    reference: Callable[..., object],
+    compressed: Mapping[str, Compressed],
+    inputs: Sequence[Tensor],
+    max_time_s: float,
+    meter: Meter,
+) -> list[CompressedRow]:
+    """Each compressed model against the unchanged one, in shared blocks; the fastest first."""
+    import torch
+
+    from pytest_energy import Plan, versus_many
+
+    with one_thread(), torch.inference_mode():
+        compared = versus_many(
+            reference,
+            {name: each.call for name, each in compressed.items()},
+            *inputs,
+            meter=meter,
+            plan=Plan(max_time_s=max_time_s),
+        )
+    rows = [
+        CompressedRow(each, compared[name], *per_call(compared[name], meter), str(meter.provenance))
+        for name, each in compressed.items()
+    ]
+    return sorted(rows, key=lambda row: row.seconds)
+
+
+def winner(rows: Sequence[CompressedRow], floor: float) -> CompressedRow | None:
+    """The one of the fewest joules that agrees and certainly saves time; None if none does.
+
+    Where joules are estimated or not counted, the one of the fewest seconds: an estimate adds
+    nothing to the timings.
+    """
+    good = [
+        row
+        for row in rows
+        if row.compressed.agreement >= floor
+        and row.comparison.speedup is not None
+        and row.comparison.speedup.low > 1
+    ]
+    by_joules = all(row.provenance == "measured" and row.joules for row in good)
+    return min(good, key=lambda row: (row.joules or 0) if by_joules else row.seconds, default=None)
+
+
+def compressed_table(rows: Sequence[CompressedRow], title: str, floor: float) -> Table:
+    """A table of 80 columns; an agreement below the floor is marked."""
+    made = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
+    made.add_column("technique\nwhat was changed", overflow="fold")
+    for heading in ("Speedup", "J per\ncall", "ms per\ncall", "KiB", "agrees"):
+        made.add_column(heading, no_wrap=True)
+    for row in rows:
+        each = row.compressed
+        size = "unknown" if each.size_bytes is None else f"{each.size_bytes / 1024:.0f}"
+        low = "" if each.agreement >= floor else "\ntoo low"
+        made.add_row(
+            f"{each.name}\n{each.changed or 'same weights'}",
+            _ratio_text(row.comparison.speedup),
+            f"{joules_text(row.joules)}\n{row.provenance}",
+            f"{1000 * row.seconds:.3g}",
+            size,
+            f"{each.agreement:.3f}{low}",
+        )
+    return made
 
 
 def per_call(comparison: Comparison, meter: Meter) -> tuple[float | None, float]:

@@ -33,6 +33,7 @@ def remedy(name: str) -> str:
     """The command that installs it: with an extra of tsbench if one has it."""
     if name in PROGRAMS:
         return PROGRAMS[name]
+    name = name.replace("_", "-")  # a package is imported by the one and installed by the other
     extra = _extras().get(name.lower())
     return f'pip install "{DISTRIBUTION}[{extra}]"' if extra else f"pip install {name}"
 

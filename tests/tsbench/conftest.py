@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -70,3 +71,32 @@ def refrigeration_devices():
     if not os.environ.get(datasets.DATA_FOLDER_VARIABLE):
         pytest.skip("set TSBENCH_DATA to a UCR folder that holds RefrigerationDevices")
     return datasets.load("RefrigerationDevices")
+
+
+class KeptModules:
+    """Keeps what an inner pytest imported: pytester unloads it, and torch can be loaded once."""
+
+    def __init__(self):
+        self.modules = {}
+
+    def pytest_unconfigure(self):
+        self.modules = {
+            name: module
+            for name, module in sys.modules.items()
+            if not name.startswith(("test_", "conftest"))
+        }
+
+
+@pytest.fixture
+def inner_pytest(pytester):
+    """Runs pytest in this process, with tsbench's plugin."""
+
+    def run(*arguments):
+        kept = KeptModules()
+        own = ("-p", "tsbench.plugin", "-p", "no:cacheprovider")
+        result = pytester.runpytest_inprocess(*own, *arguments, plugins=[kept])
+        for name, module in kept.modules.items():
+            sys.modules.setdefault(name, module)
+        return result
+
+    return run

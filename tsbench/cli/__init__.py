@@ -1,4 +1,4 @@
-"""`tsbench`: train models, measure variants, run sweeps, list what is available."""
+"""`tsbench`: train models, measure variants, compress any model, run sweeps, list models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from tsbench.cli import listing, measure, sweep, table, train
+from tsbench.cli import compress, init, listing, measure, sweep, table, train
 from tsbench.cli.exit_codes import CLOSED_PIPE, INTERRUPTED, NOT_DONE
 from tsbench.errors import TsbenchError, printable
 
@@ -59,6 +59,6 @@ def parser() -> argparse.ArgumentParser:
         prog="tsbench", description="Time-series transformers, and ways of compressing them."
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, listing, measure, sweep, table):
+    for module in (train, listing, measure, compress, init, sweep, table):
         module.add(commands)
     return made

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from tsbench.outputs import scores
 
 # Large enough to amortise calls, small enough for a core's cache.
 EVALUATION_BATCH_CASES = 32
 
 
 def batched_logits(
-    classify: Callable[[Tensor], Tensor], x: Tensor, batch_cases: int = EVALUATION_BATCH_CASES
+    classify: Callable[[Tensor], Any], x: Tensor, batch_cases: int = EVALUATION_BATCH_CASES
 ) -> Tensor:
     """Logits (cases, n_classes) of every case in x, computed batch by batch.
+
+    `classify` may return a tensor, an array of numpy as scikit-learn does, or several of them, as
+    ONNX Runtime and Hugging Face do: then its scores of classes, see `outputs.scores`.
 
     Every call gets exactly `batch_cases` cases, because a compiled or exported model may accept
     only one batch size. The last batch is filled up, and the filling's logits are dropped.
@@ -29,7 +35,7 @@ def batched_logits(
             if missing:
                 batch = torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])])
             # The next call may overwrite an engine's own output buffer.
-            outputs.append(classify(batch)[: batch_cases - missing].clone())
+            outputs.append(scores(classify(batch))[: batch_cases - missing].clone())
     return torch.cat(outputs)
 
 

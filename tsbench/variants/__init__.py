@@ -1,9 +1,9 @@
 """Ways of making a trained model cheaper to run.
 
-A variant is a function from a trained model, its data and a batch size to a callable from x
-(batch, in_channels, timepoints) to logits (batch, n_classes). It never changes the given model
-and shares no memory with it. If something it requires is missing, it raises VariantUnavailable
-with the remedy.
+A variant is a function from a `Source` (a module, one batch of inputs, calibration batches and
+perhaps a way to train again; source.py) to a callable with the model's own inputs and outputs. It
+never changes the given model and shares no memory with it. If something it requires is missing,
+it raises VariantUnavailable with the remedy.
 
 Some variants have settings. `get("depth")` removes half of the layers and retrains the others;
 `get("depth@removed=0.25,tuned=no")` removes a quarter and does not retrain. `make` receives
@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench import requirements
 from tsbench.errors import BadSetting, UnknownName, VariantUnavailable
@@ -34,9 +33,13 @@ if TYPE_CHECKING:  # listing the variants must not import torch
 
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
     Classify = Callable[[Tensor], Tensor]
 
+# Models that were trained, with no setting that says so.
+TRAINED = ("int8_qat", "student", "student_openvino_bf16")
 YES_NO = {"yes": True, "no": False}
 ENTRY_POINT_GROUP = "tsbench.variants"
 # Name: module and attribute here. Tables and benchmarks show them in this order, others after.
@@ -71,39 +74,62 @@ BUILT_IN = {
 class Variant:
     """A technique: its name, a summary of one line, what it requires, and how it is made.
 
-    `requirements` are names of packages, as pip knows them, or of programs. `make(model, data,
-    batch_cases, **settings)` returns the callable. A setting is a share from 0 to 1, or yes or
-    no. `check_machine(name)` raises VariantUnavailable if this machine cannot run it for a reason
-    other than a missing requirement. `same_function` claims that it computes what the model does,
-    which `build` then checks.
+    `requirements` are names of packages, as pip knows them, or of programs. `make(source,
+    **settings)` returns a callable, or a `Built` that also knows its price. A setting is a share
+    from 0 to 1, yes or no, or a text. `check_machine(name)` raises VariantUnavailable if this
+    machine cannot run it for a reason other than a missing requirement. `same_function` claims
+    that it computes what the model does, which building then checks. `of_files` are the
+    requirements for an .onnx file, if it takes one.
     """
 
     name: str
     summary: str
     requirements: tuple[str, ...]
-    make: Callable[..., Classify]
-    settings: Mapping[str, float | bool] = field(default_factory=dict)
+    make: Callable[..., Built | Callable[..., Any]]
+    settings: Mapping[str, float | bool | str] = field(default_factory=dict)
     check_machine: Callable[[str], None] | None = None
     same_function: bool = False
+    of_files: tuple[str, ...] = ()
 
-    def check(self) -> None:
+    @property
+    def approximates(self) -> bool:
+        """Whether it is the model itself, rounded or rewritten, and not trained again."""
+        return self.settings.get("tuned") is not True and self.name not in TRAINED
+
+    def check(self, of_file: bool = False) -> None:
         """Raises VariantUnavailable, with the remedy, if the variant cannot run here."""
-        requirements.require(self.name, self.requirements)
+        requirements.require(self.name, self.of_files if of_file else self.requirements)
         if self.check_machine is not None:
             self.check_machine(self.name)
 
-    def build(self, model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-        """The compressed model, for batches of exactly `batch_cases` cases.
+    def apply(self, source: Source) -> Built:
+        """The compressed model, for exactly the source's shapes of inputs.
 
-        Raises VariantUnavailable if it cannot run here, or is not the function that it claims.
+        Raises VariantUnavailable if it cannot run here, or is not the function that it claims, and
+        whatever else a technique raises for a model that it cannot take.
         """
-        self.check()
-        classify = self.make(model, data, batch_cases, **self.settings)
+        from tsbench.variants.built import Built
+        from tsbench.variants.source import FileSource
+
+        of_file = isinstance(source, FileSource)
+        if of_file and not self.of_files:
+            raise VariantUnavailable(
+                self.name, "it takes a module, not an .onnx file", "use another technique"
+            )
+        self.check(of_file)
+        made = self.make(source, **self.settings)
+        built = made if isinstance(made, Built) else Built(made)
         if self.same_function:
             from tsbench.variants.parity import require_parity
 
-            require_parity(self.name, classify, deepcopy(model).eval(), data, batch_cases)
-        return classify
+            require_parity(self.name, built.call, source)
+        return built
+
+    def build(self, model: Classifier, data: Prepared, batch_cases: int) -> Classify:
+        """A compressed classifier of this package, for batches of exactly `batch_cases` cases."""
+        from tsbench.variants.classifier import of_classifier
+
+        return self.apply(of_classifier(model, data, batch_cases)).call
 
 
 def names() -> tuple[str, ...]:
@@ -155,9 +181,9 @@ def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     return found
 
 
-def _parsed(variant: Variant, text: str) -> dict[str, float | bool]:
+def _parsed(variant: Variant, text: str) -> dict[str, float | bool | str]:
     """The settings in `key=value,key=value`."""
-    found: dict[str, float | bool] = {}
+    found: dict[str, float | bool | str] = {}
     for part in text.split(","):
         key, _, value = part.partition("=")
         if key not in variant.settings:
@@ -167,6 +193,8 @@ def _parsed(variant: Variant, text: str) -> dict[str, float | bool]:
             if value not in YES_NO:
                 raise BadSetting(variant.name, f"{key} must be yes or no, got {value!r}")
             found[key] = YES_NO[value]
+        elif isinstance(variant.settings[key], str):
+            found[key] = value
         else:
             found[key] = _share(variant.name, key, value)
     return found

@@ -1,4 +1,4 @@
-"""Ahead-of-time compilation by inductor (AOTInductor), cached as a file.
+"""Ahead-of-time compilation by inductor (AOTInductor).
 
 torch.compile would compile in each process (10 to 75 s) and run Python guards on each call.
 """
@@ -6,22 +6,19 @@ torch.compile would compile in each process (10 to 75 s) and run Python guards o
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tsbench import requirements
-from tsbench.variants.calibration import CALIBRATION_CASES, example
+from tsbench.outputs import flat_outputs, like
+from tsbench.variants.built import Built, copying
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.source import Source
 
 # freezing folds the weights' quantization into constants; without it, inductor chooses no int8
 # kernels. Autotuning lets it write matrix products in C++ where those beat a call of oneDNN: it
@@ -35,62 +32,59 @@ INDUCTOR = {
     "autotune_num_choices_displayed": 0,  # otherwise it prints every choice it tried
     "max_autotune_report_choices_stats": False,
 }
-BUILD_VERSION = 3  # increase it when the build's steps change: older cached builds are not used
 
 
 def compiled(
     label: str,
     make_graph: Callable[[], nn.Module],
-    model: Classifier,
-    data: Prepared,
-    batch_cases: int,
-    **made_by: object,
-) -> Classify:
-    """`make_graph()`, a form of `model`, compiled for exactly this batch size; cached.
+    source: Source,
+    int8: bool = False,
+    **made_by: Any,
+) -> Built:
+    """`make_graph()`, a form of the source's model, compiled for exactly these shapes of inputs.
 
-    `made_by` holds JSON values that the graph depends on besides model, data and batch size.
+    `made_by` holds JSON values that the graph depends on besides the source. With `int8` the share
+    of the FLOPs in int8 is counted, and none is a ValueError: the name would lie.
     """
     import torch
 
-    from tsbench.data import cache
+    share = [0.0]
 
-    key = _key(model, data, batch_cases, **made_by)
-    path = cache.folder() / "compiled" / f"{data.name}-{label}-{key}.pt2"
-    with known_warnings():
-        if not path.is_file():
-            cache.write_atomically(path, _compile(make_graph(), example(data, batch_cases)))
-        return torch._inductor.aoti_load_package(str(path))
-
-
-def _compile(graph: nn.Module, x: Tensor) -> bytes:
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        path = Path(folder) / "model.pt2"
-        with torch._inductor.config.patch(INDUCTOR):
-            program = torch.export.export(graph, (x,))
+    def write(path: Path) -> None:
+        graph = make_graph()
+        if int8:
+            share[0] = int8_share(graph, source)
+            path.with_suffix(".txt").write_text(repr(share[0]), encoding="ascii")
+        settings = {**INDUCTOR, "max_autotune": source.autotuned}
+        with torch.no_grad(), torch._inductor.config.patch(settings):
+            program = torch.export.export(graph, source.inputs)
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-        return path.read_bytes()
 
-
-def _key(model: Classifier, data: Prepared, batch_cases: int, **made_by: object) -> str:
-    import torch
-
-    from tsbench.training.load_or_train import cache_key, weights_sha256
-
-    return cache_key(
-        data,
-        weights=weights_sha256(model),
-        batch_cases=batch_cases,
-        calibration_cases=CALIBRATION_CASES,
-        build=BUILD_VERSION,
-        libraries=[str(torch.__version__), requirements.found("torchao")],
-        cpu=_cpu_flags_sha256(),  # on another CPU an instruction could be illegal
-        **made_by,
+    with known_warnings():
+        path = source.cached(label, write, ".pt2", **made_by)
+        loaded: Any = torch._inductor.aoti_load_package(str(path))
+    if int8:
+        share = [float(path.with_suffix(".txt").read_text(encoding="ascii"))]
+    output = source.output
+    call = (
+        loaded
+        if isinstance(output, torch.Tensor)
+        else lambda *inputs: like(output, flat_outputs(loaded(*inputs)))
     )
+    return Built(call, path.stat().st_size, int8_share=share[0], save=copying(path, source))
 
 
-def _cpu_flags_sha256() -> str:
+def int8_share(graph: Any, source: Source) -> float:
+    """The share of a converted graph's FLOPs in int8. Raises ValueError if there is none."""
+    from tsbench.variants.shares import graph_int8_share
+
+    share = graph_int8_share(graph, source.inputs)
+    if not share:
+        raise ValueError("the model has no operator that this technique quantizes")
+    return share
+
+
+def cpu_flags_sha256() -> str:
     import torch
 
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,8 +1,8 @@
-"""Export to ONNX, and the cache of exported files.
+"""Export to ONNX.
 
 The exporter is the one built on torch.export, which torch keeps (the older one warns that it will
 go). Its graph has LayerNormalization and Gelu as single operators. It takes 3 s for a T1, and
-20 s the first time, so files are cached.
+20 s the first time.
 
 `exported` gives the exporter's own graph, whose matrix products quantizers recognise.
 `exported_to_run` gives the operators in which ONNX Runtime is fast in fp32.
@@ -12,75 +12,33 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsbench.variants.source import FileSource, Source
+
 if TYPE_CHECKING:
     from torch import nn
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-
 REQUIREMENTS = ("torch", "onnx", "onnxscript", "onnxruntime")
-BUILD_VERSION = 2  # increase it when the steps change: older cached files are not used
-INPUT, OUTPUT = "x", "logits"
 
 
-def exported(model: Classifier, data: Prepared, batch_cases: int) -> Path:
-    """The model as an ONNX file of standard operators, fp32, for this batch size; cached."""
-    return cached(
-        "fp32",
-        lambda path: _export(_plain(model), data, batch_cases, path),
-        model,
-        data,
-        batch_cases,
-    )
+def exported(source: Source) -> Path:
+    """The model as an ONNX file of standard operators, fp32, for these shapes of inputs."""
+    if isinstance(source, FileSource):
+        return source.fixed()
+    # Plain layers export in half of the time of stock ones, and run as fast.
+    return source.cached("onnx", lambda path: _export(source, source.plain(), path), ".onnx")
 
 
-def exported_to_run(model: Classifier, data: Prepared, batch_cases: int) -> Path:
-    """The same function in ONNX Runtime's own operators, which no other engine reads; cached."""
-
-    def write(path: Path) -> None:
-        _export(for_onnx_runtime(_plain(model)), data, batch_cases, path)
-
-    return cached("fp32-runtime", write, model, data, batch_cases)
-
-
-def cached(
-    label: str,
-    write: Callable[[Path], None],
-    model: Classifier,
-    data: Prepared,
-    batch_cases: int,
-    **made_by: object,
-) -> Path:
-    """The file that `write(path)` writes for the model, unless the cache has it already.
-
-    `made_by` holds JSON values that it depends on besides model, data and batch size.
-    """
-    import tempfile
-    from importlib.metadata import version
-
-    from tsbench.data import cache
-    from tsbench.training.load_or_train import cache_key, weights_sha256
-
-    key = cache_key(
-        data,
-        weights=weights_sha256(model),
-        batch_cases=batch_cases,
-        build=BUILD_VERSION,
-        libraries=[version(name) for name in REQUIREMENTS],
-        **made_by,
-    )
-    path = cache.folder() / "onnx" / f"{data.name}-{label}-{key}.onnx"
-    if not path.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "model.onnx"
-            write(made)
-            cache.write_atomically(path, made.read_bytes())
-    return path
+def exported_to_run(source: Source) -> Path:
+    """The same function, for ONNX Runtime alone if it has operators of its own for the model."""
+    model = source.for_onnx_runtime()
+    if model is None:
+        return exported(source)
+    return source.cached("onnx-runtime", lambda path: _export(source, model, path), ".onnx")
 
 
 @contextmanager
@@ -105,14 +63,7 @@ def quiet() -> Iterator[None]:
         root.setLevel(levels[1])
 
 
-def _plain(model: Classifier) -> Classifier:
-    # Plain layers export in half of the time of stock ones, and run as fast.
-    from tsbench.model import to_plain
-
-    return to_plain(model).eval()
-
-
-def for_onnx_runtime(plain: Classifier) -> Classifier:
+def for_onnx_runtime(plain: Any) -> nn.Module:
     """`plain` itself, changed to the operators in which ONNX Runtime is fast.
 
     Each attention becomes one `com.microsoft::Attention` instead of a dozen operators. Linears
@@ -171,23 +122,17 @@ def for_onnx_runtime(plain: Classifier) -> Classifier:
             OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)),
             nn.Identity(),
         )
-    return plain.eval()
+    return made.eval()
 
 
 def _of_images(module: nn.Module) -> nn.Module:
     """The module with two-dimensional convolutions and norms: (batch, channels, 1, timepoints)."""
     from torch import nn
 
+    from tsbench.variants.convolutions import as_image
+
     if isinstance(module, nn.Conv1d):
-        convolution = nn.Conv2d(
-            module.in_channels,
-            module.out_channels,
-            (1, module.kernel_size[0]),
-            stride=(1, module.stride[0]),
-            padding=(0, int(module.padding[0])),
-        )
-        convolution.load_state_dict({"weight": module.weight.unsqueeze(2), "bias": module.bias})
-        return convolution
+        return as_image(module)
     if isinstance(module, nn.BatchNorm1d):
         norm = nn.BatchNorm2d(module.num_features, module.eps)
         norm.load_state_dict(module.state_dict())
@@ -197,21 +142,17 @@ def _of_images(module: nn.Module) -> nn.Module:
     return module
 
 
-def _export(model: Classifier, data: Prepared, batch_cases: int, path: Path) -> None:
+def _export(source: Source, model: nn.Module, path: Path) -> None:
     import onnx
     import torch
 
-    from tsbench.variants.calibration import example
-
     with quiet(), torch.no_grad():
         torch.onnx.export(
-            model,
-            (example(data, batch_cases),),
+            source.exportable(model),
+            source.inputs,
             path,
             dynamo=True,
             verbose=False,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
             external_data=False,
         )
     # The exporter records the shapes of weights. quantize_dynamic of ONNX Runtime 1.23, the newest

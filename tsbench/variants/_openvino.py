@@ -1,8 +1,8 @@
 """Conversion to OpenVINO, saved models, and requests of one thread.
 
-A model goes from torch.export straight to OpenVINO, without ONNX. Attention is converted as
-single products: converted from torch's fused operator, it is wrong wherever there are as many
-patches as heads.
+A module goes from torch.export straight to OpenVINO, or through ONNX where the direct converter
+refuses it. Attention is converted as single products: converted from torch's fused operator, it is
+wrong wherever there are as many patches as heads.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import VariantUnavailable
+from tsbench.outputs import like
+from tsbench.variants._onnx_export import exported
+from tsbench.variants.source import FileSource
 
 if TYPE_CHECKING:
     import openvino
     from torch import Tensor
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.source import Source
 
-BUILD_VERSION = 2  # increase it when the steps change: older cached files are not used
 THREADS = 1  # as the baseline
 
 
@@ -36,31 +36,44 @@ def check_bf16(variant: str) -> None:
         )
 
 
-def converted(model: Classifier, data: Prepared, batch_cases: int) -> openvino.Model:
-    """The model as OpenVINO's, fp32, for exactly this batch size."""
+def converted(source: Source) -> openvino.Model:
+    """The model as OpenVINO's, fp32, for exactly these shapes of inputs."""
     import torch
 
-    from tsbench.model import to_plain
-    from tsbench.variants.calibration import example
+    if isinstance(source, FileSource):
+        return load(source.fixed())
+    module = source.exportable(source.plain(fused_attention=False))
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch 2.13 copies its pytree specs in a way that its pytree deprecates.
+            warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
+            made = library().convert_model(torch.export.export(module, source.inputs))
+    except Exception:  # noqa: BLE001 - its errors have no common class; the detour names its own
+        return load(exported(source))
+    _fix_shapes(made, source)
+    return made
 
-    plain = to_plain(model, fused_attention=False).eval()
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch 2.13 copies its pytree specs in a way that its pytree deprecates.
-        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
-        return library().convert_model(torch.export.export(plain, (example(data, batch_cases),)))
+
+def _fix_shapes(model: openvino.Model, source: Source) -> None:
+    """The converter leaves shapes open. Raises ValueError if it dropped or added inputs."""
+    if len(model.inputs) != len(source.inputs):
+        raise ValueError(
+            f"OpenVINO's model has {len(model.inputs)} inputs, and the model {len(source.inputs)}"
+        )
+    shapes = {port: list(x.shape) for port, x in zip(model.inputs, source.inputs, strict=True)}
+    model.reshape(shapes)
 
 
 def save(path: Path, model: openvino.Model) -> None:
-    """Writes the model with uncompressed weights. The .xml, which readers look for, comes last."""
-    import tempfile
+    """Writes the model, an .xml with its .bin, with uncompressed weights."""
+    library().save_model(model, path, compress_to_fp16=False)
 
-    from tsbench.data import cache
 
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "model.xml"
-        library().save_model(model, made, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):
-            cache.write_atomically(path.with_suffix(suffix), made.with_suffix(suffix).read_bytes())
+def save_as(model: openvino.Model, to: Path) -> Path:
+    """The same for a path without a suffix; returns the .xml."""
+    path = to.with_name(f"{to.name}.xml")
+    save(path, model)
+    return path
 
 
 def load(path: Path) -> openvino.Model:
@@ -68,14 +81,11 @@ def load(path: Path) -> openvino.Model:
     return library().Core().read_model(path)
 
 
-def request(model: openvino.Model, precision: str) -> Classify:
-    """The model on the CPU. What is not quantized runs in `precision`, "f32" or "bf16"."""
-    run = request_of_many(model, precision)
-    return lambda x: run(x)[0]
+def request(model: openvino.Model, precision: str, output: Any) -> Callable[..., Any]:
+    """The model on the CPU; each call returns new tensors in the structure of `output`.
 
-
-def request_of_many(model: openvino.Model, precision: str) -> Callable[..., list[Tensor]]:
-    """The same for a model of any number of inputs and outputs."""
+    What is not quantized runs in `precision`, "f32" or "bf16".
+    """
     import torch
 
     settings = {
@@ -87,11 +97,16 @@ def request_of_many(model: openvino.Model, precision: str) -> Callable[..., list
     }
     made = library().Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def run(*inputs: Tensor) -> list[Tensor]:
+    single = isinstance(output, torch.Tensor)
+
+    def run(*inputs: Tensor) -> Any:
         arrays = [x.contiguous().numpy() for x in inputs]
         outputs = made.infer(arrays, share_inputs=True, share_outputs=True)
         # The next call overwrites the request's memory.
-        return [torch.from_numpy(outputs[i]).clone() for i in range(len(outputs))]
+        if single:
+            return torch.from_numpy(outputs[0]).clone()
+        found = (torch.from_numpy(outputs[i]).clone() for i in range(len(outputs)))
+        return like(output, list(found))
 
     return run
 

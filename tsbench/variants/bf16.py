@@ -6,16 +6,17 @@ batch 1 and 15 % at batch 32. Both are slower than fp32 on small products, see d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.errors import VariantUnavailable
+from tsbench.outputs import flat_outputs, like
 from tsbench.variants import Variant
+from tsbench.variants.built import Built, eager
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
+    from tsbench.variants.source import Source
 
 
 def check_bf16(variant: str) -> None:
@@ -28,22 +29,30 @@ def check_bf16(variant: str) -> None:
         )
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
-    """A copy of the model in bfloat16, from fp32 x to fp32 logits."""
-    from copy import deepcopy
-
+def make(source: Source) -> Built:
+    """A copy of the model in bfloat16, from fp32 inputs to fp32 outputs."""
     import torch
     from torch import nn
+
+    cast = source.copy().to(torch.bfloat16)
 
     class Bfloat16(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = deepcopy(model).to(torch.bfloat16)
+            self.model = cast
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.model(x.to(torch.bfloat16)).float()
+        def forward(self, *inputs: Tensor) -> Any:
+            halved = (x.to(torch.bfloat16) if x.is_floating_point() else x for x in inputs)
+            output = self.model(*halved)
+            if isinstance(output, torch.Tensor):
+                return output.float()
+            return like(output, [_float(leaf) for leaf in flat_outputs(output)])
 
-    return Bfloat16().eval()
+    return eager(Bfloat16().eval())
+
+
+def _float(x: Tensor) -> Tensor:
+    return x.float() if x.is_floating_point() else x
 
 
 VARIANT = Variant(

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 from tsbench.variants import Variant, _inductor
 
 if TYPE_CHECKING:
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
 NAME = "compiled"
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model compiled for exactly this batch size; cached."""
-    from tsbench.model import to_plain
-
+def make(source: Source) -> Built:
+    """The model compiled for exactly these shapes of inputs."""
     # The layers that int8_static compiles: the two differ in arithmetic alone.
     return _inductor.compiled(
-        NAME, lambda: to_plain(model, fused_attention=False).eval(), model, data, batch_cases
+        NAME, lambda: source.exportable(source.plain(fused_attention=False)), source
     )
 
 

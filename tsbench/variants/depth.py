@@ -13,14 +13,19 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant
-from tsbench.variants.tuning import retrained
+from tsbench.variants.built import Built, eager
+from tsbench.variants.shares import removed_flops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
+
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
+    from tsbench.variants.source import Source
 
 REMOVED_SHARE = 0.5  # of the layers
 SETTINGS = {"removed": REMOVED_SHARE, "tuned": True}
@@ -74,16 +79,18 @@ def training_loss(model: Classifier, data: Prepared) -> float:
     return F.cross_entropy(logits, torch.from_numpy(data.train_y)).item()
 
 
-def make(
-    model: Classifier,
-    data: Prepared,
-    batch_cases: int,
-    removed: float = REMOVED_SHARE,
-    tuned: bool = True,
-) -> Classifier:
+def make(source: Source, removed: float = REMOVED_SHARE, tuned: bool = True) -> Built:
     """The model without that share of its layers; retrained if `tuned`."""
-    cut = prune(model, data, removed)
-    return retrained(cut, data, "depth") if tuned else cut
+    from tsbench.model import Classifier
+
+    if not isinstance(source.model, Classifier):
+        raise VariantUnavailable(
+            "depth", "it removes encoder layers of tsbench's classifiers only", "use l1_structured"
+        )
+    cut: nn.Module = prune(source.model, source.dataset, removed)
+    if tuned:
+        cut = source.tuned(cut, "depth")
+    return eager(cut, removed_share=removed_flops(source, cut))
 
 
 VARIANT = Variant(

@@ -6,19 +6,18 @@ makes the baseline up to 1.7 times as fast at batch 32.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from tsbench.variants import Variant
+from tsbench.variants.built import Built, eager
 
 if TYPE_CHECKING:
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
+    from tsbench.variants.source import Source
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> Classifier:
+def make(source: Source) -> Built:
     """A copy of the model, in eval mode."""
-    return deepcopy(model).eval()
+    return eager(source.copy())
 
 
 VARIANT = Variant("fp32", "stock eager torch, default settings: the baseline", ("torch",), make)

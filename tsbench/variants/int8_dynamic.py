@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant
+from tsbench.variants.built import Built, eager
+from tsbench.variants.shares import linear_flops, module_flops
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
+    from tsbench.variants.source import Source
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")  # torch's names
 
@@ -36,22 +35,28 @@ def check_engines(variant: str) -> None:
         )
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
+def make(source: Source) -> Built:
     """A copy of the model whose Linears hold int8 weights."""
     import torch
     from torch import nn
 
-    from tsbench.model import to_plain
-
-    plain = to_plain(model).eval()
+    plain = source.plain()
+    if not any(isinstance(module, nn.Linear) for module in plain.modules()):
+        raise ValueError("the model has no nn.Linear, and eager int8 quantizes nothing else")
+    if any(isinstance(module, nn.MultiheadAttention) for module in plain.modules()):
+        raise ValueError("nn.MultiheadAttention takes the weights of its Linears directly")
+    share = 0.0
+    if source.inputs:
+        share = linear_flops(plain, source.inputs) / max(1, module_flops(plain, source.inputs))
     with warnings.catch_warnings():
         # torch 2.13 announces that this module will go, in favour of torchao. The paper measured
         # it, and constraints.txt pins a torch that has it.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated")
         warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize_per_channel")
-        return torch.ao.quantization.quantize_dynamic(
+        quantized = torch.ao.quantization.quantize_dynamic(
             plain, {nn.Linear}, dtype=torch.qint8, inplace=True
         )
+        return eager(quantized, int8_share=share)
 
 
 VARIANT = Variant(

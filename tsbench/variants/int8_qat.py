@@ -3,79 +3,67 @@
 torchao's PT2E flow with fake quantization: export, round weights and activations to int8 in fp32
 arithmetic, train for a few epochs, convert, and compile as int8_static does.
 
-The stem's batch norms are first folded into its convolutions. Training and the compiled model
-then round the same weights, and statistics of small batches play no part.
+Batch norms are first folded into their convolutions. Training and the compiled model then round
+the same weights, and statistics of small batches play no part.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant, _inductor, int8_static
-from tsbench.variants.calibration import calibration_x, example
+from tsbench.variants.convolutions import fold_batch_norms
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, fx, nn
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
     from tsbench.training.recipes import Recipe
-    from tsbench.variants import Classify
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
+NAME = "int8_qat"
+CALIBRATION_BATCH_CASES = 32  # the same for each batch size: one training serves them all
 EPOCHS = 6  # a tenth of PLAID's training: the weights only settle on the int8 grid
 LEARNING_RATE = 1e-4  # a fortieth of training's
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The fine-tuned, quantized model, compiled for exactly this batch size; cached."""
+def make(source: Source) -> Built:
+    """The fine-tuned, quantized model, compiled for exactly these shapes of inputs.
+
+    Raises VariantUnavailable if the source cannot be trained again.
+    """
+    if not source.can_train:
+        raise VariantUnavailable(
+            NAME,
+            "it trains the model again, and no training is known",
+            "pass retrain=, a function that trains a module in place",
+        )
     return _inductor.compiled(
-        "int8_qat", lambda: quantize(model, data), model, data, batch_cases, recipe=asdict(recipe())
+        NAME, lambda: quantize(source), source, int8=True, recipe=asdict(recipe())
     )
 
 
 def recipe() -> Recipe:
-    """How it is fine-tuned."""
+    """How our classifiers are fine-tuned. Other models bring their own training."""
     from tsbench.training.recipes import Recipe
 
     return Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE)
 
 
-def quantize(model: Classifier, data: Prepared) -> nn.Module:
-    """The fine-tuned and converted graph, for any batch size, before compiling."""
+def quantize(source: Source) -> fx.GraphModule:
+    """The fine-tuned and converted graph, before compiling."""
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
     with _inductor.known_warnings():
-        tuned = fine_tuned(model, data)
+        tuned = source.tuned(fake_quantized(source), NAME, recipe())
         with torch.no_grad():
             return convert_pt2e(tuned)
 
 
-def fine_tuned(model: Classifier, data: Prepared) -> nn.Module:
-    """The trained graph with fake quantization; cached, and used for every batch size."""
-    from tsbench import checkpoints
-    from tsbench.data import cache
-    from tsbench.training.load_or_train import cache_key, weights_sha256
-    from tsbench.training.train import fit
-
-    key = cache_key(
-        data,
-        weights=weights_sha256(model),
-        recipe=asdict(recipe()),
-        build=_inductor.BUILD_VERSION,
-    )
-    path = cache.folder() / "models" / f"{data.name}-int8_qat-{key}.safetensors"
-    prepared = fake_quantized(model, data)
-    if path.is_file():
-        checkpoints.load_weights(path, prepared)
-    else:
-        fit(prepared, data, recipe())  # type: ignore[arg-type]  # an exported graph
-        checkpoints.save_weights(path, prepared, {"recipe": asdict(recipe())})
-    return prepared
-
-
-def fake_quantized(model: Classifier, data: Prepared) -> nn.Module:
+def fake_quantized(source: Source) -> nn.Module:
     """A trainable graph of the model that rounds to int8; its ranges are from calibration."""
     import torch
     from torchao.quantization.pt2e import allow_exported_model_train_eval
@@ -85,39 +73,31 @@ def fake_quantized(model: Classifier, data: Prepared) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
-    from tsbench.model import to_plain
-
-    folded = fold_batch_norms(to_plain(model, fused_attention=False).eval())
+    folded = source.exportable(fold_batch_norms(source.images()))
     # Training uses batches of several sizes: the batch dimension stays dynamic.
-    shapes = {"x": {0: torch.export.Dim("batch", min=2)}}
-    exported = torch.export.export(folded, (example(data, 2),), dynamic_shapes=shapes)
+    inputs = tuple(_two_cases(x) for x in source.inputs)
+    each = tuple({0: torch.export.Dim.AUTO} if x.dim() else {} for x in inputs)
+    # What `exportable` wraps takes its inputs as one *inputs.
+    shapes: Any = each if isinstance(source.output, torch.Tensor) else (each,)
+    exported = torch.export.export(folded, inputs, dynamic_shapes=shapes)
     quantizer = X86InductorQuantizer()
     quantizer.set_global(get_default_x86_inductor_quantization_config(is_qat=True))
     prepared = allow_exported_model_train_eval(prepare_qat_pt2e(exported.module(), quantizer))
     with torch.no_grad():  # not inference_mode: training continues with these ranges
-        for batch in calibration_x(data).split(32):
-            prepared(batch)
+        for batch in source.calibration_in(CALIBRATION_BATCH_CASES):
+            prepared(*batch)
     return prepared
 
 
-def fold_batch_norms(model: Classifier) -> Classifier:
-    """Folds the stem's batch norms into its convolutions, in place. Same function in eval mode."""
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
+def _two_cases(x: Tensor) -> Tensor:
+    """The first cases, twice: torch.export fixes a size of 1."""
+    import torch
 
-    for module in list(model.stem.modules()):
-        if not isinstance(module, nn.Sequential):
-            continue
-        for index in range(1, len(module)):
-            before, norm = module[index - 1], module[index]
-            if isinstance(before, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d):
-                module[index - 1] = fuse_conv_bn_eval(before, norm)
-                module[index] = nn.Identity()
-    return model
+    return torch.cat([x, x])[: max(2, len(x))] if x.dim() else x
 
 
 VARIANT = Variant(
-    "int8_qat",
+    NAME,
     "static int8 after a few epochs of training with its rounding, compiled by inductor",
     int8_static.VARIANT.requirements,
     make,

@@ -2,6 +2,9 @@
 
 torchao's PT2E flow for x86: export, insert observers, run calibration cases, convert. Then
 inductor fuses the quantized operators into oneDNN's int8 kernels, see _inductor.py.
+
+The quantizer knows no one-dimensional convolutions: those of any model but our classifier become
+two-dimensional ones first.
 """
 
 from __future__ import annotations
@@ -11,14 +14,12 @@ from typing import TYPE_CHECKING
 
 from tsbench.errors import VariantUnavailable
 from tsbench.variants import Variant, _inductor
-from tsbench.variants.calibration import calibration_x, example
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import fx
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
 
 def check_x86(variant: str) -> None:
@@ -31,14 +32,12 @@ def check_x86(variant: str) -> None:
         )
 
 
-def make(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The quantized model, compiled for exactly this batch size; cached."""
-    return _inductor.compiled(
-        "int8_static", lambda: quantize(model, data, batch_cases), model, data, batch_cases
-    )
+def make(source: Source) -> Built:
+    """The quantized model, compiled for exactly these shapes of inputs."""
+    return _inductor.compiled("int8_static", lambda: quantize(source), source, int8=True)
 
 
-def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
+def quantize(source: Source) -> fx.GraphModule:
     """The converted graph, before compiling: quantize and dequantize around every operator."""
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -47,17 +46,13 @@ def quantize(model: Classifier, data: Prepared, batch_cases: int) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
-    from tsbench.model import to_plain
-    from tsbench.training.evaluate import batched_logits
-
     with torch.no_grad():
-        exported = torch.export.export(
-            to_plain(model, fused_attention=False).eval(), (example(data, batch_cases),)
-        )
+        exported = torch.export.export(source.exportable(source.images()), source.inputs)
         quantizer = X86InductorQuantizer()
         quantizer.set_global(get_default_x86_inductor_quantization_config())
         observed = prepare_pt2e(exported.module(), quantizer)
-        batched_logits(observed, calibration_x(data), batch_cases)
+        for batch in source.calibration:
+            observed(*batch)
         return convert_pt2e(observed)
 
 

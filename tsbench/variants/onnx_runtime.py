@@ -1,7 +1,8 @@
 """ONNX Runtime: fp32, and its own dynamic and static quantization.
 
-int8_dynamic is what a user would try first: `quantize_dynamic` of the unmodified model, for
-matrix products only. With its default, convolutions too, PLAID's T1 was slower (3.5 instead of
+int8_dynamic is what a user would try first: `quantize_dynamic` of the unmodified model. It
+quantizes convolutions too, or a CNN would stay in fp32 under the name of int8. Of our classifiers
+it quantizes matrix products only: with convolutions too, PLAID's T1 was slower (3.5 instead of
 4.5 times at batch 1, 1.17 instead of 1.55 at batch 32) and less accurate (.888 instead of .892).
 
 int8_static quantizes products with weights only. With attention's products of two activations
@@ -11,86 +12,69 @@ batch 32; without them 1.07 to 1.12).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, _onnx_export
 from tsbench.variants._onnx_export import REQUIREMENTS
-from tsbench.variants.calibration import CALIBRATION_CASES, calibration_batches
+from tsbench.variants.built import Built, copying
+from tsbench.variants.onnx_session import session
+from tsbench.variants.shares import onnx_int8_share
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
+    from tsbench.variants.source import Source
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
-
-THREADS = 1  # as the baseline; a second one doubles the CPU time at batch 1
-DYNAMIC_OPERATORS = ["MatMul"]  # quantize_dynamic first turns each Gemm into MatMul and Add
-STATIC_OPERATORS = ["MatMul", "Gemm"]
+# quantize_dynamic first turns each Gemm into MatMul and Add.
+DYNAMIC_OPERATORS = ("MatMul",)
+STATIC_OPERATORS = ("MatMul", "Gemm")
+QUANTIZED = ("DequantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 
 
-def session(path: Path) -> Classify:
-    """The file's model on ONNX Runtime. Each call returns logits in new memory."""
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = THREADS
-    loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def classify(x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(loaded.run(None, {_onnx_export.INPUT: x.contiguous().numpy()})[0])
-
-    return classify
+def make_fp32(source: Source) -> Built:
+    """The model in fp32, for exactly these shapes of inputs."""
+    return _built(source, _onnx_export.exported_to_run(source), 0.0)
 
 
-def make_fp32(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model in fp32, for exactly this batch size."""
-    return session(_onnx_export.exported_to_run(model, data, batch_cases))
-
-
-def make_int8_dynamic(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
+def make_int8_dynamic(source: Source) -> Built:
     """The model with int8 weights; each call quantizes the activations."""
-    fp32 = _onnx_export.exported(model, data, batch_cases)
+    fp32 = _onnx_export.exported(source)
 
     def quantize(path: Path) -> None:
         from onnxruntime.quantization import quantize_dynamic
 
         with _onnx_export.quiet():
-            quantize_dynamic(fp32, path, op_types_to_quantize=DYNAMIC_OPERATORS)
+            quantize_dynamic(fp32, path, op_types_to_quantize=_operators(source, DYNAMIC_OPERATORS))
 
-    return session(_onnx_export.cached("int8_dynamic", quantize, model, data, batch_cases))
+    return _quantized(source, source.cached("onnx-int8_dynamic", quantize, ".onnx"))
 
 
-def make_int8_static(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model with int8 weights and activations, its scales from calibration cases."""
-    fp32 = _onnx_export.exported(model, data, batch_cases)
-    path = _onnx_export.cached(
-        "int8_static",
-        lambda path: quantize_static(fp32, path, data, batch_cases),
-        model,
-        data,
-        batch_cases,
-        calibration_cases=CALIBRATION_CASES,
+def make_int8_static(source: Source) -> Built:
+    """The model with int8 weights and activations, its scales from calibration batches."""
+    fp32 = _onnx_export.exported(source)
+    path = source.cached(
+        "onnx-int8_static", lambda path: quantize_static(fp32, path, source), ".onnx"
     )
-    return session(path)
+    return _quantized(source, path)
 
 
-def quantize_static(fp32: Path, path: Path, data: Prepared, batch_cases: int) -> None:
+def quantize_static(fp32: Path, path: Path, source: Source) -> None:
     """Writes the file's model to `path`, quantized."""
     from onnxruntime import quantization
+
+    names = input_names(fp32)
 
     class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
         """Yields calibration batches, then None."""
 
         def __init__(self) -> None:
-            self.batches = calibration_batches(data, batch_cases)
+            self.batches = iter(source.calibration)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        def get_next(self) -> dict[str, Any] | None:
             batch = next(self.batches, None)
-            return None if batch is None else {_onnx_export.INPUT: batch}
+            if batch is None:
+                return None
+            return {name: x.contiguous().numpy() for name, x in zip(names, batch, strict=True)}
 
     with _onnx_export.quiet():
         quantization.quantize_static(
@@ -98,7 +82,7 @@ def quantize_static(fp32: Path, path: Path, data: Prepared, batch_cases: int) ->
             path,
             Calibration(),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=STATIC_OPERATORS,
+            op_types_to_quantize=_operators(source, STATIC_OPERATORS),
             # x86's int8 dot product takes unsigned activations and signed weights.
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -120,16 +104,53 @@ def products_of_activations(path: Path) -> list[str]:
     ]
 
 
-FP32 = Variant("onnx_fp32", "ONNX Runtime, fp32", REQUIREMENTS, make_fp32, same_function=True)
+def input_names(path: Path) -> list[str]:
+    """The names of the inputs of a file, without its weights."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {weight.name for weight in graph.initializer}
+    return [each.name for each in graph.input if each.name not in weights]
+
+
+def _operators(source: Source, operators: tuple[str, ...]) -> list[str]:
+    return [*operators, "Conv"] if source.quantizes_convolutions else list(operators)
+
+
+def _quantized(source: Source, path: Path) -> Built:
+    """Raises ValueError if quantization changed nothing: the name would lie."""
+    import onnx
+
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    if not operators & set(QUANTIZED):
+        raise ValueError("the model has no operator that this technique quantizes")
+    return _built(source, path, onnx_int8_share(path))
+
+
+def _built(source: Source, path: Path, int8_share: float) -> Built:
+    call: Callable[..., Any] = session(path, source.output)
+    return Built(call, path.stat().st_size, int8_share=int8_share, save=copying(path, source))
+
+
+FP32 = Variant(
+    "onnx_fp32",
+    "ONNX Runtime, fp32",
+    REQUIREMENTS,
+    make_fp32,
+    same_function=True,
+    of_files=("onnx", "onnxruntime"),
+)
 INT8_DYNAMIC = Variant(
     "onnx_int8_dynamic",
     "ONNX Runtime, int8 weights, activations quantized on each call",
     REQUIREMENTS,
     make_int8_dynamic,
+    of_files=("onnx", "onnxruntime"),
 )
 INT8_STATIC = Variant(
     "onnx_int8_static",
     "ONNX Runtime, int8 weights and activations, calibrated",
     REQUIREMENTS,
     make_int8_static,
+    of_files=("onnx", "onnxruntime"),
 )

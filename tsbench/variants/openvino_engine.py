@@ -1,61 +1,63 @@
 """OpenVINO: fp32, bf16, and int8 with scales from calibration by NNCF.
 
-int8 leaves convolutions (the stem and the patches) in fp32. With convolutions, and without NNCF's
-mode for transformers, PLAID's T1 had .886 and .873 at batch 1 and 32; as it is here, .890 and
-.892, for 6 and 8 % of the speed.
+int8 of our classifiers leaves convolutions (the stem and the patches) in fp32. With convolutions,
+and without NNCF's mode for transformers, PLAID's T1 had .886 and .873 at batch 1 and 32; as it is
+here, .890 and .892, for 6 and 8 % of the speed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, _openvino
-from tsbench.variants.calibration import CALIBRATION_CASES, calibration_batches
+from tsbench.variants.built import Built, state_bytes
+from tsbench.variants.shares import openvino_int8_share
+from tsbench.variants.source import FileSource
 
 if TYPE_CHECKING:
     import openvino
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.source import Source
 
 INT8_REQUIREMENTS = ("torch", "openvino", "nncf")
 
 
-def make_fp32(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model in fp32, for exactly this batch size."""
-    return _openvino.request(_openvino.converted(model, data, batch_cases), "f32")
+def make_fp32(source: Source) -> Built:
+    """The model in fp32, for exactly these shapes of inputs."""
+    return _floating(source, "f32")
 
 
-def make_bf16(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model in bf16, for exactly this batch size; its weights stay fp32 in the file."""
-    return _openvino.request(_openvino.converted(model, data, batch_cases), "bf16")
+def make_bf16(source: Source) -> Built:
+    """The model in bf16; its weights stay fp32 in the file."""
+    return _floating(source, "bf16")
 
 
-def make_int8(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
-    """The model with int8 products, for exactly this batch size; cached."""
-    from importlib.metadata import version
-
-    from tsbench.data import cache
-    from tsbench.training.load_or_train import cache_key, weights_sha256
-
-    key = cache_key(
-        data,
-        weights=weights_sha256(model),
-        batch_cases=batch_cases,
-        build=_openvino.BUILD_VERSION,
-        calibration_cases=CALIBRATION_CASES,
-        libraries=[version(name) for name in INT8_REQUIREMENTS],
-    )
-    path = cache.folder() / "openvino" / f"{data.name}-int8-{key}.xml"
-    if not path.is_file():
-        converted = _openvino.converted(model, data, batch_cases)
-        _openvino.save(path, quantize(converted, data, batch_cases))
-    return _openvino.request(_openvino.load(path), "f32")
+def _floating(source: Source, precision: str) -> Built:
+    model = _openvino.converted(source)
+    call = _openvino.request(model, precision, source.output)
+    return Built(call, weight_bytes(source), save=partial(_openvino.save_as, model))
 
 
-def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvino.Model:
-    """The model with int8 products, its scales from calibration cases."""
+def make_int8(source: Source) -> Built:
+    """The model with int8 products."""
+
+    def write(path: Path) -> None:
+        _openvino.save(path, quantize(_openvino.converted(source), source))
+
+    path = source.cached("openvino-int8", write, ".xml")
+    model = _openvino.load(path)
+    share = openvino_int8_share(model)
+    if not share:
+        raise ValueError("the model has no operator that this technique quantizes")
+    call = _openvino.request(model, "f32", source.output)
+    size = path.with_suffix(".bin").stat().st_size
+    return Built(call, size, int8_share=share, save=partial(_openvino.save_as, model))
+
+
+def quantize(model: openvino.Model, source: Source) -> openvino.Model:
+    """The model with int8 products, its scales from calibration batches."""
     import contextlib
     import io
     import logging
@@ -64,22 +66,37 @@ def quantize(model: openvino.Model, data: Prepared, batch_cases: int) -> openvin
     import nncf
 
     nncf.set_log_level(logging.ERROR)
+    types = [op.get_type_name() for op in model.get_ops()]
     convolutions = [
         op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"
     ]
-    batches = list(calibration_batches(data, batch_cases))
+    settings: dict[str, Any] = {}
+    if "Softmax" in types or "ScaledDotProductAttention" in types:
+        settings["model_type"] = nncf.ModelType.TRANSFORMER
+    if not source.quantizes_convolutions:
+        settings["ignored_scope"] = nncf.IgnoredScope(names=convolutions)
+    batches = [
+        arrays[0] if len(arrays) == 1 else tuple(arrays)
+        for arrays in ([x.contiguous().numpy() for x in batch] for batch in source.calibration)
+    ]
     with contextlib.redirect_stdout(io.StringIO()):  # NNCF prints three progress bars
-        return nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            subset_size=len(batches),
-            model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(names=convolutions),
-        )
+        return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), **settings)
+
+
+def weight_bytes(source: Source) -> int:
+    """The size of the unchanged weights."""
+    if isinstance(source, FileSource):
+        return int(source.fixed().stat().st_size)
+    return state_bytes(source.model)
 
 
 FP32 = Variant(
-    "openvino_fp32", "OpenVINO, fp32", ("torch", "openvino"), make_fp32, same_function=True
+    "openvino_fp32",
+    "OpenVINO, fp32",
+    ("torch", "openvino"),
+    make_fp32,
+    same_function=True,
+    of_files=("onnx", "openvino"),
 )
 BF16 = Variant(
     "openvino_bf16",
@@ -87,10 +104,12 @@ BF16 = Variant(
     ("torch", "openvino"),
     make_bf16,
     check_machine=_openvino.check_bf16,
+    of_files=("onnx", "openvino"),
 )
 INT8 = Variant(
     "openvino_int8",
     "OpenVINO, int8 weights and activations, calibrated",
     INT8_REQUIREMENTS,
     make_int8,
+    of_files=("onnx", "openvino", "nncf"),
 )

@@ -7,23 +7,22 @@ kernels multiply by the zeros, as fp32's do.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tsbench.variants import Variant, depth, int8_static, l1_structured, unstructured
 
 if TYPE_CHECKING:
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
 
-def make(
-    pruning: Variant, model: Classifier, data: Prepared, batch_cases: int, **settings: Any
-) -> Classify:
+def make(pruning: Variant, source: Source, **settings: Any) -> Built:
     """int8_static of the model that `pruning` makes with these settings."""
-    pruned: Any = pruning.make(model, data, batch_cases, **settings)
-    return int8_static.make(pruned, data, batch_cases)
+    pruned: Any = pruning.make(source, **settings)
+    built = int8_static.make(source.of(pruned.call))
+    return replace(built, removed_share=pruned.removed_share, zero_share=pruned.zero_share)
 
 
 def _hybrid(name: str, pruning: Variant, remark: str = "") -> Variant:

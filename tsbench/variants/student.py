@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tsbench.variants import Variant, _onnx_export, _openvino, onnx_runtime
+from tsbench.variants import Variant, _onnx_export, _openvino, onnx_runtime, openvino_engine
 from tsbench.variants.parity import require_parity
 
 if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
-    from tsbench.variants import Classify
+    from tsbench.variants.built import Built
+    from tsbench.variants.source import Source
 
 
 def compact_model(data: Prepared) -> Classifier:
@@ -27,17 +28,17 @@ def compact_model(data: Prepared) -> Classifier:
     return trained_model(data, plan_of(data.name).compact)
 
 
-def make_onnx_runtime(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
+def make_onnx_runtime(source: Source) -> Built:
     """The compact model on ONNX Runtime, for exactly this batch size."""
-    compact = compact_model(data)
-    classify = onnx_runtime.make_fp32(compact, data, batch_cases)
-    require_parity("student", classify, compact, data, batch_cases)
-    return classify
+    compact = source.of(compact_model(source.dataset))
+    built = onnx_runtime.make_fp32(compact)
+    require_parity("student", built.call, compact)
+    return built
 
 
-def make_openvino_bf16(model: Classifier, data: Prepared, batch_cases: int) -> Classify:
+def make_openvino_bf16(source: Source) -> Built:
     """The compact model on OpenVINO, for exactly this batch size."""
-    return _openvino.request(_openvino.converted(compact_model(data), data, batch_cases), "bf16")
+    return openvino_engine.make_bf16(source.of(compact_model(source.dataset)))
 
 
 ONNX_RUNTIME = Variant(

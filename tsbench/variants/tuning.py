@@ -1,23 +1,22 @@
 """Training after pruning, cached.
 
-`fine_tuned` is short, for models that lost single weights. `retrained` is a whole training, for
-models that lost heads, channels or layers. Weight matrices keep their zeros, so a pruned model
-stays as sparse as it was.
+`fine_tuning` is short, for models that lost single weights. Models that lost heads, channels or
+layers are trained by the data set's whole recipe. That is learning-rate rewinding
+(arXiv:2003.02389): the first rate again, for as many epochs as the model was trained. Weight
+matrices keep their zeros, so a pruned model stays as sparse as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
     from tsbench.training.recipes import Recipe
 
 EPOCHS = 12  # a fifth of PLAID's training
@@ -25,25 +24,15 @@ LEARNING_RATE = 5e-4  # a quarter of training's
 RETRAINED_AS = "t1"  # the config whose recipe is used: pruned models are big ones
 
 
-def fine_tuned(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
-    """A fine-tuned copy of the pruned model; cached."""
+def fine_tuning() -> Recipe:
+    """The recipe of a short training."""
     from tsbench.training.recipes import Recipe
 
-    return _trained(pruned, data, variant, Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE))
+    return Recipe(epochs=EPOCHS, learning_rate=LEARNING_RATE)
 
 
-def retrained(pruned: Classifier, data: Prepared, variant: str) -> Classifier:
-    """A copy of the pruned model, trained from its weights by the dataset's whole recipe; cached.
-
-    Learning-rate rewinding (arXiv:2003.02389): the first rate again, for as many epochs as the
-    model was trained.
-    """
-    from tsbench.training.recipes import plan_of
-
-    return _trained(pruned, data, variant, plan_of(data.name).recipe_for(RETRAINED_AS))
-
-
-def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -> Classifier:
+def trained(pruned: Any, data: Prepared, variant: str, recipe: Recipe) -> nn.Module:
+    """One of our classifiers, or a graph of one, trained in place; cached."""
     from tsbench import checkpoints
     from tsbench.data import cache
     from tsbench.training.load_or_train import cache_key, weights_sha256
@@ -51,14 +40,13 @@ def _trained(pruned: Classifier, data: Prepared, variant: str, recipe: Recipe) -
 
     key = cache_key(data, weights=weights_sha256(pruned), recipe=asdict(recipe), zeros_stay=True)
     path = cache.folder() / "models" / f"{data.name}-{variant}-{key}.safetensors"
-    tuned = deepcopy(pruned)
     if path.is_file():
-        checkpoints.load_weights(path, tuned)
+        checkpoints.load_weights(path, pruned)
     else:
-        with zeros_kept(tuned):
-            fit(tuned, data, recipe)
-        checkpoints.save_weights(path, tuned, {"recipe": asdict(recipe)})
-    return tuned
+        with zeros_kept(pruned):
+            fit(pruned, data, recipe)
+        checkpoints.save_weights(path, pruned, {"recipe": asdict(recipe)})
+    return pruned
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Unstructured magnitude pruning: the encoder weights of the smallest magnitude become zeros.
+"""Unstructured magnitude pruning: the weights of the smallest magnitude become zeros.
 
 The methods differ in the scope within which weights are compared: their own matrix, their whole
-encoder layer, or the whole encoder. Biases, norms, stem, positions and head are not pruned;
-together they are 11 % of T1's parameters.
+layer, or the whole model. Of our classifiers only the encoder is pruned: biases, norms, stem,
+positions and head are 11 % of T1's parameters. Of another model, each weight of two or more
+dimensions, or those whose names are like the setting `only`.
 
 The tensors keep their size and the dense kernels multiply by the zeros. So none of these is
 faster or greener on a CPU, nor smaller as a file: they are controls.
@@ -10,20 +11,19 @@ faster or greener on a CPU, nor smaller as a file: they are controls.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tsbench.variants import Variant
-from tsbench.variants.tuning import fine_tuned
+from tsbench.variants.built import Built, eager
+from tsbench.variants.tuning import fine_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
 
-    from tsbench.data.prepared import Prepared
-    from tsbench.model import Classifier
+    from tsbench.variants.source import Source
 
 # Of the compared weights. PLAID's T1 goes from .892 to .886 with l1_unstructured.
 SPARSITY = 0.3
@@ -35,29 +35,29 @@ SCOPES = {
 }
 
 
-def prune(model: Classifier, sparsity: float, scope: str) -> Classifier:
+def prune(source: Source, sparsity: float, scope: str, only: str = "") -> nn.Module:
     """A copy of the model with that share of the weights in each scope set to zero.
 
-    Exactly round(sparsity * weights) of each matrix, layer or encoder become zeros; among equal
-    magnitudes, the first.
+    Exactly round(sparsity * weights) of each matrix, layer or model become zeros; among equal
+    magnitudes, the first. `only`: a pattern of the names of the weights that are pruned.
     """
     import torch
 
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparsity must be from 0 to 1, got {sparsity}")
-    pruned = deepcopy(model).eval()
+    pruned = source.copy()
     with torch.no_grad():
-        for weights in groups(pruned, scope):
+        for weights in groups(source.of(pruned), scope, only):
             _zero_smallest(weights, sparsity)
     return pruned
 
 
-def groups(model: Classifier, scope: str) -> list[list[nn.Parameter]]:
-    """The encoder's weight matrices, in lists within which weights are compared."""
-    from tsbench.model import encoder_layers
-
-    layers = [[p for p in layer.parameters() if p.dim() == 2] for layer in encoder_layers(model)]
+def groups(source: Source, scope: str, only: str = "") -> list[list[nn.Parameter]]:
+    """The weight matrices, in lists within which weights are compared."""
+    layers = source.matrices(only)
     matrices = [weight for layer in layers for weight in layer]
+    if not matrices:
+        raise ValueError(f"no weight of two dimensions has a name like {only or '*'!r}")
     by_scope = {
         "matrix": [[weight] for weight in matrices],
         "layer": layers,
@@ -67,16 +67,15 @@ def groups(model: Classifier, scope: str) -> list[list[nn.Parameter]]:
 
 
 def make(
-    method: str,
-    model: Classifier,
-    data: Prepared,
-    batch_cases: int,
-    sparsity: float = SPARSITY,
-    tuned: bool = False,
-) -> Classifier:
+    method: str, source: Source, sparsity: float = SPARSITY, tuned: bool = False, only: str = ""
+) -> Built:
     """The pruned model, of the same stock modules; fine-tuned if `tuned`."""
-    pruned = prune(model, sparsity, SCOPES[method])
-    return fine_tuned(pruned, data, method) if tuned else pruned
+    pruned = prune(source, sparsity, SCOPES[method], only)
+    if tuned:
+        pruned = source.tuned(pruned, method, fine_tuning())
+    weights = list(pruned.parameters())
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return eager(pruned, zero_share=zeros / sum(weight.numel() for weight in weights))
 
 
 def _zero_smallest(weights: Sequence[nn.Parameter], sparsity: float) -> None:
@@ -95,7 +94,7 @@ def _variant(method: str, weights: str) -> Variant:
         f"{SPARSITY:.0%} of {weights} set to zero, same dense kernels",
         ("torch",),
         partial(make, method),
-        {"sparsity": SPARSITY, "tuned": False},
+        {"sparsity": SPARSITY, "tuned": False, "only": ""},
     )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import tsbench
+from tsbench import variants
 from tsbench.compression import Compressed, Unavailable
-from tsbench.compression.outputs import flat_outputs, like
+from tsbench.compression.agreement import agreement
 from tsbench.errors import TsbenchError, UnknownName
+from tsbench.outputs import flat_outputs, like
+from tsbench.training.evaluate import batched_logits
 from tsbench.variants._onnx_export import quiet
 
 QUICK = ("fp32", "bf16", "int8_dynamic", "l1_unstructured")
@@ -123,12 +127,10 @@ def test_static_int8_quantizes_convolutions_and_names_do_not_lie(tmp_path):
     results = tsbench.compress(convolution, CNN_X, names=("int8_dynamic", *ONNX))
     assert isinstance(results["onnx_int8_static"], Compressed)
     assert 0 < results["onnx_int8_static"].difference < 0.2
-    for name, problem in {
-        "int8_dynamic": "no nn.Linear",
-        "onnx_int8_dynamic": "no operator that this technique quantizes",
-    }.items():
-        assert isinstance(results[name], Unavailable)
-        assert problem in results[name].reason
+    for name in ("onnx_int8_static", "onnx_int8_dynamic"):
+        assert results[name].int8_share == 1 and "100 % of FLOPs in int8" in str(results[name])
+    assert isinstance(results["int8_dynamic"], Unavailable)
+    assert "no nn.Linear" in results["int8_dynamic"].reason
 
 
 def test_an_onnx_file(tmp_path):
@@ -137,8 +139,7 @@ def test_an_onnx_file(tmp_path):
     model = seeded(MLP).eval()
     with quiet():
         torch.onnx.export(model, (MLP_X,), path, dynamo=True, verbose=False)
-    results = tsbench.compress(path, MLP_X, calibration=[torch.randn(4, 6) for _ in range(3)])
-    assert set(results) >= set(ONNX)
+    results = tsbench.compress(path, MLP_X, [torch.randn(4, 6) for _ in range(3)], names=ONNX)
     with torch.inference_mode():
         expected = model(MLP_X)
     for name in ONNX:
@@ -164,7 +165,7 @@ def test_a_model_that_fails_is_one_error_and_a_technique_that_fails_one_line():
         tsbench.compress(MLP, torch.randn(4, 7))
     with pytest.raises(TsbenchError, match="must be a tensor or a sequence of tensors, got list"):
         tsbench.compress(MLP, [1, 2])
-    with pytest.raises(UnknownName, match="unknown technique 'int4'; known: fp32"):
+    with pytest.raises(UnknownName, match="unknown variant 'int4'; known: fp32"):
         tsbench.compress(MLP, MLP_X, names=["int4"])
     attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     (result,) = tsbench.compress(attention, torch.randn(2, 5, 16), names=["int8_dynamic"]).values()
@@ -182,3 +183,70 @@ def test_outputs_are_flattened_and_restored():
     assert like(Output(a), [b]).hidden is None
     with pytest.raises(TypeError, match="got str"):
         flat_outputs("logits")
+
+
+def test_a_technique_that_trains_asks_for_a_training():
+    (without,) = tsbench.compress(MLP, MLP_X, names=["l1_structured"]).values()
+    assert "pass retrain=" in str(without) and "l1_structured@tuned=no" in str(without)
+    (qat,) = tsbench.compress(MLP, MLP_X, names=["int8_qat"]).values()
+    assert "pass retrain=" in str(qat)
+
+
+def test_channels_are_removed_and_trained_again():
+    pytest.importorskip("torch_pruning", reason='not installed: pip install "tsbench[pruning]"')
+    trained = []
+    model = seeded(Cnn())
+    (result,) = tsbench.compress(
+        model, CNN_X, names=["l1_structured"], retrain=trained.append
+    ).values()
+    assert isinstance(result, Compressed), str(result)
+    assert trained == [result.call] and not result.call.training
+    assert 0.8 < result.built.removed_share < 1
+    assert result.call.head.out_features == 3 and result.call.body[0].out_channels == 4
+    assert model.body[0].out_channels == 16
+
+
+def test_weights_are_pruned_by_the_names_of_a_pattern():
+    (result,) = tsbench.compress(MLP, MLP_X, names=["l1_unstructured@sparsity=1,only=2.*"]).values()
+    assert (result.call[2].weight == 0).all() and not (result.call[0].weight == 0).any()
+    (none,) = tsbench.compress(MLP, MLP_X, names=["l1_unstructured@only=head.*"]).values()
+    assert "no weight of two dimensions has a name like 'head.*'" in str(none)
+
+
+def test_agreement_is_of_classes_or_of_numbers():
+    model = nn.Sequential(nn.Linear(6, 1))
+    x = torch.randn(64, 6)
+    (same,) = tsbench.compress(model, x, names=["bf16"]).values()
+    assert 0.99 < same.agreement <= 1
+    assert agreement(lambda x: -model(x), model, [(x,)]) == 0
+    classes = nn.Linear(6, 2)
+    assert agreement(lambda x: -classes(x), classes, [(x,)]) == 0
+    assert agreement(lambda x: 2 * classes(x), classes, [(x,)]) == 1
+
+
+def test_what_differs_from_its_claim_is_unavailable(monkeypatch):
+    wrong = variants.Variant("wrong", "", ("torch",), lambda source: torch.neg, same_function=True)
+    monkeypatch.setattr(variants, "get", lambda name: wrong)
+    (result,) = tsbench.compress(nn.Identity(), torch.ones(2, 3), names=["wrong"]).values()
+    assert "differ from the model's by up to 2 of the largest output" in str(result)
+
+
+def test_calibration_of_another_size_is_one_error():
+    with pytest.raises(TsbenchError, match=r"a calibration batch has the shapes \[\(3, 6\)\]"):
+        tsbench.compress(MLP, MLP_X, calibration=[torch.randn(3, 6)])
+
+
+def test_what_numpy_models_return(tiny_data):
+    x = tiny_data.test_x
+
+    def probabilities(batch):
+        return np.asarray(batch)[:, 0, :3].astype("float64")
+
+    def session(batch):  # as ONNX Runtime: class names, then probabilities
+        return [np.array(["a"] * len(batch)), probabilities(batch)]
+
+    expected = x[:, 0, :3].double()
+    for classify in (probabilities, session):
+        assert torch.equal(batched_logits(classify, x, 4), expected)
+    with pytest.raises(TypeError, match="the model returned list, without a tensor or array"):
+        batched_logits(lambda batch: [np.array(["a"])], x, 4)

@@ -15,6 +15,7 @@ from studies.flops import flops
 from tests.tsbench.conftest import TINY
 from tsbench.model import Classifier, config_for, parameter_count, to_plain
 from tsbench.variants import depth, l1_structured, unstructured
+from tsbench.variants.classifier import of_classifier
 
 CORE = peak.Peak({"fp32": 1e9, "bf16": 2e9, "int8": 4e9}, {"cache": 1e12, "memory": 1e10})
 
@@ -52,7 +53,7 @@ def test_flops_of_pruned_models(tiny_model, tiny_data):
         assert flops(cut, 2).feed_forward == whole.feed_forward / 2
         assert flops(cut, 2).stem == whole.stem
     assert (
-        flops(unstructured.prune(tiny_model, 0.9, "matrix"), 2) == whole
+        flops(unstructured.prune(of_classifier(tiny_model, None, 1), 0.9, "matrix"), 2) == whole
     )  # dense kernels multiply by zeros
 
 

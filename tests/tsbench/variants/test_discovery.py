@@ -15,9 +15,9 @@ from tsbench.errors import UnknownName, VariantUnavailable
 MODULE = """
 from tsbench.variants import Variant
 
-def make(model, data, batch_cases):
+def make(source):
     def classify(x):
-        return -model(x)
+        return -source.model(x)
     return classify
 
 VARIANT = Variant("upside_down", "worst class first", ("torch",), make)

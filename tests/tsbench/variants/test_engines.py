@@ -18,6 +18,7 @@ from tsbench.errors import VariantUnavailable
 from tsbench.training.evaluate import agreement, batched_logits
 from tsbench.variants import _onnx_export, _openvino, onnx_runtime, openvino_engine
 from tsbench.variants.calibration import calibration_batches
+from tsbench.variants.classifier import of_classifier
 
 ROOT = Path(__file__).parents[3]
 FP32 = ("onnx_fp32", "openvino_fp32")
@@ -125,7 +126,7 @@ def test_onnx_static_quantizes_products_with_weights_and_no_others(built, traine
     built("onnx_int8_static")
     import onnx
 
-    fp32 = _onnx_export.exported(trained, tiny_data, 4)
+    fp32 = _onnx_export.exported(of_classifier(trained, tiny_data, 4))
     excluded = onnx_runtime.products_of_activations(fp32)
     assert len(excluded) == 2 * trained.config.n_layers  # q with k, and that with v, in each layer
     quantized = onnx.load(next(fp32.parent.glob("*int8_static*.onnx"))).graph
@@ -140,7 +141,8 @@ def test_onnx_static_quantizes_products_with_weights_and_no_others(built, traine
 
 def test_openvino_int8_does_not_quantize_convolutions(built, trained, tiny_data):
     built("openvino_int8")
-    made = openvino_engine.quantize(_openvino.converted(trained, tiny_data, 4), tiny_data, 4)
+    source = of_classifier(trained, tiny_data, 4)
+    made = openvino_engine.quantize(_openvino.converted(source), source)
 
     def kinds_before(operator):
         return [
@@ -211,10 +213,15 @@ def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     operators = [
         node.op_type
-        for node in onnx.load(_onnx_export.exported_to_run(trained, tiny_data, 4)).graph.node
+        for node in onnx.load(
+            _onnx_export.exported_to_run(of_classifier(trained, tiny_data, 4))
+        ).graph.node
     ]
     assert operators.count("Attention") == trained.config.n_layers
     assert "Softmax" not in operators
     assert "Softmax" in [
-        node.op_type for node in onnx.load(_onnx_export.exported(trained, tiny_data, 4)).graph.node
+        node.op_type
+        for node in onnx.load(
+            _onnx_export.exported(of_classifier(trained, tiny_data, 4))
+        ).graph.node
     ]

@@ -12,13 +12,14 @@ from tests.tsbench.conftest import TINY
 from tsbench import variants
 from tsbench.errors import VariantUnavailable
 from tsbench.model import Classifier
+from tsbench.variants.classifier import of_classifier
 from tsbench.variants.parity import TOLERANCE, largest_difference
 
 
 def off_by(model, error):
     """A make function whose callable adds `error` to the first logit of the last case."""
 
-    def make(model, data, batch_cases):
+    def make(source):
         def classify(x):
             logits = model(x).clone()
             logits[-1, 0] += error * max(1.0, logits.abs().max().item())
@@ -67,5 +68,5 @@ def test_engines_compute_the_same_for_any_heads_and_patches(name, n_heads, n_pat
     model(torch.from_numpy(x))  # statistics for its batch norms
     data = replace(tiny_data, train_x=x, fingerprint=str(config))
     classify = variants.get(name).build(model.eval(), data, 2)  # refused if it differs
-    difference, scale = largest_difference(classify, model, data, 2)
-    assert difference <= 1e-4 * scale
+    source = of_classifier(model, data, 2)
+    assert largest_difference(classify, source.reference, source.calibration) <= 1e-4

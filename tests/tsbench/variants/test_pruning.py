@@ -16,14 +16,20 @@ from tsbench.training.train import train
 from tsbench.variants import (
     _inductor,
     depth,
-    int8_qat,
     int8_static,
     l1_structured,
     tuning,
     unstructured,
 )
+from tsbench.variants.built import Built
 from tsbench.variants.calibration import example
-from tsbench.variants.unstructured import SCOPES, groups
+from tsbench.variants.classifier import of_classifier
+from tsbench.variants.convolutions import fold_batch_norms
+from tsbench.variants.unstructured import SCOPES
+
+
+def groups(model, scope):
+    return unstructured.groups(of_classifier(model, None, 1), scope)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def uncompiled(monkeypatch):
 
     def graph(label, make_graph, *arguments, **made_by):
         with _inductor.known_warnings():
-            return make_graph()
+            return Built(make_graph())
 
     monkeypatch.setattr(_inductor, "compiled", graph)
 
@@ -75,7 +81,8 @@ def test_scopes_differ_and_norms_of_single_weights_do_not(tiny_model):
         for weight in groups(tiny_model, "layer")[1]:
             weight *= 0.1
     by_method = {
-        method: unstructured.prune(tiny_model, 0.5, scope) for method, scope in SCOPES.items()
+        method: unstructured.prune(of_classifier(tiny_model, None, 1), 0.5, scope)
+        for method, scope in SCOPES.items()
     }
     per_layer = {
         method: [sparsity_of(layer) for layer in groups(pruned, "layer")]
@@ -97,7 +104,7 @@ def test_scopes_differ_and_norms_of_single_weights_do_not(tiny_model):
 
 def test_an_invalid_sparsity_is_an_error(tiny_model):
     with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.1"):
-        unstructured.prune(tiny_model, 1.1, "matrix")
+        unstructured.prune(of_classifier(tiny_model, None, 1), 1.1, "matrix")
 
 
 @pytest.mark.parametrize("name", ["l1_unstructured", "layerwise_magnitude", "global_magnitude"])
@@ -117,7 +124,7 @@ def test_fine_tuning_keeps_the_zeros_and_trains_the_rest(name, trained, tiny_dat
 
 
 def test_fine_tuning_removes_its_hooks(tiny_model):
-    pruned = unstructured.prune(tiny_model, 0.5, "matrix")
+    pruned = unstructured.prune(of_classifier(tiny_model, None, 1), 0.5, "matrix")
     weight = groups(pruned, "encoder")[0][0]
     with tuning.zeros_kept(pruned):
         pruned(torch.randn(2, 2, 64)).sum().backward()
@@ -145,7 +152,9 @@ def test_which_prunings_make_a_smaller_model(tiny_model, tiny_data, tmp_path):
     for cut in (l1_structured.prune(tiny_model, 0.5), depth.prune(tiny_model, tiny_data, 0.5)):
         assert all(ours < theirs for ours, theirs in zip(sizes(cut), plain, strict=True))
     for scope in SCOPES.values():
-        assert sizes(unstructured.prune(tiny_model, 0.9, scope)) == sizes(tiny_model)
+        assert sizes(unstructured.prune(of_classifier(tiny_model, None, 1), 0.9, scope)) == sizes(
+            tiny_model
+        )
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -212,7 +221,9 @@ def test_a_hybrid_is_pruning_then_int8(name, first, trained, tiny_data, uncompil
         pytest.skip(str(error))
     smaller = variants.get(first).build(trained, tiny_data, 4)
     with _inductor.known_warnings():
-        expected = batched_logits(int8_static.quantize(smaller, tiny_data, 4), tiny_data.test_x, 4)
+        expected = batched_logits(
+            int8_static.quantize(of_classifier(smaller, tiny_data, 4)), tiny_data.test_x, 4
+        )
     logits = batched_logits(hybrid, tiny_data.test_x, 4)
     assert torch.equal(logits, expected)
     assert agreement(logits, batched_logits(smaller, tiny_data.test_x)) >= 0.9
@@ -233,7 +244,9 @@ def test_int8_qat(trained, tiny_data, uncompiled, monkeypatch):
     int8 = [tensor for tensor in built.state_dict().values() if tensor.dtype == torch.int8]
     assert len(int8) == 4 * TINY.n_layers + 1  # four Linears a layer, and the head
     with _inductor.known_warnings():
-        untuned = batched_logits(int8_static.quantize(trained, tiny_data, 4), tiny_data.test_x, 4)
+        untuned = batched_logits(
+            int8_static.quantize(of_classifier(trained, tiny_data, 4)), tiny_data.test_x, 4
+        )
     assert not torch.equal(logits, untuned)
     # The training serves other batch sizes, and a later process, without being done again.
     monkeypatch.setattr("tsbench.training.train.fit", fit_never)
@@ -253,7 +266,7 @@ def fit_never(*arguments):
 
 
 def test_folding_batch_norms_changes_nothing(tiny_model):
-    folded = int8_qat.fold_batch_norms(to_plain(tiny_model))
+    folded = fold_batch_norms(to_plain(tiny_model))
     assert not any(isinstance(module, torch.nn.BatchNorm1d) for module in folded.modules())
     x = torch.randn(4, 2, 64)
     torch.testing.assert_close(folded(x), tiny_model(x), atol=1e-5, rtol=1e-4)

@@ -202,8 +202,10 @@ def test_bf16_computes_in_bf16_and_returns_fp32(trained, tiny_data):
 def test_settings_follow_the_at_sign():
     asked = variants.get("global_magnitude@sparsity=0.7,tuned=yes")
     assert asked.name == "global_magnitude@sparsity=0.7,tuned=yes"
-    assert asked.settings == {"sparsity": 0.7, "tuned": True}
-    assert variants.get("global_magnitude").settings == {"sparsity": 0.3, "tuned": False}
+    assert asked.settings == {"sparsity": 0.7, "tuned": True, "only": ""}
+    unset = {"sparsity": 0.3, "tuned": False, "only": ""}
+    assert variants.get("global_magnitude").settings == unset
+    assert variants.get("global_magnitude@only=head.*").settings == {**unset, "only": "head.*"}
     assert variants.get("depth_int8@removed=0.25").settings == {"removed": 0.25, "tuned": True}
 
 
