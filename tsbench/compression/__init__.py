@@ -217,6 +217,9 @@ def _inputs(value: Tensor | Sequence[Tensor]) -> Inputs:
 
 def one_line(error: Exception) -> str:
     """An error as one printable line."""
-    first = ESCAPES.sub("", str(error)).strip().partition("\n")[0][:MAX_REASON_CHARACTERS]
+    lines = [line.strip() for line in ESCAPES.sub("", str(error)).splitlines() if line.strip()]
+    # OpenVINO's errors begin with lines that name its source files.
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    first = (telling or lines or [""])[0][:MAX_REASON_CHARACTERS]
     printable = "".join(char for char in first if char.isprintable())
     return f"{type(error).__name__}: {printable}"

@@ -21,6 +21,7 @@ from tsbench.errors import VariantUnavailable
 from tsbench.outputs import flat_outputs
 
 if TYPE_CHECKING:
+    import onnx
     from torch import Tensor, nn
 
     from tsbench.data.prepared import Prepared
@@ -163,7 +164,10 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class FileSource(Source):
-    """An .onnx file in fp32; `model` is its path."""
+    """An .onnx file in fp32; `model` is its path.
+
+    Of a file with operators of ai.onnx.ml only the scores are kept, see `_leave_out_labels`.
+    """
 
     @cached_property
     def output(self) -> Any:
@@ -199,9 +203,31 @@ class FileSource(Source):
                     if not dim.HasField("dim_value"):
                         dim.dim_value = size
             del model.graph.value_info[:]
+            _leave_out_labels(model.graph)
             onnx.save(model, path)
 
         return self.cached("fixed", write, ".onnx")
+
+
+def _leave_out_labels(graph: onnx.GraphProto) -> None:
+    """Removes predicted labels where scores are left, and what only computes them.
+
+    scikit-learn's converters add them, by operators of ai.onnx.ml that other engines refuse.
+    """
+    from onnx import TensorProto
+
+    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+    scores = [each for each in graph.output if each.type.tensor_type.elem_type in floats]
+    if not scores or not any(node.domain == "ai.onnx.ml" for node in graph.node):
+        return
+    needed, kept = {each.name for each in scores}, []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    del graph.output[:], graph.node[:]
+    graph.output.extend(scores)
+    graph.node.extend(reversed(kept))
 
 
 def _flat(model: nn.Module) -> nn.Module:

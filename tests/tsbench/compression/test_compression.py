@@ -250,3 +250,32 @@ def test_what_numpy_models_return(tiny_data):
         assert torch.equal(batched_logits(classify, x, 4), expected)
     with pytest.raises(TypeError, match="the model returned list, without a tensor or array"):
         batched_logits(lambda batch: [np.array(["a"])], x, 4)
+
+
+def test_labels_of_scikit_learn_are_left_out(tmp_path):
+    onnx = pytest.importorskip("onnx", reason='not installed: pip install "tsbench[onnx]"')
+    pytest.importorskip("onnxruntime", reason='not installed: pip install "tsbench[onnx]"')
+    from onnx import TensorProto, helper, numpy_helper
+
+    node, value = helper.make_node, helper.make_tensor_value_info
+    weights = {"w": np.eye(3, dtype="float32"), "classes": np.array([5, 6, 7])}
+    graph = helper.make_graph(
+        [
+            node("MatMul", ["x", "w"], ["scores"], "product"),
+            node("ArgMax", ["scores"], ["top"], axis=1, keepdims=0),
+            node("ArrayFeatureExtractor", ["classes", "top"], ["label"], domain="ai.onnx.ml"),
+        ],
+        "classifier",
+        [value("x", TensorProto.FLOAT, ["n", 3])],
+        [
+            value("label", TensorProto.INT64, None),
+            value("scores", TensorProto.FLOAT, ["n", 3]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    path = tmp_path / "labels.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    x = torch.randn(4, 3)
+    (result,) = tsbench.compress(path, x, names=["onnx_fp32"]).values()
+    assert torch.equal(result.call(x), x), str(result)
