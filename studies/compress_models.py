@@ -147,7 +147,9 @@ def _classifier() -> Example:
 
     (train_x, train_y), (test_x, test_y) = waves(256, seed=0), waves(128, seed=2)
     names = tuple(map(str, range(CLASSES)))
-    data = Prepared("CompressTable", "1", names, train_x.numpy(), train_y.numpy(), test_x, test_y)
+    data = Prepared(
+        "CompressTable", "1", names, train_x.numpy(), train_y.numpy(), test_x, test_y, channels=1
+    )
     config = ModelConfig(
         in_channels=1, timepoints=TIMEPOINTS, n_classes=CLASSES, n_layers=2, n_heads=4
     )
