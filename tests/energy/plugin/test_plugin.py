@@ -361,7 +361,7 @@ def measured(energy): return energy(work)
 def test_it(measured): pass
 """
     )
-    suite.runpytest(*MEASURED, "--energy-max-time", "1").assert_outcomes(failed=1)
+    suite.runpytest(*MEASURED, "--energy-max-time", "2").assert_outcomes(failed=1)
 
 
 DYING_METER = """
