@@ -115,6 +115,8 @@ def _judge(
             if verdict.verdict != wanted:
                 print(f"  {name}: {verdict.verdict}: {verdict.reason[:120]}", flush=True)
     changes.sort()
+    if not changes:  # of one process
+        return
     print(
         f"{kind}, {'more work' if planted else 'unchanged'}: {verdicts[wanted]} of "
         f"{verdicts.total()} pairs {wanted} {dict(verdicts)}; "

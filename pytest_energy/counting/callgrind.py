@@ -24,6 +24,7 @@ CACHES = {"I1": "32768,8,64", "D1": "32768,8,64", "LL": "8388608,16,64"}
 OPTIONS = (
     "--tool=callgrind",
     "--quiet",
+    "--vgdb=no",  # no debugger, whose pipes would be files in the temporary folder
     "--instr-atstart=no",
     "--cache-sim=yes",
     *(f"--{cache}={size}" for cache, size in CACHES.items()),

@@ -32,7 +32,7 @@ WARM_UP_CALLS, MOST_WARM_UP_CALLS, WARM_UP_S = 2, 30, 0.5
 # The types' versions change before every second count: a warm-up costs more than a count.
 COUNTS_PER_RENEWAL = 2
 # Counts go on until the two least agree this closely, or there are MOST_COUNTS of them.
-AGREED, FEWEST_COUNTS, MOST_COUNTS = 5e-4, 3, 10
+AGREED, FEWEST_COUNTS, MOST_COUNTS = 1e-3, 3, 10
 # A count of fewer instructions is mostly the counting: such a call is repeated within one count.
 # Under valgrind, uncounted, 200 000 take 0.3 ms.
 FEWEST_INSTRUCTIONS, MOST_REPEATS, LONG_CALL_S = 200_000, 1024, 0.001
@@ -135,6 +135,8 @@ class WorkCounter:
             if len(dumps) % COUNTS_PER_RENEWAL == 0:
                 self._memory.renew_types(number)
                 _warm_up(calls, MOST_WARM_UP_CALLS)
+            else:  # a collection empties Python's lists of free tuples, floats and others
+                _warm_up(calls, WARM_UP_CALLS)
             call = next(calls)
             self._memory.arrange(number)
             self._memory.make_room()

@@ -142,11 +142,11 @@ class MemoryState:
         """The chunks are never freed: a list of them would be a chunk itself."""
         for size in reversed(CHUNKS):
             for _ in range(MOST_CHUNKS):
-                top = library.top()
+                before = library.top_bytes()
                 chunk = library.malloc(size)
                 if not chunk:
                     return
-                if chunk >= top:
+                if library.top_bytes() != before:
                     library.free(chunk)
                     break
 
@@ -214,8 +214,7 @@ class _CLibrary:
         self.malloc, self.free = library.malloc, library.free
         self.malloc.restype, self.malloc.argtypes = ctypes.c_size_t, [ctypes.c_size_t]
         self.free.restype, self.free.argtypes = None, [ctypes.c_size_t]
-        self._sbrk, self._information = library.sbrk, library.mallinfo2
-        self._sbrk.restype, self._sbrk.argtypes = ctypes.c_size_t, [ctypes.c_ssize_t]
+        self._information = library.mallinfo2
         self._information.restype = _Information
         # A fixed threshold: glibc raises it when a process frees a larger block.
         library.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
@@ -228,9 +227,9 @@ class _CLibrary:
         except (AttributeError, OSError, TypeError):
             return None
 
-    def top(self) -> int:
-        """The address from which all memory is free."""
-        return int(self._sbrk(0)) - int(self._information().keepcost)
+    def top_bytes(self) -> int:
+        """How much is free at the end: it shrinks when no older chunk is free."""
+        return int(self._information().keepcost)
 
 
 class _Information(ctypes.Structure):

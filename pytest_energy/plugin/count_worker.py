@@ -131,7 +131,7 @@ class CountWorker:
         ]
         self._send({"collected": self._tests})
         wanted = [items[name] for name in self._tests if name in items]
-        for item, following in zip(wanted, [*wanted[1:], None], strict=True):
+        for item, following in zip(wanted, [*wanted[1:], None], strict=False):
             self._send({"begin": item.nodeid})
             self._send({"end": item.nodeid, **self._count(item, following)})
         self._end(name for name in self._tests if name not in items)

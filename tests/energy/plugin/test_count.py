@@ -76,10 +76,9 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 @pytest.fixture
-def temporary(suite, monkeypatch):
+def temporary(tmp_path_factory, monkeypatch):
     """An empty folder for temporary files, and no hash seed from outside."""
-    folder = suite.path / "temporary"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     return folder

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import importlib.util
 import json
+import sys
 
 import pytest
 
@@ -189,3 +192,22 @@ def test_a_worker_that_cannot_collect_ends_the_run(counted, monkeypatch):
     done = counted()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert "--energy-count: the counting worker ended" in done.stdout.str() + done.stderr.str()
+
+
+def test_comment_and_page_name_the_functions_that_grew(counted, counts, suite):
+    counted("--benchmark-json=old.json")
+    counts["now"]["test_plain"] = Counted(work(1020, sort=500))
+    page = importlib.util.find_spec("vl_convert") is not None
+    counted(
+        *("--energy-compare=old.json", "-k", "plain", "--energy-markdown=comment.md"),
+        *(["--energy-report=page.html"] if page else []),
+        "--benchmark-json=new.json",
+    )
+    comment = html.unescape((suite.path / "comment.md").read_text())
+    assert "with more work" in comment and "instructions grew: sort +500" in comment
+    assert "ESTIMATED" not in comment
+    if page:
+        assert "test_plain" in (suite.path / "page.html").read_text()
+    done = suite.run(sys.executable, "-m", "pytest_energy", "history", "old.json", "new.json")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(["any machine; counted work only, *", "*instructions up 2.0%*"])
