@@ -21,11 +21,13 @@ COUNTS = ROOT / "benchmarks" / "counts.json"
 def test_the_shipped_models_do_the_work_that_was_committed(tmp_path):
     if not os.environ.get("TSBENCH_DATA"):
         pytest.skip("set TSBENCH_DATA to a UCR folder that holds PLAID")
+    if not COUNTS.exists():
+        pytest.skip(f"no counts are committed in {COUNTS.name}: save them with make bench-count")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "benchmarks", "-p", "no:cacheprovider"),
             *("--energy-count", "--energy-allow-ungated", f"--energy-compare={COUNTS}"),
-            *("-k", "PLAID and batch1", f"--basetemp={tmp_path}"),
+            *("--energy-count-timeout=1800", "-k", "PLAID and batch1", f"--basetemp={tmp_path}"),
         ],
         check=False,
         cwd=ROOT,
