@@ -26,6 +26,18 @@ def work_lines(results: Sequence[Result]) -> Iterator[str]:
             text = f"{_instructions(counted.baseline)} → {text}"
         notes = "".join(f"; {plain(note)}" for note in counted.candidate.notes)
         yield f"  {name}: {text}, ± {counted.candidate.spread:.2%}{notes}"
+        yield from _disagreement(result)
+
+
+def _disagreement(result: Result) -> Iterator[str]:
+    """A line where time and counted work come out differently."""
+    verdicts = {verdict.metric: verdict.verdict for verdict in result.verdicts}
+    time, work = verdicts.get("speedup"), verdicts.get("work")
+    if time != work and {time, work} <= {"regressed", "unchanged", "improved"}:
+        yield (
+            f"    time is {time}, and counted work {work}: the difference is waiting, memory "
+            "bandwidth, vector width or a GPU"
+        )
 
 
 def _instructions(work: CountedWork) -> str:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from pytest_energy.gate import Budget, Gate, Thresholds
-from pytest_energy.model import Counted, CountedWork
+from pytest_energy.model import Counted, CountedWork, Verdict
 from pytest_energy.report.work_lines import work_lines
 from pytest_energy.runs.comparison import CompareOptions
 from pytest_energy.runs.summary import summarize_result
-from pytest_energy.runs.work import work_changes
+from pytest_energy.runs.work import counting_difference, work_changes
 from pytest_energy.runs.work_format import work_from_json, work_to_json
 from tests.energy.rigs.made_up import measurement, result, window
 
@@ -117,3 +117,20 @@ def test_the_terminal_has_the_tool_once_and_a_line_for_each_test():
         "  test_it: 12.3 M instructions, ± 0.00%",
         "  test_it: not counted: it took too long",
     ]
+
+
+def test_a_line_explains_where_time_and_counted_work_disagree():
+    def lines(time, of_work):
+        verdicts = (Verdict("speedup", time, ""), Verdict("work", of_work, ""))
+        return list(work_lines([replace(made(work(9), work(9)), verdicts=verdicts)]))
+
+    assert "time is regressed, and counted work unchanged" in lines("regressed", "unchanged")[-1]
+    assert len(lines("regressed", "regressed")) == 2
+    assert len(lines("inconclusive", "unchanged")) == 2
+
+
+def test_runs_of_other_machines_compare_by_counts_counted_alike():
+    old = work(1000)
+    assert counting_difference(old, work(2000)) == ""
+    other = replace(old, conditions={"cache": "D1 64 KiB"})
+    assert counting_difference(old, other) == "cache: not recorded / D1 64 KiB"
