@@ -128,6 +128,11 @@ def check(config: pytest.Config) -> None:
         or config.getoption("dist", "no") != "no"
         or config.getoption("numprocesses", None)
     ):
+        if counts_only(config):
+            raise pytest.UsageError(
+                f"{COUNT} cannot run with xdist's workers: each would count the tests again; use "
+                "-n 0"
+            )
         raise pytest.UsageError(
             "--energy cannot run with xdist's workers side by side: the counters belong to the "
             "whole machine, and each worker's joules would contain the others'; use -n 0"

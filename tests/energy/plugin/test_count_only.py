@@ -211,3 +211,9 @@ def test_comment_and_page_name_the_functions_that_grew(counted, counts, suite):
     done = suite.run(sys.executable, "-m", "pytest_energy", "history", "old.json", "new.json")
     assert done.ret == 0
     done.stdout.fnmatch_lines(["any machine; counted work only, *", "*instructions up 2.0%*"])
+
+
+def test_workers_side_by_side_are_refused(counted):
+    done = counted("-n", "2")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["ERROR: --energy-count cannot run with xdist*"])
