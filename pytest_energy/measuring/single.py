@@ -153,7 +153,9 @@ def _unfinished(result: object) -> tuple[str, str] | None:
         return "a coroutine", "lambda: asyncio.run(...) around it"
     if isasyncgen(result):
         return "an async generator", "lambda: asyncio.run(...) around a loop over it"
-    if isgenerator(result) or isinstance(result, LAZY) or type(result).__module__ == "itertools":
+    if isgenerator(result):
+        return "a generator", "lambda: list(...) around it"
+    if isinstance(result, LAZY) or type(result).__module__ == "itertools":
         return f"a lazy {type(result).__name__}", "lambda: list(...) around it"
     if hasattr(type(result), "add_done_callback"):  # concurrent.futures, asyncio, torch, dask
         return f"a {type(result).__name__}", "lambda: ....result(), or a function that waits for it"

@@ -441,7 +441,7 @@ def a_task():
     [
         (a_coroutine, "a coroutine"),
         (an_async_generator, "an async generator"),
-        (lambda: (step for step in range(3)), "a lazy generator"),
+        (lambda: (step for step in range(3)), "a generator"),
         (partial(map, str, range(3)), "a lazy map"),
         (partial(zip, range(3), range(3)), "a lazy zip"),
         (partial(enumerate, "abc"), "a lazy enumerate"),
