@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,6 +51,7 @@ from pytest_energy.stats.per_call import figures
 # 2 added `software`, packed blocks, and a candidate's windows that are in its blocks alone.
 SCHEMA = 2
 READABLE_SCHEMAS = (1, 2)
+OPENED_BY_A_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 
 
@@ -136,12 +139,23 @@ def document_text(document: Mapping[str, Any], dumps: Callable[..., str] = json.
     return f'{compact(rest)[:-1]},\n"benchmarks":[\n{benchmarks}\n]}}\n'
 
 
+def _refuse_endless(path: str | Path) -> None:
+    """Raises `RunUnreadable` for a FIFO, a socket or a device: reading it may never end.
+
+    A pipe that a shell opened, as ``<(command)`` does, ends with its command.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or str(path).startswith(OPENED_BY_A_SHELL)):
+        raise RunUnreadable(f"{path}: not a run: it is a FIFO, a socket or a device, and no file")
+
+
 def read_run(path: str | Path) -> Run:
     """The run in a file, or in the journal of an interrupted run (`journal.py`).
 
     Raises `RunUnreadable`, which names the file and the problem.
     """
     try:
+        _refuse_endless(path)
         text = Path(path).read_text(encoding="utf8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise RunUnreadable(f"{path}: cannot be read: {error}") from None

@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 import math
+import os
 import random
 import zlib
 from dataclasses import replace
@@ -506,6 +507,16 @@ def test_schema_refuses_wrong_figures(document, path, value):
     VALIDATOR.validate(document)
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(change(document, path, value))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on this system")
+def test_a_fifo_or_a_device_is_refused_at_once(tmp_path):
+    fifo, device = tmp_path / "0001_fifo.json", tmp_path / "0002_device.json"
+    os.mkfifo(fifo)
+    device.symlink_to("/dev/zero")
+    for path in (fifo, device):
+        with pytest.raises(RunUnreadable, match="it is a FIFO, a socket or a device"):
+            json_format.read_run(path)
 
 
 @pytest.mark.parametrize(
