@@ -9,7 +9,14 @@ import pytest
 
 from pytest_energy import versus
 from pytest_energy.errors import OptionError
-from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, match_calls, take_blocks, versus_many
+from pytest_energy.measuring.paired import (
+    SHORTEST_WINDOW_S,
+    comparison_of,
+    match_calls,
+    never,
+    take_blocks,
+    versus_many,
+)
 from pytest_energy.meters import info
 from pytest_energy.plan import Plan
 from pytest_energy.stats.gps_up import COUNTER_SHARE, counter_error, fewest_blocks, gps_up
@@ -84,19 +91,28 @@ def test_a_comparison_stops_when_it_is_decided(clock):
     assert comparison.speedup.high < 0.9
 
 
+def blocks_within(clock, plan, window_s):
+    """The blocks of two sides whose windows take this long."""
+
+    def take():
+        clock.work(4 * window_s)
+        return [block(window(window_s, 1.0), window(window_s, 1.0))]
+
+    return take_blocks(take, SENSOR, plan, never, clock)
+
+
 @pytest.mark.parametrize("alarm_alpha", [None, 0.001])
 def test_a_short_time_still_gets_the_fewest_blocks_for_an_interval(alarm_alpha, clock):
     """One test of many gets those that its alarm needs."""
     plan = Plan(max_time_s=0.2, alarm_alpha=alarm_alpha)
-    meter = ClockMeter(clock=clock)
-    comparison = versus(clock.work, clock.work, 0.01, meter=meter, plan=plan)
-    assert len(comparison.blocks) == fewest_blocks(plan.least_alpha)
+    assert len(blocks_within(clock, plan, 0.01)) == fewest_blocks(plan.least_alpha)
 
 
 def test_slow_code_stops_after_four_times_the_time_without_bounds(clock):
-    meter = ClockMeter(clock=clock)
-    comparison = versus(clock.work, clock.work, 0.1, meter=meter, plan=Plan(max_time_s=0.2))
-    assert len(comparison.blocks) < fewest_blocks(0.01)
+    plan = Plan(max_time_s=0.2)
+    blocks = blocks_within(clock, plan, 0.1)
+    assert len(blocks) == 2
+    comparison = comparison_of("slow", blocks, SENSOR, plan.alpha)
     assert comparison.speedup.high == float("inf")
     assert comparison.category is None
 
