@@ -233,6 +233,8 @@ class Measurement(Shown):
     idle: tuple[Window, ...] = ()
     """Windows with nothing running (``calls`` is 0): the machine's idle power."""
     warnings: tuple[str, ...] = ()
+    waiting_share: float = 0.0
+    """The share of their time that its threads waited for a CPU. Not saved."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,9 @@ class Comparison(Shown):
     """Of each interval, valid at any stopping time."""
     meter: MeterInfo | None = field(default=None, compare=False)
     """What counted the joules."""
+    waiting_share: float = 0.0
+    """Of code of several threads: the share of their time that they waited for a CPU. Not saved:
+    the verdicts are."""
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,12 @@ def _alpha(text: str) -> float:
     return parse_share(text, 0, 0.5)
 
 
+def _threads(text: str) -> int:
+    if not (text.strip().isdecimal() and int(text) >= 1):
+        raise ValueError("a number of threads, 1 or more")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     seconds = _number(text)
     if not 0 < seconds < math.inf:
@@ -180,6 +186,13 @@ OPTIONS = (
         "Keep to that chance among saved runs even where other code changed.",
     ),
     Option(
+        "threads",
+        _threads,
+        None,
+        "Give the thread pools of torch, OpenMP and BLAS so many threads (default: their own).",
+        "NUMBER",
+    ),
+    Option(
         "quantisation",
         _quantisation,
         Plan().max_quantisation,
@@ -271,6 +284,8 @@ class Options:
     suite_alpha: float = SUITE_ALPHA
     """The chance of any false alarm in a run of unchanged code."""
     family_wise: bool = False
+    threads: int | None = None
+    """Of each thread pool of the code under test; None: as many as its library chooses."""
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """None: the sampling noise of a small test set, see runs/compare.py."""
@@ -311,6 +326,7 @@ class Options:
             suite_alpha=values["suite_alpha"],
             family_wise=values["family_wise"],
             count_keep=values["count_keep"],
+            threads=values["threads"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

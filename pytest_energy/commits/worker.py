@@ -37,7 +37,7 @@ from pytest_energy.commits.protocol import (
     WindowTaken,
 )
 from pytest_energy.gate import Gate
-from pytest_energy.measuring.paired import SHORTEST_WINDOW_S, fastest_seconds_per_call
+from pytest_energy.measuring.paired import fastest_seconds_per_call
 from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.window import take_prepared, take_window
 from pytest_energy.meters import open_meter
@@ -183,7 +183,7 @@ def serve(
                 # A neighbour makes the warm-up slower for one side: the two sides of equal code
                 # had unequal windows in 5 of 44 runs.
                 seconds_per_call = fastest_seconds_per_call(call, seconds_per_call)
-                calls = calls_per_window(meter, call, seconds_per_call, plan, SHORTEST_WINDOW_S)
+                calls = calls_per_window(meter, call, seconds_per_call, plan)
             channel.send(CallsPerWindow(calls, seconds_per_call))
         elif isinstance(request, TakeWindow):
             void_reasons.clear()

@@ -12,7 +12,6 @@ distribution and any dependence between blocks. docs/gate.md has the proof and t
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,11 +23,15 @@ from pytest_energy.clock import now_s
 from pytest_energy.errors import OptionError
 from pytest_energy.measuring.single import (
     OVERTIME,
+    SHORTEST_WINDOW_S,
+    TIME_SLICE_S,
     WARM_UP_SHARE,
     calls_per_window,
     name_of,
     warm_up,
+    yield_cpu,
 )
+from pytest_energy.measuring.threads import ThreadWaits
 from pytest_energy.measuring.window import take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
@@ -44,13 +47,6 @@ MOST_BLOCKS = 1000
 # The intervals hold at every look. From some hundred blocks on, computing them takes as long as a
 # short block, so looks become rarer: a verdict comes at most 5 % later than it could.
 LOOK_GROWTH = 1.05
-# A scheduler's time slice is 3 to 4 ms. Windows well within one are mostly undisturbed; a window of
-# 10 ms always holds part of a neighbour's slice. docs/gate.md, "How long a window should be".
-SHORTEST_WINDOW_S = 0.001
-# Windows up to this long start with a fresh time slice (sched_yield, under a microsecond on an idle
-# machine). Longer ones must not: all of one length would end on the same side of the slice's end,
-# and those of a candidate that takes 1 % more on the other side.
-TIME_SLICE_S = 0.0025
 # Sides whose calls take about as long get equally many calls per window, or the longer window is
 # interrupted more often. Beyond a factor of 2 no verdict depends on it.
 SIMILAR_FACTOR = 2.0
@@ -103,8 +99,11 @@ def versus(
         order = coin.choice(ORDERS)
         return [Block(order, tuple(take_window_of[letter]() for letter in order))]
 
+    waits = ThreadWaits()
     blocks = take_blocks(take, info(meter), plan, decided)
-    return comparison_of(name_of(baseline), blocks, info(meter), plan.alpha)
+    waiting_share = waits.share_of_several()
+    compared = comparison_of(name_of(baseline), blocks, info(meter), plan.alpha)
+    return replace(compared, waiting_share=waiting_share)
 
 
 def versus_many(
@@ -148,6 +147,7 @@ def versus_many(
     pending = {name: PendingComparison(known, plan, decided) for name in candidates}
     waiting = list(candidates)
     allowed_s = plan.max_time_s * len(candidates)
+    waits = ThreadWaits()
     began = now_s()
     while waiting:
         half = coin.sample([None, *waiting], len(waiting) + 1)
@@ -160,9 +160,11 @@ def versus_many(
             for name in waiting
             if not pending[name].settled() and not _time_is_up(spent_s, allowed_s, pending[name])
         ]
-    label = name_of(baseline)
+    label, waiting_share = name_of(baseline), waits.share_of_several()
     return {
-        name: comparison_of(label, comparison.blocks, known, plan.alpha)
+        name: replace(
+            comparison_of(label, comparison.blocks, known, plan.alpha), waiting_share=waiting_share
+        )
         for name, comparison in pending.items()
     }
 
@@ -285,10 +287,7 @@ def _window_takers(
     seconds = {side: fastest_seconds_per_call(call, warm_s[side]) for side, call in sides.items()}
     plan.on_step(Step("calibration"))
     calls = match_calls(
-        {
-            side: calls_per_window(meter, call, seconds[side], finer, SHORTEST_WINDOW_S)
-            for side, call in sides.items()
-        },
+        {side: calls_per_window(meter, call, seconds[side], finer) for side, call in sides.items()},
         seconds,
     )
 
@@ -298,7 +297,7 @@ def _window_takers(
     def taker(side: Side) -> Callable[[], Window]:
         def take() -> Window:
             if yields_first:
-                _yield_cpu()
+                yield_cpu()
             return take_window(meter, sides[side], calls[side], plan)
 
         return take
@@ -318,10 +317,6 @@ def fastest_seconds_per_call(call: Call, seconds_per_call: float) -> float:
         return (now_s() - began) / calls
 
     return min(timed_s() for _ in range(TIMINGS))
-
-
-# Windows has no sched_yield; there, windows start anywhere in a time slice.
-_yield_cpu: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 def _bind(function: Callable[..., object], args: tuple[object, ...]) -> Call:

@@ -7,6 +7,7 @@ code are measured by paired.py.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
@@ -17,6 +18,7 @@ from pytest_energy.clock import now_s
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.measuring.gpu_clocks import limits_in_windows
 from pytest_energy.measuring.others import beside_windows
+from pytest_energy.measuring.threads import ThreadWaits
 from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import Measurement, Window, add_windows
@@ -27,8 +29,15 @@ T = TypeVar("T")
 # pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
-# A scheduler's time slices last some milliseconds; a window of ten holds a few of them.
-SHORTEST_WINDOW_S = 0.01
+# A scheduler's time slice is 3 to 4 ms. Windows well within one are mostly undisturbed; a window of
+# 10 ms always holds part of a neighbour's slice. docs/gate.md, "How long a window should be".
+SHORTEST_WINDOW_S = 0.001
+# Windows up to this long start with a fresh time slice (sched_yield, under a microsecond on an idle
+# machine). Longer ones must not: all of one length would end on the same side of the slice's end,
+# and those of a candidate that takes 1 % more on the other side.
+TIME_SLICE_S = 0.0025
+# A batch of the warm-up.
+BATCH_S = 0.005
 # A live domain draws at least 1 % of this many joules, which is more than its counter's step.
 CLEARLY_MOVED_J = 0.1
 # Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time ends.
@@ -83,7 +92,10 @@ def measure(
     seconds_per_call = warm_up(call, budget_s * WARM_UP_SHARE)
     plan.on_step(Step("calibration"))
     calls = calls_per_window(meter, call, seconds_per_call, plan)
-    windows = take_windows(meter, call, calls, budget_s, plan)
+    yields_first = calls * seconds_per_call <= TIME_SLICE_S
+    waits = ThreadWaits()
+    windows = take_windows(meter, call, calls, budget_s, plan, yields_first)
+    waiting_share = waits.share()
     return Measurement(
         name or name_of(function),
         info(meter),
@@ -94,6 +106,7 @@ def measure(
             *beside_windows(info(meter), windows),
             *limits_in_windows(windows),
         ),
+        waiting_share,
     )
 
 
@@ -170,7 +183,7 @@ def warm_up(call: Call, budget_s: float) -> float:
     began = now_s()
     call_once(call)
     seconds = now_s() - began
-    batch_s = min(budget_s / (2 * SETTLED_BATCHES), SHORTEST_WINDOW_S / 2)
+    batch_s = min(budget_s / (2 * SETTLED_BATCHES), BATCH_S)
     calls = 1
     recent: list[float] = []
     for _ in range(MOST_BATCHES):
@@ -192,7 +205,6 @@ def calls_per_window(
     call: Call,
     seconds_per_call: float,
     plan: Plan,
-    shortest_window_s: float = SHORTEST_WINDOW_S,
 ) -> int:
     """Calls per window that keep the counter's own error within ``plan.max_quantisation``."""
     about = info(meter)
@@ -204,9 +216,9 @@ def calls_per_window(
     elif not about.ticks:
         # Sampled watts would need windows of 2 to 10 s. Take enough windows, and warn that they
         # are short (find_warnings).
-        shortest_s = max(shortest_window_s, min(shortest_s, plan.max_time_s / LONGEST_UNTICKED))
+        shortest_s = max(SHORTEST_WINDOW_S, min(shortest_s, plan.max_time_s / LONGEST_UNTICKED))
     else:
-        shortest_s = max(shortest_window_s, shortest_s)
+        shortest_s = max(SHORTEST_WINDOW_S, shortest_s)
     calls = max(1, math.ceil(shortest_s / max(seconds_per_call, 1e-9)))
     if about.windows_end_on_ticks:
         return calls
@@ -226,14 +238,20 @@ def calls_per_window(
     return calls
 
 
+# Windows has no sched_yield; there, windows start anywhere in a time slice.
+yield_cpu: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+
+
 def take_windows(
-    meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan
+    meter: Meter, call: Call, calls: int, budget_s: float, plan: Plan, yields_first: bool = False
 ) -> tuple[Window, ...]:
     """6 to 50 windows of ``calls`` calls each, until the budget ends; fewer if they take hours."""
     windows: list[Window] = []
     plan.on_step(Step("windows", allowed_s=budget_s))
     began = now_s()
     while True:
+        if yields_first:
+            yield_cpu()
         windows.append(take_window(meter, call, calls, plan))
         spent_s = now_s() - began
         plan.on_step(Step("windows", len(windows), spent_s, budget_s))

@@ -129,6 +129,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    if RUN in item.config.stash:
+        from pytest_energy.plugin.run_start import limit_pools
+
+        limit_pools(item.config.stash[RUN])
     try:
         returned = yield
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -11,6 +12,7 @@ from pytest_energy.commits.against import start
 from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
 from pytest_energy.measuring.machine_lock import machine_lock
+from pytest_energy.measuring.threads import limit_loaded_pools, pool_variables
 from pytest_energy.meters import open_meter
 from pytest_energy.meters.machine_cpu import open_clocks
 from pytest_energy.meters.nothing import NoMeter
@@ -28,7 +30,7 @@ from pytest_energy.plugin.stash import BASELINE, CLEANUP, NOT_COMPARED
 from pytest_energy.plugin.ungated import ALLOW, check_baseline
 from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.report.escape import plain
-from pytest_energy.report.terminal import header
+from pytest_energy.report.terminal import header, machine_line
 from pytest_energy.runs.load import load_runs
 
 
@@ -47,6 +49,10 @@ def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
         raise pytest.UsageError(str(error)) from None
     open_clocks(meter)
     preload(config)
+    if options.threads is not None:
+        variables = ExitStack()
+        variables.enter_context(pool_variables(options.threads))
+        config.add_cleanup(variables.close)
     return MeasuringRun(options, meter, hookspecs.synchronizer(config))
 
 
@@ -65,10 +71,21 @@ def load_baseline(config: pytest.Config, run: MeasuringRun) -> None:
 
 
 def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
-    """The meter, and interrupted runs, for the top of pytest's output."""
+    """The meter, the machine's load, and interrupted runs, for the top of pytest's output."""
     if run.counts_only:
         return ["energy: counting work only; --energy measures time and joules too"]
-    return [*header(run.meter_info), *unfinished_lines(config)]
+    lines = header(run.meter_info)
+    lines.append(machine_line(*_cpus_and_load(), run.options.threads))
+    return [*lines, *unfinished_lines(config)]
+
+
+def _cpus_and_load() -> tuple[int, float | None]:
+    """The CPUs that this process may use, and how many programs ran in the last minute."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        return cpus or 1, os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows
+        return cpus or 1, None
 
 
 def share_suite_alpha(session: pytest.Session, run: MeasuringRun) -> None:
@@ -119,6 +136,12 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
             ) from None
     except OptionError as error:
         raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
+
+
+def limit_pools(run: MeasuringRun) -> None:
+    """With ``energy_threads``: limit the pools of what test modules and fixtures have loaded."""
+    if run.options.threads is not None:
+        limit_loaded_pools(run.options.threads)
 
 
 @contextmanager

@@ -51,6 +51,10 @@ class Look:
     """Show the rows of a large run that ask for no attention, too."""
 
 
+# Above this load per CPU, a pool with a thread for each CPU has to wait for one.
+BUSY_SHARE = 0.5
+
+
 def header(meter: MeterInfo) -> list[str]:
     """Lines for the top of pytest's output: the meter, and what it counts."""
     counted = ", ".join(domain.name for domain in meter.domains if domain.parent is None)
@@ -58,6 +62,23 @@ def header(meter: MeterInfo) -> list[str]:
     if meter.provenance == "estimated":
         lines.append(f"energy: no sensor counts joules here; {band_text(meter)}")
     return [plain(line) for line in [*lines, *(f"energy: {note}" for note in meter.notes)]]
+
+
+def machine_line(cpus: int, load: float | None, threads: int | None) -> str:
+    """How busy the machine is, and with how many threads the code under test may compete.
+
+    >>> machine_line(2, 0.25, None)
+    'energy: 2 CPUs, load 0.2; thread pools as their libraries choose'
+    """
+    line = f"energy: {cpus} CPUs" + ("" if load is None else f", load {load:.1f}")
+    if threads is not None:
+        return f"{line}; thread pools of {threads} thread{'s' if threads > 1 else ''}"
+    if load is not None and load > cpus * BUSY_SHARE:
+        return (
+            f"{line}: other programs are running, and code of several threads waits for them; "
+            "--energy-threads 1 gives it one"
+        )
+    return f"{line}; thread pools as their libraries choose"
 
 
 def summary(view: RunView, look: Look = Look()) -> str:

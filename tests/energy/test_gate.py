@@ -460,3 +460,37 @@ def test_judging_computes_the_wider_interval_from_the_blocks():
     made = result(measurement(window(1.0, 1.0)), slower)
     assert verdicts(Gate(tolerance=TOLERANCE), made)["speedup"] == "regressed"
     assert verdicts(Gate(tolerance=TOLERANCE, alarm_alpha=0.001), made)["speedup"] == "inconclusive"
+
+
+# Threads that wait for a CPU.
+
+
+@pytest.mark.parametrize(
+    ("waiting", "verdict"), [(0.0, "met"), (0.05, "met"), (0.2, "inconclusive")]
+)
+def test_praise_for_waiting_threads_is_unstable(waiting, verdict):
+    blocks = tuple(block(window(10.0, 10.0), window(2.0, 2.0)) for _ in range(20))
+    comparison = replace(compared(blocks), waiting_share=waiting)
+    gate = Gate(thresholds=Thresholds(speedup=2.0))
+    (judged,) = gate.judge(result(measurement(window(1.0, 1.0)), comparison))
+    assert judged.verdict == verdict
+    if verdict == "inconclusive":
+        assert judged.reason.startswith("unstable: its threads waited for a CPU 20% of their time")
+
+
+@pytest.mark.parametrize(
+    ("fastest", "waiting", "verdict"),
+    [
+        (0.9, 0.0, "missed"),
+        (0.9, 0.5, "inconclusive"),
+        (1.1, 0.5, "missed"),  # no neighbour made all windows slower
+    ],
+)
+def test_a_budget_of_seconds_does_not_fail_for_a_neighbour(fastest, waiting, verdict):
+    windows = [window(fastest, 1.0), *[window(2.0, 1.0)] * 9]
+    made = replace(measurement(*windows), waiting_share=waiting)
+    (judged,) = Gate(Budget(max_seconds=1.0)).judge(result(made))
+    assert judged.verdict == verdict
+    assert judged.reason.startswith("unstable: it waited") == (verdict == "inconclusive")
+    (met,) = Gate(Budget(max_seconds=3.0)).judge(result(made))
+    assert met.verdict == "met"

@@ -191,7 +191,7 @@ def test_either_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, 
     yielded_at_s = []
     monkeypatch.setattr(
         sys.modules["pytest_energy.measuring.paired"],
-        "_yield_cpu",
+        "yield_cpu",
         lambda: yielded_at_s.append(clock.now_s),
     )
     slower = partial(clock.work, seconds * 1.1)
