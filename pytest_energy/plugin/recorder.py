@@ -163,7 +163,7 @@ class ThisTreeRecorder:
             return None
         result = Result(
             self.name,
-            self.measurement,
+            replace(self.measurement, idle=self.run.idle),
             self.comparison,
             tuple(self.qualities),
             (),

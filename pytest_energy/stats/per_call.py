@@ -83,6 +83,15 @@ def idle_watts(measurement: Measurement) -> Interval | None:
     return positive(median_interval(watts, FIGURES_ALPHA))
 
 
+def idle_share(measurement: Measurement) -> float | None:
+    """The share of its joules that the machine would have used idle, from 0 to 1."""
+    idle, used = idle_watts(measurement), add_windows(measurement.windows)
+    joules = measurement.meter.total_joules(used.joules)
+    if idle is None or joules <= 0:
+        return None
+    return min(1.0, idle.value * used.seconds / joules)
+
+
 def _banded(interval: Interval, band: tuple[float, float]) -> Interval:
     """Bounds moved outwards. For a negative bound (net joules) the greater factor is lower."""
     low, high = interval.low, interval.high

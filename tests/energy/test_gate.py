@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks
-from pytest_energy.model import Block, Interval, Quality
+from pytest_energy.model import Block, CpuSeconds, Interval, Quality
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
 from tests.energy.rigs.made_up import (
     ESTIMATE,
@@ -494,3 +494,33 @@ def test_a_budget_of_seconds_does_not_fail_for_a_neighbour(fastest, waiting, ver
     assert judged.reason.startswith("unstable: it waited") == (verdict == "inconclusive")
     (met,) = Gate(Budget(max_seconds=3.0)).judge(result(made))
     assert met.verdict == "met"
+
+
+# Joules that are not the code's.
+
+
+@pytest.mark.parametrize(
+    ("others", "idle_watts", "word"),
+    [
+        (0.0, 0.0, None),
+        (0.3, 0.3, None),
+        (0.4, 0.0, "other programs used 40% of the CPU time"),
+        (0.0, 0.4, "the machine uses 40% of these joules idle"),
+    ],
+)
+def test_joules_that_are_mostly_others_are_not_unchanged(others, idle_watts, word):
+    taken = window(10.0, 10.0)._replace(cpu=CpuSeconds(10.0 * (1 - others), 10.0 * others))
+    comparison = compared(tuple(block(taken, taken) for _ in range(20)))
+    idle = (window(1.0, idle_watts, 0),) * 6
+    made = result(measurement(window(1.0, 1.0), idle=idle), comparison)
+    speedup, greenup = Gate().judge(made)
+    assert speedup.verdict == "unchanged"
+    assert greenup.verdict == ("inconclusive" if word else "unchanged")
+    assert not word or greenup.reason.startswith(f"others: {word}")
+
+
+def test_others_do_not_excuse_a_regression():
+    slower = [window(10.0, joules)._replace(cpu=CpuSeconds(5.0, 5.0)) for joules in (10.0, 12.0)]
+    comparison = compared(tuple(block(*slower) for _ in range(20)))
+    _, greenup = Gate().judge(result(measurement(window(1.0, 1.0)), comparison))
+    assert greenup.verdict == "regressed"
