@@ -47,14 +47,15 @@ GREW = " grew: "
 # The functions that a verdict names.
 MOST_GROWN = 3
 # Code whose windows differ like this waits for others, such as for a CPU for one of its threads.
-# On a machine of two CPUs with two busy neighbours, the example of docs/your-model.md came out 1589
-# [886, 1996] times as fast, and not 2.5 times: windows, or the interval, spanned more than these.
+# Beside two busy programs on two CPUs, the example of docs/your-model.md came out 1589 [886, 1996]
+# times as fast, and not 2.5 times: windows, or the interval, spanned more than these.
 UNSTABLE_SPREAD, UNSTABLE_INTERVAL = 10.0, 2.0
-# Threads of a pool that wait this share of their time: beside two busy programs it was 82 to 92 % in
-# that example, and under 1 % on an idle machine.
+# Threads of a pool that wait this share of their time: beside busy programs 82 to 92 % in that
+# example.
 UNSTABLE_WAITING = 0.1
-# Beside neighbours of 60 W, and beside a package's own idle power, +5 % of the code's own joules came
-# out unchanged at 3 % in 58 of 60. With two thirds of the joules its own, +5 % is +3.3 % of the sum.
+# Beside neighbours of 60 W, and beside a package's own idle power, +5 % of the code's own joules
+# came out unchanged at 3 % in 58 of 60. With two thirds of the joules its own, +5 % is +3.3 % of
+# the sum.
 LARGEST_SHARE_OF_OTHERS = 1 / 3
 # What is wrong if it is a false alarm. `improved` fails nothing, but people act on it.
 ALARMS = ("regressed", "missed", "improved")
@@ -404,8 +405,8 @@ def _unless_a_neighbours(verdict: Verdict, measurement: Measurement, limit: floa
     ):
         return verdict
     reason = (
-        f"it waited for a CPU {measurement.waiting_share:.0%} of the time, and took {fastest:.3g} s "
-        "per call in its fastest window"
+        f"it waited for a CPU {measurement.waiting_share:.0%} of the time, and took "
+        f"{fastest:.3g} s per call in its fastest window"
     )
     return _unstable(verdict, reason)
 
