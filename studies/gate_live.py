@@ -92,7 +92,7 @@ def through_ours(pairs: int) -> None:
         EnergyFixture(recorder).versus(baseline, candidate)
         times[kind].append(perf_counter() - began)
         found[kind].append(
-            next(v.verdict for v in recorder.result().verdicts if v.metric == "speedup")
+            next(v.verdict for v in recorder.results()[-1].verdicts if v.metric == "speedup")
         )
     session.close()
     print(f"ours, meter {session.meter.name}, default options:")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from pytest_energy.commits.against import start
+from pytest_energy.commits.against import shortest_time_s, start
 from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
 from pytest_energy.measuring.machine_lock import machine_lock
@@ -32,6 +32,7 @@ from pytest_energy.plugin.worker_options import worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header, machine_line
 from pytest_energy.runs.load import load_runs
+from pytest_energy.stats.gps_up import fewest_blocks
 
 
 def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
@@ -76,6 +77,12 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
         return ["energy: counting work only; --energy measures time and joules too"]
     lines = header(run.meter_info)
     lines.append(machine_line(*_cpus_and_load(), run.options.threads))
+    shortest_s = shortest_time_s(run.plan.alpha)
+    if config.getoption("--energy-against") is not None and run.plan.max_time_s < shortest_s:
+        lines.append(
+            f"energy: --energy-max-time {run.plan.max_time_s:g} is raised to {shortest_s:.2g}: "
+            f"--energy-against needs {fewest_blocks(run.plan.alpha)} starts for a verdict"
+        )
     return [*lines, *unfinished_lines(config)]
 
 

@@ -48,7 +48,8 @@ def median_sequence(values: Sequence[float], alpha: float) -> Interval:
     and best-arm identification, Bernoulli 28 (2022), with a uniform mixture.
     """
     # Most comparisons end after 11 to 30 blocks, where the uniform mixture loses nothing against
-    # other Beta(a, a) mixtures: docs/gate.md, "Which mixture".
+    # other Beta(a, a) mixtures: with 9 of 10 values on one side, a = 0.3, 1 and 5 need 15, 15 and
+    # 22.
     return _cut(values, _rejected_ends(len(values), alpha))
 
 

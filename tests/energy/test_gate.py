@@ -524,3 +524,13 @@ def test_others_do_not_excuse_a_regression():
     comparison = compared(tuple(block(*slower) for _ in range(20)))
     _, greenup = Gate().judge(result(measurement(window(1.0, 1.0)), comparison))
     assert greenup.verdict == "regressed"
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "replicate", "said"), [(0.01, None, True), (0.03, None, False), (0.01, 1, False)]
+)
+def test_a_verdict_of_one_process_says_what_it_cannot_tell(tolerance, replicate, said):
+    taken = replace(block(window(10.0, 10.0), window(10.0, 10.0)), replicate=replicate)
+    made = result(measurement(window(1.0, 1.0)), compared((taken,) * 20))
+    speedup, *_ = Gate(tolerance=tolerance).judge(made)
+    assert ("another process of the same code may differ" in speedup.reason) == said

@@ -43,3 +43,14 @@ def test_a_wrong_number_of_threads_is_refused(suite, number):
 )
 def test_the_line_of_the_machine(load, threads, words):
     assert machine_line(2, load, threads).startswith(f"energy: {words}")
+
+
+@pytest.mark.parametrize(("seconds", "raised"), [("1", True), ("5", False)])
+def test_a_time_in_which_no_verdict_fits_is_raised_and_said(suite, seconds, raised):
+    suite.makepyfile("def test_it(): pass")
+    run = suite.runpytest_inprocess(
+        "--energy", "--energy-against=HEAD", f"--energy-max-time={seconds}", "--collect-only"
+    )
+    line = "energy: --energy-max-time 1 is raised to 3.6: --energy-against needs 12 starts*"
+    lines = run.stdout.fnmatch_lines if raised else run.stdout.no_fnmatch_line
+    lines([line] if raised else line)
