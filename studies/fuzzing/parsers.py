@@ -142,10 +142,12 @@ def page(folder: Path) -> Target:
     """The page of `report`, without the code of the charts, which is 2 MB."""
     leave_charts_out()
 
-    def use(run: Any) -> None:
-        html.page(run, [summarize_run(run)] * 2).encode()
+    make = json_maker(Trees(seeds.saved_runs(folder / "seeds")))
 
-    return used_run(folder, use)
+    def use(path: Path) -> None:
+        html.page(read_run(path), load_history([path], None, "")).encode()
+
+    return FileTarget(folder / "case.json", make, use, EnergyError)
 
 
 def leave_charts_out() -> None:
@@ -284,7 +286,7 @@ def worker(folder: Path) -> Target:
     """A message of a worker, which runs the code of another commit."""
     messages = (
         protocol.Collected(("a.py::test",), ("an error",), ("module",)),
-        protocol.WindowTaken(1.5, {"package-0": 3.0}, 7, ("void",)),
+        protocol.WindowTaken(1.5, {"package-0": 3.0}, 7, ("void",), (1.0, 0.5), (True, 9.0)),
         protocol.Ready(1, {"a.py": "0"}),
         protocol.CallsPerWindow(3, 0.1),
         protocol.ReplicateEnded(0),

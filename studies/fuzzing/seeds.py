@@ -19,7 +19,9 @@ from pytest_energy.model import (
     Verdict,
     Window,
 )
-from pytest_energy.runs import json_format
+from pytest_energy.runs import comparison_format, json_format
+from pytest_energy.runs.comparison_format import MOST_PLAIN_BLOCKS
+from pytest_energy.runs.window_format import window_to_json
 from tests.energy.rigs.saved_runs import METER, Runs, name_of, write_runs
 
 DATA = {
@@ -55,7 +57,7 @@ def saved_runs(folder: Path) -> list[dict[str, Any]]:
     return [small, versus, versus, small, versus, packed]
 
 
-KINDS = {"small": 0, "versus": 2, "packed": json_format.MOST_PLAIN_BLOCKS + 1}
+KINDS = {"small": 0, "versus": 2, "packed": MOST_PLAIN_BLOCKS + 1}
 
 
 def _saved_run(folder: Path, blocks: int) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def _saved_run(folder: Path, blocks: int) -> dict[str, Any]:
     (path,) = folder.glob("*.json")
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
     dice = Random(0)
-    document["energy"]["idle"] = [json_format.window_to_json(_window(dice))]
+    document["energy"]["idle"] = [window_to_json(_window(dice))]
     document["energy"]["software"] = {"python": "CPython 3.12.1", "distributions": {"numpy": "2"}}
     if not blocks:
         return document
@@ -86,7 +88,7 @@ def _saved_run(folder: Path, blocks: int) -> dict[str, Any]:
 
 def packed_blocks() -> str:
     """The packed blocks of a comparison."""
-    blocks = json_format._blocks_to_json(_comparison(Random(0), 20).blocks)
+    blocks = comparison_format._blocks_to_json(_comparison(Random(0), 20).blocks)
     return str(blocks)
 
 
