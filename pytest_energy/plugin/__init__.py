@@ -153,13 +153,6 @@ def pytest_report_teststatus(
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    handled = yield
-    outcome.keep_on_disk(item)
-    return handled
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Before pytest-benchmark's, which saves the run."""
     run = session.config.stash.get(RUN, None)

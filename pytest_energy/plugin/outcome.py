@@ -13,6 +13,8 @@ from pytest_energy.plugin.command_line import options_of
 from pytest_energy.plugin.stash import FLOORS, GATE, RECORDER, RESULTS, RUN, WORKER
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_energy.model import Result
     from pytest_energy.plugin.recorder import Recorder
 
@@ -80,6 +82,27 @@ def add_result(item: pytest.Item, result: Result) -> None:
     run.results.append(result)
     item.user_properties += properties(result)
     add_entry(item, result)
+
+
+class ResultKeeper:
+    """Writes a test's result after its teardown, and before pytest reports that it has ended."""
+
+    def __init__(self) -> None:
+        self._item: pytest.Item | None = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._item = item
+        handled = yield
+        keep_on_disk(item)  # another plugin may report in its own way
+        return handled
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        item = self._item
+        # pytest-rerunfailures reports no teardown of an attempt that it repeats.
+        if item is not None and report.when == "teardown" and report.nodeid == item.nodeid:
+            keep_on_disk(item)
 
 
 def keep_on_disk(item: pytest.Item) -> None:

@@ -23,6 +23,7 @@ from pytest_energy.plugin.command_line import counts_only
 from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.outcome import ResultKeeper
 from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.saving import prepare_saving, unfinished_lines
@@ -166,6 +167,7 @@ def exclusive_machine(session: pytest.Session, run: MeasuringRun) -> Iterator[No
         except MachineBusy as error:
             raise pytest.UsageError(str(error)) from None
         prepare_saving(session.config, run)
+        session.config.pluginmanager.register(ResultKeeper(), "energy-results")
         if run.options.count:
             run.counted = count_session(session, run.options, print_line)
         yield

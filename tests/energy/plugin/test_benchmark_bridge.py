@@ -73,6 +73,23 @@ def test_results_before_a_kill_are_readable(suite, end, capsys):
     assert capsys.readouterr().out.count("\n") == 4
 
 
+def test_a_test_that_pytest_has_reported_survives_a_kill(suite):
+    suite.makepyfile(SUITE.format(n=3, then="pass"))
+    with open(suite.path / "conftest.py", "a") as conftest:
+        conftest.write(
+            "import os, signal\n"
+            "def pytest_runtest_logreport(report):\n"
+            "    if report.when == 'teardown' and '[1]' in report.nodeid:\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+    subprocess.run(
+        command("--benchmark-autosave"), cwd=suite.path, capture_output=True, check=False
+    )
+    (path,) = journals(suite.path)
+    names = [result.name.rpartition("[")[2] for result in json_format.read_run(path).results]
+    assert names == ["0]", "1]"]
+
+
 @pytest.mark.slow
 def test_the_next_run_prints_the_path_of_the_journal(suite):
     suite.makepyfile(SUITE.format(n=2, then="if number == 1 and 'DIE' in os.environ: os._exit(3)"))
