@@ -23,10 +23,15 @@ NARROWEST_WINDOW = 500
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
+def browser() -> str | None:
+    """The path of a headless browser, or None."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
 def take(page: Path, picture: Path, width: int, height: int, dark: bool) -> None:
     """One picture of the beginning of a page."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
+    program = browser()
+    if program is None:
         raise SystemExit(f"no browser here: install one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory() as folder:
         shown = page
@@ -37,7 +42,7 @@ def take(page: Path, picture: Path, width: int, height: int, dark: bool) -> None
             shown.write_text(frame, encoding="utf8")
         subprocess.run(
             [
-                *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+                *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
                 *("--allow-file-access-from-files", "--virtual-time-budget=8000"),
                 f"--blink-settings=preferredColorScheme={0 if dark else 1}",
                 f"--user-data-dir={folder}/profile",
