@@ -179,6 +179,16 @@ def delete_entries(item: pytest.Item) -> None:
         ]
 
 
+def entries_of_windows(config: pytest.Config) -> set[str]:
+    """The tests whose entries were made from our windows."""
+    benchmarks = benchmark_session(config)
+    return {
+        entry.fullname
+        for entry in getattr(benchmarks, "benchmarks", ())
+        if isinstance(entry, EnergyEntry)
+    }
+
+
 def hide_own_table(config: pytest.Config) -> None:
     """Hide pytest-benchmark's table if this plugin's table has all of its entries."""
     benchmarks = benchmark_session(config)

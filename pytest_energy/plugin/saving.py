@@ -12,6 +12,7 @@ from pytest_energy.errors import RunUnreadable
 from pytest_energy.model import Result
 from pytest_energy.plugin.benchmark_bridge import (
     commit_info,
+    entries_of_windows,
     is_saved,
     replace_saving,
     storage_folder,
@@ -96,6 +97,19 @@ def add_energy(config: pytest.Config, run: MeasuringRun, document: dict[str, Any
         saved = None if result is None else readable_json(config, result)
         if saved is not None:
             benchmark["energy"] = saved
+    if not config.getoption("benchmark_save_data", False):
+        _drop_seconds_of_windows(config, document)
+
+
+def _drop_seconds_of_windows(config: pytest.Config, document: dict[str, Any]) -> None:
+    """Our entries hold the windows, packed: 24 kB of an entry's 33 kB were their seconds again.
+
+    ``--benchmark-save-data`` keeps them. pytest-benchmark's own commands do not read them.
+    """
+    ours = entries_of_windows(config)
+    for benchmark in document["benchmarks"]:
+        if benchmark["fullname"] in ours and "energy" in benchmark:
+            benchmark["stats"].pop("data", None)
 
 
 def save_safely(session: pytest.Session) -> None:
