@@ -84,5 +84,5 @@ def test_a_limit_of_the_gpus_clock_is_a_warning(run, monkeypatch):
 def test_the_clock_meter_of_the_rigs_has_neither(run):
     assert not ClockMeter.counts_other_processes
     result = run()
-    result.stdout.no_fnmatch_line("*other programs*")
+    result.stdout.no_fnmatch_line("*other programs used*")
     result.stdout.no_fnmatch_line("*GPU*")
