@@ -60,6 +60,7 @@ NOT_RUN = {
     ("docs/start.md", "text"): "test_the_output_shown_is_of_the_kind_that_the_example_prints",
     ("docs/failed.md", "text"): "a row of a run: tests/energy/report/test_terminal.py",
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
+    ("docs/meters.md", "text"): "a warning of a busy machine: tests/energy/measuring",
     ("docs/ci.md", "yaml"): "for another repository: tests/energy/cli/test_workflow.py",
 }
 # Programs that are not ours. Their arguments are not checked.
@@ -113,6 +114,7 @@ NOT_WALKED = {
     "tsbench measure plaid t1": "tests/tsbench/cli/test_cli.py measures a smaller model",
     "tsbench measure PLAID student --variant rounded": "test_write_your_own.py",
     "pytest --energy --energy-count": "tests/energy/plugin/test_count.py",
+    "pytest --energy-count": "tests/energy/plugin/test_count.py",
     "pytest-energy pull-request": "tests/energy/cli/test_workflow.py",
     "pytest-energy bisect": "tests/energy/commits/test_bisect.py",
     "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
@@ -341,11 +343,12 @@ def test_commands_do_what_they_are_shown_for(tmp_path, monkeypatch):
     assert all((folder / name).stat().st_size for name in ("page.html", "runs.csv"))
 
 
-# Everything for users. Made from the code: reference.md and api.md. The rest are studies.
+# The groups "Use it" and "Add to it" of the navigation, but for what is made from the code
+# (reference.md, api.md). The other group has studies, and pages for those who choose a tool.
 USER_PAGES = (
     *("README.md", "docs/index.md", "docs/start.md", "docs/failed.md", "docs/reading.md"),
     *("docs/ci.md", "docs/counted-work.md", "docs/your-model.md", "docs/report.md"),
-    *("docs/fleet.md", "docs/write-a-meter.md", "docs/write-a-variant.md", "docs/comparison.md"),
+    *("docs/fleet.md", "docs/write-a-meter.md", "docs/write-a-variant.md"),
 )
 MOST_WORDS = 8_000
 MOST_COLUMNS = 100
