@@ -145,7 +145,8 @@ class Source:
         model.train()
         with zeros_kept(model):
             self.retrain(model)
-        return model.eval()
+        model.eval()  # of an exported graph it returns None
+        return model
 
     @property
     def can_train(self) -> bool:

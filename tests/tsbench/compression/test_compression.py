@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 
@@ -12,12 +13,14 @@ from torch import nn
 
 import tsbench
 from tsbench import variants
-from tsbench.compression import Compressed, Unavailable
+from tsbench.compression import Compressed, Unavailable, source_of
 from tsbench.compression.agreement import agreement
 from tsbench.errors import TsbenchError, UnknownName
 from tsbench.outputs import flat_outputs, like
 from tsbench.training.evaluate import batched_logits
+from tsbench.variants import _inductor, int8_qat
 from tsbench.variants._onnx_export import quiet
+from tsbench.variants.parity import largest_difference
 
 QUICK = ("fp32", "bf16", "int8_dynamic", "l1_unstructured")
 ONNX = ("onnx_fp32", "onnx_int8_dynamic", "onnx_int8_static")
@@ -279,3 +282,22 @@ def test_labels_of_scikit_learn_are_left_out(tmp_path):
     x = torch.randn(4, 3)
     (result,) = tsbench.compress(path, x, names=["onnx_fp32"]).values()
     assert torch.equal(result.call(x), x), str(result)
+
+
+def test_qat_of_any_module_trains_and_quantizes_its_graph():
+    pytest.importorskip("torchao", reason="torchao is not installed")
+    steps = []
+
+    def retrain(module):
+        loss = module(torch.randn(32, 2, 40)).square().mean()
+        loss.backward()
+        steps.append(loss.item())
+
+    source = source_of(seeded(Cnn()), CNN_X, [CNN_X] * 3, retrain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = int8_qat.quantize(source)
+        share = _inductor.int8_share(graph, source)
+    assert len(steps) == 1
+    assert share == 1  # the convolutions too
+    assert largest_difference(graph, source.reference, [(CNN_X,)]) < 0.2
