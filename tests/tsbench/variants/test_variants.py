@@ -96,6 +96,12 @@ def test_l1_structured_equals_the_masked_model(trained, tiny_data, share):
     )
 
 
+def test_l1_structured_has_no_batch_norms_left(trained, tiny_data):
+    built = variants.get("l1_structured@removed=0,tuned=no").build(trained, tiny_data, 4)
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in built.modules())
+    assert any(isinstance(module, nn.BatchNorm1d) for module in trained.modules())
+
+
 def test_l1_structured_has_fewer_parameters(trained):
     c = trained.config
     slim = l1_structured.prune(trained, 0.5)
