@@ -87,6 +87,8 @@ audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs th
 
 RAPL_RUNS ?=
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)
+	@$(RUN) studies.smaller_window
+	@$(RUN) studies.suite_alpha_study
 	@$(RUN) studies.gate_simulator
 	@if test -e "$(RAPL_RUNS)"; then $(RUN) studies.saved_runs_study "$(RAPL_RUNS)"; \
 	else echo "the study of saved runs is left out: make gate-study RAPL_RUNS=FILE"; fi
@@ -95,6 +97,8 @@ gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md
 	@$(RUN) studies.live_runs_study
 	@$(RUN) studies.against_study --max-time 20
 	@$(RUN) studies.bisect_study
+	@$(RUN) studies.layout_study
+	@$(RUN) studies.unstable_study
 
 setup: $(INSTALLED)  ## install into .venv
 
