@@ -141,13 +141,13 @@ CALLS: dict[str, Call] = {
     "python objects": _python("distances", 600, lambda n: n, distances),
     "python floats": _python("logistic", 3000, lambda n: n, logistic),
     "python regex": _python(
-        "addresses",
+        "sre_ucs1",
         300,
         lambda n: " ".join(f"user{at}@host{at}.com x" for at in range(n)),
         addresses,
     ),
     "python json": _python(
-        "round_trip",
+        "scan_once",
         200,
         lambda n: [{"id": at, "name": f"n{at}", "values": [at, at / 3, None]} for at in range(n)],
         round_trip,
