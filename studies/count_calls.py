@@ -158,7 +158,7 @@ CALLS: dict[str, Call] = {
     "numpy sort": _array_call("sort", "sort"),
     "numpy sum": _array_call("sum", "pairwise"),
     "numpy exp": _array_call("exp", "exp"),
-    "numpy tiny": _array_call("tiny", "array"),
+    "numpy tiny": _array_call("tiny", "ufunc_generic"),
     "torch wide": _torch_call(4, 256),
     "torch deep": _torch_call(12, 128),
 }

@@ -12,11 +12,11 @@ from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.counting.count import merge_counts
 from pytest_energy.counting.process import CountOrder, count_tests
 from pytest_energy.model import Counted, CountedWork
-from pytest_energy.plan import PROCESS_SPREAD
 from pytest_energy.runs.work_format import work_from_json
 
-# A verdict on less than the spread of two processes needs counts of more than one.
-PROCESSES_FOR_LESS = 3
+# Below this tolerance the spread of two processes (`plan.PROCESS_SPREAD`) leaves too little:
+# the calls are counted in more than one, and how far those differ is the spread.
+FINE_TOLERANCE, PROCESSES_FOR_FINE = 0.005, 3
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class CountSettings:
     @property
     def processes(self) -> int:
         """In how many processes each call is counted."""
-        # Both sides' spreads have to fit into the tolerance.
-        return 1 if self.tolerance > 2 * PROCESS_SPREAD else PROCESSES_FOR_LESS
+        return 1 if self.tolerance >= FINE_TOLERANCE else PROCESSES_FOR_FINE
 
 
 def count_side(

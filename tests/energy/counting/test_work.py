@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_energy.commits.counted import CountSettings
 from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.model import Counted, CountedWork, Verdict
 from pytest_energy.report.work_lines import work_lines
@@ -134,3 +135,8 @@ def test_runs_of_other_machines_compare_by_counts_counted_alike():
     assert counting_difference(old, work(2000)) == ""
     other = replace(old, conditions={"cache": "D1 64 KiB"})
     assert counting_difference(old, other) == "cache: not recorded / D1 64 KiB"
+
+
+def test_a_fine_tolerance_needs_several_processes():
+    assert CountSettings(300, 0.01).processes == CountSettings(300, 0.005).processes == 1
+    assert CountSettings(300, 0.004).processes == 3
