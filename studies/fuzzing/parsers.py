@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from pytest_energy.errors import CountingUnavailable, EnergyError, MeterUnavaila
 from pytest_energy.machine import fingerprint
 from pytest_energy.meters import MeterSettings
 from pytest_energy.meters.calibration import Calibration, load_calibration
+from pytest_energy.meters.powercap import open_powercap
 from pytest_energy.meters.replay import open_replay
 from pytest_energy.options import OPTIONS, Options
 from pytest_energy.report import compare_table, html
@@ -385,6 +388,75 @@ class Checkpoint(Target):
         return self._last
 
 
+class Powercap(Target):
+    """A powercap tree: open it, read, change files, read again. No joules may be negative."""
+
+    errors = (EnergyError,)
+    folders = (
+        "intel-rapl:0",
+        "intel-rapl:0:0",
+        "intel-rapl:0:1",
+        "intel-rapl:1",
+        "intel-rapl-mmio:0",
+    )
+    names = (
+        "package-0",
+        "package-1",
+        "dram",
+        "core",
+        "uncore",
+        "psys",
+        "package-0-die-1",
+        "a\x1b[1m",
+    )
+
+    def __init__(self, folder: Path):
+        self._root, self._last = folder / "powercap", b""
+
+    def case(self, dice: Random) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._root.mkdir()
+        counters, written = [], []
+
+        def write(path: Path, content: bytes) -> None:
+            written.append((str(path), content))
+            path.write_bytes(content)
+
+        for name in self.folders[: dice.randrange(len(self.folders) + 1)]:
+            zone = self._root / name
+            zone.mkdir()
+            write(zone / "name", dice.choice(self.names).encode() + b"\n")
+            write(zone / "max_energy_range_uj", self._number(dice))
+            if dice.random() < 0.95:
+                counters.append(zone / "energy_uj")
+                write(counters[-1], self._number(dice))
+        self._last = repr(written).encode()
+        meter = open_powercap(MeterSettings(str(self._root.parent)), None)
+        try:
+            before = meter.read()
+            for path in counters:
+                if dice.random() < 0.5:
+                    write(path, self._number(dice))
+                elif dice.random() < 0.1:
+                    path.unlink()
+            after = meter.read()
+        finally:
+            meter.close()
+        self._last = repr(written).encode()
+        gained = [after.joules[name] - before.joules[name] for name in before.joules]
+        if not all(0 <= joules < math.inf for joules in gained):
+            raise AssertionError(f"{before} to {after}")
+
+    def last(self) -> bytes:
+        return self._last
+
+    @staticmethod
+    def _number(dice: Random) -> bytes:
+        if dice.random() < 0.8:
+            return b"%d\n" % dice.randrange(2**40)
+        return dice.choice((b"", b"-1\n", b"x", b"1e3", b"9" * 30, b" 5 ", b"\xff", b"0x10\n"))
+
+
 def sweep_spec(folder: Path) -> Target:
     """A sweep's TOML file."""
     return FileTarget(folder / "case.toml", text_maker(SWEEP), spec.read, TsbenchError)
@@ -476,4 +548,5 @@ PARSERS: dict[str, Callable[[Path], Target]] = {
     "thresholds": threshold_file,
     "sweep_spec": sweep_spec,
     "sweep_record": sweep_records,
+    "powercap": Powercap,
 }
