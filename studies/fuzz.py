@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -53,6 +54,8 @@ def fuzz(
         signal.setitimer(signal.ITIMER_VIRTUAL, CASE_LIMIT_S)
         try:
             target.case(dice)
+            if failed_threads:
+                raise ThreadFailed(failed_threads.pop())
             counts["accepted"] += 1
         except target.errors as error:
             counts["refused"] += 1
@@ -75,6 +78,20 @@ def fuzz(
         print(f"{name}: {times} times {kind}", file=sys.stderr, flush=True)
     about = (len(refusals), sum(faults.values()), f"{took_s:.0f}")
     return (name, number, counts["accepted"], counts["refused"], *about)
+
+
+class ThreadFailed(Exception):
+    """A thread ended in an exception, which Python only prints."""
+
+
+failed_threads: list[str] = []
+
+
+def note_failed_thread(about: threading.ExceptHookArgs) -> None:
+    """Python's hook for exceptions in threads."""
+    frames = traceback.extract_tb(about.exc_traceback)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
+    failed_threads.append(f"{about.exc_type.__name__} at {where}: {about.exc_value}")
 
 
 def too_slow(number: int, frame: FrameType | None) -> None:
@@ -101,6 +118,7 @@ def main() -> int:
     if unknown := set(asked.targets) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     signal.signal(signal.SIGVTALRM, too_slow)
+    threading.excepthook = note_failed_thread
     print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
     worst = 0
     memory, home = Path("/dev/shm"), Path.cwd()

@@ -51,6 +51,8 @@ MAX_ZONE_WATTS = 1000.0
 # that runs some milliseconds late must not void their windows.
 SHORTEST_TRUSTED_GAP_S = 1.0
 SHORTEST_SAMPLING_INTERVAL_S = 0.005
+# A thread cannot wait for the years that the range of a broken file may take to wrap.
+LONGEST_SAMPLING_INTERVAL_S = 3600.0
 # The file of a counter that stands still this long is checked: a deleted file still reads.
 STANDSTILL_S = 0.1
 # How many updates opening watches for a dead zone: a package draws 0.1 J in this time. If nothing
@@ -135,7 +137,9 @@ class PowercapMeter(Meter):
         )
         shortest_wrap_s = min(zone.range_uj for zone in self._open_zones) * 1e-6 / max_zone_watts
         self._longest_gap_s = max(shortest_wrap_s, SHORTEST_TRUSTED_GAP_S)
-        self._sampling_interval_s = max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S)
+        self._sampling_interval_s = min(
+            max(shortest_wrap_s / 2, SHORTEST_SAMPLING_INTERVAL_S), LONGEST_SAMPLING_INTERVAL_S
+        )
         self._read_at_s = now_s()
         self._suspended_s = _suspended_s()
         self._stop_sampling = threading.Event()

@@ -662,6 +662,15 @@ def test_a_counter_that_starts_beyond_its_range_is_refused(tmp_path, start_uj):
         PowercapMeter(tmp_path)
 
 
+def test_a_range_that_takes_years_to_wrap_does_not_end_the_sampling(tmp_path):
+    # Found by fuzzing: the thread's wait overflowed, and nothing was sampled.
+    tree = Tree(tmp_path, one_zone())
+    (tree.folder(ONE_PACKAGE) / "max_energy_range_uj").write_text("9" * 30)
+    with PowercapMeter(tmp_path) as meter:
+        meter._sampler.join(0.05)
+        assert meter._sampler.is_alive()
+
+
 def test_a_deleted_zone_is_an_error_and_not_zero():
     with still_meter(LAYOUTS["client"]) as (tree, meter, now):
         meter.read()
