@@ -1,7 +1,7 @@
 """Puts the process's memory into a known state before a count.
 
-The instructions of equal code differ by where its objects lie: by 2 to 5 % for a short loop. Three
-causes were found by comparing Callgrind's counts of each function (docs/counted-work.md):
+The instructions of equal code differ by where its objects lie: by 2 to 5 % for a short loop. The
+causes, see docs/counted-work.md:
 
 - Python's pools: a loop that fills and empties a pool at each turn takes the allocator's slow path.
   Here every hole of every size class is filled, and then a pool with room is put first.
