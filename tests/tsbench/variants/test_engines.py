@@ -225,3 +225,16 @@ def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
             _onnx_export.exported(of_classifier(trained, tiny_data, 4))
         ).graph.node
     ]
+
+
+def test_only_attention_gets_the_mode_for_transformers(trained, tiny_data):
+    pytest.importorskip("openvino", reason='not installed: pip install "tsbench[openvino]"')
+    from tsbench.compression import source_of
+
+    def attentions(source):
+        ops = _openvino.converted(source).get_ops()
+        return sum(openvino_engine._is_attention(op) for op in ops)
+
+    assert attentions(of_classifier(trained, tiny_data, 4)) == trained.config.n_layers
+    plain = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.Softmax(dim=1))
+    assert attentions(source_of(plain, torch.randn(2, 6))) == 0
