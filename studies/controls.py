@@ -25,7 +25,7 @@ from tsbench.data import datasets
 from tsbench.errors import TsbenchError
 from tsbench.training.evaluate import accuracy, batched_logits
 from tsbench.training.load_or_train import train_by_plan
-from tsbench.training.recipes import prepare_by_plan
+from tsbench.training.recipes import plan_of, prepare_by_plan
 
 if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
@@ -61,9 +61,9 @@ class Row:
 
 def trained_again(model: Classifier, data: Prepared) -> Classify:
     """The model, trained from its weights by the whole recipe, as pruned models are."""
-    from tsbench.variants.tuning import retrained
+    from tsbench.variants.tuning import RETRAINED_AS, trained
 
-    return retrained(model, data, "again")
+    return trained(deepcopy(model), data, "again", plan_of(data.name).recipe_for(RETRAINED_AS))
 
 
 def fine_tuned(model: Classifier, data: Prepared) -> Classify:

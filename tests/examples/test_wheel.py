@@ -49,9 +49,14 @@ def names(archive: Path) -> set[str]:
 def environment(built, tmp_path):
     """A function that makes an environment with the given wheels and gives its interpreter.
 
-    It finds the dependencies in this environment's site-packages, of which it processes no .pth
-    file: editable installs are not importable there.
+    It finds the dependencies by links to this environment's packages. Editable installs and their
+    entry points are not among them.
     """
+    dependencies = tmp_path / "dependencies"
+    dependencies.mkdir()
+    for each in Path(pytest.__file__).parents[1].iterdir():
+        if not each.name.startswith(("pytest_energy", "tsbench", "_editable", "__editable")):
+            (dependencies / each.name).symlink_to(each)
 
     def make(*wheels: str) -> Path:
         folder = tmp_path / "-".join(wheels)
@@ -59,7 +64,6 @@ def environment(built, tmp_path):
         python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
         site = Path(run(python, "-c", purelib, cwd=tmp_path).stdout.strip())
-        dependencies = Path(pytest.__file__).parents[1]
         (site / "dependencies.pth").write_text(str(dependencies), encoding="utf8")
         pip = ("-m", "pip", "--python", python, "--disable-pip-version-check", "install")
         offline = ("--quiet", "--no-deps", "--no-index")
@@ -161,7 +165,9 @@ def test_pytest_energy_works_without_tsbench(environment, tmp_path):
     assert str(python.parents[1]) in run(python, "-c", where, cwd=tmp_path).stdout
     (tmp_path / "test_it.py").write_text("def test_it(energy):\n    energy(sum, range(10_000))\n")
     options = ("--energy", "--energy-meter", "estimate", "--energy-max-time", "0.3")
-    done = run(python, "-m", "pytest", "-p", "no:cacheprovider", *options, cwd=tmp_path)
+    done = run(
+        python, "-m", "pytest", "test_it.py", "-p", "no:cacheprovider", *options, cwd=tmp_path
+    )
     assert "1 passed" in done.stdout and "estimated" in done.stdout
 
 

@@ -678,7 +678,8 @@ def test_carbon_is_printed_only_with_the_users_intensity(tmp_path, capsys):
     sides = [write_run(tmp_path / f"{joules}.json", joules=joules) for joules in (9.0, 18.0)]
     grams, meaning = "1.00 → 2.00 kg", "grams per million calls at 400 g per kWh"
     for shape in ((), ("--format=markdown",)):
-        shown = html.unescape(compare(capsys, *sides, "--carbon-intensity", "400", *shape)[1].out)
+        out = compare(capsys, *sides, "--carbon-intensity", "400", *shape)[1].out
+        shown = html.unescape(out).replace("\N{NO-BREAK SPACE}", " ")
         assert grams in shown and meaning in shown
     document = json.loads(
         compare(capsys, *sides, "--carbon-intensity", "400", "--format=json")[1].out

@@ -17,7 +17,7 @@ from tsbench.errors import CheckpointError
 from tsbench.training import resume, train
 from tsbench.training.evaluate import accuracy, agreement, batched_logits
 from tsbench.training.load_or_train import cached_path, load_or_train
-from tsbench.training.recipes import Recipe
+from tsbench.training.recipes import Recipe, prepare_by_plan
 
 RECIPE = Recipe(epochs=6, batch_cases=8)
 
@@ -255,6 +255,6 @@ def test_a_shipped_model_is_as_good_as_its_card_says(plaid, config, floor):
 def test_the_shipped_refrigeration_model_is_as_good_as_its_card_says(refrigeration_devices, config):
     path = checkpoints.shipped("RefrigerationDevices", config)
     saved = checkpoints.load(path)
-    data = prepare(refrigeration_devices, saved.model.config.timepoints)
+    data = prepare_by_plan(refrigeration_devices)
     reached = accuracy(batched_logits(saved.model, data.test_x), data.test_y)
     assert f"| test accuracy | {reached:.4f} " in path.with_suffix(".md").read_text()
