@@ -62,6 +62,7 @@ def run(environment: dict[str, str], folder: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_meter_is_found_and_counts(tmp_path):
     environment = install("write-a-meter.md", tmp_path)
     assert "yes fixed: estimated; board-0" in run(environment, tmp_path, "pytest_energy", "doctor")

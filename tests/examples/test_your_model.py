@@ -24,6 +24,7 @@ def run_tests(pytester, text, *arguments):
     return pytester.runpytest_subprocess(*options, *arguments)
 
 
+@pytest.mark.slow
 def test_a_module_of_ones_own(pytester):
     run_tests(pytester, block("test_small_instead_of_large")).assert_outcomes(passed=2)
 
@@ -50,6 +51,7 @@ def test_techniques_for_a_module_of_ones_own(capsys):
     assert "100 % of FLOPs in int8" in lines[2]
 
 
+@pytest.mark.slow
 def test_a_scikit_learn_model_beside_a_linear_one(pytester):
     pytest.importorskip("sklearn", reason="not installed: pip install scikit-learn")
     run_tests(pytester, block("def test_linear")).assert_outcomes(passed=1)

@@ -83,6 +83,7 @@ def test_bad_options_are_usage_errors():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unavailable_dataset_skips_with_the_folder_layout(tmp_path):
     done = run("--tsbench-dataset", "Computers", "--tsbench-data", tmp_path, "-k", "fp32", "-rs")
     assert done.returncode == 0

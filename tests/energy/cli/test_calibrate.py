@@ -24,6 +24,7 @@ def test_the_estimate_uses_the_watts_of_a_wall_meter(capsys):
         assert any(str(calibration_path()) in note for note in meter.notes)
 
 
+@pytest.mark.slow
 def test_a_sensor_is_read_while_the_cpus_are_busy(tmp_path, capsys):
     """The power of the tree rises with time, as a machine's does with its load."""
     with DrivenTree(

@@ -135,6 +135,7 @@ def test_a_test_file_that_the_commit_does_not_have_is_new(pytester, repo):
     result.stdout.fnmatch_lines(["NOT GATED: new*test_new.py::test_fixture"])
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_at_the_commit_is_not_gated_and_says_why(pytester, repo):
     (repo / "library.py").write_text("def work():\n    raise ValueError('broken then')\n")
     git(repo, "commit", "-qam", "broken")
@@ -147,6 +148,7 @@ def test_a_test_that_fails_at_the_commit_is_not_gated_and_says_why(pytester, rep
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_code_that_does_not_import_at_the_commit_is_a_usage_error(pytester, repo):
     (repo / "library.py").write_text("import nowhere_to_be_found\n")
     git(repo, "commit", "-qam", "broken")
@@ -159,6 +161,7 @@ def test_code_that_does_not_import_at_the_commit_is_a_usage_error(pytester, repo
     nothing_left(repo)
 
 
+@pytest.mark.slow
 def test_code_that_is_not_the_commits_is_a_usage_error(pytester, repo):
     """An installation that points into the user's tree compares the tree with itself."""
     (repo / "elsewhere").mkdir()
@@ -213,6 +216,7 @@ def test_hooks_of_the_users_repo_do_not_run(repo, tmp_path):
     nothing_left(repo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_the_worktree_goes_away_however_the_run_ends(pytester, repo, how):
     (repo / "test_it.py").write_text("def test_it(energy):\n    energy(sum, range(1000))\n")
@@ -337,24 +341,6 @@ def test_all_that_a_test_measures_is_compared_and_the_rest_is_reported(pytester,
     # The test compares work with its double. The commits are compared instead: they are equal.
     assert re.search(r"^4 tests: 2 within 90 %", output, re.MULTILINE)
     nothing_left(repo)
-
-
-@pytest.mark.slow
-def test_a_commit_whose_pytest_does_not_start_has_no_tests_to_compare_with(pytester, repo):
-    (repo / "conftest.py").write_text(
-        "import pytest\n\ndef pytest_configure():\n    raise pytest.UsageError('not yet')\n"
-    )
-    git(repo, "add", ".")
-    git(repo, "commit", "-qm", "one that refuses")
-    (repo / "conftest.py").unlink()
-    result = run(pytester, *AGAINST, "HEAD")
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(
-        [
-            "compared with HEAD *: 0 tests are in both",
-            "NOT GATED: new, and not in HEAD *test_fixture",
-        ]
-    )
 
 
 def test_a_process_that_does_not_answer_in_time_raises():

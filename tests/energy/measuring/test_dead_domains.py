@@ -61,6 +61,7 @@ def test_a_meter_with_impossible_readings_fails_at_its_first_idle_windows(value)
         idle_windows(Garbage(*[value] * 50))
 
 
+@pytest.mark.slow
 def test_a_counter_that_freezes_within_a_run_fails_with_its_name():
     meter = ClockMeter(update_interval_s=0.02, frozen_after_s=0.0)
     with pytest.raises(MeterFailed, match="did not move for .* the counter is frozen"):

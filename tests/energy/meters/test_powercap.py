@@ -818,7 +818,9 @@ def test_readings_from_several_threads_never_decrease(tmp_path):
         least = tree.shown_joules("package-0", resumed_s)[0]
         least -= tree.shown_joules("package-0", until_s)[1]
         most = tree.shown_joules("package-0", end_s)[1] - tree.shown_joules("package-0", from_s)[0]
-        assert least - 2e-6 <= joules <= most + 2e-6
+        # 1 mJ is 5 us of 200 W: the driver's instants and the readings' are that far apart. A
+        # wrap that is missed or counted twice is 61 J.
+        assert least - 1e-3 <= joules <= most + 1e-3
         assert joules > 1  # it wrapped
 
 

@@ -99,6 +99,7 @@ def test_a_second_of_short_calls_is_within_two_per_cent(gpu, meter):
     pytest.fail(f"the errors of the windows were {', '.join(f'{error:.1%}' for error in errors)}")
 
 
+@pytest.mark.slow
 def test_a_measurement_reports_the_true_joules(meter):
     """The GPU draws 180 W on average, so 1.8 J per call of 10 ms."""
 

@@ -38,6 +38,7 @@ def saved(folder):
     return sorted(Path(folder).glob(".benchmarks/*/*.json"))
 
 
+@pytest.mark.slow
 def test_a_saved_run_leaves_no_journal(suite):
     suite.makepyfile(SUITE.format(n=3, then="pass"))
     done = suite.runpytest_subprocess("--energy", "--energy-meter=clock", "--benchmark-autosave")
@@ -46,6 +47,7 @@ def test_a_saved_run_leaves_no_journal(suite):
     assert journals(suite.path) == []
 
 
+@pytest.mark.slow
 def test_a_run_without_a_save_option_writes_no_journal(suite):
     suite.makepyfile(
         SUITE.format(
@@ -187,6 +189,7 @@ def test_a_second_save_never_overwrites_the_first(suite):
     assert first.name[:4] == "0001" and second.name[:4] == "0002"
 
 
+@pytest.mark.slow
 def test_a_number_that_another_run_took_is_not_reused(suite):
     suite.makepyfile(SUITE.format(n=1, then="pass"))
     suite.makeconftest(

@@ -194,6 +194,7 @@ def test_a_worker_that_cannot_collect_ends_the_run(counted, monkeypatch):
     assert "--energy-count: the counting worker ended" in done.stdout.str() + done.stderr.str()
 
 
+@pytest.mark.slow
 def test_comment_and_page_name_the_functions_that_grew(counted, counts, suite):
     counted("--benchmark-json=old.json")
     counts["now"]["test_plain"] = Counted(work(1020, sort=500))

@@ -18,6 +18,7 @@ def test_seconds_are_saved_once_unless_all_data_is_asked_for(suite, options):
     assert entry["stats"]["rounds"] >= 2
 
 
+@pytest.mark.slow
 def test_a_comparison_of_many_blocks_stays_small_and_pytest_benchmark_opens_it(suite):
     suite.makepyfile("def test_it(energy): energy.versus(lambda: None, lambda: None)")
     options = (*MEASURED, "--energy-max-time", "1", "--benchmark-json=run.json")

@@ -239,6 +239,7 @@ def test_the_page_of_the_last_make_bench_works_in_a_browser(tmp_path):
     assert seen["filtered"] == [name for name in seen["rows"] if "batch1] two" in name]
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_names_are_escaped_and_the_page_fits_a_narrow_window(tmp_path):
     path = save(tmp_path / "run.json", results())

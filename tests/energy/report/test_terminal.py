@@ -250,6 +250,7 @@ def test_junit_properties_of_a_comparison():
     assert math.isclose(float(found["energy_joules"]), 1.6)
 
 
+@pytest.mark.slow
 def test_the_comment_of_a_live_run(suite):
     suite.makepyfile(
         WORK
@@ -393,6 +394,7 @@ def test_the_progress_line_shows_the_time_left():
     assert len(live_line(step, "x" * 300, 1, 3, 75.0, 79)) == 79
 
 
+@pytest.mark.slow
 def test_a_log_gets_one_plain_line_per_test(suite):
     suite.makepyfile(
         WORK + "def test_a(energy): energy(work)\ndef test_b(energy): energy.versus(work, work)"
@@ -457,6 +459,7 @@ def test_a_terminal_gets_one_line_that_is_overwritten(suite):
     ), text
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_progress_without_an_option_and_keeps_pytests_percentages(suite):
     suite.makepyfile(
         WORK

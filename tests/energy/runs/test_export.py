@@ -186,6 +186,7 @@ def strictly(text):
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_saved_runs_have_the_keys_of_github_action_benchmark_and_bencher(saved):
     """What `tool: pytest` of github-action-benchmark reads, and bencher's python_pytest adapter."""
     document = strictly(saved.read_text(encoding="utf8"))

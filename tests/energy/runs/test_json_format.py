@@ -591,6 +591,7 @@ oddities = st.one_of(
 )
 
 
+@pytest.mark.slow
 @one_folder
 @given(made=results(), data=st.data())
 def test_any_mutation_is_read_or_refused_with_the_files_name(tmp_path, made, data):

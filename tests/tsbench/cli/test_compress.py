@@ -78,6 +78,7 @@ def test_errors_are_one_line(folder, file, more, problem, capsys, monkeypatch):
     assert problem in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_init_writes_a_suite_that_passes(pytester, capsys):
     path = pytester.path / "test_compressed.py"
     assert cli.main(["init", str(path)]) == 0

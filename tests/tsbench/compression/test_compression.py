@@ -287,6 +287,7 @@ def test_labels_of_scikit_learn_are_left_out(tmp_path):
     assert torch.equal(result.call(x), x), str(result)
 
 
+@pytest.mark.slow
 def test_qat_of_any_module_trains_and_quantizes_its_graph():
     pytest.importorskip("torchao", reason="torchao is not installed")
     steps = []

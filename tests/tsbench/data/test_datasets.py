@@ -163,6 +163,7 @@ def test_ts_is_preferred_and_half_a_dataset_is_none(tmp_path):
         datasets.load("Made", tmp_path)
 
 
+@pytest.mark.slow
 def test_electric_devices_shape_in_ucrs_format(tmp_path):
     """8926/7711 cases of 96 timepoints, 7 classes, in UCR 2018's format, with generated values."""
     rng = np.random.default_rng(0)
