@@ -136,14 +136,15 @@ def suite_of_thirty(pytester, monkeypatch):
 
         @pytest.mark.parametrize("n", range(29))
         def test_size(energy, n):
-            energy(sum, range(100 + n))
+            energy(sum, range(10_000 + n))
 
         def test_bad(energy):
-            energy(sum, range(100))
+            energy(sum, range(10_000))
             energy.quality("accuracy", 0.4, floor=0.5)
         """
     )
-    options = ("--energy", "--energy-meter=estimate", "--energy-max-time=0.01")
+    # Long enough for windows that need no warning.
+    options = ("--energy", "--energy-meter=estimate", "--energy-max-time=0.1")
     result = pytester.runpytest_inprocess(*options, "-p", "no:cacheprovider")
     result.assert_outcomes(passed=29, failed=1)
     assert shutil.get_terminal_size().columns >= 80
