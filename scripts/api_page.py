@@ -81,7 +81,7 @@ def _signature(name: str, value: object) -> str:
 
 
 def _default(value: object) -> str:
-    """A default in short: functions by name, objects of ours by their class."""
+    """A default in short: functions by name, the package's objects by their class."""
     if callable(value) and hasattr(value, "__name__"):
         return str(value.__name__)
     text = repr(value)

@@ -6,7 +6,7 @@ A sweep of two trainings and two measurements runs in a user's repository (kill_
 is killed with KILL, TERM, INT and HUP in a random order, resuming in between, and then ends by
 itself. These are counted, and each must be 0:
 
-- changed: kills after which a byte of the repository, or what git says of it, differs;
+- changed: kills after which a byte of the repository, or git's report on it, differs;
 - left: kills after which a process, a temporary folder or the machine's lock is left;
 - twice: runs of the command that did a finished task again, or changed its record;
 - unfinished: sweeps that did not end with every task done, and nothing else in the folders of the

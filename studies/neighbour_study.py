@@ -1,4 +1,4 @@
-"""Equal code beside a neighbour of 20 W: what the gate says of its joules. Run by hand::
+"""Verdicts on the joules of equal code beside a neighbour of 20 W. Run by hand::
 
     python -m studies.neighbour_study [--comparisons 200]
 

@@ -1,4 +1,4 @@
-"""RAPL readings that others published, shown as a run of ours: README's example with a sensor.
+"""Published RAPL readings, replayed as a run: README's example with a sensor.
 
     python -m studies.replayed_rapl repeated_runs.json
 

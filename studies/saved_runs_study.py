@@ -197,7 +197,7 @@ def each_then(
     old: Logs,
     new: Logs,
 ) -> list[bool]:
-    """Each program by itself, then corrected for all; those of the unchanged time take part."""
+    """Judge each program alone, then correct for all programs, unchanged ones included."""
     chances = [chance(before, after) for before, after in zip(old, new, strict=True)]
     return stand_out(chances + [1.0] * len(chances), SUITE_ALPHA)[: len(chances)]
 

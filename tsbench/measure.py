@@ -192,15 +192,7 @@ def winner(rows: Sequence[CompressedRow], floor: float) -> CompressedRow | None:
 
 def compressed_table(rows: Sequence[CompressedRow], title: str, floor: float) -> Table:
     """A table of 80 columns; an agreement below the floor is marked."""
-    made = Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-        collapse_padding=True,
-    )
+    made = _empty_table(title)
     made.add_column("technique\nwhat was changed", overflow="fold")
     for heading in ("Speedup", "J per\ncall", "ms per\ncall", "KiB", "agrees"):
         made.add_column(heading, no_wrap=True)
@@ -217,6 +209,18 @@ def compressed_table(rows: Sequence[CompressedRow], title: str, floor: float) ->
             f"{each.agreement:.3f}{low}",
         )
     return made
+
+
+def _empty_table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
 
 
 def per_call(comparison: Comparison, meter: Meter) -> tuple[float | None, float]:
@@ -239,15 +243,7 @@ def per_call(comparison: Comparison, meter: Meter) -> tuple[float | None, float]
 
 def table(rows: Sequence[Row], title: str) -> Table:
     """A table of 80 columns: below each ratio its interval, below the joules their provenance."""
-    made = Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-        collapse_padding=True,
-    )
+    made = _empty_table(title)
     made.add_column("variant\nbatch", overflow="fold")
     for name in RATIOS:
         made.add_column(name.capitalize(), no_wrap=True)
