@@ -67,7 +67,7 @@ def read(path: Path) -> Spec:
         if (
             isinstance(seconds, bool)
             or not isinstance(seconds, int | float)
-            or not 0 < seconds < float("inf")
+            or not 0 < seconds <= sys.float_info.max
         ):
             raise TsbenchError(f"{path}: max_time_s must be more than 0 seconds, got {seconds!r}")
         values["max_time_s"] = float(seconds)

@@ -29,6 +29,7 @@ epochs = 1
     ("text", "said"),
     [
         (GOOD.replace("[0, 1]", "[-1]"), "seeds must be at least 0, got -1"),
+        (GOOD + f"max_time_s = 1{'0' * 400}\n", "max_time_s must be more than 0 seconds"),
         (
             GOOD.replace("synthetic:timepoints=32,cases=6", "Nowhere"),
             "Nowhere is not on this machine",
