@@ -162,7 +162,7 @@ class Gate:
             if one_process and self.thresholds is None and self.tolerance < ONE_PROCESS_TOLERANCE:
                 evidence += (
                     f"; of this process: below {ONE_PROCESS_TOLERANCE:.0%} another process of the "
-                    "same code may differ, by where its memory lies"
+                    "same code may differ, by where its memory lies (--energy-fresh-processes)"
                 )
             of_ratios = self._of_ratios(ratios, meter, evidence, comparison.waiting_share)
             verdicts = [

@@ -193,6 +193,12 @@ OPTIONS = (
         "NUMBER",
     ),
     Option(
+        "fresh_processes",
+        None,
+        False,
+        "Compare the sides of energy.versus in 12 or more fresh processes, and not in this one.",
+    ),
+    Option(
         "quantisation",
         _quantisation,
         Plan().max_quantisation,
@@ -286,6 +292,8 @@ class Options:
     family_wise: bool = False
     threads: int | None = None
     """Of each thread pool of the code under test; None: as many as its library chooses."""
+    fresh_processes: bool = False
+    """Whether each value of `versus` is of a process of its own."""
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """None: the sampling noise of a small test set, see runs/compare.py."""
@@ -327,6 +335,7 @@ class Options:
             family_wise=values["family_wise"],
             count_keep=values["count_keep"],
             threads=values["threads"],
+            fresh_processes=values["fresh_processes"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

@@ -22,6 +22,7 @@ from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.names import Names, pair_names
+from pytest_energy.commits.starts import blocks_of_start, fresh_blocks, shortest_time_s
 from pytest_energy.commits.version_files import copy_missing, version_files
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
@@ -30,19 +31,13 @@ from pytest_energy.commits.worker_arguments import (
     this_tree_side,
 )
 from pytest_energy.commits.worker_process import Replicate, ReplicateFailed, WorkerProcess
-from pytest_energy.measuring.paired import Decided, comparison_of, match_calls, take_blocks
+from pytest_energy.measuring.paired import Decided, comparison_of, take_blocks
 from pytest_energy.model import ORDERS, Block, Comparison, Interval, MeterInfo
 from pytest_energy.plan import Plan, Step
-from pytest_energy.stats.gps_up import fewest_blocks, gps_up
 
 PAIRS = 2
-# Fresh pairs that a confirmation may take, in multiples of the fewest for a verdict.
-MOST_FRESH = 2
 # Memory layouts change equal code by up to 13 % (docs/gate.md). A larger factor is the code's.
 LARGEST_OF_LAYOUT = 1.5
-# Two forks and their warm-up take about 0.1 s. With 0.2 s of windows each, 16 starts fit into 5 s;
-# a verdict needs 12.
-REPLICATE_S, START_S = 0.2, 0.1
 LONGEST_NAME = 255  # of most file systems
 
 
@@ -82,11 +77,12 @@ class Against:
             self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
             yield self
 
-    def _start_pair(self, stack: ExitStack) -> dict[str, WorkerProcess]:
-        """A worker of each side, each with a memory layout of its own."""
+    def _start_pair(self, stack: ExitStack, test: str = "") -> dict[str, WorkerProcess]:
+        """A worker of each side, each with a memory layout of its own, for all tests or one."""
         hash_seed = self._coin.randrange(SEEDS)
         pair = {}
-        for letter, side in self._sides.items():
+        for letter, every in self._sides.items():
+            side = every.of_test(test) if test else every
             worker = WorkerProcess(side, Layout.draw(hash_seed, self._coin), self._janitor)
             stack.callback(worker.close)
             pair[letter] = worker
@@ -110,27 +106,23 @@ class Against:
         if not may_be_layout(first, plan.tolerance):
             return first
         self.in_fresh_processes.add(name)
-        fresh = self._fresh_blocks(name, meter, calls, plan, decided)
+        fresh = fresh_blocks(
+            lambda number: self._fresh_replicate(name, number, meter, calls, plan),
+            meter,
+            plan,
+            decided,
+        )
         return comparison_of(self.label, fresh, meter, plan.alpha)
 
-    def _fresh_blocks(
-        self, name: str, meter: MeterInfo, calls: dict[str, int], plan: Plan, decided: Decided
+    def _fresh_replicate(
+        self, name: str, number: int, meter: MeterInfo, calls: dict[str, int], plan: Plan
     ) -> list[Block]:
-        """Blocks of as many fresh pairs as a verdict needs, and of some more if that helps."""
-        blocks: list[Block] = []
-        fewest = fewest_blocks(plan.least_alpha)
-        for number in range(fewest * MOST_FRESH):
-            plan.on_step(Step("starts"))
-            with ExitStack() as stack:
-                pair = self._start_pair(stack)
-                for worker in pair.values():
-                    worker.wait_until_collected_again()
-                blocks += self._replicate(pair, name, number, meter, calls, plan)
-            if number + 1 < fewest:
-                continue
-            if decided(gps_up(blocks, meter, plan.alpha, plan.alarm_alpha)):
-                break
-        return blocks
+        """The blocks of a fork of each side of a fresh pair."""
+        with ExitStack() as stack:
+            pair = self._start_pair(stack, name)
+            for worker in pair.values():
+                worker.wait_until_collected_again()
+            return self._replicate(pair, name, number, meter, calls, plan)
 
     def _replicate(
         self,
@@ -151,30 +143,7 @@ class Against:
             }
             self._check_files(forks)
             _pin_to_one_cpu(list(forks.values()))
-            if not calls:
-                plan.on_step(Step("calibration"))
-                found = {letter: fork.calls_per_window() for letter, fork in forks.items()}
-                needed = {letter: each.calls for letter, each in found.items()}
-                seconds = {letter: each.seconds_per_call for letter, each in found.items()}
-                calls.update(match_calls(needed, seconds))
-            plan.on_step(Step("blocks"))
-
-            def block(order: str) -> Block:
-                return Block(
-                    order,
-                    tuple(forks[letter].window(calls[letter], meter, plan) for letter in order),
-                    number,
-                )
-
-            blocks = [block(first)]
-            seconds_per_block = sum(window.seconds for window in blocks[0].windows)
-            # Each order as often as the other: the second of two windows in a row has warm caches
-            # and is up to 8 % faster.
-            orders = list(ORDERS) * int(REPLICATE_S / seconds_per_block / 2)
-            if orders:
-                orders.remove(first)
-                self._coin.shuffle(orders)
-            return blocks + [block(order) for order in orders]
+            return blocks_of_start(forks, first, number, meter, calls, plan, self._coin)
 
     def _check_files(self, forks: Mapping[str, Replicate]) -> None:
         """Raises `ReplicateFailed` if the sides loaded files that cannot be compared."""
@@ -183,11 +152,6 @@ class Against:
         reason = self._loaded_files.difference(forks["A"].loaded_files, forks["B"].loaded_files)
         if reason is not None:
             raise ReplicateFailed(reason)
-
-
-def shortest_time_s(alpha: float) -> float:
-    """The time in which the fewest starts for a verdict fit: 3.3 s at 1 %."""
-    return fewest_blocks(alpha) * (REPLICATE_S + START_S)
 
 
 def may_be_layout(comparison: Comparison, tolerance: float) -> bool:
@@ -217,9 +181,12 @@ def _pin_to_one_cpu(forks: Sequence[Replicate]) -> None:
 
 @contextmanager
 def start(
-    revision: str, folder: Path, command_line: CommandLine, python: str | None
+    revision: str, folder: Path, command_line: CommandLine, python: str | None, root: Path
 ) -> Iterator[Against]:
-    """Check ``revision`` out and start the workers of both sides. Raises `OptionError`."""
+    """Check ``revision`` out and start the workers of both sides. Raises `OptionError`.
+
+    ``root`` is pytest's rootdir.
+    """
     repo = find_repo(folder)
     with Janitor() as janitor:
         checkout = check_out(repo, revision, folder_as_long(janitor.folder, repo))
@@ -227,8 +194,8 @@ def start(
         copied = copy_missing(generated, repo, checkout.path)
         label = f"{revision} ({checkout.commit[:12]})"
         sides = {
-            "A": commit_side(checkout, label, folder, command_line, python),
-            "B": this_tree_side(repo, folder, command_line),
+            "A": commit_side(checkout, label, folder, command_line, python, root),
+            "B": this_tree_side(repo, folder, command_line, root),
         }
         check = LoadedFilesCheck(repo, checkout.path, label, python is not None, generated)
         with Against(label, sides, janitor, check).started() as against:

@@ -49,6 +49,9 @@ class StartReplicate(Message):
     warm_up_s: float
     report_files: bool
     """Whether `Ready` lists the loaded files."""
+    sides: str = "B"
+    """Which calls to warm up: "A" and "B" are baseline and candidate of ``energy.versus``. A test
+    that measures one call has "B" only."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,13 @@ class PinToCpu(Message):
 class CountCalls(Message):
     """Find how many calls a window needs."""
 
+    side: str = "B"
+
 
 @dataclass(frozen=True)
 class TakeWindow(Message):
     calls: int
+    side: str = "B"
 
 
 @dataclass(frozen=True)

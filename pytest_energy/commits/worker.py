@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +36,7 @@ from pytest_energy.commits.protocol import (
     TakeWindow,
     WindowTaken,
 )
+from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import fastest_seconds_per_call
 from pytest_energy.measuring.single import calls_per_window, warm_up
@@ -83,13 +84,13 @@ class ServingRecorder:
         return {name: file for name, file in files if file not in self.test_files}
 
     def measure(self, call: Callable[[], object]) -> NoReturn:
-        serve(self, call, None)
+        serve(self, {"B": call})
 
     def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> NoReturn:
-        serve(self, next(calls), calls)
+        serve(self, {"B": next(calls)}, calls)
 
     def versus(self, baseline: Callable[..., object], candidate: Callable[..., object]) -> NoReturn:
-        self.measure(candidate)
+        serve(self, {"A": baseline, "B": candidate})
 
     def quality(self, quality: Quality) -> None:
         """The main process checks it; a worker does not."""
@@ -163,14 +164,22 @@ def _kill_group(group: int) -> None:
 
 def serve(
     recorder: ServingRecorder,
-    call: Callable[[], object],
-    prepared: Generator[Callable[[], object], None, None] | None,
+    calls: Mapping[str, Callable[[], object]],
+    prepared: Generator[Callable[[], object], None, None] | None = None,
 ) -> NoReturn:
-    """In the fork: take windows on request until dismissed."""
+    """In the fork: take windows on request until dismissed.
+
+    ``calls`` has baseline and candidate by A and B, or one call by B.
+    """
     channel, meter = recorder.channel, recorder.meter
     plan, void_reasons = collect_void_reasons(recorder.options.plan)
+    wanted = {side: calls[side] for side in recorder.request.sides if side in calls}
+    if len(wanted) < len(recorder.request.sides):
+        raise FixtureMisuse("it compares two calls in one process and measures one in another")
+    seconds: dict[str, float] = {}
     with _OneThread() as one_thread:
-        seconds_per_call = warm_up(call, recorder.request.warm_up_s) if prepared is None else 0.0
+        for side, call in wanted.items():
+            seconds[side] = 0.0 if prepared else warm_up(call, recorder.request.warm_up_s)
     channel.send(Ready(_cpu() if one_thread.seen else None, recorder.loaded_files()))
     while True:
         request = channel.receive()
@@ -178,17 +187,17 @@ def serve(
             os.sched_setaffinity(0, {request.cpu})
             channel.send(Pinned())
         elif isinstance(request, CountCalls):
-            calls = 1
+            call, count = wanted[request.side], 1
             if prepared is None:
                 # A neighbour makes the warm-up slower for one side: the two sides of equal code
                 # had unequal windows in 5 of 44 runs.
-                seconds_per_call = fastest_seconds_per_call(call, seconds_per_call)
-                calls = calls_per_window(meter, call, seconds_per_call, plan)
-            channel.send(CallsPerWindow(calls, seconds_per_call))
+                seconds[request.side] = fastest_seconds_per_call(call, seconds[request.side])
+                count = calls_per_window(meter, call, seconds[request.side], plan)
+            channel.send(CallsPerWindow(count, seconds[request.side]))
         elif isinstance(request, TakeWindow):
             void_reasons.clear()
             if prepared is None:
-                taken = take_window(meter, call, request.calls, plan)
+                taken = take_window(meter, wanted[request.side], request.calls, plan)
             else:
                 taken = take_prepared(meter, prepared, plan)
             channel.send(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -83,6 +83,15 @@ class Side:
     """The top of this side's tree."""
     forbidden_tree: str = ""
     """No module may come from this tree: the user's, for the other commit's worker."""
+    root: Path | None = None
+    """pytest's rootdir, from which node ids start; None if it is unknown."""
+
+    def of_test(self, test: str) -> Side:
+        """This side with the file of one test only: its process starts sooner."""
+        if self.root is None:
+            return self
+        file = os.path.relpath(self.root / test.partition("::")[0], self.folder)
+        return replace(self, paths=(file,), options=(*self.options, f"--rootdir={self.root}"))
 
     def collect(self) -> Collect:
         """The first message to a worker of this side."""
@@ -96,8 +105,10 @@ class Side:
         )
 
 
-def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
-    """The user's own tree as it is, with what is not committed."""
+def this_tree_side(
+    repo: Path, folder: Path, command_line: CommandLine, root: Path | None = None
+) -> Side:
+    """The user's own tree as it is, with what is not committed. ``root``: pytest's rootdir."""
     options, paths = worker_arguments(command_line, repo, folder)
     return Side(
         "this tree",
@@ -107,11 +118,17 @@ def this_tree_side(repo: Path, folder: Path, command_line: CommandLine) -> Side:
         paths,
         _import_paths(repo, repo),
         repo,
+        root=root,
     )
 
 
 def commit_side(
-    checkout: Checkout, label: str, folder: Path, command_line: CommandLine, python: str | None
+    checkout: Checkout,
+    label: str,
+    folder: Path,
+    command_line: CommandLine,
+    python: str | None,
+    root: Path | None = None,
 ) -> Side:
     """The same folder and arguments in the checkout. `OptionError` if it lacks the folder."""
     relative = folder.relative_to(checkout.repo)
@@ -127,7 +144,15 @@ def commit_side(
         _import_paths(checkout.repo, checkout.path),
         checkout.path,
         str(checkout.repo),
+        _moved(root, checkout),
     )
+
+
+def _moved(root: Path | None, checkout: Checkout) -> Path | None:
+    """pytest's rootdir in the checkout; None if it is outside of the repository."""
+    if root is None or not root.is_relative_to(checkout.repo):
+        return None
+    return checkout.path / root.relative_to(checkout.repo)
 
 
 def split_command_line(arguments: Iterable[str], values_of: Mapping[str, Values]) -> CommandLine:

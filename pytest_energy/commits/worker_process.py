@@ -149,11 +149,17 @@ class WorkerProcess:
         self.collected = message.tests
 
     @contextmanager
-    def replicate(self, test: str, report_files: bool) -> Iterator[Replicate]:
-        """A fresh fork that stands at the test's measurement. Raises `ReplicateFailed`."""
+    def replicate(
+        self, test: str, report_files: bool = False, sides: str = "B"
+    ) -> Iterator[Replicate]:
+        """A fresh fork that stands at the test's measurement. Raises `ReplicateFailed`.
+
+        ``sides``: as in `StartReplicate`.
+        """
         if self._killed or self._channel.is_lost:
             self._start_again()
-        self.ask(StartReplicate(test, WARM_UP_S, report_files), SetUpDone, SET_UP_LIMIT_S)
+        request = StartReplicate(test, WARM_UP_S, report_files, sides)
+        self.ask(request, SetUpDone, SET_UP_LIMIT_S)
         ready = self._answer(Ready, READY_LIMIT_S)
         self._forked = True
         try:
@@ -243,16 +249,18 @@ class Replicate:
     """The CPU it runs on; None if it uses several threads or the system does not show the CPU."""
     loaded_files: Mapping[str, str]
     """Empty if the request did not ask for them."""
+    side: str = "B"
+    """Which call of ``energy.versus`` it measures: A, the baseline, or B, the candidate."""
 
     def pin_to_cpu(self, cpu: int) -> None:
         self.worker.ask(PinToCpu(cpu), Pinned, WINDOW_LIMIT_S)
 
     def calls_per_window(self) -> CallsPerWindow:
-        return self.worker.ask(CountCalls(), CallsPerWindow, WINDOW_LIMIT_S)
+        return self.worker.ask(CountCalls(self.side), CallsPerWindow, WINDOW_LIMIT_S)
 
     def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
         """A window of so many calls. Raises `ReplicateFailed`."""
-        taken = self.worker.ask(TakeWindow(calls), WindowTaken, WINDOW_LIMIT_S)
+        taken = self.worker.ask(TakeWindow(calls, self.side), WindowTaken, WINDOW_LIMIT_S)
         for reason in taken.void_reasons:
             plan.on_void_window(reason)
         domains = {domain.name for domain in meter.domains}

@@ -77,7 +77,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             read_gate(item, command_line.options_of(config))
     if RUN in config.stash and not config.option.collectonly:
         from pytest_energy.plugin.benchmark_bridge import keep_energy_tests
-        from pytest_energy.plugin.run_start import share_suite_alpha, show_progress, start_against
+        from pytest_energy.plugin.run_start import (
+            prepare_fresh_processes,
+            share_suite_alpha,
+            show_progress,
+            start_against,
+        )
         from pytest_energy.plugin.ungated import check_skipped
 
         keep_energy_tests(session.items)
@@ -85,6 +90,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         share_suite_alpha(session, config.stash[RUN])
         show_progress(session, config.stash[RUN])
         start_against(session, config.stash[RUN])
+        prepare_fresh_processes(session, config.stash[RUN])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

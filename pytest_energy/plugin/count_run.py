@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,14 +16,13 @@ from pytest_energy.commits.worker_arguments import (
     Side,
     commit_side,
     this_tree_side,
-    worker_arguments,
 )
 from pytest_energy.counting.available import counting_tool
 from pytest_energy.errors import CountingUnavailable, OptionError
 from pytest_energy.model import Counted
 from pytest_energy.options import Options
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
-from pytest_energy.plugin.worker_options import worker_command_line
+from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 
 
 def require_counting() -> None:
@@ -60,7 +57,7 @@ def count_session(
     try:
         with Janitor() as janitor:
             if revision is None:
-                return count_side(_this_tree(session.config), tests, settings, janitor)
+                return count_side(this_tree(session.config), tests, settings, janitor)
             before, now = _sides(session.config, revision, janitor)
             baseline = count_side(before, tests, replace(settings, keep=None), janitor)
             return _against(count_side(now, tests, settings, janitor), baseline, before.label)
@@ -90,16 +87,3 @@ def _sides(config: pytest.Config, revision: str, janitor: Janitor) -> tuple[Side
     label = f"{revision} ({checkout.commit[:12]})"
     python = config.getoption("--energy-against-python")
     return commit_side(checkout, label, folder, line, python), this_tree_side(repo, folder, line)
-
-
-def _this_tree(config: pytest.Config) -> Side:
-    folder, root = config.invocation_params.dir, config.rootpath
-    options, paths = worker_arguments(worker_command_line(config), root, folder)
-    return Side("this tree", sys.executable, folder, options, paths, _import_paths(root), root)
-
-
-def _import_paths(root: Path) -> tuple[str, ...]:
-    """This process's sys.path inside the project: ``python -m pytest`` has the current folder."""
-    paths = [Path(entry or ".").resolve() for entry in sys.path]
-    inside = [path for path in paths if path.is_relative_to(root)]
-    return tuple(str(path) for path in inside if "site-packages" not in path.parts)

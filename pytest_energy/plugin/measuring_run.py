@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_energy.commits.against import Against
+from pytest_energy.commits.fresh import FreshProcesses
 from pytest_energy.errors import MeterFailed
 from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
 from pytest_energy.measuring.window import idle_windows
@@ -43,6 +44,8 @@ class MeasuringRun:
         """The tests whose ``benchmark`` pytest-benchmark did not run."""
         self.against: Against | None = None
         """The other commit of ``--energy-against``."""
+        self.fresh: FreshProcesses | None = None
+        """Where ``energy.versus`` compares, with ``--energy-fresh-processes``."""
         self.timings: list[PhaseTimes] = []
         self.progress: Progress | None = None
         """Shows the steps of a measurement, with ``-v``."""

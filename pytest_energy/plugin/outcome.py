@@ -32,11 +32,8 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
             "remove what unregisters it, or run without --energy"
         )
     if RECORDER not in item.stash:
-        from pytest_energy.plugin.recorder import (
-            AgainstRecorder,
-            CountingOnlyRecorder,
-            ThisTreeRecorder,
-        )
+        from pytest_energy.plugin.against_recorder import AgainstRecorder
+        from pytest_energy.plugin.recorder import CountingOnlyRecorder, ThisTreeRecorder
 
         mark = item.get_closest_marker("benchmark")
         test = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)

@@ -1,7 +1,8 @@
 """What the fixtures call: `Recorder`, and its implementations.
 
-`ThisTreeRecorder` measures here. `AgainstRecorder` compares with another commit. In a worker of
-that comparison, `commits.worker.ServingRecorder` takes windows when the main process requests them.
+`ThisTreeRecorder` measures here. `AgainstRecorder` (against_recorder.py) compares with another
+commit. In a worker process, `commits.worker.ServingRecorder` takes windows when the main process
+requests them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
-from pytest_energy.commits.against import Against
-from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.gpu_clocks import limits_in_blocks
 from pytest_energy.measuring.once import Once, once
 from pytest_energy.measuring.others import beside_blocks
-from pytest_energy.measuring.paired import versus
-from pytest_energy.measuring.single import find_warnings, measure, measure_prepared
+from pytest_energy.measuring.paired import Decided, versus
+from pytest_energy.measuring.single import find_warnings, measure, measure_prepared, name_of
 from pytest_energy.measuring.window import plain_window
 from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
 from pytest_energy.plan import Plan, collect_void_reasons
@@ -108,19 +107,25 @@ class ThisTreeRecorder:
         self, baseline: Callable[..., object], candidate: Callable[..., object]
     ) -> Comparison | None:
         self._refuse_second_measurement()
+        fresh = self.run.fresh
+
+        def compare(plan: Plan, decided: Decided) -> Comparison:
+            if fresh is not None:
+                of = name_of(baseline)
+                return fresh.compare(self.name, of, self.run.meter_info, plan, decided)
+            return versus(baseline, candidate, meter=self.run.meter, plan=plan, decided=decided)
+
+        self._compare(compare)
+        return self.comparison
+
+    def _compare(self, compare: Callable[[Plan, Decided], Comparison]) -> None:
+        """Compare, and keep the candidate's windows as the measurement."""
         self.run.ensure_idle()
         meter = self.run.meter_info
         checked_plan, void_reasons = collect_void_reasons(self._plan)
         with self.run.timed_plan(self.name, checked_plan) as plan:
-            self.comparison = versus(
-                baseline,
-                candidate,
-                meter=self.run.meter,
-                plan=plan,
-                decided=lambda ratios: self.gate.decided(ratios, meter),
-            )
+            self.comparison = compare(plan, lambda ratios: self.gate.decided(ratios, meter))
         self.measurement = self._of_candidate(self.comparison, void_reasons)
-        return self.comparison
 
     def phase(self, name: str) -> AbstractContextManager[object]:
         self.run.ensure_idle()
@@ -239,88 +244,3 @@ class CountingOnlyRecorder(ThisTreeRecorder):
 
     def judge(self, result: Result) -> tuple[Verdict, ...]:
         return self.gate.judge_counted(result)
-
-
-class AgainstRecorder(ThisTreeRecorder):
-    """Compares this tree with another commit, whatever the test itself compares.
-
-    If a test cannot be compared, it is measured, and a verdict gives the reason.
-    """
-
-    def __init__(
-        self, run: MeasuringRun, against: Against, name: str, gate: Gate, group: str | None
-    ):
-        self._against = against
-        self._not_gated: list[Verdict] = []
-        super().__init__(run, name, gate, group)
-
-    def use_gate(self, gate: Gate) -> None:
-        """Thresholds are for two variants of one commit. Two commits are gated on regressions."""
-        super().use_gate(replace(gate, thresholds=None))
-        if gate.thresholds is not None and not any(v.metric == "gps_up" for v in self._not_gated):
-            reason = (
-                "--energy-against compares commits; run without it to gate the thresholds of gps_up"
-            )
-            self._not_gated.append(Verdict("gps_up", "not gated", reason))
-
-    def measure(self, call: Callable[[], object]) -> None:
-        self._compare_commits()
-        if self.comparison is None:
-            super().measure(call)
-
-    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
-        self._compare_commits()
-        if self.comparison is None:
-            super().measure_prepared(calls)
-
-    def versus(
-        self, baseline: Callable[..., object], candidate: Callable[..., object]
-    ) -> Comparison | None:
-        self.measure(candidate)
-        return self.comparison
-
-    def judged_phase(self, phase: Result, gate: Gate) -> tuple[Verdict, ...]:
-        reason = "a phase runs once; two commits are compared by calls that repeat"
-        return (*gate.judge(phase), Verdict("against", "not gated", reason))
-
-    def own_result(self) -> Result | None:
-        result = super().own_result()
-        if result is None:
-            return None
-        added = [*self._not_gated, *self._of_layout(result)]
-        return replace(result, verdicts=(*result.verdicts, *added))
-
-    def _of_layout(self, result: Result) -> list[Verdict]:
-        """Why a difference of the first processes is not called a regression."""
-        undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
-        if self.name not in self._against.in_fresh_processes or not undecided:
-            return []
-        reason = (
-            "layout: the first processes of the two sides differed by more than the tolerance, "
-            "and fresh processes, each with its memory elsewhere, did not confirm it"
-        )
-        return [Verdict("layout", "inconclusive", reason)]
-
-    def _compare_commits(self) -> None:
-        """Compare with the other commit, or add a verdict with the reason why not."""
-        self._refuse_second_measurement()
-        if self.name not in self._against.names.paired:
-            self._add_not_gated(
-                f"new since {self._against.label}: there is nothing to compare with"
-            )
-            return
-        self.run.ensure_idle()
-        meter = self.run.meter_info
-        checked_plan, void_reasons = collect_void_reasons(self._plan)
-        try:
-            with self.run.timed_plan(self.name, checked_plan) as plan:
-                self.comparison = self._against.compare(
-                    self.name, meter, plan, lambda ratios: self.gate.decided(ratios, meter)
-                )
-        except ReplicateFailed as error:
-            self._add_not_gated(str(error))
-            return
-        self.measurement = self._of_candidate(self.comparison, void_reasons)
-
-    def _add_not_gated(self, reason: str) -> None:
-        self._not_gated.append(Verdict("against", "not gated", reason))

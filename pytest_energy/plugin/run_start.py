@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from pytest_energy.commits.against import shortest_time_s, start
+from pytest_energy.commits.against import start
+from pytest_energy.commits.fresh import fresh_processes
+from pytest_energy.commits.starts import shortest_time_s
 from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
 from pytest_energy.measuring.machine_lock import machine_lock
@@ -29,7 +31,7 @@ from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.saving import prepare_saving, unfinished_lines
 from pytest_energy.plugin.stash import BASELINE, CLEANUP, NOT_COMPARED
 from pytest_energy.plugin.ungated import ALLOW, check_baseline
-from pytest_energy.plugin.worker_options import worker_command_line
+from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header, machine_line
 from pytest_energy.runs.load import load_runs
@@ -130,10 +132,10 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
         return
     folder = config.invocation_params.dir.resolve()
     python = config.getoption("--energy-against-python")
-    config.stash[CLEANUP] = ExitStack()
+    cleanup = config.stash.setdefault(CLEANUP, ExitStack())
     try:
-        run.against = config.stash[CLEANUP].enter_context(
-            start(revision, folder, worker_command_line(config), python)
+        run.against = cleanup.enter_context(
+            start(revision, folder, worker_command_line(config), python, config.rootpath)
         )
     except CannotCollect as error:
         config.stash[NOT_COMPARED] = str(error)
@@ -144,6 +146,14 @@ def start_against(session: pytest.Session, run: MeasuringRun) -> None:
             ) from None
     except OptionError as error:
         raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
+
+
+def prepare_fresh_processes(session: pytest.Session, run: MeasuringRun) -> None:
+    """With ``energy_fresh_processes``: where ``energy.versus`` compares. Nothing starts yet."""
+    config = session.config
+    if run.options.fresh_processes and session.items and not run.counts_only:
+        cleanup = config.stash.setdefault(CLEANUP, ExitStack())
+        run.fresh = cleanup.enter_context(fresh_processes(this_tree(config)))
 
 
 def limit_pools(run: MeasuringRun) -> None:

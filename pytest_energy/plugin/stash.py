@@ -51,7 +51,7 @@ VIEW: pytest.StashKey[RunView] = pytest.StashKey()
 LIMITS: pytest.StashKey[dict[int, tuple[int, int]]] = pytest.StashKey()
 """The process's limits at the start of the run, by ``resource.RLIMIT_*``."""
 CLEANUP: pytest.StashKey[ExitStack] = pytest.StashKey()
-"""Closes the workers of ``--energy-against``."""
+"""Closes worker processes."""
 
 # On a test
 GATE: pytest.StashKey[Gate] = pytest.StashKey()

@@ -1,18 +1,22 @@
-"""This run's command line for the workers of ``--energy-against``, from pytest's own parser."""
+"""This run's tree and command line for worker processes, from pytest's own parser."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_energy.commits.loaded_files import OWN_PACKAGE, in_tree
 from pytest_energy.commits.worker_arguments import (
     PASSED_ON,
     CommandLine,
+    Side,
     Values,
     split_command_line,
+    worker_arguments,
 )
 from pytest_energy.plugin.command_line import COMPARE
 
@@ -37,6 +41,21 @@ def worker_command_line(config: pytest.Config) -> CommandLine:
         given = split_command_line(map(os.fspath, arguments), values_of)
         options += [option for option in given.options if option[0] in allowed]
     return CommandLine(tuple(options), given.paths)
+
+
+def this_tree(config: pytest.Config) -> Side:
+    """This run's own tree and arguments, which need no git repository."""
+    folder, root = config.invocation_params.dir, config.rootpath
+    options, paths = worker_arguments(worker_command_line(config), root, folder)
+    imports = _import_paths(root)
+    return Side("this tree", sys.executable, folder, options, paths, imports, root, root=root)
+
+
+def _import_paths(root: Path) -> tuple[str, ...]:
+    """This process's sys.path inside the project: ``python -m pytest`` has the current folder."""
+    paths = [Path(entry or ".").resolve() for entry in sys.path]
+    inside = [path for path in paths if path.is_relative_to(root)]
+    return tuple(str(path) for path in inside if "site-packages" not in path.parts)
 
 
 def option_values(config: pytest.Config) -> dict[str, Values]:

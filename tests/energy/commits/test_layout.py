@@ -31,7 +31,7 @@ class Pretended(Against):
         self._fresh = iter(fresh)
         self.fresh_pairs = 0
 
-    def _start_pair(self, stack: ExitStack):
+    def _start_pair(self, stack: ExitStack, test: str = ""):
         self.fresh_pairs += 1
         self.ratio_of_fresh = next(self._fresh)
         return {}

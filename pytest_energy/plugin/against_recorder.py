@@ -1,0 +1,95 @@
+"""The recorder of a run with ``--energy-against``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import partial
+
+from pytest_energy.commits.against import Against
+from pytest_energy.commits.worker_process import ReplicateFailed
+from pytest_energy.gate import Gate
+from pytest_energy.model import Comparison, Result, Verdict
+from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.plugin.recorder import ThisTreeRecorder
+
+# pytest then hides the frames of this module in the traceback of the user's error.
+__tracebackhide__ = True
+
+
+class AgainstRecorder(ThisTreeRecorder):
+    """Compares this tree with another commit, whatever the test itself compares.
+
+    If a test cannot be compared, it is measured, and a verdict gives the reason.
+    """
+
+    def __init__(
+        self, run: MeasuringRun, against: Against, name: str, gate: Gate, group: str | None
+    ):
+        self._against = against
+        self._not_gated: list[Verdict] = []
+        super().__init__(run, name, gate, group)
+
+    def use_gate(self, gate: Gate) -> None:
+        """Thresholds are for two variants of one commit. Two commits are gated on regressions."""
+        super().use_gate(replace(gate, thresholds=None))
+        if gate.thresholds is not None and not any(v.metric == "gps_up" for v in self._not_gated):
+            reason = (
+                "--energy-against compares commits; run without it to gate the thresholds of gps_up"
+            )
+            self._not_gated.append(Verdict("gps_up", "not gated", reason))
+
+    def measure(self, call: Callable[[], object]) -> None:
+        self._compare_commits()
+        if self.comparison is None:
+            super().measure(call)
+
+    def measure_prepared(self, calls: Generator[Callable[[], object], None, None]) -> None:
+        self._compare_commits()
+        if self.comparison is None:
+            super().measure_prepared(calls)
+
+    def versus(
+        self, baseline: Callable[..., object], candidate: Callable[..., object]
+    ) -> Comparison | None:
+        self.measure(candidate)
+        return self.comparison
+
+    def judged_phase(self, phase: Result, gate: Gate) -> tuple[Verdict, ...]:
+        reason = "a phase runs once; two commits are compared by calls that repeat"
+        return (*gate.judge(phase), Verdict("against", "not gated", reason))
+
+    def own_result(self) -> Result | None:
+        result = super().own_result()
+        if result is None:
+            return None
+        added = [*self._not_gated, *self._of_layout(result)]
+        return replace(result, verdicts=(*result.verdicts, *added))
+
+    def _of_layout(self, result: Result) -> list[Verdict]:
+        """Why a difference of the first processes is not called a regression."""
+        undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
+        if self.name not in self._against.in_fresh_processes or not undecided:
+            return []
+        reason = (
+            "layout: the first processes of the two sides differed by more than the tolerance, "
+            "and fresh processes, each with its memory elsewhere, did not confirm it"
+        )
+        return [Verdict("layout", "inconclusive", reason)]
+
+    def _compare_commits(self) -> None:
+        """Compare with the other commit, or add a verdict with the reason why not."""
+        self._refuse_second_measurement()
+        if self.name not in self._against.names.paired:
+            self._add_not_gated(
+                f"new since {self._against.label}: there is nothing to compare with"
+            )
+            return
+        meter = self.run.meter_info
+        try:
+            self._compare(partial(self._against.compare, self.name, meter))
+        except ReplicateFailed as error:
+            self._add_not_gated(str(error))
+
+    def _add_not_gated(self, reason: str) -> None:
+        self._not_gated.append(Verdict("against", "not gated", reason))
