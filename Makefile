@@ -87,9 +87,9 @@ audit: $(INSTALLED)  ## known holes in what is installed, by pip-audit (needs th
 
 RAPL_RUNS ?=
 gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md (long; with nothing else running)
-	@$(RUN) studies.smaller_window
-	@$(RUN) studies.suite_alpha_study
 	@$(RUN) studies.gate_simulator
+	@$(RUN) studies.suite_alpha_study
+	@$(RUN) studies.other_rules
 	@if test -e "$(RAPL_RUNS)"; then $(RUN) studies.saved_runs_study "$(RAPL_RUNS)"; \
 	else echo "the study of saved runs is left out: make gate-study RAPL_RUNS=FILE"; fi
 	@$(RUN) studies.gate_live

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from pytest_energy.plan import SUITE_ALPHA, Plan
-from studies.smaller_window import BLOCKS, NOISES, SEED, blocks_to, bounds, log_ratios
+from studies.gate_simulator import BLOCKS, NOISES, SEED, blocks_to, bounds, log_ratios
 
 TESTS, RUNS = 200, 100
 TOLERANCE, CHANGE = 0.03, 0.05
