@@ -2,6 +2,7 @@
 
     python -m studies.paper RUN.json                   # the tables of docs/paper.md
     python -m studies.paper RUN.json --plot FOLDER     # and docs/pareto-*.svg
+    python -m studies.paper RUN.json --csv FILE        # and docs/data/paper.csv, every figure
 
 RUN.json is a file that `make bench` or `make bench-full` saves in `.benchmarks/`. The claims are
 those of arXiv:2502.16627's abstract. --plot requires matplotlib: pip install --group plot.
@@ -10,6 +11,7 @@ those of arXiv:2502.16627's abstract. --plot requires matplotlib: pip install --
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -66,16 +68,10 @@ CLAIMS = (
 )
 
 
-CLAIM_HEADINGS = (
-    "method",
-    "the paper",
-    "data",
-    "variant",
-    "batch",
-    "Speedup",
-    "Greenup",
-    "accuracy, less fp32's",
-    "the claim",
+CSV_HEADINGS = (
+    *("data", "config", "batch", "variant", "speedup", "speedup_low", "speedup_high"),
+    *("greenup", "greenup_low", "greenup_high", "accuracy", "joules_per_case", "provenance"),
+    "on_the_front",
 )
 
 
@@ -95,6 +91,10 @@ class Measured:
     provenance: str
 
 
+Column = tuple[str, str, int]
+"""Dataset, config and cases per batch."""
+
+
 def read(path: Path) -> list[Measured]:
     """The suite's benchmarks in a saved run. Raises TsbenchError if it has none."""
     from pytest_energy.runs.json_format import read_run
@@ -108,48 +108,58 @@ def read(path: Path) -> list[Measured]:
 
 
 def claims_table(rows: Sequence[Measured]) -> str:
-    """Markdown: each claim beside the measured ratio at each batch size."""
-    lines = [
-        f"| {' | '.join(CLAIM_HEADINGS)} |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    fp32 = {
-        (row.dataset, row.config, row.batch_cases): row.accuracy
-        for row in rows
-        if row.variant == BASELINE
-    }
+    """Markdown: each claim beside the measured ratio, the verdict and the change of accuracy."""
+    columns = _columns(rows)
+    lines = _heading(("the paper's claim", "variant", *map(_named, columns)))
     for claim in CLAIMS:
-        for row in rows:
-            if row.variant not in claim.variants:
-                continue
-            before = fp32.get((row.dataset, row.config, row.batch_cases))
-            lost = "" if before is None else f" ({100 * (row.accuracy - before):+.1f} points)"
-            lines.append(
-                f"| {claim.method} | {claim.claimed} | {row.dataset} {row.config} "
-                f"| `{row.variant}` | {row.batch_cases} "
-                f"| {_shown(row.speedup)} | {_shown(row.greenup)} "
-                f"| {row.accuracy:.3f}{lost} | {_verdict(claim, row)} |"
-            )
+        wanted = f"{claim.method}: {claim.claimed} ({claim.metric.capitalize()} {claim.ratio:.2f})"
+        for variant in claim.variants:
+            cells = [_find(rows, variant, column) for column in columns]
+            if any(cells):
+                shown = ["" if row is None else _judged(claim, row, rows) for row in cells]
+                lines.append(f"| {wanted} | `{variant}` | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
 def all_table(rows: Sequence[Measured]) -> str:
-    """Markdown: every variant against fp32."""
-    lines = [
-        "| data | batch | variant | Speedup | Greenup | accuracy | J a case | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(
-        rows, key=lambda row: (row.dataset, row.config, row.batch_cases, -row.speedup.value)
-    ):
-        joules = "not counted" if row.joules is None else f"{row.joules:.3g} {row.provenance}"
-        front = "on the front" if row in pareto_front(_alike(rows, row)) else ""
-        lines.append(
-            f"| {row.dataset} {row.config} | {row.batch_cases} | `{row.variant}` "
-            f"| {_shown(row.speedup)} | {_shown(row.greenup)} | "
-            f"{row.accuracy:.3f} | {joules} | {front} |"
-        )
+    """Markdown: the Speedup of every variant against fp32, and its accuracy at the last batch size.
+
+    A star marks a variant on the front of accuracy and joules per case.
+    """
+    columns = _columns(rows)
+    sets = list(dict.fromkeys((dataset, config) for dataset, config, _ in columns))
+    accuracies = [f"{dataset} {config}, accuracy" for dataset, config in sets]
+    lines = _heading(("variant", *map(_named, columns), *accuracies))
+    fastest = {row.variant: row.speedup.value for row in sorted(rows, key=_speed)}
+    for variant in sorted(fastest, key=lambda variant: -fastest[variant]):
+        shown = [_starred(_find(rows, variant, column), rows) for column in columns]
+        for of in sets:
+            found = [
+                row for row in rows if (row.variant, row.dataset, row.config) == (variant, *of)
+            ]
+            shown.append(f"{found[-1].accuracy:.3f}" if found else "")
+        lines.append(f"| `{variant}` | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def write_csv(rows: Sequence[Measured], path: Path) -> None:
+    """Every figure of every benchmark, a row each."""
+    with path.open("w", encoding="utf8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_HEADINGS)
+        for row in sorted(rows, key=lambda row: (*_column(row), -row.speedup.value)):
+            greenup = row.greenup
+            ratios = [
+                "" if ratio is None else f"{value:.4g}"
+                for ratio in (row.speedup, greenup)
+                for value in ((0, 0, 0) if ratio is None else (ratio.value, ratio.low, ratio.high))
+            ]
+            joules = "" if row.joules is None else f"{row.joules:.3g}"
+            front = row in pareto_front(_alike(rows, row))
+            writer.writerow(
+                [row.dataset, row.config, row.batch_cases, row.variant, *ratios]
+                + [f"{row.accuracy:.3f}", joules, row.provenance, "yes" if front else ""]
+            )
 
 
 def pareto_front(rows: Iterable[Measured]) -> list[Measured]:
@@ -244,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plot", type=Path, metavar="FOLDER", help="write pareto-DATASET-CONFIG-batchN.svg there"
     )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every figure there")
     options = parser.parse_args(arguments)
     try:
         rows = read(options.run)
@@ -251,8 +262,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tsbench: error: {error}", file=sys.stderr)
         return 2
     print(claims_table(rows), all_table(rows), sep="\n\n")
+    if options.csv is not None:
+        write_csv(rows, options.csv)
     if options.plot is not None:
-        for row in {(row.dataset, row.config, row.batch_cases): row for row in rows}.values():
+        for row in {_column(row): row for row in rows}.values():
             name = f"pareto-{row.dataset}-{row.config}-batch{row.batch_cases}.svg".lower()
             plot(_alike(rows, row), options.plot / name)
             print(f"wrote {options.plot / name}", file=sys.stderr)
@@ -276,21 +289,51 @@ def _measured(result: Result) -> Measured | None:
 
 
 def _alike(rows: Iterable[Measured], one: Measured) -> list[Measured]:
-    return [
-        row
-        for row in rows
-        if (row.dataset, row.config, row.batch_cases) == (one.dataset, one.config, one.batch_cases)
-    ]
+    return [row for row in rows if _column(row) == _column(one)]
 
 
-def _verdict(claim: Claim, row: Measured) -> str:
+def _column(row: Measured) -> Column:
+    return row.dataset, row.config, row.batch_cases
+
+
+def _columns(rows: Iterable[Measured]) -> list[Column]:
+    return sorted({_column(row) for row in rows})
+
+
+def _named(column: Column) -> str:
+    dataset, config, batch = column
+    return f"{dataset} {config}, batch {batch}"
+
+
+def _heading(names: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _find(rows: Iterable[Measured], variant: str, column: Column) -> Measured | None:
+    return next((row for row in rows if (row.variant, _column(row)) == (variant, column)), None)
+
+
+def _speed(row: Measured) -> float:
+    return row.speedup.value
+
+
+def _judged(claim: Claim, row: Measured, rows: Sequence[Measured]) -> str:
+    """The claimed ratio, whether it is reached, and the accuracy less fp32's."""
     ratio = getattr(row, claim.metric)
     if ratio is None:
         return "not known"
-    wanted = f"{claim.metric.capitalize()} {claim.ratio:.2f}"
-    if ratio.low >= claim.ratio:
-        return f"reached ({wanted})"
-    return f"missed ({wanted})" if ratio.high < claim.ratio else f"inconclusive ({wanted})"
+    verdict = "reached" if ratio.low >= claim.ratio else "inconclusive"
+    if ratio.high < claim.ratio:
+        verdict = "missed"
+    before = _find(rows, BASELINE, _column(row))
+    lost = "" if before is None else f", {100 * (row.accuracy - before.accuracy):+.1f} points"
+    return f"{_shown(ratio)} {verdict}{lost}"
+
+
+def _starred(row: Measured | None, rows: Sequence[Measured]) -> str:
+    if row is None:
+        return ""
+    return _shown(row.speedup) + (" *" if row in pareto_front(_alike(rows, row)) else "")
 
 
 def _shown(ratio: Interval | None) -> str:

@@ -40,16 +40,23 @@ def run_file(tmp_path):
 
 def test_a_claim_is_reached_or_missed_by_the_interval(run_file, capsys):
     assert paper.main([str(run_file)]) == 0
-    printed = capsys.readouterr().out
-    (static,) = [line for line in printed.splitlines() if line.startswith("| static int8")]
-    assert (
-        "1.50 [1.50, 1.50]" in static
-        and "0.890 (-1.0 points)" in static
-        and "reached (Greenup 1.41)" in static
-    )
-    (pruned,) = [line for line in printed.splitlines() if line.startswith("| L1 pruning")]
-    assert "missed (Speedup 1.63)" in pruned
-    assert "| PLAID t1 | 32 | `student` | 9.00" in printed
+    claims, everything = capsys.readouterr().out.split("\n\n")
+    (static,) = [line for line in claims.splitlines() if line.startswith("| static int8")]
+    assert "(Greenup 1.41) | `int8_static` | 1.50 [1.50, 1.50] reached, -1.0 points |  |" in static
+    (pruned,) = [line for line in claims.splitlines() if line.startswith("| L1 pruning")]
+    assert "(Speedup 1.63)" in pruned and "1.00 [1.00, 1.00] missed, -2.0 points" in pruned
+    heading, _, first, *_ = everything.splitlines()
+    assert heading == "| variant | PLAID t1, batch 1 | PLAID t1, batch 32 | PLAID t1, accuracy |"
+    assert first == "| `student` |  | 9.00 [9.00, 9.00] * | 0.920 |"
+
+
+def test_every_figure_is_in_the_csv(run_file, tmp_path, capsys):
+    file = tmp_path / "paper.csv"
+    assert paper.main([str(run_file), "--csv", str(file)]) == 0
+    rows = file.read_text().splitlines()
+    assert len(rows) == 5 and rows[-1].endswith(",measured,yes")
+    assert rows[0] == ",".join(paper.CSV_HEADINGS)
+    assert "PLAID,t1,1,int8_static,1.5,1.5,1.5,1.5,1.5,1.5,0.890,3,measured," in rows
 
 
 def test_what_another_beats_in_both_is_not_on_the_front(run_file):
