@@ -30,6 +30,7 @@ from pytest_energy.plugin.process_state import preload
 from pytest_energy.plugin.progress import Progress
 from pytest_energy.plugin.saving import prepare_saving, unfinished_lines
 from pytest_energy.plugin.stash import BASELINE, CLEANUP, NOT_COMPARED
+from pytest_energy.plugin.sudden_exit import sudden_exit_is_no_pass
 from pytest_energy.plugin.ungated import ALLOW, check_baseline
 from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 from pytest_energy.report.escape import plain
@@ -180,6 +181,7 @@ def exclusive_machine(session: pytest.Session, run: MeasuringRun) -> Iterator[No
         session.config.pluginmanager.register(ResultKeeper(), "energy-results")
         if run.options.count:
             run.counted = count_session(session, run.options, print_line)
+        stack.enter_context(sudden_exit_is_no_pass(session.config))
         yield
 
 
