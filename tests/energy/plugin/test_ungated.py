@@ -6,7 +6,6 @@ docs/gate.md has a row for each test here.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -194,22 +193,6 @@ def test_os_exit_is_no_pass(suite):
     result.stdout.fnmatch_lines("*a test called os._exit(0): nothing after it ran or was gated*")
 
 
-@pytest.mark.parametrize(("status", "code"), [(0, 0), (7, 7)])
-def test_os_exit_of_a_child_is_its_own(suite, status, code):
-    suite.makepyfile(
-        f"""
-        import os
-        def test_it(energy):
-            energy(sum, [1])
-            child = os.fork()
-            if not child:
-                os._exit({status})
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == {code}
-        """
-    )
-    assert suite.runpytest_subprocess(*MEASURED).ret == 0
-
-
 def test_a_test_that_replaces_the_process_fails(suite):
     suite.makepyfile(
         BUDGET + "def test_it(energy):\n"
@@ -233,13 +216,6 @@ def test_an_exit_from_c_is_not_noticed(suite):
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*passed*")
     assert not (suite.path / "report.xml").exists()
-
-
-def test_after_the_run_os_is_as_before(suite):
-    before = os._exit, os.execv, os.execve
-    suite.makepyfile("def test_it(energy): energy(sum, [1])")
-    assert suite.runpytest_inprocess(*MEASURED).ret == 0
-    assert (os._exit, os.execv, os.execve) == before
 
 
 def test_ctrl_c_is_no_pass(suite):
