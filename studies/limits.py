@@ -1,4 +1,4 @@
-"""Measure how far each variant is from this CPU's limit: the tables of docs/limits.md.
+"""Measure how far each variant is from this CPU's limit (docs/limits.md).
 
     python -m studies.limits PLAID t1 --json limits.json     measure, save, print
     python -m studies.limits --from a.json b.json c.json     print the medians of saved runs
