@@ -88,7 +88,7 @@ EXIT_CODES = (
     (
         "`tsbench sweep`",
         tsbench_cli.NOT_DONE,
-        "also if some tasks failed; the same command retries only those",
+        "also if some tasks failed, or a dataset could not be read; the same command retries them",
     ),
     (
         "`tsbench`",

@@ -2,8 +2,8 @@
 
     python -m studies.kill_sweep_study [--kills 100] [--seed 0] [--ray]
 
-A sweep of two trainings and two measurements runs in a user's repository (kill_git_study.py). It
-is killed with KILL, TERM, INT and HUP in a random order, resuming in between, and then ends by
+A sweep of two trainings, builds and measurements runs in a user's repository
+(kill_git_study.py). It is killed with KILL, TERM, INT and HUP in a random order, resuming in between, and then ends by
 itself. These are counted, and each must be 0:
 
 - changed: kills after which a byte of the repository, or git's report on it, differs;
@@ -51,12 +51,12 @@ batches = [1]
 max_time_s = 0.5
 meter = "estimate"
 """
-TASKS = 4
+TASKS = 6
 WHOLE_LIMIT_S = 600.0
 # A worker notices its parent's end at once; a busy machine may need seconds to end a process.
 CLEAN_UP_LIMIT_S = 10.0
 KILL_LIMIT_S = 120.0
-FINISHED = re.compile(r"^\d+/\d+ (train|measure) .* seed (\d)", re.MULTILINE)
+FINISHED = re.compile(r"^\d+/\d+ (train|build|measure) .* seed (\d)", re.MULTILINE)
 COUNTED = ("changed", "left", "twice", "unfinished")
 # Torch's own cache, which it keeps among the temporary files.
 TORCHS = "torchinductor_"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tsbench.compression import Compressed
     from tsbench.data.prepared import Prepared
     from tsbench.model import Classifier
+    from tsbench.variants import Classify
 
 BASELINE = "fp32"
 # Increase it when the measured code changes: a sweep then measures again.
@@ -93,44 +94,87 @@ def measure(
 
     All variants of a batch size are built before any is measured. Raises what building raises.
     """
+    rows = []
+    for batch_cases in batches:
+        built = build(model, data, names, batch_cases, on_step)
+        on_step(f"measuring batch {batch_cases}, {max_time_s * len(names):.0f} s")
+        rows += measure_built(built, data, max_time_s, meter)
+    return rows
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """One variant of a model, and its accuracy and agreement on the whole test split."""
+
+    classify: Classify
+    accuracy: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class BuiltModels:
+    """What `measure_built` compares, at one batch size."""
+
+    batch_cases: int
+    baseline: Classify
+    candidates: Mapping[str, BuiltModel]
+
+
+def build(
+    model: Classifier,
+    data: Prepared,
+    names: Sequence[str],
+    batch_cases: int,
+    on_step: Callable[[str], None] = lambda text: None,
+) -> BuiltModels:
+    """Every variant of the model, and the baseline. Raises what building raises."""
+    from tsbench.training.evaluate import accuracy, agreement, batched_logits
+
+    with one_thread():
+        expected = batched_logits(model, data.test_x)
+        baseline = variants.get(BASELINE).build(model, data, batch_cases)
+        candidates = {}
+        for name in names:
+            on_step(f"building {name}, batch {batch_cases}")
+            classify = variants.get(name).build(model, data, batch_cases)
+            logits = batched_logits(classify, data.test_x, batch_cases)
+            candidates[name] = BuiltModel(
+                classify, accuracy(logits, data.test_y), agreement(logits, expected)
+            )
+    return BuiltModels(batch_cases, baseline, candidates)
+
+
+def measure_built(built: BuiltModels, data: Prepared, max_time_s: float, meter: Meter) -> list[Row]:
+    """A row for each of the variants, measured in shared blocks."""
     import torch
 
     from pytest_energy import Plan, versus_many
-    from tsbench.training.evaluate import accuracy, agreement, batched_logits
 
-    expected = batched_logits(model, data.test_x)
+    batch_cases = built.batch_cases
+    x = data.test_x[torch.arange(batch_cases) % len(data.test_x)]
+    with one_thread(), torch.inference_mode():
+        compared = versus_many(
+            built.baseline,
+            {name: each.classify for name, each in built.candidates.items()},
+            x,
+            meter=meter,
+            plan=Plan(max_time_s=max_time_s),
+        )
     rows = []
-    with one_thread():
-        for batch_cases in batches:
-            baseline = variants.get(BASELINE).build(model, data, batch_cases)
-            candidates = {}
-            for name in names:
-                on_step(f"building {name}, batch {batch_cases}")
-                candidates[name] = variants.get(name).build(model, data, batch_cases)
-            logits = {
-                name: batched_logits(classify, data.test_x, batch_cases)
-                for name, classify in candidates.items()
-            }
-            x = data.test_x[torch.arange(batch_cases) % len(data.test_x)]
-            on_step(f"measuring batch {batch_cases}, {max_time_s * len(names):.0f} s")
-            with torch.inference_mode():
-                compared = versus_many(
-                    baseline, candidates, x, meter=meter, plan=Plan(max_time_s=max_time_s)
-                )
-            for name in names:
-                joules, seconds = per_call(compared[name], meter)
-                rows.append(
-                    Row(
-                        name,
-                        batch_cases,
-                        compared[name],
-                        None if joules is None else joules / batch_cases,
-                        seconds / batch_cases,
-                        str(meter.provenance),
-                        accuracy(logits[name], data.test_y),
-                        agreement(logits[name], expected),
-                    )
-                )
+    for name, each in built.candidates.items():
+        joules, seconds = per_call(compared[name], meter)
+        rows.append(
+            Row(
+                name,
+                batch_cases,
+                compared[name],
+                None if joules is None else joules / batch_cases,
+                seconds / batch_cases,
+                str(meter.provenance),
+                each.accuracy,
+                each.agreement,
+            )
+        )
     return rows
 
 

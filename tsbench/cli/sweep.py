@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -35,53 +34,61 @@ def add(commands: Commands) -> None:
         choices=range(1, 257),
         default=1,
         metavar="N",
-        help="trainings at once (default 1)",
+        help="trainings and builds at once (default 1)",
     )
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     from tsbench.sweep import run_local, run_ray, spec, task
-    from tsbench.sweep.forecast import duration, forecast
+    from tsbench.sweep.forecast import Capacity, Durations, TimeLeft, forecast
     from tsbench.sweep.results import Results
 
     console = Console()
     wanted = spec.read(options.spec)
     results = Results(options.out)
-    tasks = task.expand(wanted)
+    tasks, unreadable = task.expand(wanted)
+    for reason in unreadable:
+        _print(console, f"left out: {printable(reason)}")
     elsewhere = [device for device in wanted.devices if device != spec.HERE]
+    capacity = Capacity(options.jobs, cpus_of_node=options.jobs)
     if options.ray:
         run_ray.connect(options.ray)
         run_ray.check_devices(tasks)
+        capacity = run_ray.capacity(tasks)
     elif elsewhere and wanted.variants:
         raise TsbenchError(
             f"device {elsewhere[0]!r}: without --ray ADDRESS the only device is {spec.HERE!r}"
         )
-    left = [each for each in tasks if each not in results]
-    for line in forecast(tasks, left, results):
+    left = task.still_to_do(tasks, results.finished(tasks))
+    records = list(results.records())
+    for line in forecast(tasks, left, records, capacity):
         _print(console, line)
     if options.dry_run:
-        return 0
-    started_s = time.monotonic()
+        return NOT_DONE if unreadable else OK
+    time_left = TimeLeft(left, Durations(records), capacity)
     if options.ray:
-        finished = run_ray.run(left, task.execute, results.weights)
+        finished = run_ray.run(left, task.execute, results.inputs, wanted.task_limit_s)
     else:
-        finished = run_local.run(left, task.execute, results.weights, options.jobs)
+        finished = run_local.run(
+            left, task.execute, results.inputs, options.jobs, wanted.task_limit_s
+        )
     failures = 0
     for count, done in enumerate(finished, 1):
         if isinstance(done, task.Failed):
             failures += 1
+            time_left.finish(done.task)
             _print(console, f"{count}/{len(left)} FAILED {done.task}: {printable(done.reason)}")
             continue
         results.save(done)
-        left_s = (time.monotonic() - started_s) / count * (len(left) - count)
-        _print(console, f"{count}/{len(left)} {done.task}, about {duration(left_s)} left")
+        time_left.finish(done.task, done.record)
+        _print(console, f"{count}/{len(left)} {done.task}, {time_left}")
     if failures:
         _print(
             console,
             f"{failures} of {len(left)} tasks failed; run the command again to retry only those",
         )
-    return NOT_DONE if failures else OK
+    return NOT_DONE if failures or unreadable else OK
 
 
 def _print(console: Console, line: str) -> None:

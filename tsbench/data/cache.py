@@ -1,15 +1,23 @@
-"""The cache folder, and atomic writes."""
+"""The cache folder, atomic writes, and files that go from one machine's cache to another's."""
 
 from __future__ import annotations
 
+import glob
+import io
 import os
 import platform
 import secrets
+import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
 
 CACHE_FOLDER_VARIABLE = "TSBENCH_CACHE"
 PART_SUFFIX = ".part"
+MODELS, BUILT = "models", "built"
+_recorded: ContextVar[list[Path] | None] = ContextVar("recorded", default=None)
 
 
 def folder() -> Path:
@@ -39,6 +47,58 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:  # on Ctrl-C too, no temporary file stays
         os.unlink(name)
         raise
+
+
+@contextmanager
+def recording() -> Iterator[list[Path]]:
+    """A list that grows with each file of the cache that is used inside the block."""
+    files: list[Path] = []
+    token = _recorded.set(files)
+    try:
+        yield files
+    finally:
+        _recorded.reset(token)
+
+
+def used(path: Path) -> Path:
+    """The path, recorded with the files beside it that differ by their suffix."""
+    files = _recorded.get()
+    if files is not None:
+        files += sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return path
+
+
+def pack(files: Iterable[Path]) -> bytes:
+    """A zip archive of files of the cache, the same bytes for the same files."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(set(files)):
+            name = zipfile.ZipInfo(path.relative_to(folder()).as_posix())
+            archive.writestr(name, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def unpack(packed: bytes) -> None:
+    """Puts the files of `pack` into this machine's cache, except those that are there.
+
+    Raises ValueError for an archive that `pack` does not write.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            for each in archive.infolist():
+                _check_name(each.filename)
+                path = folder() / each.filename
+                if not path.exists():
+                    write_atomically(path, archive.read(each))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"not an archive of built models: {error}") from None
+
+
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    plain = len(parts) == 2 and parts[0] in (MODELS, BUILT) and name == "/".join(parts)
+    if not plain or parts[1] == ".." or any(each in name for each in "\\\0"):
+        raise ValueError(f"an archive of built models must not contain {name!r}")
 
 
 def delete_parts(folder: Path) -> None:

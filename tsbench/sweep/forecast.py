@@ -3,27 +3,121 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tsbench.sweep.task import KINDS
+
 if TYPE_CHECKING:
-    from tsbench.sweep.results import Results
     from tsbench.sweep.task import Task
 
+NAMES = {"train": "trainings", "build": "builds", "measure": "measurements"}
 
-def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> Iterator[str]:
-    """Lines with the number of tasks, their time and their joules, as far as they are known."""
+
+@dataclass(frozen=True)
+class Capacity:
+    """What runs at once: trainings and builds on `cpus`, measurements on `nodes` whole nodes."""
+
+    cpus: int
+    nodes: int = 1
+    cpus_of_node: float = 1.0  # which a measurement keeps from the others
+
+
+class Durations:
+    """The time of tasks, from finished tasks like them."""
+
+    def __init__(self, records: Iterable[Mapping[str, Any]]):
+        self._seconds: dict[Hashable, list[float]] = defaultdict(list)  # sorted
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Counts a finished task."""
+        started_s, ended_s = record.get("started_s"), record.get("ended_s")
+        if started_s is None or ended_s is None:
+            return
+        for key in _keys(record["task"]):
+            insort(self._seconds[key], ended_s - started_s)
+
+    def of(self, keys: Sequence[Hashable]) -> float | None:
+        """The median of the most similar ones, or None without any of this kind."""
+        for key in keys:
+            if key in self._seconds:
+                return statistics.median(self._seconds[key])
+        return None
+
+
+class TimeLeft:
+    """The time of the tasks that are left, kept up to date."""
+
+    def __init__(self, left: Iterable[Task], durations: Durations, capacity: Capacity):
+        self._durations, self._capacity = durations, capacity
+        self._left = Counter(_keys(asdict(task)) for task in left)
+
+    def finish(self, task: Task, record: Mapping[str, Any] | None = None) -> None:
+        """One task less. The record of one that did not fail improves the estimate."""
+        self._left[_keys(asdict(task))] -= 1
+        if record and "task" in record:
+            self._durations.add(record)
+
+    def seconds(self) -> tuple[float, int]:
+        """The time of those that are like a finished one, and the number of the others."""
+        work, measuring, unknown = 0.0, 0.0, 0
+        for keys, count in self._left.items():
+            each = self._durations.of(keys)
+            if each is None:
+                unknown += count
+            elif keys[-1] == ("measure",):
+                measuring += count * each
+            else:
+                work += count * each
+        c = self._capacity
+        # Where some nodes do not measure, they train meanwhile.
+        return max((work + measuring * c.cpus_of_node) / c.cpus, measuring / c.nodes), unknown
+
+    def __str__(self) -> str:
+        seconds, unknown = self.seconds()
+        if not unknown:
+            return f"about {duration(seconds)} left"
+        return f"{duration(seconds)} and the time of {unknown} tasks left"
+
+
+def _keys(task: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    """What tasks of the same time have in common, the most similar first."""
+    kind, dataset, config = task["kind"], task["dataset"], task["config"]
+    variants = tuple(map(str, task.get("variants", ())))
+    how = (task.get("epochs"), variants, task.get("batch_cases"), task.get("max_time_s"))
+    return (
+        (kind, dataset, config, *how),
+        (kind, config, *how),
+        (kind, variants, task.get("max_time_s")),
+        (kind,),
+    )
+
+
+def forecast(
+    tasks: Sequence[Task],
+    left: Sequence[Task],
+    finished: Sequence[Mapping[str, Any]],
+    capacity: Capacity,
+) -> Iterator[str]:
+    """Lines with the number of tasks, their time and their joules, as far as they are known.
+
+    `finished` are the records of this sweep and of earlier ones.
+    """
+    counts = Counter(task.kind for task in left)
+    kinds = ", ".join(f"{counts[kind]} {NAMES[kind]}" for kind in KINDS)
+    yield f"{len(tasks)} tasks, {len(tasks) - len(left)} already finished; left: {kinds}"
     trainings = [each for each in left if each.kind == "train"]
     measuring = [each for each in left if each.kind == "measure"]
-    yield (
-        f"{len(tasks)} tasks, {len(tasks) - len(left)} already finished; left: "
-        f"{len(trainings)} trainings, {len(measuring)} measurements"
-    )
     if measuring:
         seconds = sum(each.max_time_s * len(each.variants) for each in measuring)
         yield f"measuring: {duration(seconds)} at least, one per node at a time"
     if trainings:
-        known = [record for record in results.records() if record["task"]["kind"] == "train"]
+        known = [record for record in finished if record["task"]["kind"] == "train"]
         alike = [_alike(each, known) for each in trainings]
         if any(alike):
             seconds = sum(
@@ -37,9 +131,12 @@ def forecast(tasks: Sequence[Task], left: Sequence[Task], results: Results) -> I
             yield (
                 f"training: time and joules of {unknown} are unknown until a similar one finishes"
             )
+    if left:
+        time_left = TimeLeft(left, Durations(finished), capacity)
+        yield f"in all, estimated from finished tasks: {time_left}"
 
 
-def _alike(training: Task, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _alike(training: Task, known: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The finished trainings of the same dataset and config, with any seed."""
     same = ("dataset", "config", "epochs")
     return [
@@ -49,7 +146,7 @@ def _alike(training: Task, known: Sequence[dict[str, Any]]) -> list[dict[str, An
     ]
 
 
-def _joules(alike: Sequence[Sequence[dict[str, Any]]]) -> str:
+def _joules(alike: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """Measured and estimated joules, listed apart."""
     totals: dict[str, float] = {}
     for records in alike:

@@ -20,11 +20,32 @@ def checked(record: object) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("task"), dict):
         raise ValueError("not a sweep's result; remove it from this folder")
     task = {**record["task"], **_texts(record["task"], "kind", "dataset", "config", "device")}
-    if task["kind"] == "train":
-        return {**record, "task": task, **_training(record, task)}
-    if task["kind"] == "measure":
-        return {**record, "task": task, **_measurement(record)}
-    raise ValueError(f"kind is {short(task['kind'])}, not train or measure")
+    figures = {
+        "train": lambda: _training(record, task),
+        "build": lambda: {"cpu_seconds": _number(record, "cpu_seconds")},
+        "measure": lambda: _measurement(record),
+    }.get(task["kind"])
+    if figures is None:
+        raise ValueError(f"kind is {short(task['kind'])}, not train, build or measure")
+    return {**record, "task": {**task, **_same(task)}, **_times(record), **figures()}
+
+
+def _same(task: Mapping[str, Any]) -> dict[str, Any]:
+    """By which `forecast` finds similar tasks."""
+    variants = _list(task, "variants") if "variants" in task else []
+    for each in variants:
+        if not isinstance(each, str):
+            raise ValueError(f"a variant is {_shown(each)}, not a text")
+    numbers = ("epochs", "batch_cases", "max_time_s")
+    return {"variants": variants, **{key: _known_number(task, key) for key in numbers}}
+
+
+def _times(record: Mapping[str, Any]) -> dict[str, float | None]:
+    times = {key: _known_number(record, key) for key in ("started_s", "ended_s")}
+    started_s, ended_s = times.values()
+    if started_s is not None and ended_s is not None and ended_s < started_s:
+        raise ValueError(f"it ended at {ended_s:g} s, before it started at {started_s:g} s")
+    return times
 
 
 def _training(record: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""A sweep's results folder: one JSON file per finished task, and the trained models."""
+"""A sweep's results folder: one JSON file per finished task, trained models, built variants."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,39 +12,42 @@ from tsbench.errors import TsbenchError
 from tsbench.sweep import records
 from tsbench.sweep.task import Done, Task
 
-MODELS = "models"
+# Where the outputs of trainings and builds are, and their suffix.
+OUTPUTS_OF = {"train": ("models", ".safetensors"), "build": ("built", ".zip")}
+OUTPUTS = tuple(folder for folder, _ in OUTPUTS_OF.values())
 
 
 class _Files(Protocol):
-    """A folder of any kind, with atomic writes."""
+    """A folder of any kind, with atomic writes. Names are relative, with slashes."""
 
     def names(self) -> list[str]: ...
-    def has(self, name: str) -> bool: ...
-    def read(self, name: str) -> bytes: ...
+    def read(self, names: Sequence[str]) -> list[bytes]: ...
     def write(self, name: str, content: bytes) -> None: ...
 
 
 class _Local:
     def __init__(self, folder: Path):
         self._folder = folder
-        for each in (folder, folder / MODELS):
+        for each in (folder, *(folder / kind for kind in OUTPUTS)):
             cache.delete_parts(each)
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self._folder.glob("*.json"))
+        found = (path.relative_to(self._folder) for path in self._folder.rglob("*"))
+        return sorted(path.as_posix() for path in found)
 
-    def has(self, name: str) -> bool:
-        return (self._folder / name).is_file()
-
-    def read(self, name: str) -> bytes:
-        return (self._folder / name).read_bytes()
+    def read(self, names: Sequence[str]) -> list[bytes]:
+        return [(self._folder / name).read_bytes() for name in names]
 
     def write(self, name: str, content: bytes) -> None:
         cache.write_atomically(self._folder / name, content)
 
 
 class _Remote:
-    """Any URL that fsspec knows. Object stores write objects atomically."""
+    """Any URL that fsspec knows. Object stores write objects atomically.
+
+    A request to one takes tenths of a second: thousands of results are listed by one, and read
+    many at a time.
+    """
 
     def __init__(self, url: str):
         try:
@@ -57,22 +60,27 @@ class _Remote:
             ) from None
         except ValueError as error:
             raise TsbenchError(f"--out {url}: {error}") from None
+        self._folders: set[str] = set()
 
     def names(self) -> list[str]:
-        if not self._system.exists(self._root):
+        self._system.invalidate_cache()  # another driver may have written since
+        try:
+            found = self._system.find(self._root)
+        except FileNotFoundError:
             return []
-        found = (path.rpartition("/")[2] for path in self._system.ls(self._root, detail=False))
-        return sorted(name for name in found if name.endswith(".json"))
+        return sorted(path[len(self._root) :].lstrip("/") for path in found)
 
-    def has(self, name: str) -> bool:
-        return bool(self._system.exists(f"{self._root}/{name}"))
-
-    def read(self, name: str) -> bytes:
-        return bytes(self._system.cat_file(f"{self._root}/{name}"))
+    def read(self, names: Sequence[str]) -> list[bytes]:
+        paths = [f"{self._root}/{name}" for name in names]
+        found = self._system.cat(paths) if paths else {}
+        return [bytes(found[path]) for path in paths]
 
     def write(self, name: str, content: bytes) -> None:
         path = f"{self._root}/{name}"
-        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        parent = path.rpartition("/")[0]
+        if parent not in self._folders:
+            self._system.makedirs(parent, exist_ok=True)
+            self._folders.add(parent)
         self._system.pipe_file(path, content)
 
 
@@ -83,27 +91,29 @@ class Results:
         self.where = where
         self._files: _Files = _Remote(where) if "://" in where else _Local(Path(where))
 
-    def __contains__(self, task: Task) -> bool:
-        return self._files.has(_record(task)) and (
-            task.kind != "train" or self._files.has(_weights(task))
-        )
+    def finished(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those of the tasks that have a record, and the output that other tasks take."""
+        there = set(self._files.names())
+        return [task for task in tasks if there.issuperset(_files_of(task))]
 
     def save(self, done: Done) -> None:
-        """Writes the model, then the record: if there is a record, there is a model."""
-        if done.weights:
-            self._files.write(_weights(done.task), done.weights)
-        self._files.write(_record(done.task), (json.dumps(done.record, indent=1) + "\n").encode())
+        """Writes the output, then the record: if there is a record, there is an output."""
+        record, *output = _files_of(done.task)
+        for name in output:
+            self._files.write(name, done.output)
+        self._files.write(record, (json.dumps(done.record, indent=1) + "\n").encode())
 
-    def weights(self, training: Task) -> bytes:
-        """The trained model's checkpoint file."""
-        return self._files.read(_weights(training))
+    def inputs(self, task: Task) -> tuple[bytes, ...]:
+        """The outputs of `task.needs`."""
+        return tuple(self._files.read([_files_of(need)[1] for need in task.needs]))
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The record of every finished task. Raises TsbenchError for any other file."""
-        for name in self._files.names():
+        names = [name for name in self._files.names() if name.endswith(".json") and "/" not in name]
+        for name, content in zip(names, self._files.read(names), strict=True):
             where = f"{self.where}/{name}"
             try:
-                record = json.loads(self._files.read(name))
+                record = json.loads(content)
             except (ValueError, RecursionError) as error:
                 raise TsbenchError(
                     f"{where}: invalid JSON: {error}; delete it and run the sweep again"
@@ -114,9 +124,7 @@ class Results:
                 raise TsbenchError(f"{where}: {error}") from None
 
 
-def _record(task: Task) -> str:
-    return f"{task.key}.json"
-
-
-def _weights(task: Task) -> str:
-    return f"{MODELS}/{task.key}.safetensors"
+def _files_of(task: Task) -> list[str]:
+    """The record's name, and that of the output."""
+    folder, suffix = OUTPUTS_OF.get(task.kind, ("", ""))
+    return [f"{task.key}.json", *([f"{folder}/{task.key}{suffix}"] if folder else [])]

@@ -1,73 +1,99 @@
-"""Tasks on this machine: trainings in a pool of processes, then measurements one at a time."""
+"""Tasks on this machine: trainings and builds in a pool of processes, then measurements."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from multiprocessing import get_context
 
+from tsbench.errors import TsbenchError
 from tsbench.sweep import pool_worker
-from tsbench.sweep.task import Done, Failed, Task, attempt
+from tsbench.sweep.task import KINDS, Done, Failed, Task, attempt, too_long, without_input
 
-POOLS = 4  # a killed worker ends its pool; after the fourth, the remaining tasks fail
+TRIES = 4  # of a task whose process is killed
 
 
 def run(
-    tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes], jobs: int
+    tasks: Sequence[Task],
+    execute: Callable[..., Done],
+    inputs: Callable[[Task], tuple[bytes, ...]],
+    jobs: int,
+    limit_s: float,
 ) -> Iterator[Done | Failed]:
     """Yields each task when it finishes. The caller saves it before it asks for the next."""
-    without_model = set()
-    for done in _pooled([(task, b"") for task in tasks if task.kind == "train"], execute, jobs):
-        if isinstance(done, Failed):
-            without_model.add(done.task)
-        yield done
-    for task in tasks:
-        if task.kind == "measure":
-            if task.training in without_model:
-                yield Failed(task, "its training failed")
-            else:
-                yield from _pooled([(task, weights(task.training))], execute, 1)
+    failed: set[Task] = set()
+    for kind in KINDS:
+        able = []
+        for task in tasks:
+            if task.kind == kind and (without := without_input(task, failed)):
+                failed.add(task)
+                yield without
+            elif task.kind == kind:
+                able.append(task)
+        at_once = 1 if kind == "measure" else jobs
+        for done in _pooled(able, execute, inputs, at_once, limit_s):
+            if isinstance(done, Failed):
+                failed.add(done.task)
+            yield done
 
 
 def _pooled(
-    calls: list[tuple[Task, bytes]], execute: Callable[..., Done], jobs: int
+    tasks: Sequence[Task],
+    execute: Callable[..., Done],
+    inputs: Callable[[Task], tuple[bytes, ...]],
+    jobs: int,
+    limit_s: float,
 ) -> Iterator[Done | Failed]:
-    left = dict(enumerate(calls))
-    for _ in range(POOLS):
-        if not left:
-            return
-        try:
-            for place, done in _in_one_pool(left, execute, jobs):
-                del left[place]
-                yield done
-        except BrokenProcessPool:
-            continue
-    for task, _ in left.values():
-        yield Failed(
-            task, f"its process was killed {POOLS} times; try --jobs 1, or check the memory"
-        )
+    """The tasks in worker processes, `jobs` at once. Each process that measures is a new one."""
+    # The standard library's pool has no limit for a task, and one killed worker ends it.
+    try:
+        from pebble import ProcessExpired, ProcessPool
+    except ModuleNotFoundError:
+        raise TsbenchError("tsbench sweep requires pebble: pip install pebble") from None
 
-
-def _in_one_pool(
-    calls: dict[int, tuple[Task, bytes]], execute: Callable[..., Done], jobs: int
-) -> Iterator[tuple[int, Done | Failed]]:
-    """Each call's place and result. Raises BrokenProcessPool if a worker is killed."""
+    if not tasks:
+        return
     # spawn: a fork of a process with torch's threads can hang.
     context, parent = get_context("spawn"), os.getpid()
     alive, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(min(jobs, len(calls)), context, pool_worker.start, (parent, alive))
+    pool = ProcessPool(
+        min(jobs, len(tasks)),
+        max_tasks=int(tasks[0].kind == "measure"),
+        initializer=pool_worker.start,
+        initargs=(parent, alive),
+        context=context,
+    )
+    left = deque(tasks)
+    tries: dict[Task, int] = dict.fromkeys(tasks, 0)
+    waiting: dict[Future[Done | Failed], Task] = {}
     try:
-        waiting = {pool.submit(attempt, execute, *call): place for place, call in calls.items()}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-    except BaseException:
-        # Ctrl-C, say. A training may take hours: its process ends now, and its file resumes it.
-        ours.close()
-        raise
+        while left or waiting:
+            while left and len(waiting) < 2 * jobs:  # inputs of all at once may be gigabytes
+                task = left.popleft()
+                tries[task] += 1
+                call = (execute, task, inputs(task))
+                waiting[pool.schedule(attempt, call, timeout=limit_s)] = task
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                task = waiting.pop(future)
+                try:
+                    yield future.result()
+                except TimeoutError:
+                    yield too_long(task, limit_s)
+                except ProcessExpired:
+                    if tries[task] < TRIES:
+                        left.append(task)
+                        continue
+                    yield Failed(
+                        task,
+                        f"its process was killed {TRIES} times; try --jobs 1, or check the memory",
+                    )
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # After Ctrl-C, say. A training may take hours: its process ends now, and its file
+        # resumes it.
         ours.close()
+        pool.stop()
+        pool.join()
         alive.close()
         pool_worker.delete_temporary(parent)

@@ -1,7 +1,7 @@
-"""Tasks on a Ray cluster: a training takes one CPU, a measurement all CPUs and GPUs of its node.
+"""Tasks on a Ray cluster. A training or a build takes one CPU, a measurement its whole node.
 
 Left to Ray, a measurement could wait forever for trainings that take every CPU as it becomes free.
-So each task is sent to a named node, and a node that will measure gets no more trainings.
+So each task is sent to a named node, and a node that will measure gets nothing else.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tsbench.errors import TsbenchError
+from tsbench.sweep.forecast import Capacity
 from tsbench.sweep.spec import HERE
-from tsbench.sweep.task import Done, Failed, Task, attempt
+from tsbench.sweep.task import Done, Failed, Task, attempt, too_long, without_input
 
 CONNECT_TIMEOUT_S = 10.0
 RETRIES = 3  # of a task whose node is lost
@@ -39,15 +40,17 @@ class Node:
         return int(self.resources.get("CPU", 0))
 
     def fits(self, device: str) -> bool:
-        return self.cpus > 0 and (device == HERE or self.resources.get(device, 0) > 0)
+        """Whether it has the device. A training has none, and fits everywhere."""
+        return self.cpus > 0 and (device in (HERE, "") or self.resources.get(device, 0) > 0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
-    """A task and its node."""
+    """A task and its node, and since when the task has had what it takes of the node."""
 
     task: Task
     node_id: str
+    since_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 def connect(address: str) -> None:
@@ -87,44 +90,65 @@ def alive_nodes() -> list[Node]:
     return sorted(alive, key=lambda node: node.id)
 
 
+def capacity(tasks: Sequence[Task]) -> Capacity:
+    """What of these tasks the cluster can do at once."""
+    nodes = [node for node in alive_nodes() if node.cpus]
+    devices = {task.device for task in tasks if task.kind == "measure"}
+    measuring = [node for node in nodes if any(node.fits(device) for device in devices)] or nodes
+    cpus = sum(node.cpus for node in measuring)
+    return Capacity(sum(node.cpus for node in nodes), len(measuring), cpus / len(measuring))
+
+
 def place(
     nodes: Sequence[Node],
-    ready: Sequence[Task],
-    trainings: Sequence[Task],
-    running: Sequence[Running],
+    measurements: Sequence[Task],
+    others: Iterable[Task],
+    running: Iterable[Running],
 ) -> list[Running]:
     """The tasks to start now, each with its node.
 
     A node gets at most one measurement, and then nothing else.
     """
+    running = list(running)
     measuring = {each.node_id for each in running if each.task.kind == "measure"}
     load = Counter(each.node_id for each in running)
     placed = []
-    for task in ready:
+    for task in measurements:
         fitting = [node for node in nodes if node.id not in measuring and node.fits(task.device)]
         if fitting:
             node = min(fitting, key=lambda node: load[node.id])
             measuring.add(node.id)
             placed.append(Running(task, node.id))
-    free = [
-        node.id
+    room = {
+        node: node.cpus - load[node.id]
         for node in nodes
-        if node.id not in measuring
-        for _ in range(node.cpus - load[node.id])
-    ]
-    return placed + [Running(task, node_id) for task, node_id in zip(trainings, free, strict=False)]
+        if node.id not in measuring and node.cpus > load[node.id]
+    }
+    for task in others:
+        if not room:
+            break
+        fits = next((node for node in room if node.fits(task.device)), None)
+        if fits is not None:
+            placed.append(Running(task, fits.id))
+            room[fits] -= 1
+            if not room[fits]:
+                del room[fits]
+    return placed
 
 
 def run(
-    tasks: Sequence[Task], execute: Callable[..., Done], weights: Callable[[Task], bytes]
+    tasks: Sequence[Task],
+    execute: Callable[..., Done],
+    inputs: Callable[[Task], tuple[bytes, ...]],
+    limit_s: float,
 ) -> Iterator[Done | Failed]:
     """Yields each task when it finishes. The caller saves it before it asks for the next.
 
-    A measurement starts after its training was saved. Raises TsbenchError if no node is left.
+    A task starts after those that it needs were saved. Raises TsbenchError if no node is left.
     """
-    schedule = _Schedule(tasks, execute, weights)
+    schedule = _Schedule(tasks, execute, inputs, limit_s)
     while schedule.unfinished:
-        yield from schedule.without_model()
+        yield from schedule.without_input()
         schedule.start()
         if schedule.running:
             yield from schedule.finished()
@@ -139,43 +163,52 @@ class _Schedule:
         self,
         tasks: Sequence[Task],
         execute: Callable[..., Done],
-        weights: Callable[[Task], bytes],
+        inputs: Callable[[Task], tuple[bytes, ...]],
+        limit_s: float,
     ):
-        self._execute, self._weights = execute, weights
-        self._trainings = deque(task for task in tasks if task.kind == "train")
-        self._measuring = [task for task in tasks if task.kind == "measure"]
-        self._untrained = set(self._trainings)
-        self._failed_trainings: set[Task] = set()
+        self._execute, self._inputs, self._limit_s = execute, inputs, limit_s
+        unsaved = set(tasks)  # without those that were finished before
+        self._missing: dict[Task, int] = {}  # of tasks that wait: how many that they need
+        self._needed_by: dict[Task, list[Task]] = defaultdict(list)
+        self._ready: deque[Task] = deque()  # trainings and builds
+        self._measurements: list[Task] = []  # ready
+        self._without_input: list[Failed] = []
         self._losses: Counter[Task] = Counter()
+        self._overdue: set[Any] = set()
         self._idle_since_s: float | None = None
         self.running: dict[Any, Running] = {}  # by Ray's reference
+        for task in tasks:
+            needed = [need for need in task.needs if need in unsaved]
+            for need in needed:
+                self._needed_by[need].append(task)
+            if needed:
+                self._missing[task] = len(needed)
+            else:
+                self._make_ready(task)
 
     @property
     def unfinished(self) -> int:
-        return len(self._trainings) + len(self._measuring) + len(self.running)
+        ready = len(self._ready) + len(self._measurements)
+        return len(self._missing) + ready + len(self.running) + len(self._without_input)
 
-    def without_model(self) -> Iterator[Failed]:
-        """Fails the measurements whose training failed."""
-        for task in [each for each in self._measuring if each.training in self._failed_trainings]:
-            self._measuring.remove(task)
-            yield Failed(task, "its training failed")
+    def without_input(self) -> Iterator[Failed]:
+        """The tasks that cannot start, because one that they need failed."""
+        while self._without_input:
+            yield self._without_input.pop()
 
     def start(self) -> None:
         """Sends tasks to every node that has room for them."""
         nodes = {node.id: node for node in alive_nodes()}
-        ready = [task for task in self._measuring if task.training not in self._untrained]
-        placed = place(list(nodes.values()), ready, self._trainings, list(self.running.values()))
+        placed = place(list(nodes.values()), self._measurements, self._ready, self.running.values())
         for each in placed:
             if each.task.kind == "measure":
-                self._measuring.remove(each.task)
-                resources, weights = (
-                    nodes[each.node_id].resources,
-                    self._weights(each.task.training),
-                )
+                self._measurements.remove(each.task)
+                resources = nodes[each.node_id].resources
             else:
-                self._trainings.popleft()
-                resources, weights = {"CPU": 1.0}, b""
-            self.running[_submit(each, self._execute, resources, weights)] = each
+                self._ready.remove(each.task)
+                resources = {"CPU": 1.0}
+            reference = _submit(each, self._execute, resources, self._inputs(each.task))
+            self.running[reference] = each
         if self.running:
             self._idle_since_s = None
 
@@ -194,16 +227,54 @@ class _Schedule:
         """The tasks that finish within POLL_INTERVAL_S. A task whose node is lost waits again."""
         import ray
 
+        self._end_overdue()
         references, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_INTERVAL_S)
         for reference in references:
             task = self.running.pop(reference).task
             done = self._outcome(task, reference)
             if done is None:
+                self._make_ready(task)
                 continue
-            if isinstance(done, Failed) and task.kind == "train":
-                self._failed_trainings.add(task)
             yield done
-            self._untrained.discard(task)  # the caller has saved it
+            self._pass_on(task, isinstance(done, Failed))  # the caller has saved it
+
+    def _make_ready(self, task: Task) -> None:
+        if task.kind == "measure":
+            self._measurements.append(task)
+        elif task.kind == "build":
+            self._ready.appendleft(task)  # so that measuring starts early
+        else:
+            self._ready.append(task)
+
+    def _pass_on(self, task: Task, failed: bool) -> None:
+        """Starts, or fails, what needs this task."""
+        for other in self._needed_by.pop(task, ()):
+            if other not in self._missing:
+                continue  # it has failed before
+            if failed:
+                del self._missing[other]
+                without = without_input(other, {task})
+                assert without is not None
+                self._without_input.append(without)
+                self._pass_on(other, failed=True)
+                continue
+            self._missing[other] -= 1
+            if not self._missing[other]:
+                del self._missing[other]
+                self._make_ready(other)
+
+    def _end_overdue(self) -> None:
+        """Ends the tasks that have run for too long. Ray itself has no limit for a task."""
+        import ray
+
+        now_s = time.monotonic()
+        load = Counter(each.node_id for each in self.running.values())
+        for reference, each in self.running.items():
+            if each.task.kind == "measure" and load[each.node_id] > 1:
+                each.since_s = now_s  # it waits until the node's other tasks have ended
+            if now_s - each.since_s > self._limit_s and reference not in self._overdue:
+                self._overdue.add(reference)
+                ray.cancel(reference, force=True)
 
     def _outcome(self, task: Task, reference: Any) -> Done | Failed | None:
         import ray
@@ -213,22 +284,26 @@ class _Schedule:
             done: Done | Failed = ray.get(reference)
             return done
         except RayError as error:  # its node or its process is gone
+            if reference in self._overdue:
+                return too_long(task, self._limit_s)
             self._losses[task] += 1
             if self._losses[task] > RETRIES:
                 return Failed(task, f"lost {self._losses[task]} times: {type(error).__name__}")
-            (self._measuring if task.kind == "measure" else self._trainings).append(task)
             return None
 
 
 def _submit(
-    each: Running, execute: Callable[..., Done], resources: dict[str, float], weights: bytes
+    each: Running,
+    execute: Callable[..., Done],
+    resources: dict[str, float],
+    inputs: tuple[bytes, ...],
 ) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # The device's own resource too: other users of the cluster then see that it is in use.
     device = each.task.device
-    named = {device: resources[device]} if device in resources else {}
+    named = {device: resources[device]} if resources.get(device) else {}
     scheduled: Any = ray.remote  # its types do not know NodeAffinitySchedulingStrategy
     remote = scheduled(
         num_cpus=resources["CPU"],
@@ -237,7 +312,7 @@ def _submit(
         max_retries=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(each.node_id, soft=False),
     )(attempt)
-    return remote.remote(execute, each.task, weights)
+    return remote.remote(execute, each.task, inputs)
 
 
 def _devices(nodes: Sequence[Node]) -> str:

@@ -30,6 +30,7 @@ class Spec:
     epochs: int | None = None  # instead of the recipe's
     max_time_s: float = 5.0  # for each comparison
     meter: str = "auto"
+    task_limit_s: float = 6 * 3600.0  # a task that takes longer is ended, and failed
 
 
 def read(path: Path) -> Spec:
@@ -62,18 +63,19 @@ def read(path: Path) -> Spec:
             raise TsbenchError(f"{path}: {key} must not be empty; omit it for its default")
     if "epochs" in found:
         values["epochs"] = _list(path, "epochs", [found["epochs"]], int, 1)[0]
-    if "max_time_s" in found:
-        seconds = found["max_time_s"]
-        if (
-            isinstance(seconds, bool)
-            or not isinstance(seconds, int | float)
-            or not 0 < seconds <= sys.float_info.max
-        ):
-            raise TsbenchError(f"{path}: max_time_s must be more than 0 seconds, got {seconds!r}")
-        values["max_time_s"] = float(seconds)
+    for key in ("max_time_s", "task_limit_s"):
+        if key in found:
+            values[key] = _seconds(path, key, found[key])
     if "meter" in found:
         values["meter"] = _list(path, "meter", [found["meter"]], str, None)[0]
     return Spec(**values)
+
+
+def _seconds(path: Path, key: str, value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]
+        raise TsbenchError(f"{path}: {key} must be more than 0 seconds, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _list(path: Path, key: str, value: object, kind: type, least: int | None) -> tuple[Any, ...]:

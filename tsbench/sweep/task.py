@@ -1,13 +1,19 @@
-"""The tasks of a sweep, and their execution on this machine."""
+"""The tasks of a sweep, and their execution on this machine.
+
+A model is trained, its variants are built, and then they are measured. Building may take a minute
+of autotuning or another training, so it is a task of its own: its files are kept with the results,
+and a measurement holds the machine's lock only while it measures.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +23,20 @@ from tsbench.sweep.spec import Spec
 
 if TYPE_CHECKING:
     from tsbench.data.prepared import Prepared
+    from tsbench.model import Classifier
 
+KINDS = ("train", "build", "measure")  # in this order
 LOCK_TIMEOUT_S = 3600.0  # other measurements take minutes: after an hour something hangs
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training; or one model's variants at one batch size, measured in shared blocks."""
+    """One training; one variant of a model, built; or a model's variants, measured together.
 
-    kind: str  # train, measure
+    Variants are built for one batch size, and measured at it in shared blocks.
+    """
+
+    kind: str  # one of KINDS
     dataset: str
     data_sha256: str
     config: str
@@ -42,31 +53,49 @@ class Task:
         """A hash of everything that the result depends on: data, config, code version."""
         from tsbench.measure import MEASURING_VERSION
         from tsbench.training.train import TRAINING_VERSION
+        from tsbench.variants.classifier import BUILD_VERSION
 
-        versions = (
-            [TRAINING_VERSION] if self.kind == "train" else [TRAINING_VERSION, MEASURING_VERSION]
-        )
+        versions = {
+            "train": [TRAINING_VERSION],
+            "build": [TRAINING_VERSION, BUILD_VERSION],
+            "measure": [TRAINING_VERSION, MEASURING_VERSION],
+        }[self.kind]
         return hashlib.sha256(
             json.dumps([versions, asdict(self)], sort_keys=True).encode()
         ).hexdigest()[:16]
 
     def __str__(self) -> str:
-        where = f" on {self.device}, batch {self.batch_cases}" if self.kind == "measure" else ""
-        return f"{self.kind} {self.dataset} {self.config} seed {self.seed}{where}"
+        variant = f" {self.variants[0]}" if self.kind == "build" else ""
+        where = "" if self.kind == "train" else f" on {self.device}, batch {self.batch_cases}"
+        return f"{self.kind} {self.dataset} {self.config} seed {self.seed}{variant}{where}"
 
     @property
-    def training(self) -> Task:
-        """The training whose model this task measures."""
-        return Task("train", self.dataset, self.data_sha256, self.config, self.seed, self.epochs)
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks whose results this one takes, in this order."""
+        if self.kind == "train":
+            return ()
+        training = Task(
+            "train", self.dataset, self.data_sha256, self.config, self.seed, self.epochs
+        )
+        if self.kind == "build":
+            return (training,)
+        builds = (
+            replace(self, kind="build", variants=(variant,), max_time_s=0.0, meter="")
+            for variant in self.variants
+        )
+        return (training, *builds)
 
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a task. `record` is JSON; `weights` is a trained model's checkpoint file."""
+    """The result of a task. `record` is JSON.
+
+    `output` is what other tasks take: a training's checkpoint file, a build's `cache.pack`.
+    """
 
     task: Task
     record: dict[str, object]
-    weights: bytes = b""
+    output: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -77,19 +106,36 @@ class Failed:
     reason: str
 
 
-def attempt(execute: Callable[..., Done], task: Task, weights: bytes) -> Done | Failed:
+def attempt(execute: Callable[..., Done], task: Task, inputs: tuple[bytes, ...]) -> Done | Failed:
     """The task's result. A failure must not end the hundreds of other tasks."""
     try:
-        return execute(task, weights)
+        return execute(task, inputs)
     except Exception as error:  # noqa: BLE001 - it is reported with its task
         lines = str(error).splitlines()
         return Failed(task, f"{type(error).__name__}: {lines[0] if lines else ''}")
 
 
-def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
-    """Every task of the spec, trainings first. Raises TsbenchError for an unknown name."""
+def without_input(task: Task, failed: Iterable[Task]) -> Failed | None:
+    """The task as a failed one, if one of those it needs failed."""
+    for need in task.needs:
+        if need in failed:
+            return Failed(task, f"a task that it needs failed: {need}")
+    return None
+
+
+def too_long(task: Task, limit_s: float) -> Failed:
+    """The task as one that was ended at its limit."""
+    return Failed(
+        task, f"it took more than {limit_s:g} s and was ended; set task_limit_s in the spec"
+    )
+
+
+def expand(spec: Spec, folder: Path | None = None) -> tuple[list[Task], list[str]]:
+    """Every task of the spec in the order of KINDS, and why some datasets cannot be read.
+
+    Raises TsbenchError for an unknown config or variant, or if no dataset can be read.
+    """
     from tsbench import variants
-    from tsbench.data import datasets
     from tsbench.errors import UnknownName
     from tsbench.model import CONFIGS
     from tsbench.training.recipes import plan_of
@@ -99,17 +145,17 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
             raise UnknownName("config", config, CONFIGS)
     for name in spec.variants:
         variants.get(name)
-    loaded = [datasets.load(name, folder) for name in spec.datasets]
+    loaded, unreadable = _load_all(spec.datasets, folder)
     trainings = [
         Task(
             "train",
-            data.name,
-            data.fingerprint,
+            name,
+            fingerprint,
             config.lower(),
             seed,
-            spec.epochs or plan_of(data.name).recipe_for(config).epochs,
+            spec.epochs or plan_of(name).recipe_for(config).epochs,
         )
-        for data in loaded
+        for name, fingerprint in loaded.items()
         for config in spec.configs
         for seed in spec.seeds
     ]
@@ -128,21 +174,54 @@ def expand(spec: Spec, folder: Path | None = None) -> list[Task]:
         for batch_cases in spec.batches
         if spec.variants
     ]
-    return list(dict.fromkeys(trainings + measuring))
+    builds = [need for task in measuring for need in task.needs if need.kind == "build"]
+    return list(dict.fromkeys((*trainings, *builds, *measuring))), unreadable
 
 
-def execute(task: Task, weights: bytes = b"") -> Done:
-    """Executes the task on this machine. A measurement requires the weights of its training."""
-    started_s = time.perf_counter()
-    done = _train(task) if task.kind == "train" else _measure(task, weights)
+def _load_all(names: Iterable[str], folder: Path | None) -> tuple[dict[str, str], list[str]]:
+    """The name and fingerprint of each dataset that can be read; and why the others cannot."""
+    from tsbench.data import datasets
+
+    loaded, unreadable = {}, []
+    for name in names:
+        try:
+            data = datasets.load(name, folder)
+        except TsbenchError as error:
+            unreadable.append(str(error))
+        else:
+            loaded[data.name] = data.fingerprint
+    if not loaded:
+        raise TsbenchError(unreadable[0])
+    return loaded, unreadable
+
+
+def still_to_do(tasks: Iterable[Task], finished: Iterable[Task]) -> list[Task]:
+    """The tasks that are not finished. A build without a measurement to come is needless."""
+    done = set(finished)
+    left = [task for task in tasks if task not in done]
+    needed = {need for task in left if task.kind == "measure" for need in task.needs}
+    return [task for task in left if task.kind != "build" or task in needed]
+
+
+def execute(task: Task, inputs: tuple[bytes, ...] = ()) -> Done:
+    """Executes the task on this machine. `inputs` are the outputs of `task.needs`."""
+    started_s, cpu_s = time.perf_counter(), _cpu_seconds()
+    runs: dict[str, Callable[..., Done]] = {"train": _train, "build": _build, "measure": _measure}
+    done = runs[task.kind](task, *inputs)
     # Times are of the node's monotonic clock, as those of readings. No host name, for privacy.
     about = {
         "task": asdict(task),
         "node": _node(),
         "started_s": started_s,
         "ended_s": time.perf_counter(),
+        "cpu_seconds": _cpu_seconds() - cpu_s,
     }
     return replace(done, record={**about, **done.record})
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the children that have ended, such as compilers."""
+    return sum(os.times()[:4])
 
 
 def _node() -> str:
@@ -191,19 +270,31 @@ def _train(task: Task) -> Done:
     )
 
 
-def _measure(task: Task, weights: bytes) -> Done:
-    from pytest_energy import fingerprint, machine_lock, open_meter
-    from tsbench import checkpoints, measure
+def _build(task: Task, weights: bytes) -> Done:
+    from tsbench import variants
+    from tsbench.data import cache
+    from tsbench.threads import one_thread
 
-    data = _prepared(task)
-    # No temporary file: one would stay if this process is killed.
-    model = checkpoints.loads(weights, Path(f"models/{task.training.key}.safetensors")).model
+    data, model = _prepared(task), _model(task, weights)
+    with cache.recording() as files, one_thread():
+        variants.get(task.variants[0]).build(model, data, task.batch_cases)
+    return Done(task, {}, cache.pack(files))
+
+
+def _measure(task: Task, weights: bytes, *built: bytes) -> Done:
+    from pytest_energy import fingerprint, machine_lock, open_meter
+    from tsbench import measure
+    from tsbench.data import cache
+
+    data, model = _prepared(task), _model(task, weights)
+    for each in built:
+        cache.unpack(each)
+    # What was built elsewhere is loaded. What only serves another CPU is built again, here.
+    models = measure.build(model, data, task.variants, task.batch_cases)
     with machine_lock(LOCK_TIMEOUT_S, lambda text: None), open_meter(task.meter) as meter:
         # The readings' clock before the first window and after the last.
         from_s = meter.read().at_s
-        rows = measure.measure(
-            model, data, task.variants, [task.batch_cases], task.max_time_s, meter
-        )
+        rows = measure.measure_built(models, data, task.max_time_s, meter)
         until_s = meter.read().at_s
     record: dict[str, object] = {
         "fingerprint": fingerprint(),
@@ -213,3 +304,10 @@ def _measure(task: Task, weights: bytes) -> Done:
         "rows": [row.as_json() for row in rows],
     }
     return Done(task, record)
+
+
+def _model(task: Task, weights: bytes) -> Classifier:
+    from tsbench import checkpoints
+
+    # No temporary file: one would stay if this process is killed.
+    return checkpoints.loads(weights, Path(f"models/{task.needs[0].key}.safetensors")).model

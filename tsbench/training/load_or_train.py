@@ -74,7 +74,7 @@ def load_or_train(
     resumed_from = cache.folder() / "partial" / path.name
     if path.is_file():
         resumed_from.unlink(missing_ok=True)  # a kill came between the two last lines
-        saved = checkpoints.load(path)
+        saved = checkpoints.load(cache.used(path))
         costs = {
             key: saved.about[key]
             for key in ("validation_accuracy", "cpu_seconds", "epochs", "joules", "provenance")
@@ -87,6 +87,7 @@ def load_or_train(
         result = train(data, config, recipe, on_epoch, teacher, resume_file)
         result = replace(result, joules=cost.joules, provenance=cost.provenance)
     checkpoints.save(path, result.model, about_training(data, result))
+    cache.used(path)
     resume_file.delete()
     return result
 
@@ -94,7 +95,7 @@ def load_or_train(
 def cached_path(data: Prepared, config: ModelConfig, recipe: Recipe) -> Path:
     """The file of `load_or_train`, named by a hash of data, config and recipe."""
     key = cache_key(data, config=asdict(config), recipe=asdict(recipe))
-    return cache.folder() / "models" / f"{data.name}-{key}.safetensors"
+    return cache.folder() / cache.MODELS / f"{data.name}-{key}.safetensors"
 
 
 def cache_key(data: Prepared, **inputs: object) -> str:

@@ -93,6 +93,11 @@ PLANS = {
         # Its level is constant. The shipped models were trained with it, and are not without it.
         with_level=True,
     ),
+    "ElectricDevices": Plan(
+        96,
+        Recipe(epochs=12, splice=1.0, validation_block=100),
+        {"student": Recipe(epochs=24, splice=1.0, validation_block=100)},
+    ),
 }
 
 

@@ -95,7 +95,7 @@ class ClassifierSource(Source):
             cpu=cpu_flags_sha256() if suffix == ".pt2" else "",  # an instruction may be illegal
             **made_by,
         )
-        path = cache.folder() / "built" / f"{data.name}-{label}-{key}{suffix}"
+        path = cache.folder() / cache.BUILT / f"{data.name}-{label}-{key}{suffix}"
         if not path.is_file():
             with tempfile.TemporaryDirectory() as folder:
                 made = Path(folder) / f"model{suffix}"
@@ -103,7 +103,7 @@ class ClassifierSource(Source):
                 # Readers look for `path`, so what lies beside it comes first.
                 for each in sorted(Path(folder).iterdir(), key=lambda each: each == made):
                     cache.write_atomically(path.with_suffix(each.suffix), each.read_bytes())
-        return path
+        return cache.used(path)
 
     def tuned(self, model: nn.Module, variant: str, recipe: Recipe | None = None) -> nn.Module:
         """A trained copy, by the data set's whole recipe or by `recipe`; cached."""

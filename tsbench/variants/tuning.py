@@ -39,13 +39,14 @@ def trained(pruned: Any, data: Prepared, variant: str, recipe: Recipe) -> nn.Mod
     from tsbench.training.train import fit
 
     key = cache_key(data, weights=weights_sha256(pruned), recipe=asdict(recipe), zeros_stay=True)
-    path = cache.folder() / "models" / f"{data.name}-{variant}-{key}.safetensors"
+    path = cache.folder() / cache.MODELS / f"{data.name}-{variant}-{key}.safetensors"
     if path.is_file():
         checkpoints.load_weights(path, pruned)
     else:
         with zeros_kept(pruned):
             fit(pruned, data, recipe)
         checkpoints.save_weights(path, pruned, {"recipe": asdict(recipe)})
+    cache.used(path)
     return pruned
 
 

@@ -13,7 +13,7 @@ from tsbench.sweep import run_local
 from tsbench.sweep.task import Done, Task
 
 
-def sleep(task, weights):
+def sleep(task, inputs):
     """Writes its process's number and its temporary folder to a file, and sleeps."""
     folder = tempfile.mkdtemp()
     written = Path(task.dataset)
@@ -26,4 +26,5 @@ def sleep(task, weights):
 if __name__ == "__main__":
     # A shell's background job ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    list(run_local.run([Task("train", sys.argv[1], "0", "t1", 0, 1)], sleep, lambda task: b"", 1))
+    tasks = [Task("train", sys.argv[1], "0", "t1", 0, 1)]
+    list(run_local.run(tasks, sleep, lambda task: (), 1, 600.0))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tsbench.cli import main
 from tsbench.sweep import table
+from tsbench.sweep.forecast import Capacity, Durations, TimeLeft
 from tsbench.sweep.records import checked
 
 RATIO = {"value": 2.0, "low": 1.5, "high": None}
@@ -35,6 +36,14 @@ TRAINED = {
     "cpu_seconds": 1.5,
     "joules": 3.0,
     "provenance": "measured",
+    "started_s": 10.0,
+    "ended_s": 14.0,
+}
+BUILT = {
+    "task": {**MEASURED["task"], "kind": "build", "variants": ["bf16"], "batch_cases": 1},
+    "cpu_seconds": 1.5,
+    "started_s": 10.0,
+    "ended_s": 14.0,
 }
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -61,7 +70,7 @@ def with_value(record, way, value):
     return changed
 
 
-WAYS = [(record, way) for record in (MEASURED, TRAINED) for way in places_of(record)]
+WAYS = [(record, way) for record in (MEASURED, TRAINED, BUILT) for way in places_of(record)]
 
 
 @settings(max_examples=100, deadline=None)
@@ -73,6 +82,7 @@ def test_any_value_at_any_place_is_shown_or_refused(place, value):
     except ValueError as error:
         assert "\n" not in str(error)
         return
+    assert TimeLeft([], Durations([found]), Capacity(1)).seconds() == (0, 0)
     if found["task"]["kind"] == "measure" and found["rows"]:
         (made,) = table.places([found], "folder")
         assert table.markdown(made).isprintable() or "\n" in table.markdown(made)
@@ -87,7 +97,9 @@ def test_any_value_at_any_place_is_shown_or_refused(place, value):
         (("rows", 0, "speedup", "value"), 10**400, "value is 1000"),
         (("rows", 0, "greenup"), [1], "greenup is [1], not an object"),
         (("fingerprint",), 3, "fingerprint is 3, not an object"),
-        (("task", "kind"), "guess", "kind is 'guess', not train or measure"),
+        (("task", "kind"), "guess", "kind is 'guess', not train, build or measure"),
+        (("task", "variants"), [1], "a variant is 1, not a text"),
+        (("started_s",), "now", "started_s is 'now', not a number"),
         (("meter",), 1, "meter is 1, not a text"),
     ],
 )
@@ -96,6 +108,11 @@ def test_a_broken_record_is_one_line(tmp_path, capsys, way, value, problem):
     assert main(["table", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert f"a.json: {problem}" in error and error.count("\n") == 1
+
+
+def test_a_task_cannot_end_before_it_starts():
+    with pytest.raises(ValueError, match="it ended at 14 s, before it started at 20 s"):
+        checked(with_value(BUILT, ("started_s",), 20.0))
 
 
 def test_a_record_that_is_nested_without_end_is_one_line(tmp_path, capsys):

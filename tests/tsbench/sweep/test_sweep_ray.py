@@ -11,6 +11,7 @@ import pytest
 from tsbench.cli import main
 from tsbench.errors import TsbenchError
 from tsbench.sweep import run_ray
+from tsbench.sweep.forecast import Capacity
 from tsbench.sweep.run_ray import Node, Running, place
 from tsbench.sweep.task import Done, Failed, Task
 
@@ -19,6 +20,7 @@ MEASURING = [
     replace(task, kind="measure", device="any", variants=("fp32",), batch_cases=1)
     for task in TRAININGS[:4]
 ]
+BUILDS = [task.needs[1] for task in MEASURING]
 
 
 def node(name, cpus=2, **devices):
@@ -53,6 +55,14 @@ def test_a_device_is_measured_on_a_node_that_has_it():
     assert place([node("a")], [on_a_board], [], []) == []
 
 
+def test_a_build_is_done_where_it_will_be_measured():
+    on_a_board = replace(BUILDS[0], device="jetson-orin")
+    nodes = [node("a", 1), node("b", 1, **{"jetson-orin": 1.0})]
+    assert place(nodes[:1], [], [on_a_board, TRAININGS[1]], []) == [Running(TRAININGS[1], "a")]
+    placed = place(nodes, [], [on_a_board, TRAININGS[1]], [])
+    assert placed == [Running(on_a_board, "b"), Running(TRAININGS[1], "a")]
+
+
 def test_an_address_without_a_cluster_is_one_line(tmp_path, capsys):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     spec = tmp_path / "spec.toml"
@@ -74,12 +84,12 @@ def test_a_node_is_lost_and_every_task_is_done_once():
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'tsbench[ray]'")
     from ray.cluster_utils import Cluster
 
-    def execute(task, weights):
+    def execute(task, inputs):
         import ray
 
         began_s = time.monotonic()
-        time.sleep(0.3)
-        if task.seed == 6:
+        time.sleep(300 if task.seed == 5 else 0.3)
+        if task.seed == 6 or (task.kind == "build" and task.seed == 3):
             raise ValueError("no luck")
         here = ray.get_runtime_context().get_node_id()
         return Done(
@@ -88,13 +98,18 @@ def test_a_node_is_lost_and_every_task_is_done_once():
                 "node": here,
                 "from_s": began_s,
                 "until_s": time.monotonic(),
-                "model": weights.decode(),
+                "inputs": [each.decode() for each in inputs],
             },
         )
+
+    def inputs_of(task):
+        return tuple(str(need).encode() for need in task.needs)
 
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20}
     )
+    measuring = [*MEASURING, *(replace(task, device="board") for task in MEASURING[:2])]
+    tasks = [*TRAININGS, *(task.needs[1] for task in measuring), *measuring]
     try:
         cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, resources={"board": 1})
         lost = cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
@@ -104,28 +119,24 @@ def test_a_node_is_lost_and_every_task_is_done_once():
             match=r"device 'toaster': no node of the cluster has it; it has board$",
         ):
             run_ray.check_devices([replace(MEASURING[0], device="toaster")])
-        measuring = [*MEASURING, *(replace(task, device="board") for task in MEASURING[:2])]
+        assert run_ray.capacity(tasks) == Capacity(4, 3, 4 / 3)
         kept = []
-        for done in run_ray.run(
-            [*TRAININGS, *measuring], execute, lambda training: b"model %d" % training.seed
-        ):
+        for done in run_ray.run(tasks, execute, inputs_of, 10.0):
             kept.append(done)
             if len(kept) == 3:
                 cluster.remove_node(lost, allow_graceful=False)
     finally:
         ray.shutdown()
         cluster.shutdown()
-    assert {done.task for done in kept} == {*TRAININGS, *measuring} and len(kept) == len(
-        TRAININGS
-    ) + len(measuring)
-    (failed,) = (done for done in kept if isinstance(done, Failed))
-    assert (failed.task.seed, failed.reason) == (6, "ValueError: no luck")
+    assert {done.task for done in kept} == set(tasks) and len(kept) == len(tasks)
+    assert {str(done.task): done.reason for done in kept if isinstance(done, Failed)} == {
+        str(TRAININGS[5]): "it took more than 10 s and was ended; set task_limit_s in the spec",
+        str(TRAININGS[6]): "ValueError: no luck",
+        str(BUILDS[3]): "ValueError: no luck",
+        str(MEASURING[3]): f"a task that it needs failed: {BUILDS[3]}",
+    }
     records = [(done.task, done.record) for done in kept if isinstance(done, Done)]
-    assert all(
-        record["model"] == f"model {task.seed}"
-        for task, record in records
-        if task.kind == "measure"
-    )
+    assert all(record["inputs"] == [str(need) for need in task.needs] for task, record in records)
     assert len({record["node"] for _, record in records}) >= 2
     for task, record in records:
         if task.kind == "measure":
