@@ -119,20 +119,16 @@ def place(
             node = min(fitting, key=lambda node: load[node.id])
             measuring.add(node.id)
             placed.append(Running(task, node.id))
-    room = {
-        node: node.cpus - load[node.id]
-        for node in nodes
-        if node.id not in measuring and node.cpus > load[node.id]
-    }
+    free = [
+        node for node in nodes if node.id not in measuring for _ in range(node.cpus - load[node.id])
+    ]
     for task in others:
-        if not room:
+        if not free:
             break
-        fits = next((node for node in room if node.fits(task.device)), None)
-        if fits is not None:
-            placed.append(Running(task, fits.id))
-            room[fits] -= 1
-            if not room[fits]:
-                del room[fits]
+        fitting = next((node for node in free if node.fits(task.device)), None)
+        if fitting is not None:
+            free.remove(fitting)
+            placed.append(Running(task, fitting.id))
     return placed
 
 
