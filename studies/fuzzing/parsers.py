@@ -79,9 +79,33 @@ OPTION_TEXTS = (
 
 
 def saved_run(folder: Path) -> Target:
-    """A saved run."""
-    make = json_maker(Trees(seeds.saved_runs(folder)))
-    return FileTarget(folder / "case.json", make, read_run, RunError)
+    """A saved run: read, and what can be read is exported, compared, and shown by each command."""
+    leave_charts_out()
+    trees = Trees(seeds.saved_runs(folder / "seeds"))
+    beside = folder / "valid.json"
+    beside.write_text(json.dumps(seeds.saved_runs(folder / "more")[1]), encoding="utf8")
+    valid, options = summarize_run(read_run(beside)), CompareOptions(0.03, 0.05)
+
+    def use(path: Path) -> None:
+        run = read_run(path)
+        check_export(run)
+        made = compare_runs([valid], [summarize_run(run)], options, DEFAULT_NOISE)
+        json.loads(compare_table.as_json(made, 0), parse_constant=_refuse)
+        compare_table.terminal_table(made, False, None, 80).encode()
+        history = load_history([path], None, "")
+        json.loads(history_json(history), parse_constant=_refuse)
+        html.page(run, history).encode()
+
+    return FileTarget(folder / "case.json", json_maker(trees), use, EnergyError)
+
+
+def check_export(run: Any) -> None:
+    """Export it; no cell may be an escape sequence or a formula."""
+    rows = export.rows([run])
+    texts = export.as_csv(rows) + export.as_prometheus(rows)
+    if "\x1b" in texts or '\n="' in texts:
+        raise AssertionError(f"unescaped: {texts!r}")
+    texts.encode()
 
 
 def journal_lines(folder: Path) -> list[list[Any]]:
@@ -96,61 +120,6 @@ def journal(folder: Path) -> Target:
     """The journal of a run that was killed."""
     make = lines_maker(Trees(journal_lines(folder)))
     return FileTarget(folder / "case.jsonl", make, read_run, RunError)
-
-
-def used_run(folder: Path, use: Callable[[Any], object]) -> Target:
-    """A saved run, read and then used."""
-    make = json_maker(Trees(seeds.saved_runs(folder)))
-    return FileTarget(folder / "case.json", make, lambda path: use(read_run(path)), EnergyError)
-
-
-def export_rows(folder: Path) -> Target:
-    """What `export` does with a run."""
-
-    def use(run: Any) -> None:
-        rows = export.rows([run])
-        texts = export.as_csv(rows) + export.as_prometheus(rows)
-        if "\x1b" in texts or '\n="' in texts:
-            raise AssertionError(f"unescaped: {texts!r}")
-        texts.encode()
-
-    return used_run(folder, use)
-
-
-def compare_rows(folder: Path) -> Target:
-    """What `compare` does with a run, beside a valid one."""
-    path = folder / "valid.json"
-    path.write_text(json.dumps(seeds.saved_runs(folder / "seeds")[1]), encoding="utf8")
-    valid, options = summarize_run(read_run(path)), CompareOptions(0.03, 0.05)
-
-    def use(run: Any) -> None:
-        made = compare_runs([valid], [summarize_run(run)], options, DEFAULT_NOISE)
-        json.loads(compare_table.as_json(made, 0), parse_constant=_refuse)
-        compare_table.terminal_table(made, False, None, 80).encode()
-
-    return used_run(folder, use)
-
-
-def history_rows(folder: Path) -> Target:
-    """What `history` does with a run."""
-    make = json_maker(Trees(seeds.saved_runs(folder / "seeds")))
-
-    def use(path: Path) -> None:
-        json.loads(history_json(load_history([path], None, "")), parse_constant=_refuse)
-
-    return FileTarget(folder / "case.json", make, use, EnergyError)
-
-
-def page(folder: Path) -> Target:
-    """The page of `report`, without the code of the charts, which is 2 MB."""
-    leave_charts_out()
-
-    make = json_maker(Trees(seeds.saved_runs(folder / "seeds")))
-
-    def use(path: Path) -> None:
-        html.page(read_run(path), load_history([path], None, "")).encode()
-
-    return FileTarget(folder / "case.json", make, use, EnergyError)
 
 
 def leave_charts_out() -> None:
@@ -534,10 +503,6 @@ PARSERS: dict[str, Callable[[Path], Target]] = {
     "saved_run": saved_run,
     "journal": journal,
     "packed": packed,
-    "export": export_rows,
-    "compare": compare_rows,
-    "history": history_rows,
-    "report": page,
     "calibration": calibration,
     "noise": noise,
     "replay": replay,
