@@ -22,7 +22,7 @@ from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.names import Names, pair_names
-from pytest_energy.commits.starts import blocks_of_start, fresh_blocks, shortest_time_s
+from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks, shortest_time_s
 from pytest_energy.commits.version_files import copy_missing, version_files
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
@@ -65,6 +65,11 @@ class Against:
         self._coin = random.Random()
         self._pairs: Iterator[Pair] = iter(())
 
+    @property
+    def revision(self) -> str:
+        """The other commit as the user named it."""
+        return self.label.rpartition(" (")[0]
+
     @contextmanager
     def started(self) -> Iterator[Against]:
         """Start the first workers, all at once: nothing is measured yet. Raises `OptionError`."""
@@ -94,10 +99,10 @@ class Against:
         A difference beyond the tolerance may come from the memory layouts of a few processes. The
         test is then measured again in fresh processes, and only those blocks count.
         """
-        calls: dict[str, int] = {}
+        sizes = WindowSizes()
         numbers = count()
         blocks = take_blocks(
-            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, calls, plan),
+            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, sizes, plan),
             meter,
             replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
             decided,
@@ -107,7 +112,7 @@ class Against:
             return first
         self.in_fresh_processes.add(name)
         fresh = fresh_blocks(
-            lambda number: self._fresh_replicate(name, number, meter, calls, plan),
+            lambda number: self._fresh_replicate(name, number, meter, sizes, plan),
             meter,
             plan,
             decided,
@@ -115,14 +120,14 @@ class Against:
         return comparison_of(self.label, fresh, meter, plan.alpha)
 
     def _fresh_replicate(
-        self, name: str, number: int, meter: MeterInfo, calls: dict[str, int], plan: Plan
+        self, name: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan
     ) -> list[Block]:
         """The blocks of a fork of each side of a fresh pair."""
         with ExitStack() as stack:
             pair = self._start_pair(stack, name)
             for worker in pair.values():
                 worker.wait_until_collected_again()
-            return self._replicate(pair, name, number, meter, calls, plan)
+            return self._replicate(pair, name, number, meter, sizes, plan)
 
     def _replicate(
         self,
@@ -130,7 +135,7 @@ class Against:
         name: str,
         number: int,
         meter: MeterInfo,
-        calls: dict[str, int],
+        sizes: WindowSizes,
         plan: Plan,
     ) -> list[Block]:
         """The blocks of one fork of each side of a pair."""
@@ -138,12 +143,14 @@ class Against:
         plan.on_step(Step("starts"))
         with ExitStack() as stack:
             forks = {
-                letter: stack.enter_context(pair[letter].replicate(name, report_files=not calls))
+                letter: stack.enter_context(
+                    pair[letter].replicate(name, report_files=not sizes.calls)
+                )
                 for letter in first[:2]
             }
             self._check_files(forks)
             _pin_to_one_cpu(list(forks.values()))
-            return blocks_of_start(forks, first, number, meter, calls, plan, self._coin)
+            return blocks_of_start(forks, first, number, meter, sizes, plan, self._coin)
 
     def _check_files(self, forks: Mapping[str, Replicate]) -> None:
         """Raises `ReplicateFailed` if the sides loaded files that cannot be compared."""

@@ -15,7 +15,7 @@ from functools import partial
 
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
-from pytest_energy.commits.starts import blocks_of_start, fresh_blocks
+from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks
 from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.commits.worker_process import ReplicateFailed, WorkerProcess
 from pytest_energy.measuring.paired import Decided, comparison_of
@@ -37,8 +37,8 @@ class FreshProcesses:
 
         ``plan.max_time_s`` ends nothing here. Raises `ReplicateFailed`.
         """
-        calls: dict[str, int] = {}
-        take = partial(self._blocks, test, meter=meter, calls=calls, plan=plan)
+        sizes = WindowSizes()
+        take = partial(self._blocks, test, meter=meter, sizes=sizes, plan=plan)
         try:
             blocks = fresh_blocks(take, meter, plan, decided)
         except ReplicateFailed as error:
@@ -48,7 +48,7 @@ class FreshProcesses:
         return comparison_of(baseline_name, blocks, meter, plan.alpha)
 
     def _blocks(
-        self, test: str, number: int, meter: MeterInfo, calls: dict[str, int], plan: Plan
+        self, test: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan
     ) -> list[Block]:
         layout = Layout.draw(self._coin.randrange(SEEDS), self._coin)
         worker = WorkerProcess(self._side.of_test(test), layout, self._janitor)
@@ -57,7 +57,7 @@ class FreshProcesses:
             with worker.replicate(test, sides="AB") as fork:
                 sides = {letter: replace(fork, side=letter) for letter in "AB"}
                 first = self._coin.choice(ORDERS)
-                return blocks_of_start(sides, first, number, meter, calls, plan, self._coin)
+                return blocks_of_start(sides, first, number, meter, sizes, plan, self._coin)
         finally:
             worker.close()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from pytest_energy.clock import now_s
 from pytest_energy.commits.worker_process import Replicate
 from pytest_energy.measuring.paired import Decided, match_calls
 from pytest_energy.model import ORDERS, Block, MeterInfo
@@ -23,40 +25,62 @@ def shortest_time_s(alpha: float) -> float:
     return fewest_blocks(alpha) * (REPLICATE_S + START_S)
 
 
+@dataclass
+class WindowSizes:
+    """How each start takes its windows. The first one finds it out."""
+
+    calls: dict[str, int] = field(default_factory=dict)
+    """Calls per window of each side; empty at first."""
+    seconds_per_block: float = 0.0
+    """Of an undisturbed block; 0: unknown."""
+
+    def find(self, sides: Mapping[str, Replicate]) -> None:
+        """Ask each side how many calls it needs. Raises `ReplicateFailed`."""
+        found = {letter: side.calls_per_window() for letter, side in sides.items()}
+        needed = {letter: each.calls for letter, each in found.items()}
+        seconds = {letter: each.seconds_per_call for letter, each in found.items()}
+        self.calls = match_calls(needed, seconds)
+        self.seconds_per_block = 2 * sum(self.calls[letter] * seconds[letter] for letter in sides)
+
+
 def blocks_of_start(
     sides: Mapping[str, Replicate],
     first: str,
     number: int,
     meter: MeterInfo,
-    calls: dict[str, int],
+    sizes: WindowSizes,
     plan: Plan,
     coin: random.Random,
 ) -> list[Block]:
     """ABBA and BAAB blocks of two sides that have started, the order ``first`` before others.
 
-    Fills ``calls``, the calls per window, if it is empty. Raises `ReplicateFailed`.
+    Raises `ReplicateFailed`.
     """
-    if not calls:
+    if not sizes.calls:
         plan.on_step(Step("calibration"))
-        found = {letter: side.calls_per_window() for letter, side in sides.items()}
-        needed = {letter: each.calls for letter, each in found.items()}
-        seconds = {letter: each.seconds_per_call for letter, each in found.items()}
-        calls.update(match_calls(needed, seconds))
+        sizes.find(sides)
     plan.on_step(Step("blocks"))
 
     def block(order: str) -> Block:
-        windows = tuple(sides[letter].window(calls[letter], meter, plan) for letter in order)
+        windows = tuple(sides[letter].window(sizes.calls[letter], meter, plan) for letter in order)
         return Block(order, windows, number)
 
+    began_s = now_s()
     blocks = [block(first)]
-    seconds_per_block = sum(window.seconds for window in blocks[0].windows)
+    seconds_per_block = sizes.seconds_per_block or sum(w.seconds for w in blocks[0].windows)
     # Each order as often as the other: the second of two windows in a row has warm caches and is
     # up to 8 % faster.
-    orders = list(ORDERS) * int(REPLICATE_S / seconds_per_block / 2)
-    if orders:
-        orders.remove(first)
-        coin.shuffle(orders)
-    return blocks + [block(order) for order in orders]
+    pairs = int(REPLICATE_S / seconds_per_block / 2)
+    for number_of_pair in range(pairs):
+        orders = coin.sample(ORDERS, len(ORDERS)) if number_of_pair else [_other(first)]
+        blocks += [block(order) for order in orders]
+        if now_s() - began_s > REPLICATE_S:
+            break  # a busy machine: fewer blocks
+    return blocks
+
+
+def _other(order: str) -> str:
+    return ORDERS[1 - ORDERS.index(order)]
 
 
 def fresh_blocks(

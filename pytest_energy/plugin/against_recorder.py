@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from pytest_energy.commits.against import Against
 from pytest_energy.commits.worker_process import ReplicateFailed
-from pytest_energy.gate import Gate
-from pytest_energy.model import Comparison, Result, Verdict
+from pytest_energy.gate import Budget, Gate
+from pytest_energy.model import Comparison, Measurement, Result, Verdict
 from pytest_energy.plugin.measuring_run import MeasuringRun
-from pytest_energy.plugin.recorder import ThisTreeRecorder
+from pytest_energy.plugin.recorder import ThisTreeRecorder, phase_name
 
 # pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
 
 class AgainstRecorder(ThisTreeRecorder):
-    """Compares this tree with another commit, whatever the test itself compares.
+    """Compares this tree with other commits, whatever the test itself compares.
 
-    If a test cannot be compared, it is measured, and a verdict gives the reason.
+    The first comparison is the test's own result; each further commit has an entry beside it. If a
+    test cannot be compared, it is measured, and a verdict gives the reason.
     """
 
     def __init__(
-        self, run: MeasuringRun, against: Against, name: str, gate: Gate, group: str | None
+        self,
+        run: MeasuringRun,
+        commits: Sequence[Against],
+        name: str,
+        gate: Gate,
+        group: str | None,
     ):
-        self._against = against
+        self._commits = commits
+        self._compared: list[tuple[Against, Comparison, Measurement]] = []
         self._not_gated: list[Verdict] = []
         super().__init__(run, name, gate, group)
 
@@ -59,17 +66,32 @@ class AgainstRecorder(ThisTreeRecorder):
         reason = "a phase runs once; two commits are compared by calls that repeat"
         return (*gate.judge(phase), Verdict("against", "not gated", reason))
 
+    def results(self) -> list[Result]:
+        return [*self._of_further_commits(), *super().results()]
+
+    def _of_further_commits(self) -> Iterator[Result]:
+        """The judged comparisons with all commits but the first. Budgets are the test's own."""
+        gate = replace(self.gate, budget=Budget())
+        for against, comparison, measurement in self._compared[1:]:
+            name = phase_name(self.name, f"against {against.revision}")
+            measured = replace(measurement, name=name, idle=self.run.idle)
+            result = Result(name, measured, comparison, group=self.group)
+            result = replace(result, verdicts=gate.judge(result))
+            yield replace(result, verdicts=(*result.verdicts, *self._of_layout(against, result)))
+
     def own_result(self) -> Result | None:
         result = super().own_result()
         if result is None:
             return None
-        added = [*self._not_gated, *self._of_layout(result)]
+        added = list(self._not_gated)
+        if self._compared:
+            added += self._of_layout(self._compared[0][0], result)
         return replace(result, verdicts=(*result.verdicts, *added))
 
-    def _of_layout(self, result: Result) -> list[Verdict]:
+    def _of_layout(self, against: Against, result: Result) -> list[Verdict]:
         """Why a difference of the first processes is not called a regression."""
         undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
-        if self.name not in self._against.in_fresh_processes or not undecided:
+        if self.name not in against.in_fresh_processes or not undecided:
             return []
         reason = (
             "layout: the first processes of the two sides differed by more than the tolerance, "
@@ -78,18 +100,24 @@ class AgainstRecorder(ThisTreeRecorder):
         return [Verdict("layout", "inconclusive", reason)]
 
     def _compare_commits(self) -> None:
-        """Compare with the other commit, or add a verdict with the reason why not."""
+        """Compare with each other commit, or add a verdict with the reason why not."""
         self._refuse_second_measurement()
-        if self.name not in self._against.names.paired:
-            self._add_not_gated(
-                f"new since {self._against.label}: there is nothing to compare with"
-            )
+        for against in self._commits:
+            self._compare_with(against)
+        if self._compared:
+            _, self.comparison, self.measurement = self._compared[0]
+
+    def _compare_with(self, against: Against) -> None:
+        if self.name not in against.names.paired:
+            self._add_not_gated(f"new since {against.label}: there is nothing to compare with")
             return
         meter = self.run.meter_info
         try:
-            self._compare(partial(self._against.compare, self.name, meter))
+            compared = self._compare(partial(against.compare, self.name, meter))
         except ReplicateFailed as error:
             self._add_not_gated(str(error))
+            return
+        self._compared.append((against, *compared))
 
     def _add_not_gated(self, reason: str) -> None:
         self._not_gated.append(Verdict("against", "not gated", reason))

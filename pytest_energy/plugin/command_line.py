@@ -13,6 +13,7 @@ from pytest_energy.options import OPTIONS, Options
 from pytest_energy.plugin.stash import OPTIONS_KEY, WORKER
 
 COMPARE = "--energy-compare"
+AGAINST = "--energy-against"
 # Options without an ini key: each belongs to one run. (flag, metavar, help)
 OF_ONE_RUN = (
     (
@@ -20,7 +21,7 @@ OF_ONE_RUN = (
         "RUN",
         "Compare this run with a saved one: the newest, or --energy-compare=RUN, a file or folder.",
     ),
-    ("--energy-against", "REV", "Compare this tree with a commit, live, test by test."),
+    (AGAINST, "REV", "Compare this tree with a commit, live, test by test; repeat it for others."),
     (
         "--energy-against-python",
         "PYTHON",
@@ -37,7 +38,7 @@ MARKERS = (
     "gps_up(speedup, greenup, work): ratios that energy.versus must reach, all optional.",
 )
 COUNT = "--energy-count"
-REQUIRE_ENERGY = (COMPARE, "--energy-against", "--energy-markdown", "--energy-report")
+REQUIRE_ENERGY = (COMPARE, AGAINST, "--energy-markdown", "--energy-report")
 
 
 def measures(config: pytest.Config) -> bool:
@@ -58,8 +59,10 @@ def register(parser: pytest.Parser) -> None:
     )
     for flag, metavar, text in OF_ONE_RUN:
         # pytest parses once before `complete_bare_compare` runs: the value is optional until then.
-        optional: dict[str, Any] = {"nargs": "?", "const": ""} if flag == COMPARE else {}
-        group.addoption(flag, metavar=metavar, default=None, help=text, **optional)
+        how: dict[str, Any] = {"nargs": "?", "const": ""} if flag == COMPARE else {}
+        if flag == AGAINST:
+            how["action"] = "append"
+        group.addoption(flag, metavar=metavar, default=None, help=text, **how)
     for option in OPTIONS:
         # argparse reads a single % as a format.
         text = option.help.replace("%", "%%")

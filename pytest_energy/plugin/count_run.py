@@ -21,6 +21,7 @@ from pytest_energy.counting.available import counting_tool
 from pytest_energy.errors import CountingUnavailable, OptionError
 from pytest_energy.model import Counted
 from pytest_energy.options import Options
+from pytest_energy.plugin.command_line import AGAINST
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 
@@ -53,12 +54,14 @@ def count_session(
     settings = CountSettings(
         options.count_timeout_s, options.count_tolerance, simulate, keep or None
     )
-    revision = session.config.getoption("--energy-against")
+    revisions = session.config.getoption(AGAINST) or []
+    if len(revisions) > 1:
+        raise pytest.UsageError(f"--energy-count compares with one commit: give {AGAINST} once")
     try:
         with Janitor() as janitor:
-            if revision is None:
+            if not revisions:
                 return count_side(this_tree(session.config), tests, settings, janitor)
-            before, now = _sides(session.config, revision, janitor)
+            before, now = _sides(session.config, revisions[0], janitor)
             baseline = count_side(before, tests, replace(settings, keep=None), janitor)
             return _against(count_side(now, tests, settings, janitor), baseline, before.label)
     except (CountingUnavailable, OptionError) as error:

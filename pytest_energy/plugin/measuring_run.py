@@ -42,8 +42,8 @@ class MeasuringRun:
         """The counted work of each test, with ``--energy-count``."""
         self.disabled_benchmarks: list[str] = []
         """The tests whose ``benchmark`` pytest-benchmark did not run."""
-        self.against: Against | None = None
-        """The other commit of ``--energy-against``."""
+        self.against: tuple[Against, ...] = ()
+        """The other commits of ``--energy-against``."""
         self.fresh: FreshProcesses | None = None
         """Where ``energy.versus`` compares, with ``--energy-fresh-processes``."""
         self.timings: list[PhaseTimes] = []

@@ -39,7 +39,7 @@ def recorder_of(item: pytest.Item) -> Recorder | None:
         test = (item.nodeid, item.stash[GATE], mark.kwargs.get("group") if mark else None)
         if run.counts_only:
             item.stash[RECORDER] = CountingOnlyRecorder(run, *test)
-        elif run.against is None:
+        elif not run.against:
             item.stash[RECORDER] = ThisTreeRecorder(run, *test)
         else:
             item.stash[RECORDER] = AgainstRecorder(run, run.against, *test)

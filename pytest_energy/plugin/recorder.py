@@ -115,17 +115,19 @@ class ThisTreeRecorder:
                 return fresh.compare(self.name, of, self.run.meter_info, plan, decided)
             return versus(baseline, candidate, meter=self.run.meter, plan=plan, decided=decided)
 
-        self._compare(compare)
+        self.comparison, self.measurement = self._compare(compare)
         return self.comparison
 
-    def _compare(self, compare: Callable[[Plan, Decided], Comparison]) -> None:
-        """Compare, and keep the candidate's windows as the measurement."""
+    def _compare(
+        self, compare: Callable[[Plan, Decided], Comparison]
+    ) -> tuple[Comparison, Measurement]:
+        """The comparison, and the candidate's windows in it."""
         self.run.ensure_idle()
         meter = self.run.meter_info
         checked_plan, void_reasons = collect_void_reasons(self._plan)
         with self.run.timed_plan(self.name, checked_plan) as plan:
-            self.comparison = compare(plan, lambda ratios: self.gate.decided(ratios, meter))
-        self.measurement = self._of_candidate(self.comparison, void_reasons)
+            comparison = compare(plan, lambda ratios: self.gate.decided(ratios, meter))
+        return comparison, self._of_candidate(comparison, void_reasons)
 
     def phase(self, name: str) -> AbstractContextManager[object]:
         self.run.ensure_idle()

@@ -151,7 +151,7 @@ def comment_text(
     from pytest_energy.report.markdown import live_markdown, markdown
 
     grams = run.options.grams_per_kwh
-    if run.against is None and isinstance(compared, RunComparison):
+    if not run.against and isinstance(compared, RunComparison):
         return markdown(compared, grams)
     notes = [compared] if isinstance(compared, str) else []
     notes += [*not_gated_lines(run), *session.config.stash[UNGATED]]
@@ -183,12 +183,12 @@ def write_file(session: pytest.Session, option: str, path: str, text: str) -> No
 
 
 def not_gated_lines(run: MeasuringRun) -> list[str]:
-    """The tests that pytest-benchmark did not run, and those that the other commit lacks."""
+    """The tests that pytest-benchmark did not run, and those that another commit lacks."""
     lines = [
         f"NOT GATED: {name}: not measured, since pytest-benchmark is disabled"
         for name in run.disabled_benchmarks
     ]
-    return lines + (against_lines(run.against) if run.against is not None else [])
+    return lines + [line for against in run.against for line in against_lines(against)]
 
 
 def compared_text(compared: RunComparison | str, look: Look) -> str:

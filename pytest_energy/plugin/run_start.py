@@ -21,7 +21,7 @@ from pytest_energy.meters.nothing import NoMeter
 from pytest_energy.options import Options
 from pytest_energy.plugin import hookspecs
 from pytest_energy.plugin.benchmark_bridge import storage_folder
-from pytest_energy.plugin.command_line import counts_only
+from pytest_energy.plugin.command_line import AGAINST, counts_only
 from pytest_energy.plugin.count_run import count_session, require_counting
 from pytest_energy.plugin.fixtures import MEASURING_FIXTURES
 from pytest_energy.plugin.measuring_run import MeasuringRun
@@ -82,7 +82,7 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
     lines = header(run.meter_info)
     lines.append(machine_line(*_cpus_and_load(), run.options.threads))
     shortest_s = shortest_time_s(run.plan.alpha)
-    if config.getoption("--energy-against") is not None and run.plan.max_time_s < shortest_s:
+    if config.getoption(AGAINST) and run.plan.max_time_s < shortest_s:
         lines.append(
             f"energy: --energy-max-time {run.plan.max_time_s:g} is raised to {shortest_s:.2g}: "
             f"--energy-against needs {fewest_blocks(run.plan.alpha)} starts for a verdict"
@@ -100,9 +100,10 @@ def _cpus_and_load() -> tuple[int, float | None]:
 
 
 def share_suite_alpha(session: pytest.Session, run: MeasuringRun) -> None:
-    """Share the run's false alarms among the tests that may compare."""
-    tests = len(_measuring_tests(session))
-    run.plan = run.plan.as_one_of(tests, run.options.suite_alpha)
+    """Share the run's false alarms among the comparisons that the tests may make."""
+    commits = len(session.config.getoption(AGAINST) or [""])
+    comparisons = len(_measuring_tests(session)) * commits
+    run.plan = run.plan.as_one_of(comparisons, run.options.suite_alpha)
 
 
 def show_progress(session: pytest.Session, run: MeasuringRun) -> None:
@@ -128,25 +129,26 @@ def _measuring_tests(session: pytest.Session) -> list[str]:
 def start_against(session: pytest.Session, run: MeasuringRun) -> None:
     """Start the workers of ``--energy-against``, if there is something to measure."""
     config = session.config
-    revision = config.getoption("--energy-against")
-    if revision is None or not session.items or run.counts_only:
+    revisions = config.getoption(AGAINST)
+    if not revisions or not session.items or run.counts_only:
         return
     folder = config.invocation_params.dir.resolve()
     python = config.getoption("--energy-against-python")
     cleanup = config.stash.setdefault(CLEANUP, ExitStack())
-    try:
-        run.against = cleanup.enter_context(
-            start(revision, folder, worker_command_line(config), python, config.rootpath)
-        )
-    except CannotCollect as error:
-        config.stash[NOT_COMPARED] = str(error)
-        if not run.options.allow_ungated:
-            raise pytest.UsageError(
-                f"--energy-against {revision} would gate nothing: {error}; "
-                f"{ALLOW} measures all the same"
-            ) from None
-    except OptionError as error:
-        raise pytest.UsageError(f"--energy-against {revision}: {error}") from None
+    line = worker_command_line(config)
+    for revision in dict.fromkeys(revisions):
+        try:
+            started = start(revision, folder, line, python, config.rootpath)
+            run.against += (cleanup.enter_context(started),)
+        except CannotCollect as error:
+            config.stash[NOT_COMPARED] = str(error)
+            if not run.options.allow_ungated:
+                raise pytest.UsageError(
+                    f"{AGAINST} {revision} would gate nothing: {error}; "
+                    f"{ALLOW} measures all the same"
+                ) from None
+        except OptionError as error:
+            raise pytest.UsageError(f"{AGAINST} {revision}: {error}") from None
 
 
 def prepare_fresh_processes(session: pytest.Session, run: MeasuringRun) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pytest_energy.errors import RunsIncomparable
 from pytest_energy.model import Result
 from pytest_energy.plugin.benchmark_bridge import SKIP, skip_option
+from pytest_energy.plugin.command_line import AGAINST
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.stash import BASELINE, COMPARED, GATE, NOT_COMPARED
 from pytest_energy.runs.compare import require_comparable_here
@@ -40,7 +41,7 @@ def check_baseline(config: pytest.Config, run: MeasuringRun) -> None:
 def check_skipped(session: pytest.Session, run: MeasuringRun) -> None:
     """Refuse, before anything is measured, an option of pytest-benchmark that skips gates."""
     config = session.config
-    every_test = config.getoption("--energy-against") is not None or BASELINE in config.stash
+    every_test = bool(config.getoption(AGAINST)) or BASELINE in config.stash
     skipped = {
         item.nodeid: option
         for item in session.items
@@ -70,12 +71,8 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
     marked = [item.nodeid for item in session.items if _asks(item)]
     if marked and not _gated(run, OF_MARKERS, marked):
         yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"
-    if session.config.getoption("--energy-against") is not None and session.items:
-        names = [result.name for result in run.results if _compared(result)]
-        if run.against is None and not run.counts_only:
-            yield "--energy-against", session.config.stash.get(NOT_COMPARED, "no worker started")
-        elif not _gated(run, OF_RATIOS | {"work"}, names):
-            yield "--energy-against", _reasons(run, [result.name for result in run.results])
+    if session.config.getoption(AGAINST) and session.items:
+        yield from _ungated_commits(session, run)
     compared = session.config.stash.get(COMPARED, None)
     if isinstance(compared, str):
         yield "--energy-compare", compared
@@ -84,9 +81,30 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
         yield "--energy-compare", "; ".join(sorted(reasons))
 
 
-def _compared(result: Result) -> bool:
-    counted = result.counted
-    return result.comparison is not None or (counted is not None and counted.baseline is not None)
+def _ungated_commits(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, str]]:
+    """The commits of ``--energy-against`` with which nothing was compared."""
+    missing = session.config.stash.get(NOT_COMPARED, None)
+    if missing or not (run.against or run.counts_only):
+        yield AGAINST, missing or "no worker started"
+    # A run that only counts work has no workers to compare with, but baselines.
+    labels = ("",) if run.counts_only else tuple(against.label for against in run.against)
+    for label in labels:
+        if not any(
+            verdict.metric in OF_RATIOS | {"work"} and verdict.verdict != "not gated"
+            for result in run.results
+            if _compared(result, label)
+            for verdict in result.verdicts
+        ):
+            which = f"{AGAINST} {label}" if len(labels) > 1 else AGAINST
+            yield which, _reasons(run, [result.name for result in run.results])
+
+
+def _compared(result: Result, label: str) -> bool:
+    """Whether a result has this commit as its baseline."""
+    comparison, counted = result.comparison, result.counted
+    return (comparison is not None and comparison.baseline_name == label) or (
+        counted is not None and counted.baseline is not None
+    )
 
 
 def _asks(item: pytest.Item) -> bool:
