@@ -32,6 +32,7 @@ from pytest_energy.plan import WORK_TOLERANCE
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, gps_up, window_spread
 from pytest_energy.stats.others import share_of_others
 from pytest_energy.stats.per_call import figures, idle_share
+from pytest_energy.stats.si_prefixes import scale_for
 
 NOT_GATED_ESTIMATE = (
     "joules are estimated from CPU seconds here and add nothing to the timings; "
@@ -67,6 +68,7 @@ NO_JOULES = "the counter of {} did not move in some window"
 # In the reason of a verdict on a ratio with a threshold of its own.
 ASKED_RATIO = "asked at least"
 # What a person calls the quantity behind a metric.
+SI_UNITS = ("s", "J", "W")
 QUANTITIES = {
     "speedup": "time",
     "seconds": "time",
@@ -422,7 +424,14 @@ def _unless_a_neighbours(verdict: Verdict, measurement: Measurement, limit: floa
 
 def _against_limit(metric: str, unit: str, value: Interval, limit: float, evidence: str) -> Verdict:
     per_call = "" if unit == "W" else " per call"
-    text = f"{QUANTITIES[metric]} {value} {unit}{per_call}, limit {limit:g} {unit} ({evidence})"
+    factor, name = scale_for([value.value], unit) if unit in SI_UNITS else (1.0, unit)
+    asked = f"{limit * factor:g} {name}"
+    if unit in SI_UNITS and not 1e-3 < abs(limit * factor) < 1e4:
+        own_factor, own_name = scale_for([limit], unit)
+        asked = f"{limit * own_factor:g} {own_name}"
+    text = (
+        f"{QUANTITIES[metric]} {value.scaled(factor)} {name}{per_call}, limit {asked} ({evidence})"
+    )
     if value.high <= limit:
         return Verdict(metric, "met", text)
     if value.low > limit:

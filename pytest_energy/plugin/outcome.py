@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_energy.model import Result
     from pytest_energy.plugin.recorder import Recorder
 
+# How pytest shortens the failure of a gate, for its line FAILED.
+SAYS_WHO = "Failed: energy gate: "
+
 
 def recorder_of(item: pytest.Item) -> Recorder | None:
     """The recorder of this test, or None without ``--energy``."""
@@ -68,6 +71,13 @@ def test_ended(item: pytest.Item, passed: bool) -> None:
         problems += [*unmet_floors(item), *asked_but_not_measured(item, results)]
     if passed and problems:
         pytest.fail("\n".join(problems), pytrace=False)
+
+
+def value_first(report: pytest.TestReport) -> None:
+    """Let the value and the limit follow the name in pytest's line FAILED, which may be cut."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and crash.message.startswith(SAYS_WHO):
+        crash.message = crash.message.removeprefix(SAYS_WHO)
 
 
 def add_result(item: pytest.Item, result: Result) -> None:

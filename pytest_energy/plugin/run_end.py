@@ -20,7 +20,7 @@ from pytest_energy.plugin.saving import print_line, save_safely
 from pytest_energy.plugin.stash import ANNOTATIONS, BASELINE, COMPARED, UNGATED, VIEW
 from pytest_energy.plugin.ungated import ungated_lines
 from pytest_energy.report.escape import plain
-from pytest_energy.report.terminal import Look, against_lines, summary
+from pytest_energy.report.terminal import Look, against_lines, summary, wrapped
 from pytest_energy.report.view import RunView
 from pytest_energy.report.work_lines import work_lines
 from pytest_energy.runs.compare import compare_results
@@ -200,7 +200,12 @@ def compared_text(compared: RunComparison | str, look: Look) -> str:
 
 
 def print_text(reporter: TerminalReporter, text: str) -> None:
-    """Print text with the characters that the terminal's encoding has. pytest would escape all."""
+    """Print text with the characters that the terminal's encoding has. pytest would escape all.
+
+    On a terminal no word is broken. In a log each line stays whole, so that a search finds it.
+    """
     from pytest_energy.report.escape import encodable
 
+    if reporter.isatty():
+        text = wrapped(text, reporter._tw.fullwidth)
     reporter.write_line(encodable(text, getattr(reporter._tw._file, "encoding", None)))

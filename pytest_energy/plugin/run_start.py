@@ -34,7 +34,7 @@ from pytest_energy.plugin.sudden_exit import sudden_exit_is_no_pass
 from pytest_energy.plugin.ungated import ALLOW, check_baseline
 from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 from pytest_energy.report.escape import plain
-from pytest_energy.report.terminal import header, machine_line
+from pytest_energy.report.terminal import header, machine_line, wrapped
 from pytest_energy.runs.load import load_runs
 from pytest_energy.stats.gps_up import fewest_blocks
 
@@ -87,7 +87,12 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
             f"energy: --energy-max-time {run.plan.max_time_s:g} is raised to {shortest_s:.2g}: "
             f"--energy-against needs {fewest_blocks(run.plan.alpha)} starts for a verdict"
         )
-    return [*lines, *unfinished_lines(config)]
+    lines += unfinished_lines(config)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.isatty():
+        width = reporter._tw.fullwidth
+        lines = [part for line in lines for part in wrapped(line, width).splitlines()]
+    return lines
 
 
 def _cpus_and_load() -> tuple[int, float | None]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from pytest_energy.report.compare_table import as_json
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.units import digits
 from pytest_energy.report.view import RunView
 from pytest_energy.runs.comparison import Change, RunComparison
 from pytest_energy.runs.summary import RunSummary
+from pytest_energy.stats.si_prefixes import scale_for
 
 COMMIT_DIGITS = 9
 QUANTITIES = {"s": "time", "J": "energy"}

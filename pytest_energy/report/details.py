@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_energy.model import Interval
-from pytest_energy.report.units import scale_for, with_unit
+from pytest_energy.report.units import with_unit
 from pytest_energy.report.view import ResultView, RunView
+from pytest_energy.stats.si_prefixes import scale_for
 
 
 def detail_lines(view: RunView) -> Iterator[str]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pytest_energy.meters import MeterCheck
 from pytest_energy.model import Domain, MeterInfo
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.units import digits
 from pytest_energy.runs.comparison import CompareOptions
 from pytest_energy.runs.noise import Noise
+from pytest_energy.stats.si_prefixes import scale_for
 
 WIDTH = 80
 INDENT = " " * 6

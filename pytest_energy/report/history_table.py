@@ -13,9 +13,10 @@ from rich.text import Text
 
 from pytest_energy.model import NO_METER
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.units import digits
 from pytest_energy.report.view import provenance_word
 from pytest_energy.runs.history import ChangePoint, Group, History, Sample, Series
+from pytest_energy.stats.si_prefixes import scale_for
 
 HISTORY_SCHEMA = 1
 COMMIT_DIGITS = 9

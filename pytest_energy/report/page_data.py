@@ -10,8 +10,9 @@ from typing import Any
 from pytest_energy.model import Interval, Result
 from pytest_energy.report import charts
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import bounds, interval_text, scale_for, with_unit
+from pytest_energy.report.units import bounds, interval_text, with_unit
 from pytest_energy.report.view import ResultView, RunView, common_prefix
+from pytest_energy.stats.si_prefixes import scale_for
 
 # Of all benchmarks together, some 20 bytes each; the page stays under 1.5 MB, 0.9 MB of it Vega.
 MOST_WINDOWS = 12_000

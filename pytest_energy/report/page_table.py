@@ -8,8 +8,9 @@ from typing import Literal
 
 from pytest_energy.model import Interval
 from pytest_energy.report.escape import in_html
-from pytest_energy.report.units import bounds, scale_for
+from pytest_energy.report.units import bounds
 from pytest_energy.report.view import ResultView, RunView, provenance_word
+from pytest_energy.stats.si_prefixes import scale_for
 
 NOT_KNOWN = "<td data-value>unknown</td>"
 

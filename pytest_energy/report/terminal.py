@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from pytest_energy.report.details import detail_lines
 from pytest_energy.report.escape import plain
 from pytest_energy.report.rows import table_of
 from pytest_energy.report.units import interval_text
-from pytest_energy.report.view import RunView, band_text, provenance_text, short_reason
+from pytest_energy.report.view import RunView, provenance_text, short_reason
 from pytest_energy.stats.per_call import idle_watts
 
 NARROWEST = 60
@@ -56,12 +57,38 @@ BUSY_SHARE = 0.5
 
 
 def header(meter: MeterInfo) -> list[str]:
-    """Lines for the top of pytest's output: the meter, and what it counts."""
+    """Lines for the top of pytest's output: the meter, what it counts, and its notes."""
     counted = ", ".join(domain.name for domain in meter.domains if domain.parent is None)
     lines = [f"energy: {meter.provenance.upper()} by meter {meter.name} ({counted})"]
-    if meter.provenance == "estimated":
-        lines.append(f"energy: no sensor counts joules here; {band_text(meter)}")
-    return [plain(line) for line in [*lines, *(f"energy: {note}" for note in meter.notes)]]
+    # The first line has said this.
+    notes = (note.removeprefix("estimated, ") for note in meter.notes)
+    return [plain(line) for line in [*lines, *(f"energy: {note}" for note in notes)]]
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text whose long lines end between words, for a terminal, which would break words.
+
+    >>> print(wrapped("warning: one two three", 14))
+    warning: one
+      two three
+    """
+    lines = []
+    for line in text.splitlines():
+        # A line with colours is one of the table's.
+        fits = len(line) <= width or "\x1b" in line
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        lines += (
+            [line]
+            if fits
+            else textwrap.wrap(
+                line,
+                width,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
 
 
 def machine_line(cpus: int, load: float | None, threads: int | None) -> str:

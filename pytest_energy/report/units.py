@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from pytest_energy.model import Interval, at_place
+from pytest_energy.stats.si_prefixes import scale_for
 
-PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 UNKNOWN = "unknown"
-
-
-def scale_for(values: Iterable[float], unit: str) -> tuple[float, str]:
-    """The factor and the unit's name that suit the middle one of these values."""
-    ordered = sorted(abs(value) for value in values if value and math.isfinite(value))
-    if not ordered:
-        return 1.0, unit
-    middle = ordered[len(ordered) // 2]
-    size, prefix = next(
-        ((size, prefix) for size, prefix in PREFIXES if middle >= size), PREFIXES[-1]
-    )
-    return 1 / size, prefix + unit
 
 
 def digits(value: float) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pytest_energy.model import CountedWork, Result
 from pytest_energy.report.escape import plain
-from pytest_energy.report.units import digits, scale_for
+from pytest_energy.report.units import digits
+from pytest_energy.stats.si_prefixes import scale_for
 
 
 def work_lines(results: Sequence[Result]) -> Iterator[str]:

@@ -313,6 +313,20 @@ def test_a_reason_names_values_limits_and_evidence():
     assert all(verdict.fails for verdict in (speedup, greenup, joules, accuracy))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "limit", "text"),
+    [
+        (0.0139, 0.0001, "time 13.9 [13.9, 13.9] ms per call, limit 0.1 ms ("),
+        (2e-6, 1.5e-6, "time 2.00 [2.00, 2.00] µs per call, limit 1.5 µs ("),
+        (2.0, 1e-9, "time 2.00 [2.00, 2.00] s per call, limit 1 ns ("),
+    ],
+)
+def test_a_value_and_its_limit_are_in_a_unit_that_suits_the_value(seconds, limit, text):
+    made = result(measurement(*(window(seconds, 1.0),) * 6), None)
+    (verdict,) = Gate(Budget(max_seconds=limit)).judge(made)
+    assert verdict.verdict == "missed" and verdict.reason.startswith(text)
+
+
 def test_high_confidence_is_not_rounded_to_100_per_cent():
     made = compared(
         tuple(block(window(1.0, 1.0), window(1.0, 1.0)) for _ in range(20)), alpha=0.001

@@ -58,7 +58,7 @@ def test_it(energy):
     )
     result = suite.runpytest(*MEASURED)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["energy gate: energy *J per call, limit 1e-09 J*"])
+    result.stdout.fnmatch_lines(["energy gate: energy *J per call, limit 1 nJ*"])
 
 
 def test_a_ratio_cannot_be_asked_of_phases(suite):

@@ -1,0 +1,51 @@
+"""What pytest itself prints of ours: the header, and its line FAILED."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_energy.report.terminal import wrapped
+
+TEST = """
+import pytest
+
+@pytest.mark.energy(max_seconds=1e-9)
+def test_budget(energy):
+    energy(sum, range(20_000))
+"""
+
+
+def test_the_value_and_the_limit_follow_the_name_in_pytests_line_failed(suite, monkeypatch):
+    """Left of column 80, where a terminal ends."""
+    monkeypatch.setenv("COLUMNS", "80")
+    suite.makepyfile(test_a=TEST)
+    done = suite.runpytest("--energy", "--energy-meter=clock", "--energy-max-time=0.25")
+    assert done.ret == 1
+    (line,) = [line for line in done.outlines if line.startswith("FAILED")]
+    assert line.startswith("FAILED test_a.py::test_budget - time "), line
+    assert ", limit 1 ns" in line[:80], line
+    done.stdout.fnmatch_lines(["energy gate: time * per call, limit 1 ns: seconds missed *"])
+
+
+def test_other_failures_are_as_pytest_prints_them(pytester):
+    pytester.makepyfile(test_a="import pytest\ndef test_it(): pytest.fail('energy: no')")
+    done = pytester.runpytest()
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_it - Failed: energy: no"])
+
+
+def test_an_estimate_is_named_once_in_the_header(pytester):
+    pytester.makepyfile(test_a="def test_it(): pass")
+    options = ("--energy", "--energy-meter=estimate", "--energy-watts=1,4")
+    done = pytester.runpytest(*options)
+    header = [line for line in done.outlines if line.startswith("energy: ")]
+    assert "\n".join(header).casefold().count("estimated") == 1
+    assert header[1].startswith("energy: no sensor: from the CPU seconds")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_long_lines_end_between_words(width):
+    line = "warning: " + " ".join(f"word{n}" for n in range(40))
+    lines = wrapped(f"short\n    {line}", width).splitlines()
+    assert lines[0] == "short" and max(map(len, lines)) <= width
+    assert all(part.startswith("      word") for part in lines[2:])
+    assert " ".join(" ".join(lines[1:]).split()) == line
