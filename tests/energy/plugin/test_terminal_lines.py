@@ -10,7 +10,7 @@ TEST = """
 import pytest
 
 @pytest.mark.energy(max_seconds=1e-9)
-def test_budget(energy):
+def test_b(energy):
     energy(sum, range(20_000))
 """
 
@@ -22,7 +22,7 @@ def test_the_value_and_the_limit_follow_the_name_in_pytests_line_failed(suite, m
     done = suite.runpytest("--energy", "--energy-meter=clock", "--energy-max-time=0.25")
     assert done.ret == 1
     (line,) = [line for line in done.outlines if line.startswith("FAILED")]
-    assert line.startswith("FAILED test_a.py::test_budget - time "), line
+    assert line.startswith("FAILED test_a.py::test_b - time "), line
     assert ", limit 1 ns" in line[:80], line
     done.stdout.fnmatch_lines(["energy gate: time * per call, limit 1 ns: seconds missed *"])
 
