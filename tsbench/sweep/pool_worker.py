@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tsbench.data import cache
@@ -28,6 +29,8 @@ def start(parent: int, alive: Connection) -> None:
     """
     os.environ.setdefault(INDUCTOR_CACHE_VARIABLE, str(cache.folder() / "inductor"))
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{parent}-")
+    # The process may end before the thread does: the pool ends it too when the parent is gone.
+    Finalize(None, _delete, args=(folder,), exitpriority=0)
     threading.Thread(target=_end_with_parent, args=(alive, folder), daemon=True).start()
     tempfile.tempdir = os.environ["TMPDIR"] = folder
 
@@ -41,9 +44,13 @@ def delete_temporary(parent: int) -> None:
 def _end_with_parent(alive: Connection, folder: str) -> None:
     with contextlib.suppress(EOFError, OSError):
         alive.recv_bytes()
+    _delete(folder)
+    os._exit(1)
+
+
+def _delete(folder: str) -> None:
     # The task may create files meanwhile: take the folder away first.
     gone = f"{folder}.gone"
     with contextlib.suppress(OSError):
         os.rename(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
-    os._exit(1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_a_killed_sweep_leaves_no_process_and_no_temporary_file(tmp_path, how):
     sweep.wait(LIMIT_S)
     wait_until(lambda: not is_running(process))
     wait_until(lambda: not list(temporary.iterdir()))
+
+
+def test_a_worker_that_ends_before_its_parent_deletes_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    context = get_context("spawn")
+    alive, ours = context.Pipe(duplex=False)
+    worker = context.Process(target=pool_worker.start, args=(os.getpid(), alive))
+    worker.start()
+    worker.join(LIMIT_S)
+    assert worker.exitcode == 0
+    assert not list(tmp_path.iterdir())
+    ours.close()
 
 
 def test_temporary_folders_of_killed_workers_are_deleted(tmp_path, monkeypatch):
