@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsbench.sweep import run_local, run_ray
+from tsbench.sweep import ray_cluster, run_local, run_ray
 from tsbench.sweep.task import Done, Task
 
 SPEC = """
@@ -48,7 +48,7 @@ datasets = ["synthetic:timepoints=64,cases=30", "synthetic:timepoints=96,cases=3
 configs = ["student", "statistics"]
 seeds = [0, 1, 2]
 epochs = 1
-variants = ["fp32", "int8_dynamic", "onnx_fp32", "onnx_int8_dynamic"]
+variants = ["fp32", "int8_dynamic", "bf16", "onnx_fp32"]
 batches = [1]
 max_time_s = 0.5
 meter = "estimate"
@@ -254,7 +254,7 @@ def overhead() -> None:
     )
     for _ in range(2):
         cluster.add_node(num_cpus=2, object_store_memory=NODE_MEMORY)
-    run_ray.connect(cluster.address)
+    ray_cluster.connect(cluster.address)
     warm = [Task("train", "none", "0", "t1", seed, 1) for seed in range(20)]
     list(run_ray.run(warm, empty, no_inputs, LIMIT_S))  # its processes have started
     for count in (100, 1_000, 10_000):

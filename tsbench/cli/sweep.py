@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tsbench.sweep import run_local, run_ray, spec, task
+    from tsbench.sweep import ray_cluster, run_local, run_ray, spec, task
     from tsbench.sweep.forecast import Capacity, Durations, TimeLeft, forecast
     from tsbench.sweep.results import Results
 
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
     elsewhere = [device for device in wanted.devices if device != spec.HERE]
     capacity = Capacity(options.jobs, cpus_of_node=options.jobs)
     if options.ray:
-        run_ray.connect(options.ray)
-        run_ray.check_devices(tasks)
-        capacity = run_ray.capacity(tasks)
+        ray_cluster.connect(options.ray)
+        ray_cluster.check_devices(tasks)
+        capacity = ray_cluster.capacity(tasks)
     elif elsewhere and wanted.variants:
         raise TsbenchError(
             f"device {elsewhere[0]!r}: without --ray ADDRESS the only device is {spec.HERE!r}"

@@ -6,8 +6,6 @@ So each task is sent to a named node, and a node that will measure gets nothing 
 
 from __future__ import annotations
 
-import logging
-import socket
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,33 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tsbench.errors import TsbenchError
-from tsbench.sweep.forecast import Capacity
-from tsbench.sweep.spec import HERE
+from tsbench.sweep.ray_cluster import Node, alive_nodes, devices_of, require_head
 from tsbench.sweep.task import Done, Failed, Task, attempt, too_long, without_input
 
-CONNECT_TIMEOUT_S = 10.0
 RETRIES = 3  # of a task whose node is lost
 POLL_INTERVAL_S = 1.0  # for new and lost nodes, and for finished tasks
 WAIT_FOR_NODE_S = 600.0  # a board restarts in a few minutes
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine of the cluster.
-
-    `resources` are Ray's: CPU, GPU and the names given to `ray start --resources`.
-    """
-
-    id: str
-    resources: dict[str, float]
-
-    @property
-    def cpus(self) -> int:
-        return int(self.resources.get("CPU", 0))
-
-    def fits(self, device: str) -> bool:
-        """Whether it has the device. A training has none, and fits everywhere."""
-        return self.cpus > 0 and (device in (HERE, "") or self.resources.get(device, 0) > 0)
 
 
 @dataclass
@@ -51,52 +28,6 @@ class Running:
     task: Task
     node_id: str
     since_s: float = field(default_factory=time.monotonic, compare=False)
-
-
-def connect(address: str) -> None:
-    """Raises TsbenchError without Ray, or if the cluster does not answer within ten seconds."""
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise TsbenchError("--ray requires Ray: pip install 'tsbench[ray]'") from None
-    if ray.is_initialized():
-        return
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        if separator:  # ray.init would try for minutes
-            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, OverflowError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise TsbenchError(
-            f"--ray {address}: no cluster answers: {first}; start one with `ray start --head`"
-        ) from None
-
-
-def check_devices(tasks: Sequence[Task]) -> None:
-    """Raises TsbenchError for a device that no node of the cluster has."""
-    nodes = alive_nodes()
-    for device in dict.fromkeys(task.device for task in tasks if task.kind == "measure"):
-        if not any(node.fits(device) for node in nodes):
-            raise TsbenchError(
-                f"device {device!r}: no node of the cluster has it; it has {_devices(nodes)}"
-            )
-
-
-def alive_nodes() -> list[Node]:
-    import ray
-
-    alive = [Node(node["NodeID"], dict(node["Resources"])) for node in ray.nodes() if node["Alive"]]
-    return sorted(alive, key=lambda node: node.id)
-
-
-def capacity(tasks: Sequence[Task]) -> Capacity:
-    """What of these tasks the cluster can do at once."""
-    nodes = [node for node in alive_nodes() if node.cpus]
-    devices = {task.device for task in tasks if task.kind == "measure"}
-    measuring = [node for node in nodes if any(node.fits(device) for device in devices)] or nodes
-    cpus = sum(node.cpus for node in measuring)
-    return Capacity(sum(node.cpus for node in nodes), len(measuring), cpus / len(measuring))
 
 
 def place(
@@ -125,10 +56,10 @@ def place(
     for task in others:
         if not free:
             break
-        fitting = next((node for node in free if node.fits(task.device)), None)
-        if fitting is not None:
-            free.remove(fitting)
-            placed.append(Running(task, fitting.id))
+        room = next((node for node in free if node.fits(task.device)), None)
+        if room is not None:
+            free.remove(room)
+            placed.append(Running(task, room.id))
     return placed
 
 
@@ -194,6 +125,7 @@ class _Schedule:
 
     def start(self) -> None:
         """Sends tasks to every node that has room for them."""
+        require_head()
         nodes = {node.id: node for node in alive_nodes()}
         placed = place(list(nodes.values()), self._measurements, self._ready, self.running.values())
         for each in placed:
@@ -215,7 +147,7 @@ class _Schedule:
         if now_s - self._idle_since_s > WAIT_FOR_NODE_S:
             raise TsbenchError(
                 f"no node for {self.unfinished} tasks in {WAIT_FOR_NODE_S:g} s; "
-                f"the cluster has {_devices(alive_nodes())}"
+                f"the cluster has {devices_of(alive_nodes())}"
             )
         time.sleep(POLL_INTERVAL_S)
 
@@ -309,11 +241,3 @@ def _submit(
         scheduling_strategy=NodeAffinitySchedulingStrategy(each.node_id, soft=False),
     )(attempt)
     return remote.remote(execute, each.task, inputs)
-
-
-def _devices(nodes: Sequence[Node]) -> str:
-    given = {"CPU", "GPU", "memory", "object_store_memory"}
-    names = {
-        name for node in nodes for name in node.resources if ":" not in name and name not in given
-    }
-    return ", ".join(sorted(names)) or f"{len(nodes)} nodes without device names"

@@ -10,9 +10,10 @@ import pytest
 
 from tsbench.cli import main
 from tsbench.errors import TsbenchError
-from tsbench.sweep import run_ray
+from tsbench.sweep import ray_cluster, run_ray
 from tsbench.sweep.forecast import Capacity
-from tsbench.sweep.run_ray import Node, Running, place
+from tsbench.sweep.ray_cluster import Node
+from tsbench.sweep.run_ray import Running, place
 from tsbench.sweep.task import Done, Failed, Task
 
 TRAININGS = [Task("train", "a", "0", "t1", seed, 1) for seed in range(8)]
@@ -118,8 +119,8 @@ def test_a_node_is_lost_and_every_task_is_done_once():
             TsbenchError,
             match=r"device 'toaster': no node of the cluster has it; it has board$",
         ):
-            run_ray.check_devices([replace(MEASURING[0], device="toaster")])
-        assert run_ray.capacity(tasks) == Capacity(4, 3, 4 / 3)
+            ray_cluster.check_devices([replace(MEASURING[0], device="toaster")])
+        assert ray_cluster.capacity(tasks) == Capacity(4, 3, 4 / 3)
         kept = []
         for done in run_ray.run(tasks, execute, inputs_of, 10.0):
             kept.append(done)
