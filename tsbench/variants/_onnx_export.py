@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsbench.variants.source import FileSource, Source
 
@@ -38,7 +38,7 @@ def exported_to_run(source: Source) -> Path:
     model = source.for_onnx_runtime()
     if model is None:
         return exported(source)
-    return source.cached("onnx-runtime", lambda path: _export(source, model, path), ".onnx")
+    return source.cached("onnx-runtime-rows", lambda path: _export(source, model, path), ".onnx")
 
 
 @contextmanager
@@ -61,85 +61,6 @@ def quiet() -> Iterator[None]:
     finally:
         exporter.setLevel(levels[0])
         root.setLevel(levels[1])
-
-
-def for_onnx_runtime(plain: Any) -> nn.Module:
-    """`plain` itself, changed to the operators in which ONNX Runtime is fast.
-
-    Each attention becomes one `com.microsoft::Attention` instead of a dozen operators. Linears
-    take matrices: ONNX Runtime wraps one of three dimensions in two Reshapes. Convolutions take
-    images one pixel high: ONNX Runtime vectorizes and fuses only two-dimensional ones. On PLAID,
-    batch 1, the student goes from 16.5 to 25.6 times the speed of T1, and T1 from 3.1 to 3.5.
-    """
-    import torch
-    from torch import Tensor, nn
-
-    class Layers(nn.Module):
-        def __init__(self, layers: Any):
-            super().__init__()
-            self.layers = layers
-            self.weights = nn.ParameterList(
-                layer.qkv.weight.detach().t().contiguous() for layer in layers
-            )
-
-        def forward(self, x: Tensor) -> Tensor:  # (batch, n_tokens, d_model)
-            shape = x.shape
-            x = x.flatten(0, 1)  # (batch * n_tokens, d_model)
-            for layer, weight in zip(self.layers, self.weights, strict=True):
-                width = layer.out.in_features  # n_heads * head_dim
-                attended = torch.onnx.ops.symbolic(
-                    "com.microsoft::Attention",
-                    (
-                        (layer.norm1(x) if layer.norm_first else x).view(shape),
-                        weight,
-                        layer.qkv.bias,
-                    ),
-                    {"num_heads": layer.n_heads, "qkv_hidden_sizes": [width, width, width]},
-                    dtype=x.dtype,
-                    shape=(*shape[:2], width),
-                    version=1,
-                )
-                x = x + layer.out(attended.flatten(0, 1))
-                if layer.norm_first:
-                    x = x + layer.feed_forward(layer.norm2(x))
-                else:
-                    x = layer.norm1(x)
-                    x = layer.norm2(x + layer.feed_forward(x))
-            return x.view(shape)
-
-    class OnePixelHigh(nn.Module):
-        def __init__(self, stem: nn.Module, patch: nn.Module):
-            super().__init__()
-            self.stem, self.patch = stem, patch
-
-        def forward(self, x: Tensor) -> Tensor:  # (batch, in_channels, timepoints)
-            return self.patch(self.stem(x.unsqueeze(2))).squeeze(2)  # (batch, d_model, n_patches)
-
-    made: Any = plain
-    made.encoder = Layers(plain.encoder)
-    if not plain.config.window_stem:  # whose only convolution is the patches' product
-        made.stem, made.patch = (
-            OnePixelHigh(_of_images(plain.stem), _of_images(plain.patch)),
-            nn.Identity(),
-        )
-    return made.eval()
-
-
-def _of_images(module: nn.Module) -> nn.Module:
-    """The module with two-dimensional convolutions and norms: (batch, channels, 1, timepoints)."""
-    from torch import nn
-
-    from tsbench.variants.convolutions import as_image
-
-    if isinstance(module, nn.Conv1d):
-        return as_image(module)
-    if isinstance(module, nn.BatchNorm1d):
-        norm = nn.BatchNorm2d(module.num_features, module.eps)
-        norm.load_state_dict(module.state_dict())
-        return norm
-    for name, child in module.named_children():
-        setattr(module, name, _of_images(child))
-    return module
 
 
 def _export(source: Source, model: nn.Module, path: Path) -> None:

@@ -60,7 +60,7 @@ class ClassifierSource(Source):
         return self.plain(fused_attention=False)
 
     def for_onnx_runtime(self) -> nn.Module | None:
-        from tsbench.variants._onnx_export import for_onnx_runtime
+        from tsbench.variants._onnx_layers import for_onnx_runtime
 
         return for_onnx_runtime(self.plain())
 

@@ -208,23 +208,52 @@ def test_the_student_is_the_datasets_compact_model(
     torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
 
 
-def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
+def operators_of(path):
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_attention_runs_as_one_operator_of_the_runtime(trained, tiny_data):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    operators = [
-        node.op_type
-        for node in onnx.load(
-            _onnx_export.exported_to_run(of_classifier(trained, tiny_data, 4))
-        ).graph.node
-    ]
+    source = of_classifier(trained, tiny_data, 4)
+    operators = operators_of(_onnx_export.exported_to_run(source))
     assert operators.count("Attention") == trained.config.n_layers
-    assert "Softmax" not in operators
-    assert "Softmax" in [
-        node.op_type
-        for node in onnx.load(
-            _onnx_export.exported(of_classifier(trained, tiny_data, 4))
-        ).graph.node
-    ]
+    assert "Softmax" not in operators and "LayerNormalization" not in operators
+    assert "Softmax" in operators_of(_onnx_export.exported(source))
+
+
+# Two heads of half of d_model: attention as products with merged weights. Four: as one operator.
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        ("t1", {"n_heads": 2, "n_layers": 2}),
+        ("t1", {"n_heads": 4, "n_layers": 2}),
+        ("student", {}),
+        ("statistics", {}),
+        ("t1_2024", {"n_heads": 2, "n_layers": 2}),
+        ("t1_2024", {"n_layers": 2}),
+    ],
+)
+def test_a_model_for_the_runtime_is_the_same_function(config, changes):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    from studies.parity_scan import Uncached
+    from tsbench.model import Classifier, config_for
+
+    torch.manual_seed(0)
+    timepoints = 720 if config == "statistics" else 192
+    shape = replace(config_for(config, 2, timepoints, 3), **changes)
+    model = Classifier(shape).train()
+    x = torch.randn(4, 2, timepoints)
+    with torch.no_grad():
+        model(x)  # statistics for the batch norms
+        for parameter in model.parameters():  # no norm is the identity, no bias is 0
+            parameter += 0.1 * torch.randn_like(parameter)
+    source = Uncached(model.eval(), (x,), ((x,),))
+    call = onnx_runtime.make_fp32(source).call
+    with torch.inference_mode():
+        torch.testing.assert_close(call(x), model(x), atol=1e-5, rtol=1e-5)
+    operators = operators_of(_onnx_export.exported_to_run(source))
+    assert operators.count("Attention") == (0 if shape.n_heads == 2 else shape.n_layers)
 
 
 def test_only_attention_gets_the_mode_for_transformers(trained, tiny_data):
