@@ -45,7 +45,7 @@ class Janitor:
         try:
             # The janitor starts first: a kill between the two would leave the folder.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, self.folder],
+                [sys.executable, "-I", "-S", __file__, self.folder, str(os.getpid())],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -176,7 +176,10 @@ def _alive(process: int) -> bool:
 
 
 def _wait_for_end(parent: int) -> set[int]:
-    """Read messages until the main process ends. Returns the sessions that are left."""
+    """Read messages until the main process ends. Returns the sessions that are left.
+
+    The main process may end before this one has begun: the system names another parent then.
+    """
     sessions: set[int] = set()
     unread = b""
     while True:
@@ -198,9 +201,9 @@ def _wait_for_end(parent: int) -> set[int]:
             (sessions.add if line.startswith(b"+") else sessions.discard)(int(line[1:]))
 
 
-def main(folder: str) -> None:
+def main(folder: str, parent: int) -> None:
     """Wait for the parent process, end the sessions that it left, and delete the folder."""
-    sessions = _wait_for_end(os.getppid())
+    sessions = _wait_for_end(parent)
     until_s = _now_s() + TEAR_DOWN_LIMIT_S
     while any(map(_members, sessions)) and _now_s() < until_s:
         _sleep(POLL_S)
@@ -210,4 +213,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -274,13 +274,19 @@ class Replicate:
         return Window(taken.seconds, taken.joules, taken.calls, cpu, gpu)
 
 
+INTERNAL = "INTERNALERROR>"  # before each line of a traceback of pytest itself
+
+
 def error_line(output: str) -> str:
     """The line of pytest's output that says what is wrong, or else the last one.
 
     >>> error_line("usage: pytest\\nERROR: unknown: --fast\\n  inifile: None")
     'ERROR: unknown: --fast'
+    >>> error_line("INTERNALERROR>     read()\\nINTERNALERROR> OSError: no space left")
+    'OSError: no space left'
     """
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.removeprefix(INTERNAL).strip() for line in output.splitlines()]
+    lines = [line for line in lines if line]
     errors = [line for line in lines if line.startswith(("ERROR", "E   ", "pytest: error"))]
     return errors[-1] if errors else lines[-1] if lines else "it printed nothing"
 

@@ -40,9 +40,9 @@ SETTLE_S = 1.0
 SECONDS_PER_LOAD = 5.0
 
 # A busy loop that ends with its parent, so that none is left behind by a parent that was killed.
-_LOOP = """import os
-parent = os.getppid()
-while os.getppid() == parent:
+# The parent's number is an argument: the parent may be gone before the loop begins.
+_LOOP = """import os, sys
+while os.getppid() == int(sys.argv[1]):
     for _ in range(100000):
         pass
 """
@@ -136,13 +136,18 @@ def busy_cpus(count: int) -> Iterator[None]:
     loops: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
-            loops.append(subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP]))
+            loops.append(subprocess.Popen(_busy_loop_of(os.getpid())))
         yield
     finally:
         for loop in loops:
             loop.kill()
         for loop in loops:
             loop.wait()
+
+
+def _busy_loop_of(parent: int) -> list[str]:
+    """A command that keeps one CPU busy while this process runs."""
+    return [sys.executable, "-I", "-S", "-c", _LOOP, str(parent)]
 
 
 def read_cpuinfo() -> str:
