@@ -6,6 +6,7 @@ meter in powercap.py: it requires no package, costs less and supports more layou
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ class PyraplMeter(Meter):
 
     def close(self) -> None:
         """Release pyRAPL. Reading after this raises `MeterFailed`."""
-        with self._lock, _ignore_warnings_of_pyrapl():
+        with self._lock, _quiet_pyrapl():
             self._closed = True
             self._energy_uj = list  # drops pyRAPL's open files; read() now raises
 
@@ -129,23 +130,31 @@ class PyraplMeter(Meter):
 
 
 @contextmanager
-def _ignore_warnings_of_pyrapl() -> Iterator[None]:
+def _quiet_pyrapl() -> Iterator[None]:
     # pyRAPL 0.2.3.1 has '\d' in a plain string and does not close its files. Python warns of both,
-    # and these warnings must not fail the user's tests.
-    with warnings.catch_warnings():
-        for kind in (DeprecationWarning, SyntaxWarning, ResourceWarning):
-            warnings.simplefilter("ignore", kind)
-        yield
+    # and these warnings must not fail the user's tests. It also logs that MongoDB's client is
+    # missing, which installs a handler of the root logger.
+    root = logging.getLogger()
+    handlers, disabled = root.handlers[:], root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for kind in (DeprecationWarning, SyntaxWarning, ResourceWarning):
+                warnings.simplefilter("ignore", kind)
+            yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers
 
 
 def _open_sensor() -> Callable[[], list[float]]:
     try:
-        with _ignore_warnings_of_pyrapl():
+        with _quiet_pyrapl():
             import pyRAPL
     except ImportError as error:
         raise MeterUnavailable(f"pyRAPL cannot be imported: {error}", _NO_PYRAPL) from error
     try:
-        with _ignore_warnings_of_pyrapl():
+        with _quiet_pyrapl():
             energy_uj: Callable[[], list[float]] = pyRAPL.Sensor().energy
             return energy_uj
     except pyRAPL.PyRAPLException as error:

@@ -20,6 +20,7 @@ from pytest_energy.stats.moderated import FEWEST_RUNS
 from pytest_energy.stats.unpaired import rank_can_tell
 
 COMPARE_SCHEMA = 1
+IDENTICAL = "OLD and NEW are identical: the same saved data"
 LOG_COLUMNS = 120  # of an output that is no terminal and has no width
 
 
@@ -29,8 +30,14 @@ def terminal_table(
     grams_per_kwh: float | None = None,
     width: int = LOG_COLUMNS,
 ) -> str:
-    """The sentence, a row for each benchmark, and what was compared with what."""
+    """The sentence, a row for each benchmark, and what was compared with what.
+
+    Of a file and itself only that they are identical: there is no change to show.
+    """
     view = RunView.of_comparison(comparison)
+    if comparison.identical:
+        sides = [*closing_lines(comparison, view)][:2]
+        return "\n".join([IDENTICAL, *(plain(line) for line in [*sides, *view.not_gated])])
     rows = table_of(view, width, grams_per_kwh=grams_per_kwh)
     lines = [printed([*sentence_lines(view), *rows], width, colour)]
     if grams_per_kwh is not None:
@@ -65,7 +72,7 @@ def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:
         yield f"spread between runs, borrowed across the suite: {spreads} (SD)"
     yield from software_lines(comparison.old, comparison.new)
     if comparison.identical:
-        yield "OLD and NEW are identical: the same saved data"
+        yield IDENTICAL
     elif _noise_decides(comparison):
         floors = ", ".join(
             f"{quantity} {comparison.noise.floor(quantity, rules.alpha):+.0%}"

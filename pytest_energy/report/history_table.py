@@ -8,13 +8,14 @@ from dataclasses import asdict
 from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from pytest_energy.model import NO_METER
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits
-from pytest_energy.report.view import provenance_word
+from pytest_energy.report.view import provenance_word, short_names
 from pytest_energy.runs.history import ChangePoint, Group, History, Sample, Series
 from pytest_energy.stats.si_prefixes import scale_for
 
@@ -66,9 +67,13 @@ def _table(group: Group) -> Table:
     time_factor, time_unit = scale_for(
         (sample.seconds or 0 for series in group.series for sample in series.samples), "s"
     )
-    label = "" if group.meter.provenance == "measured" else f" {group.meter.provenance}"
+    # The heading says whose joules they are.
+    label = "" if group.meter.provenance == "measured" else " ~"
+    labels = short_names([series.name for series in group.series])
+    shown = dict(zip((series.name for series in group.series), labels, strict=True))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("benchmark", overflow="fold", ratio=1)
+    # A name is never broken: the others give way.
+    table.add_column("benchmark", no_wrap=True, min_width=max(map(cell_len, labels), default=0))
     table.add_column("runs", justify="right")
     samples = [sample for series in group.series for sample in series.samples]
     timed = group.meter.name != NO_METER
@@ -76,18 +81,18 @@ def _table(group: Group) -> Table:
         table.add_column(f"last, {unit}{label}", justify="right")
         table.add_column(f"last, {time_unit}", justify="right")
     table.add_column(
-        "joules over time"
+        "joules, a bar a run"
         if any(sample.joules for sample in samples)
-        else "time over time"
+        else "time, a bar a run"
         if any(sample.seconds for sample in samples)
-        else "instructions over time"
+        else "instructions, a bar a run"
     )
     counted = any(sample.instructions for sample in samples)
     if counted:
         table.add_column("last, instructions", justify="right")
     for series in sorted(group.series, key=lambda series: (not series.changes, series.name)):
         last = series.samples[-1]
-        name = Text(plain(series.name))
+        name = Text(plain(shown[series.name]))
         for change in series.changes:
             name.append(
                 f"\n  {change_line(series, change)}", style="red" if change.ratio > 1 else "green"

@@ -341,18 +341,8 @@ class RunView:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The names without the file, where that is clear, and what all of them begin with."""
-        names = [row.name for row in self.rows]
-        without_file = [name.partition("::")[2] or name for name in names]
-        if len(set(without_file)) == len(set(names)):
-            names = without_file
-        prefix = common_prefix(names)
-        if any(len(name) < len(prefix) + SHORTEST_LABEL for name in names):
-            prefix = ""  # "0" and "1" are no names
-        labels = [name[len(prefix) :] for name in names]
-        if "[" in prefix and all(label.endswith("]") for label in labels):
-            labels = [label[:-1] for label in labels]
-        return labels
+        """`short_names` of the rows."""
+        return short_names([row.name for row in self.rows])
 
 
 def provenance_text(meter: MeterInfo | None) -> str:
@@ -411,6 +401,24 @@ def grown_functions(verdict: Verdict) -> list[str]:
     """
     parts = verdict.reason.split("; ") if verdict.metric == "work" else []
     return [part for part in parts if GREW in part]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """The names without the file, where that is clear, and without what all of them begin with.
+
+    >>> short_names(["a.py::test_a[x-small]", "a.py::test_a[x-large]"])
+    ['small', 'large']
+    """
+    without_file = [name.partition("::")[2] or name for name in names]
+    if len(set(without_file)) == len(set(names)):
+        names = without_file
+    prefix = common_prefix(names)
+    if any(len(name) < len(prefix) + SHORTEST_LABEL for name in names):
+        prefix = ""  # "0" and "1" are no names
+    labels = [name[len(prefix) :] for name in names]
+    if "[" in prefix and all(label.endswith("]") for label in labels):
+        labels = [label[:-1] for label in labels]
+    return labels
 
 
 def common_prefix(names: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ DEFAULT_NOISE = Noise(
     0.20,
     0.20,
     None,
-    "assumed to be 20 % (SD); measure it with `pytest-energy noise`",
+    "assumed to be 20 % (SD); measure it with pytest-energy noise",
 )
 
 

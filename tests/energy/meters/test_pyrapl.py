@@ -190,3 +190,17 @@ def test_the_real_package_on_a_tree_in_sys_class_powercap(request):
         )
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.stdout == "2.5 ['package-0', 'dram-0']\n", run.stderr
+
+
+def test_the_import_of_pyrapl_logs_nothing_and_leaves_logging_as_it_was():
+    """pyRAPL logs that MongoDB's client is missing, which also installs a handler."""
+    code = (
+        "import logging, sys, types\n"
+        "from pytest_energy.meters import pyrapl\n"
+        "with pyrapl._quiet_pyrapl():\n"
+        "    logging.warning('imports error')\n"
+        "assert not logging.getLogger().handlers\n"
+        "logging.warning('shown')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "WARNING:root:shown\n"

@@ -138,7 +138,7 @@ def test_names_are_escaped(tmp_path, capsys, monkeypatch):
     evil = "a.py::t[<script>[red]\x1b[31m\n漢]"
     file.write_text(file.read_text().replace(name_of(0), json.dumps(evil)[1:-1]))
     _, out, _ = history(capsys, tmp_path)
-    assert r"a.py::t[<script>[red]\x1b[31m\n漢]" in out
+    assert r"t[<script>[red]\x1b[31m\n漢]" in out
     assert "\x1b" not in out
 
 
@@ -154,3 +154,17 @@ def test_several_machines_add_a_closing_line(tmp_path, capsys):
     code, out, _ = history(capsys, tmp_path)
     assert code == 0
     assert "Runs of different machines or meters are never put side by side." in out
+
+
+def test_no_name_is_broken_at_80_columns(tmp_path, capsys, monkeypatch):
+    """What all names begin with is cut, and the others give way."""
+    monkeypatch.setenv("COLUMNS", "80")
+    write_runs(tmp_path, Runs(1, 2))
+    (file,) = tmp_path.glob("*.json")
+    text = file.read_text()
+    for index, name in enumerate(("short", "onnx_int8_dynamic")):
+        longer = f"benchmarks/test_c.py::test_c[PLAID-t1-{name}-batch32]"
+        text = text.replace(json.dumps(name_of(index))[1:-1], longer)
+    file.write_text(text)
+    out = history(capsys, tmp_path)[1]
+    assert " short-batch32 " in out and " onnx_int8_dynamic-batch32 " in out
