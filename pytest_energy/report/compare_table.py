@@ -30,19 +30,15 @@ def terminal_table(
     grams_per_kwh: float | None = None,
     width: int = LOG_COLUMNS,
 ) -> str:
-    """The sentence, a row for each benchmark, and what was compared with what.
-
-    Of a file and itself only that they are identical: there is no change to show.
-    """
+    """The sentence, a row for each benchmark, and what was compared with what."""
     view = RunView.of_comparison(comparison)
-    if comparison.identical:
-        sides = [*closing_lines(comparison, view)][:2]
-        return "\n".join([IDENTICAL, *(plain(line) for line in [*sides, *view.not_gated])])
     rows = table_of(view, width, grams_per_kwh=grams_per_kwh)
-    lines = [printed([*sentence_lines(view), *rows], width, colour)]
+    lines = [IDENTICAL] if comparison.identical else []
+    lines.append(printed([*sentence_lines(view), *rows], width, colour))
     if grams_per_kwh is not None:
         lines.append(carbon_line(grams_per_kwh))
-    return "\n".join([*lines, *(plain(line) for line in closing_lines(comparison, view))])
+    closing = [line for line in closing_lines(comparison, view) if line != IDENTICAL]
+    return "\n".join([*lines, *map(plain, closing)])
 
 
 def closing_lines(comparison: RunComparison, view: RunView) -> Iterator[str]:

@@ -602,7 +602,7 @@ def test_a_file_is_identical_to_itself(tmp_path, capsys):
     code, out = compare(capsys, run, run, "--strict")
     assert code == 0
     assert out.out.startswith("OLD and NEW are identical")
-    assert "within" not in out.out  # there is no change to show
+    assert "1 test: 1 within 3 %" in out.out
     later = write_run(tmp_path / "later.json", qualities={"f1": 0.7}, at="2026-02-03T04:05:07")
     assert compare(capsys, run, later, "--strict")[0] == ExitCode.INCONCLUSIVE
 
