@@ -1,6 +1,6 @@
 """The same model against itself, timed once: how large a "saving" appears from nothing?
 
-    python -m studies.once [--pairs 100] [--busy 1] [--plot FOLDER]
+    python -m studies.once [--pairs 100] [--cases 1524] [--busy 1] [--plot FOLDER]
 
 One pair times the original model over a test split, and then the original again, each once, as
 the public code before arXiv:2502.16627 times an original and a compressed model. The saving is what
@@ -72,15 +72,15 @@ class Once:
         )
 
 
-def one_pass() -> Callable[[], None]:
-    """A function that classifies the whole test split."""
+def one_pass(n_cases: int = N_CASES) -> Callable[[], None]:
+    """A function that classifies `n_cases` cases; by default as many as the test split has."""
     import torch
 
     from tsbench.model import CONFIGS, Classifier
 
     torch.manual_seed(0)
     model = Classifier(replace(CONFIGS["t1_2024"], **SHAPE)).eval()
-    cases = torch.randn(N_CASES, SHAPE["in_channels"], SHAPE["timepoints"])
+    cases = torch.randn(n_cases, SHAPE["in_channels"], SHAPE["timepoints"])
 
     def classify() -> None:
         with torch.no_grad():
@@ -104,12 +104,12 @@ def savings(function: Callable[[], None], n_pairs: int) -> tuple[float, ...]:
     return tuple(1 - second / first for first, second in pairs)
 
 
-def run(n_pairs: int, n_busy: int) -> Once:
+def run(n_pairs: int, n_cases: int, n_busy: int) -> Once:
     """Both experiments, beside `n_busy` neighbours."""
     from pytest_energy import Plan, versus
     from tsbench.threads import one_thread
 
-    function = one_pass()
+    function = one_pass(n_cases)
     with one_thread(), neighbours(n_busy):
         found = savings(function, n_pairs)
         return Once(found, versus(function, function, plan=Plan(max_time_s=MAX_TIME_S)))
@@ -157,12 +157,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs both experiments and prints them."""
     parser = argparse.ArgumentParser(prog="python -m studies.once", description=__doc__)
     parser.add_argument("--pairs", type=int, default=100, metavar="N", help="default 100")
+    parser.add_argument(
+        "--cases", type=int, default=N_CASES, metavar="N", help=f"of one pass, default {N_CASES}"
+    )
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="neighbours, default 0")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write same-model.svg there")
     options = parser.parse_args(arguments)
     if options.pairs < 2:
         parser.error(f"--pairs must be at least 2, got {options.pairs}")
-    found = run(options.pairs, options.busy)
+    found = run(options.pairs, options.cases, options.busy)
     for line in found.lines():
         print(line)
     if options.plot is not None:

@@ -17,9 +17,8 @@ def test_a_saving_is_what_the_second_call_took_less(monkeypatch):
 
 
 def test_the_study_runs(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(once, "N_CASES", 2)
     monkeypatch.setattr(once, "MAX_TIME_S", 0.5)
-    assert once.main(["--pairs", "3", "--busy", "1"]) == 0
+    assert once.main(["--pairs", "3", "--cases", "2", "--busy", "1"]) == 0
     out = capsys.readouterr().out
     assert "3 pairs, each pass timed once" in out
     assert "in turns, " in out
