@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return NOT_DONE if unreadable else OK
     time_left = TimeLeft(left, Durations(records), capacity)
     if options.ray:
-        finished = run_ray.run(left, task.execute, results.inputs, wanted.task_limit_s)
+        finished = run_ray.run(left, task.execute, results.inputs, wanted.task_limit_s, options.ray)
     else:
         finished = run_local.run(
             left, task.execute, results.inputs, options.jobs, wanted.task_limit_s

@@ -73,18 +73,20 @@ def _mute_native_errors() -> None:
     os.close(nowhere)
 
 
-def require_head() -> None:
-    """Raises TsbenchError without the cluster's head. Ray would end this process after a minute."""
-    import ray
+def require_head(address: str) -> None:
+    """Raises TsbenchError if nothing listens at the address any more.
 
-    address = ray.get_runtime_context().gcs_address
-    host, _, port = address.rpartition(":")
+    Ray itself would end this process after a minute, without a word.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator:  # such as "auto"
+        return
     try:
         socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise TsbenchError(
-            f"the cluster's head, {address}, does not answer any more: {error}; what is finished "
-            f"is saved: start the cluster, and run the command again"
+            f"the cluster at {address} no longer answers: {error.strerror or error}; finished "
+            f"tasks are saved: start the cluster, and run the command again"
         ) from None
 
 
@@ -110,8 +112,9 @@ def capacity(tasks: Sequence[Task]) -> Capacity:
     nodes = [node for node in alive_nodes() if node.cpus]
     devices = {task.device for task in tasks if task.kind == "measure"}
     measuring = [node for node in nodes if any(node.fits(device) for device in devices)] or nodes
+    count = max(len(measuring), 1)
     cpus = sum(node.cpus for node in measuring)
-    return Capacity(sum(node.cpus for node in nodes), len(measuring), cpus / len(measuring))
+    return Capacity(max(sum(node.cpus for node in nodes), 1), count, cpus / count)
 
 
 def devices_of(nodes: Sequence[Node]) -> str:

@@ -68,13 +68,16 @@ def run(
     execute: Callable[..., Done],
     inputs: Callable[[Task], tuple[bytes, ...]],
     limit_s: float,
+    address: str = "",
 ) -> Iterator[Done | Failed]:
     """Yields each task when it finishes. The caller saves it before it asks for the next.
 
-    A task starts after those that it needs were saved. Raises TsbenchError if no node is left.
+    A task starts after those that it needs were saved. Raises TsbenchError if no node is left, or
+    nothing answers at the cluster's address, if it is given.
     """
     schedule = _Schedule(tasks, execute, inputs, limit_s)
     while schedule.unfinished:
+        require_head(address)
         yield from schedule.without_input()
         schedule.start()
         if schedule.running:
@@ -125,7 +128,6 @@ class _Schedule:
 
     def start(self) -> None:
         """Sends tasks to every node that has room for them."""
-        require_head()
         nodes = {node.id: node for node in alive_nodes()}
         placed = place(list(nodes.values()), self._measurements, self._ready, self.running.values())
         for each in placed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import replace
 
@@ -75,6 +76,30 @@ def test_an_address_without_a_cluster_is_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert f"--ray {address}: no cluster answers" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_head_ends_the_sweep_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"ray://127.0.0.1:{head.getsockname()[1]}"
+        ray_cluster.require_head(address)
+    ray_cluster.require_head("auto")
+    with pytest.raises(TsbenchError, match=r"the cluster at ray://127\.0\.0\.1:\d+ no longer"):
+        list(run_ray.run(TRAININGS, Done, lambda task: (), 1.0, address))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "devices", "found"),
+    [
+        ([node("a"), node("b", 4)], ("any",), Capacity(6, 2, 3.0)),
+        ([node("a"), node("b", 4, board=1.0)], ("board",), Capacity(6, 1, 4.0)),
+        ([node("a")], (), Capacity(2, 1, 2.0)),
+        ([node("a", 0)], (), Capacity(1, 1, 0.0)),
+    ],
+)
+def test_the_capacity_is_what_the_nodes_can_do_at_once(monkeypatch, nodes, devices, found):
+    monkeypatch.setattr(ray_cluster, "alive_nodes", lambda: nodes)
+    tasks = [*TRAININGS, *(replace(MEASURING[0], device=device) for device in devices)]
+    assert ray_cluster.capacity(tasks) == found
 
 
 @pytest.mark.filterwarnings(
