@@ -103,11 +103,11 @@ NOT_WALKED = {
     "make reference": "tests/docs/test_reference.py",
     "make help": "prints the comments of the Makefile",
     "make bench": "minutes; tests/tsbench/test_benchmarks.py runs the suite",
-    "make peers": "installs five other tools",
     "pip install": "tests/examples/test_wheel.py installs the wheel; an index is not asked",
     "pre-commit": "not ours",
     "ray": "tests/tsbench/sweep/test_sweep_ray.py starts a cluster",
     "curl": "not ours",
+    "git": "not ours",
     "tsbench compress": "tests/tsbench/cli/test_compress.py compresses another file",
     "tsbench sweep": "tests/tsbench/sweep/test_sweep_ray.py, tests/tsbench/sweep/test_sweep.py",
     "tsbench table": "tests/tsbench/sweep/test_sweep.py",
@@ -120,7 +120,6 @@ NOT_WALKED = {
     "pytest --energy --energy-meter fixed:12": "test_write_your_own.py",
     "pytest benchmarks": "minutes; tests/tsbench/test_benchmarks.py runs the suite, "
     "tests/energy/report/test_page.py makes a page",
-    "pytest -q tests/energy/meters/test_powercap.py": "these are tests",
     "python -m studies.limits": "tests/tsbench/studies/test_limits.py",
     "python -m studies.paper": "tests/tsbench/studies/test_paper.py",
     "python -m studies": "a study of minutes, run by hand",
@@ -148,7 +147,9 @@ def commands() -> list[tuple[str, str]]:
     lines_shown += [(page, text.splitlines()) for page, text in blocks("sh")]
     for page, lines in lines_shown:
         parts = [
-            part for line in lines for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))
+            re.sub(r"^\w+=\$\((.*)\)$", r"\1", part)  # a variable that holds a command's output
+            for line in lines
+            for part in re.split(r" \| | && ", re.sub(r"\s+#.*", "", line))
         ]
         shown += [(page, part) for part in parts]
     return shown
