@@ -16,7 +16,7 @@ MEASURE_SHARE = 0.2
 WORK_TOLERANCE = 0.01
 # Counts of equal code in two processes differ by up to this share (docs/counted-work.md), also
 # where those of each process agree. A smaller tolerance needs counts of two processes.
-PROCESS_SPREAD = 0.002
+PROCESS_SPREAD = 0.001
 # The false alarms that a suite may have: see `options.Options.suite_alpha`.
 SUITE_ALPHA = 0.05
 

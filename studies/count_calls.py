@@ -90,9 +90,9 @@ def _array_call(name: str, guilty: str) -> Call:
         import numpy as np
 
         turns = 100 + more
-        big = np.arange(50_000.0)
+        big = np.arange(10_000.0)
         small = np.arange(2_000.0)
-        matrix = np.random.default_rng(0).random((48, 48))
+        matrix = np.random.default_rng(0).random((24, 24))
         numbers = np.random.default_rng(1).random(400)
         operations: dict[str, Callable[[], object]] = {
             "add": lambda: [small + 1.0 for _ in range(turns)],
@@ -100,7 +100,7 @@ def _array_call(name: str, guilty: str) -> Call:
             "matmul": lambda: [matrix @ matrix for _ in range(turns)],
             "sort": lambda: [np.sort(numbers) for _ in range(turns)],
             "sum": lambda: [big.sum() for _ in range(turns)],
-            "exp": lambda: [np.exp(small) for _ in range(turns)],
+            "exp": lambda: [np.exp(small[:500]) for _ in range(turns)],
             "tiny": lambda: [np.array([1.0, 2.0]) + np.zeros(2) for _ in range(turns)],
         }
         return operations[name]

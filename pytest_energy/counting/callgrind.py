@@ -10,7 +10,8 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,12 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "first_level_misses": ("I1mr", "D1mr", "D1mw"),
     "last_level_misses": ("ILmr", "DLmr", "DLmw"),
 }
+# Of a dump: a call with its callee's cost (empty groups), the start of a function, its own cost (Ir
+# is the first event).
+_COST_LINES = re.compile(r"^calls=.*\n.*|^fn=(.+)|^[\d+*-]\S* (\d+)", re.MULTILINE)
+# The name of a function's number, at its first mention.
+_NAMES = re.compile(r"^c?fn=(\(\d+\)) (.+)", re.MULTILINE)
+_RECURSION = re.compile(r"'\d+$")  # its depth
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,28 @@ class Dump:
     text: bytes = b""
     """The dump itself, for KCachegrind. Most dumps are thrown away unread."""
 
+    @property
+    def instructions(self) -> int:
+        """Also in the events."""
+        return self.events["instructions"]
+
     @cached_property
     def functions(self) -> Mapping[str, int]:
         """Instructions of each C function itself, without the functions that it calls."""
-        lines = self.text.decode("utf8", "replace").splitlines()
-        names = next((line.split()[1:] for line in lines if line.startswith("events:")), [])
-        return _own_instructions(lines, names.index("Ir") + 1) if "Ir" in names else {}
+        text = self.text.decode("utf8", "replace")
+        own: Counter[str] = Counter()
+        function = ""
+        for started, instructions in _COST_LINES.findall(text):
+            if started:
+                function = started.partition(" ")[0] if started.startswith("(") else started
+            elif instructions:
+                own[function] += int(instructions)
+        names = dict(_NAMES.findall(text))
+        found: Counter[str] = Counter()
+        for number, instructions in own.items():
+            name = names.get(number, "?") if number.startswith("(") else number
+            found[_RECURSION.sub("", name)] += instructions
+        return found
 
 
 def version() -> str:
@@ -117,48 +140,3 @@ def read_dump(path: Path) -> Dump:
         return Dump(events, text)
     except (OSError, ValueError) as error:  # ValueError: no such line, or no numbers
         raise CountingUnavailable(f"{path}: not a dump of Callgrind: {error}") from None
-
-
-def _own_instructions(lines: list[str], column: int) -> dict[str, int]:
-    """Each function's own instructions. The line after ``calls=`` is the callee's, not its own."""
-    own: dict[str, int] = {}
-    function = ""
-    for line in _cost_lines(lines):
-        if line.startswith("fn="):
-            function = line
-        else:
-            fields = line.split()
-            own[function] = own.get(function, 0) + (
-                int(fields[column]) if len(fields) > column else 0
-            )
-    return _by_name(own, lines)
-
-
-def _cost_lines(lines: list[str]) -> Iterator[str]:
-    """The lines ``fn=...`` and the cost lines of the functions themselves."""
-    of_a_call = False
-    for line in lines:
-        if line.startswith("fn="):
-            yield line
-        elif line.startswith("calls="):
-            of_a_call = True
-        elif line[:1].isdigit() or line[:1] in ("+", "-", "*"):
-            if not of_a_call:
-                yield line
-            of_a_call = False
-
-
-def _by_name(own: Mapping[str, int], lines: list[str]) -> dict[str, int]:
-    """Resolve ``fn=(12)``: the name stands at the number's first mention, in fn= or in cfn=."""
-    names = {}
-    for line in lines:
-        named = re.match(r"c?fn=\((\d+)\) (.+)", line)
-        if named:
-            names[named[1]] = named[2]
-    found: dict[str, int] = {}
-    for line, instructions in own.items():
-        number = re.match(r"fn=\((\d+)\)", line)
-        name = names.get(number[1], "?") if number else line.removeprefix("fn=") or "?"
-        name = re.sub(r"'\d+$", "", name)  # of a recursion, by depth
-        found[name] = found.get(name, 0) + instructions
-    return found

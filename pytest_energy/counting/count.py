@@ -7,35 +7,31 @@ code: what bad luck adds is not the code's.
 from __future__ import annotations
 
 import gc
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
-from pytest_energy.clock import now_s
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.counter import Counter
 from pytest_energy.counting.memory_state import MemoryState, settle_collector
 from pytest_energy.model import CountedWork
 from pytest_energy.plan import PROCESS_SPREAD
 
-# Calls before any count, whose time is taken: the first one imports, caches and allocates, and
-# another program may hold one up.
+# Calls before any count: the first one imports, caches and allocates.
 FIRST_CALLS = 3
 # The interpreter specialises a code object in its first calls, which do 2 % more work, and again
-# after the types' versions change. At least so many uncounted calls come before a count then, and
-# more as long as they take less than the seconds.
-WARM_UP_CALLS, MOST_WARM_UP_CALLS, WARM_UP_S = 2, 30, 0.5
-# The types' versions change before every second count: a warm-up costs more than a count.
-COUNTS_PER_RENEWAL = 2
+# after the types' versions change. So many uncounted calls come before a count then; fewer of a
+# call whose calls would execute more than the instructions, which take valgrind 0.3 s. No clock
+# decides: a busy machine must not change a count.
+MOST_WARM_UP_CALLS, FEWEST_WARM_UP_CALLS, WARM_UP_INSTRUCTIONS = 30, 2, 100_000_000
 # Counts go on until the two least agree this closely, or there are MOST_COUNTS of them.
-AGREED, FEWEST_COUNTS, MOST_COUNTS = 1e-3, 3, 10
-# A count of fewer instructions is mostly the counting: such a call is repeated within one count.
-# Under valgrind, uncounted, 200 000 take 0.3 ms.
-FEWEST_INSTRUCTIONS, MOST_REPEATS, LONG_CALL_S = 200_000, 1024, 0.001
+AGREED, MOST_COUNTS = 1e-3, 10
+# A count of fewer instructions is mostly the counting: such a call is repeated within one count,
+# in powers of `REPEATS_BASE`, since the cost of counting is counted for each number of repeats.
+FEWEST_INSTRUCTIONS, REPEATS_BASE, MOST_REPEATS = 200_000, 8, 512
 # Where the kernel lists a process's open files and threads.
 PROCESS_FILES, PROCESS_THREADS = Path("/proc/self/fd"), Path("/proc/self/task")
 GPU_DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/render")
@@ -57,18 +53,17 @@ class WorkCounter:
     def count(self, call: Callable[[], object]) -> CountedWork:
         """Count ``call`` a few times and keep the least. Raises what ``call`` raises."""
         with self._undisturbed():
-            children = _ended_children()
-            seconds = _warm_up(repeat(call), FIRST_CALLS)
-            notes = _notes(children)
-            repeats = 1 if seconds > LONG_CALL_S else self._repeats(call)
-            return self._work(repeat(_repeated(call, repeats)), repeats, notes)
+            notes = self._first_calls(repeat(call))
+            first = self._draw(repeat(_repeated(call, 1)), 0, FEWEST_WARM_UP_CALLS)
+            repeats = _repeats(first.instructions)
+            known = () if repeats > 1 else (first,)
+            return self._work(repeat(_repeated(call, repeats)), repeats, notes, known)
 
     def count_prepared(self, calls: Iterator[Callable[[], object]]) -> CountedWork:
         """As `count`, with a fresh call for each: ``calls`` may prepare it uncounted."""
         with self._undisturbed():
-            children = _ended_children()
-            _warm_up(calls, FIRST_CALLS)
-            return self._work((_repeated(call, 1) for call in calls), 1, _notes(children))
+            notes = self._first_calls(calls)
+            return self._work((_repeated(call, 1) for call in calls), 1, notes)
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -83,22 +78,23 @@ class WorkCounter:
             if was_on:
                 gc.enable()
 
-    def _repeats(self, call: Callable[[], object]) -> int:
-        """How often a count repeats the call: a power of two."""
-        alone = self._counter.count(call).events["instructions"]
-        repeats = 1
-        while repeats * max(alone, 1) < FEWEST_INSTRUCTIONS and repeats < MOST_REPEATS:
-            repeats *= 2
-        return repeats
+    def _first_calls(self, calls: Iterator[Callable[[], object]]) -> tuple[str, ...]:
+        """The uncounted first calls; returns notes on what they start and open."""
+        children = _ended_children()
+        _warm_up(calls, FIRST_CALLS)
+        return _notes(children)
 
     def _work(
-        self, calls: Iterator[Callable[[], object]], repeats: int, notes: tuple[str, ...]
+        self,
+        calls: Iterator[Callable[[], object]],
+        repeats: int,
+        notes: tuple[str, ...],
+        known: tuple[Dump, ...] = (),
     ) -> CountedWork:
         overhead = self._overhead(repeats)
-        least, counts = self._least(calls)
+        least, counts = self._least(calls, known)
         self.least_dump = least
-        ordered = sorted(counts)
-        net = max(1, ordered[0] - overhead.events["instructions"])
+        net = max(1, counts[0] - overhead.instructions)
         events = {
             name: max(0, round((count - overhead.events.get(name, 0)) / repeats))
             for name, count in least.events.items()
@@ -108,7 +104,7 @@ class WorkCounter:
             for name, count in least.functions.items()
             if (own := count - overhead.functions.get(name, 0)) > 0
         }
-        spread = max(PROCESS_SPREAD, (ordered[1] - ordered[0]) / net)
+        spread = max(PROCESS_SPREAD, (counts[1] - counts[0]) / net)
         return CountedWork(
             self._counter.tool,
             events,
@@ -126,26 +122,31 @@ class WorkCounter:
             self._overheads[repeats] = self._least(repeat(nothing))[0]
         return self._overheads[repeats]
 
-    def _least(self, calls: Iterator[Callable[[], object]]) -> tuple[Dump, list[int]]:
+    def _least(
+        self, calls: Iterator[Callable[[], object]], known: Sequence[Dump] = ()
+    ) -> tuple[Dump, list[int]]:
         """The dump with the fewest instructions, and the instructions of every count."""
-        dumps: list[Dump] = []
+        dumps = list(known)
+        counts = sorted(dump.instructions for dump in dumps)
         while len(dumps) < MOST_COUNTS:
-            number = self._seed * MOST_COUNTS + len(dumps)
-            gc.collect()
-            if len(dumps) % COUNTS_PER_RENEWAL == 0:
-                self._memory.renew_types(number)
-                _warm_up(calls, MOST_WARM_UP_CALLS)
-            else:  # a collection empties Python's lists of free tuples, floats and others
-                _warm_up(calls, WARM_UP_CALLS)
-            call = next(calls)
-            self._memory.arrange(number)
-            self._memory.make_room()
-            dumps.append(self._counter.count(call))
-            counts = sorted(dump.events["instructions"] for dump in dumps)
-            if len(counts) >= FEWEST_COUNTS and counts[1] - counts[0] <= AGREED * counts[0]:
+            warm_up = _warm_up_calls(counts[0]) if counts else FEWEST_WARM_UP_CALLS
+            dumps.append(self._draw(calls, len(dumps), warm_up))
+            counts = sorted(dump.instructions for dump in dumps)
+            near = AGREED * max(counts[0], FEWEST_INSTRUCTIONS)
+            if len(counts) > 1 and counts[1] - counts[0] <= near:
                 break
-        least = min(dumps, key=lambda dump: dump.events["instructions"])
-        return least, [dump.events["instructions"] for dump in dumps]
+        return min(dumps, key=lambda dump: dump.instructions), counts
+
+    def _draw(self, calls: Iterator[Callable[[], object]], number: int, warm_up_calls: int) -> Dump:
+        """Count one call in the memory state of this number."""
+        number += self._seed * MOST_COUNTS
+        gc.collect()
+        self._memory.renew_types(number)
+        _warm_up(calls, warm_up_calls)
+        call = next(calls)
+        self._memory.arrange(number)
+        self._memory.make_room()
+        return self._counter.count(call)
 
 
 def merge_counts(works: Sequence[CountedWork]) -> CountedWork:
@@ -161,17 +162,23 @@ def merge_counts(works: Sequence[CountedWork]) -> CountedWork:
     )
 
 
-def _warm_up(calls: Iterator[Callable[[], object]], most: int) -> float:
-    """Make uncounted calls, fewer if they take long. Returns the seconds of the fastest."""
-    began_s, seconds = now_s(), math.inf
-    for number in range(most):
-        if number >= WARM_UP_CALLS and now_s() - began_s > WARM_UP_S:
-            break
-        call = next(calls)
-        call_began_s = now_s()
+def _warm_up(calls: Iterator[Callable[[], object]], number: int) -> None:
+    for call in islice(calls, number):
         call()
-        seconds = min(seconds, now_s() - call_began_s)
-    return seconds
+
+
+def _warm_up_calls(instructions: int) -> int:
+    """How many uncounted calls come before a count of so many instructions."""
+    affordable = WARM_UP_INSTRUCTIONS // max(1, instructions)
+    return max(FEWEST_WARM_UP_CALLS, min(MOST_WARM_UP_CALLS, affordable))
+
+
+def _repeats(instructions: int) -> int:
+    """How often a count repeats a call of so many instructions: a power of `REPEATS_BASE`."""
+    repeats = 1
+    while repeats * instructions < FEWEST_INSTRUCTIONS and repeats < MOST_REPEATS:
+        repeats *= REPEATS_BASE
+    return repeats
 
 
 def _repeated(call: Callable[[], object], repeats: int) -> Callable[[], None]:

@@ -5,7 +5,10 @@ causes, see docs/counted-work.md:
 
 - Python's pools: a loop that fills and empties a pool at each turn takes the allocator's slow path.
   Here every hole of every size class is filled, and then a pool with room is put first.
-- The C library's free lists: a search through old chunks. They are filled too.
+- Python's arenas: a new pool comes from a list of old ones, or is cut off an arena, in 60
+  instructions more. Every old pool is filled, up to a new arena.
+- The C library's free lists: a search through old chunks. They are filled too, and the end of the
+  memory neither shrinks nor grows in small steps.
 - The interpreter's cache of type attributes, whose places come from addresses and type versions:
   two names that a loop looks up may share a place. The types get new versions in another order.
 
@@ -19,7 +22,10 @@ import gc
 import platform
 import random
 import sys
+from collections import deque
+from contextlib import suppress
 from itertools import repeat, starmap
+from operator import itemgetter
 
 from pytest_energy.counting.client_requests import executable
 from pytest_energy.errors import CountingUnavailable
@@ -29,20 +35,31 @@ POOL_BYTES, POOL_HEADER_BYTES, SIZES = 16384, 48, range(16, 513, 16)
 BYTES_HEADER = sys.getsizeof(b"")
 # More holes than this in one size class: another allocator than pymalloc, or not worth the time.
 MOST_HOLES = 100_000
-# How many eighths of the first pool are occupied; each state takes the next.
-EIGHTHS = (1, 4, 2, 6, 3, 5, 7)
+# The first pool of each size class is occupied to an eighth, and by up to so many blocks more: each
+# state has another number of them, so that no loop of fixed length ends where the pool does in all.
+# The room is the same to a few blocks: a block of a new pool takes 7 instructions more.
+OCCUPIED, MORE_OCCUPIED = 1 / 8, 7
 # What the C library may have free: up to where it maps memory instead.
 MAPPED_FROM = 128 * 1024
 CHUNKS = [*range(24, 1040, 16), *(size << shift for shift in range(7) for size in (1280, 1664))]
 MOST_CHUNKS = 20_000
 ARENA_BYTES = 1 << 20
 HELD_BYTES = 3 * ARENA_BYTES  # of the interpreter's start, seldom more than one arena is free
-_M_MMAP_THRESHOLD = -3
+# glibc's options, with values that keep the end of its memory from moving within a count.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+NEVER_TRIM, TOP_PAD_BYTES = 1 << 30, 4 << 20
+# Before a count that end has so much room: these many chunks, the largest that are not mapped.
+TOP_CHUNKS, TOP_CHUNK_BYTES = 32, MAPPED_FROM - 4096
+# Old pools that one state fills at most, 16 MiB, and between two looks at the C library. What a
+# call allocates beyond them finds the rest.
+MOST_OLD_POOLS, POOLS_AT_ONCE = 1024, 8
 # Of a pool's blocks; a few belong to what runs meanwhile.
 OWN_SHARE = 0.9
 PART = 250  # blocks in a list that `make_room` goes through without allocating
 # From Python 3.13, a type gets no version after 1000 changes, and is slow from there on.
 MOST_RENEWALS = 800
+# An attribute that every type inherits from object: a look-up gives the type its version.
+INHERITED = "__sizeof__"
 _MEDIUM = 1 << 20  # an int of 28 bytes that Python does not keep
 
 
@@ -50,11 +67,13 @@ class MemoryState:
     """Arranges this process's memory. Does what the interpreter and the C library allow."""
 
     def __init__(self) -> None:
-        self._fill: list[object] = []
+        self._fill: list[list[object]] = []
         self._reserve: list[list[object]] = []
         self._occupied: list[list[object]] = []
+        self._types: list[type] = []
         self._pools_known = True
         self._renewals = 0
+        self._last_chunk = 0
         self._c_library = _CLibrary.find()
 
     def renew_types(self, number: int) -> None:
@@ -66,26 +85,32 @@ class MemoryState:
         if modified is None or self._renewals >= MOST_RENEWALS:
             return
         self._renewals += 1
+        self._types = self._types or _all_types()
         modified(ctypes.py_object(object))
-        types = _all_types()
-        random.Random(number).shuffle(types)
-        for each in types:
-            try:
-                type.__getattribute__(each, "no such attribute")
-            except AttributeError:
-                pass
+        keys = memoryview(random.Random(number).randbytes(8 * len(self._types))).cast("Q")
+        ordered = map(itemgetter(1), sorted(zip(keys, self._types, strict=True)))
+        look_ups = map(type.__getattribute__, ordered, repeat(INHERITED))
+        for _ in self._types:
+            with suppress(Exception):  # a class may replace even this attribute
+                deque(look_ups, maxlen=0)
+                break
 
     def arrange(self, number: int) -> None:
         """Fill the holes, and hold back a pool of each size class for `make_room`."""
         if self._pools_known:
-            # Twice: what the first one frees at its end leaves holes.
-            self._pools_known = self._fill_pools(number) and self._fill_pools(number)
+            # Twice: what the first pass frees at its end leaves holes.
+            self._pools_known = self._fill_pools(number)
+            self._fill_old_pools()
+            self._pools_known = self._pools_known and self._fill_pools(number)
+            self._fill_old_pools()
         if self._c_library is not None:
             self._fill_chunks(self._c_library)  # last: lists of blocks came and went
 
     def release(self) -> None:
         """Free what fills the holes, so that a run of many tests does not grow."""
-        self._fill, self._reserve, self._occupied = [], [], []
+        self._fill, self._reserve, self._occupied, self._types = [], [], [], []
+        if self._c_library is not None:
+            self._free_chunks(self._c_library)
 
     def make_room(self) -> None:
         """The last step before a count: put a pool with room first in each size class.
@@ -105,14 +130,15 @@ class MemoryState:
 
     def _fill_pools(self, number: int) -> bool:
         """False where the addresses are not pymalloc's."""
+        self._fill += [*self._reserve, *self._occupied]
         self._reserve, self._occupied = [], []
-        eighths = EIGHTHS[number % len(EIGHTHS)]
+        more = number % MORE_OCCUPIED
         reserve: list[list[object]] = []
         for size in SIZES:
             pool = self._own_pool(size)
             if pool is None:
                 return False
-            occupied = len(pool) * eighths // 8
+            occupied = int(len(pool) * OCCUPIED) + more
             self._occupied.append(pool[:occupied])
             reserve += [pool[at : at + PART] for at in range(occupied, len(pool), PART)]
         self._reserve = reserve
@@ -121,26 +147,47 @@ class MemoryState:
     def _own_pool(self, size: int) -> list[object] | None:
         """The blocks of one pool, once no other pool has a hole. None after `MOST_HOLES`."""
         capacity = (POOL_BYTES - POOL_HEADER_BYTES) // size
+        own = int(OWN_SHARE * capacity)
         for _ in range(MOST_HOLES // capacity):
-            # Holes come first. Without any, two pools' worth of blocks is one whole pool at least.
+            # Holes come first, then new pools, from their first block to their last. Without any
+            # holes, two pools' worth of blocks ends in the pool after a whole one.
             blocks = _blocks(size, 2 * capacity)
-            pools: dict[int, list[object]] = {}
-            for block in blocks:
-                pools.setdefault(id(block) // POOL_BYTES, []).append(block)
-            own = max(pools.values(), key=len)
-            whole = len(own) >= OWN_SHARE * capacity
-            # The last pool is new, too: freed, it is gone.
-            last = pools[id(blocks[-1]) // POOL_BYTES]
-            for held in pools.values():
-                if not whole or (held is not own and held is not last):
-                    self._fill += held
-            if whole:
-                return own
+            last, offset = divmod(id(blocks[-1]), POOL_BYTES)
+            index = (offset - POOL_HEADER_BYTES) // size
+            end = len(blocks) - 1 - index
+            self._fill.append(blocks)
+            while end > own and id(blocks[end - 1]) // POOL_BYTES == last:
+                end -= 1  # the list itself had a block in it for a while
+            pool = blocks[max(0, end - own) : end]
+            if len(pool) == own and (
+                id(pool[0]) // POOL_BYTES == id(pool[-1]) // POOL_BYTES != last
+            ):
+                del blocks[end - own : end]
+                # The last pool is filled, too: freed, it would be one that is not cut off anew.
+                self._fill.append(_blocks(size, capacity - 1 - index))
+                return pool
         return None
 
+    def _fill_old_pools(self) -> None:
+        """Occupy the pools that are free, until Python takes a new arena from the C library."""
+        library = self._c_library
+        if library is None:
+            return
+        capacity = (POOL_BYTES - POOL_HEADER_BYTES) // SIZES[-1]
+        for _ in range(MOST_OLD_POOLS // POOLS_AT_ONCE):
+            before = library.allocated_bytes()
+            blocks = _blocks(SIZES[-1], POOLS_AT_ONCE * capacity)
+            new_arena = library.allocated_bytes() - before >= ARENA_BYTES
+            self._fill.append(blocks)
+            if new_arena:
+                return
+
     def _fill_chunks(self, library: _CLibrary) -> None:
-        """The chunks are never freed: a list of them would be a chunk itself."""
-        for size in reversed(CHUNKS):
+        """Each chunk holds the address of the one before: a list of them would be a chunk itself.
+
+        At last the end of the memory has room for `TOP_CHUNKS`.
+        """
+        for size in (TOP_CHUNK_BYTES, *reversed(CHUNKS)):
             for _ in range(MOST_CHUNKS):
                 before = library.top_bytes()
                 chunk = library.malloc(size)
@@ -149,6 +196,16 @@ class MemoryState:
                 if library.top_bytes() != before:
                     library.free(chunk)
                     break
+                ctypes.c_size_t.from_address(chunk).value = self._last_chunk
+                self._last_chunk = chunk
+        for chunk in [library.malloc(TOP_CHUNK_BYTES) for _ in range(TOP_CHUNKS)][::-1]:
+            library.free(chunk)
+
+    def _free_chunks(self, library: _CLibrary) -> None:
+        while self._last_chunk:
+            chunk = self._last_chunk
+            self._last_chunk = ctypes.c_size_t.from_address(chunk).value
+            library.free(chunk)
 
 
 class AlignedArenas:
@@ -218,6 +275,8 @@ class _CLibrary:
         self._information.restype = _Information
         # A fixed threshold: glibc raises it when a process frees a larger block.
         library.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
+        library.mallopt(_M_TRIM_THRESHOLD, NEVER_TRIM)
+        library.mallopt(_M_TOP_PAD, TOP_PAD_BYTES)
 
     @classmethod
     def find(cls) -> _CLibrary | None:
@@ -231,12 +290,21 @@ class _CLibrary:
         """How much is free at the end: it shrinks when no older chunk is free."""
         return int(self._information().keepcost)
 
+    def allocated_bytes(self) -> int:
+        """How much is in use, Python's arenas among it."""
+        information = self._information()
+        return int(information.uordblks + information.hblkhd)
+
 
 class _Information(ctypes.Structure):
-    """struct mallinfo2, with the field that is read here."""
+    """struct mallinfo2."""
 
-    _fields_ = [(f"field_{number}", ctypes.c_size_t) for number in range(9)] + [
-        ("keepcost", ctypes.c_size_t)
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
     ]
 
 

@@ -11,8 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
 
 # Tracing is slow: a call that executes more bytecodes than this is counted in part, and not used.
 MOST_BYTECODES = 20_000_000
@@ -30,29 +29,42 @@ def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
     """
     if sys.gettrace() is not None:
         return {}
-    counts: Counter[Any] = Counter()
+    found: dict[int, tuple[CodeType, list[int]]] = {}  # by id: a code object's hash is slow
+    steps: dict[int, Callable[..., object]] = {}
     left = MOST_BYTECODES
 
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal left
+    def begin(frame: FrameType, event: str, argument: object) -> object:
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        if event == "opcode":
-            counts[frame.f_code] += 1
-            left -= 1
-            if left <= 0:
-                raise _TooMany
-        return trace
+        code = frame.f_code
+        step = steps.get(id(code))
+        if step is None:
+            tally = [0]
+            found[id(code)] = code, tally
+            step = steps[id(code)] = stepper(tally)
+        return step
 
-    sys.settrace(trace)
+    def stepper(tally: list[int]) -> Callable[..., object]:
+        def step(frame: FrameType, event: str, argument: object) -> object:
+            nonlocal left
+            if event == "opcode":
+                tally[0] += 1
+                left -= 1
+                if left <= 0:
+                    raise _TooMany
+            return step
+
+        return step
+
+    sys.settrace(begin)
     try:
         call()
     except _TooMany:
         return {}
     finally:
         sys.settrace(None)
-    found: Counter[str] = Counter()
-    for code, bytecodes in counts.items():
+    counts: Counter[str] = Counter()
+    for code, (bytecodes,) in found.values():
         name = getattr(code, "co_qualname", code.co_name)  # Python 3.10 has no qualified one
-        found[f"{os.path.basename(code.co_filename)}::{name}"] += bytecodes
-    return dict(found)
+        counts[f"{os.path.basename(code.co_filename)}::{name}"] += bytecodes
+    return {name: bytecodes for name, bytecodes in counts.items() if bytecodes}

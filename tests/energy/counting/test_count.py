@@ -6,7 +6,6 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 from itertools import chain, repeat
 from pathlib import Path
 from typing import ClassVar
@@ -16,10 +15,11 @@ import pytest
 from pytest_energy.counting import count, python_functions
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.count import (
-    FEWEST_COUNTS,
     FEWEST_INSTRUCTIONS,
-    LONG_CALL_S,
+    FEWEST_WARM_UP_CALLS,
     MOST_COUNTS,
+    MOST_WARM_UP_CALLS,
+    WARM_UP_INSTRUCTIONS,
     WorkCounter,
     merge_counts,
 )
@@ -54,42 +54,57 @@ def counter_of(*instructions, repeats=1):
     return counter
 
 
-def slow(calls=None):
-    """A call that is no tiny one."""
-    time.sleep(LONG_CALL_S * 1.1)
-    if calls is not None:
-        calls.append(1)
+MILLION = 1_000_000
 
 
-@pytest.fixture(autouse=True)
-def short_warm_up(monkeypatch):
-    monkeypatch.setattr(count, "WARM_UP_S", 0.0)
+def nothing():
+    pass
 
 
 def test_the_least_count_is_kept_once_two_agree():
-    work = counter_of(1400, 1100, 1200, 1100).count(slow)
-    assert (work.instructions, work.spread, work.counts) == (1000, PROCESS_SPREAD, 4)
+    counts = [1.4 * MILLION + 100, 1.1 * MILLION, MILLION + 100, MILLION + 700]
+    work = counter_of(*map(int, counts)).count(nothing)
+    assert (work.instructions, work.spread, work.counts) == (MILLION, PROCESS_SPREAD, 4)
+
+
+def test_two_counts_are_enough():
+    assert counter_of(MILLION).count(nothing).counts == 2
 
 
 def test_counts_that_never_agree_end_and_leave_their_spread():
-    work = counter_of(*range(2100, 1000, -100)).count(slow)
+    work = counter_of(*range(21 * MILLION, 10 * MILLION, -MILLION)).count(nothing)
     assert work.counts == MOST_COUNTS
-    assert work.spread == pytest.approx(100 / 1100)
+    assert work.spread == pytest.approx(1 / 12, rel=1e-4)
 
 
 def test_the_cost_of_counting_is_taken_off():
-    work = counter_of(1100).count(slow)
-    assert work.events == {"instructions": 1000, "data_reads": 250}
-    assert work.functions == {"f": 1000}  # g did nothing beyond the counting
+    work = counter_of(MILLION + 100).count(nothing)
+    assert work.events == {"instructions": MILLION, "data_reads": MILLION // 4}
+    assert work.functions == {"f": MILLION}  # g did nothing beyond the counting
     assert work.conditions == {"cache": "none"}
 
 
 def test_a_tiny_call_is_repeated_in_one_count_and_given_per_call():
     calls = []
-    counter = counter_of(FEWEST_INSTRUCTIONS // 4, 4100, repeats=4)
+    counter = counter_of(FEWEST_INSTRUCTIONS // 8, 8100, repeats=8)
     work = counter.count(lambda: calls.append(1))
     assert work.instructions == 1000
-    assert len(calls) > 4 * FEWEST_COUNTS
+    assert len(calls) > 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("instructions", "warm_up_calls"),
+    [
+        (MILLION, MOST_WARM_UP_CALLS),
+        (WARM_UP_INSTRUCTIONS // 10, 10),
+        (WARM_UP_INSTRUCTIONS * 10, FEWEST_WARM_UP_CALLS),
+    ],
+)
+def test_the_work_decides_how_many_calls_come_first_and_no_clock(instructions, warm_up_calls):
+    calls = []
+    counter_of(instructions).count(lambda: calls.append(1))
+    first = count.FIRST_CALLS + FEWEST_WARM_UP_CALLS + 1
+    assert len(calls) == first + warm_up_calls + 1
 
 
 def test_the_collector_is_off_in_a_count_and_on_again_after_it():

@@ -59,7 +59,12 @@ def test_illegal_instruction(energy): energy(illegal)
 
 def test_forks(energy): energy(lambda: subprocess.run([sys.executable, "-c", ""]))
 
-def test_hangs(energy): energy(lambda: time.sleep(99) if COUNTED else None)
+def hang():
+    if COUNTED:
+        with open("hanging", "w") as file: file.write(str(os.getpid()))
+        time.sleep(99)
+
+def test_hangs(energy): energy(hang)
 
 def test_after_it(energy): energy(work)
 
@@ -127,9 +132,10 @@ def test_each_test_is_counted_and_what_cannot_be_says_why(suite, temporary):
     kept = suite.path / "kept" / "callgrind.out.test_it.py-test_more.baseline"
     assert read_dump(kept).events["instructions"] > 1_000_000
     assert list(temporary.iterdir()) == []
+    assert not Path(f"/proc/{(suite.path / 'hanging').read_text()}").exists()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process_and_no_file(suite, temporary, end):
     suite.makepyfile("import time\ndef test_it(energy): energy(time.sleep, 0.01)\n")
     suite.makeconftest(

@@ -12,6 +12,7 @@ import pytest
 from pytest_energy.errors import CountingUnavailable
 from pytest_energy.model import Counted, CountedWork
 from pytest_energy.plugin import count_run
+from pytest_energy.runs import compare
 from pytest_energy.runs.json_format import read_run
 
 TESTS = """
@@ -145,19 +146,27 @@ def test_a_measured_run_of_another_machine_is_compared_by_its_counts(counted, su
     ("where", "value", "named"),
     [
         ("python", "CPython 3.9.1", "python: CPython 3.9.1"),
+        ("torch", "1.0", "torch: 1.0 / 2.0"),
         ("cache", "D1 64 KiB", "cache: D1 64 KiB / D1 32 KiB"),
         ("instruction_set", "aarch64", "instruction_set: aarch64"),
         ("tool", "callgrind 3.21.0", "tool: callgrind 3.21.0"),
     ],
 )
-def test_counts_that_are_not_alike_are_refused_and_named(counted, suite, where, value, named):
+def test_counts_that_are_not_alike_are_refused_and_named(
+    counted, suite, monkeypatch, where, value, named
+):
+    here = {"python": "CPython 3.11.2", "distributions": {"torch": "2.0"}}
+    monkeypatch.setattr(compare, "software", lambda: here)
     counted("--benchmark-json=old.json", "-k", "plain")
     path = suite.path / "old.json"
     saved = json.loads(path.read_text())
     saved["energy"]["machine"]["cores"] = 96
+    saved["energy"]["software"] = json.loads(json.dumps(here))
     side = saved["benchmarks"][0]["energy"]["work"]["candidate"]
     if where == "python":
         saved["energy"]["software"]["python"] = value
+    elif where == "torch":
+        saved["energy"]["software"]["distributions"]["torch"] = value
     elif where == "tool":
         side["tool"] = value
     else:
