@@ -49,7 +49,7 @@ HELD_BYTES = 3 * ARENA_BYTES  # of the interpreter's start, seldom more than one
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 NEVER_TRIM, TOP_PAD_BYTES = 1 << 30, 4 << 20
 # Before a count that end has so much room: these many chunks, the largest that are not mapped.
-TOP_CHUNKS, TOP_CHUNK_BYTES = 32, MAPPED_FROM - 4096
+TOP_CHUNKS, TOP_CHUNK_BYTES, CHUNK_HEADER_BYTES = 32, MAPPED_FROM - 4096, 16
 # Old pools that one state fills at most, 16 MiB, and between two looks at the C library. What a
 # call allocates beyond them finds the rest.
 MOST_OLD_POOLS, POOLS_AT_ONCE = 1024, 8
@@ -104,7 +104,9 @@ class MemoryState:
             self._pools_known = self._pools_known and self._fill_pools(number)
             self._fill_old_pools()
         if self._c_library is not None:
-            self._fill_chunks(self._c_library)  # last: lists of blocks came and went
+            # Last: lists of blocks came and went.
+            self._make_top(self._c_library)
+            self._fill_chunks(self._c_library)
 
     def release(self) -> None:
         """Free what fills the holes, so that a run of many tests does not grow."""
@@ -182,11 +184,26 @@ class MemoryState:
             if new_arena:
                 return
 
-    def _fill_chunks(self, library: _CLibrary) -> None:
-        """Each chunk holds the address of the one before: a list of them would be a chunk itself.
+    def _make_top(self, library: _CLibrary) -> None:
+        """Let the end of the memory have room for `TOP_CHUNKS`, in one piece.
 
-        At last the end of the memory has room for `TOP_CHUNKS`.
+        Where the memory goes on elsewhere, the chunks before it are filled: freed, they would be
+        the first that malloc takes.
         """
+        chunks: list[int] = []
+        for _ in range(2 * TOP_CHUNKS):
+            chunk = library.malloc(TOP_CHUNK_BYTES)
+            if chunks and chunk - chunks[-1] != TOP_CHUNK_BYTES + CHUNK_HEADER_BYTES:
+                for each in chunks:
+                    self._hold(each)
+                chunks = []
+            chunks.append(chunk)
+            if len(chunks) == TOP_CHUNKS or not chunk:
+                break
+        for chunk in reversed(chunks):
+            library.free(chunk)
+
+    def _fill_chunks(self, library: _CLibrary) -> None:
         for size in (TOP_CHUNK_BYTES, *reversed(CHUNKS)):
             for _ in range(MOST_CHUNKS):
                 before = library.top_bytes()
@@ -196,10 +213,12 @@ class MemoryState:
                 if library.top_bytes() != before:
                     library.free(chunk)
                     break
-                ctypes.c_size_t.from_address(chunk).value = self._last_chunk
-                self._last_chunk = chunk
-        for chunk in [library.malloc(TOP_CHUNK_BYTES) for _ in range(TOP_CHUNKS)][::-1]:
-            library.free(chunk)
+                self._hold(chunk)
+
+    def _hold(self, chunk: int) -> None:
+        """Each chunk holds the address of the last one: a list of them would be a chunk itself."""
+        ctypes.c_size_t.from_address(chunk).value = self._last_chunk
+        self._last_chunk = chunk
 
     def _free_chunks(self, library: _CLibrary) -> None:
         while self._last_chunk:
