@@ -11,7 +11,8 @@ is and with more work in it. Each process begins with junk of its own on the hea
 order of its own. Every two processes are a pair of each call: one is the baseline, the other the
 candidate, and the gate gives the verdict at its default tolerance of 1 %, and at 0.5 %: a change of
 1 % is not surely beyond 1 %. Half of the processes run beside
-``--busy`` busy loops. ``--kinds python,numpy,torch`` chooses the calls.
+``--busy`` busy loops. ``--kinds python,numpy,torch`` or ``--kinds "python scan,numpy add"`` chooses
+the calls.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("what", choices=["pairs", "guilty", "bisect", "cost", "suite"])
     parser.add_argument("--kinds", default="python,numpy")
     parser.add_argument("--processes", type=int, default=12)
-    parser.add_argument("--busy", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=4)
     parser.add_argument("--counts", type=Path, help="keep each process's counts here, and go on")
     parser.add_argument("--tries", type=int, default=10)
     given = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
 
 def pairs(kinds: list[str], processes: int, neighbours: int, kept: Path | None) -> None:
     """Count in each process; then compare every two of them, and print the verdicts."""
-    names = [name for name in CALLS if name.split()[0] in kinds]
+    names = [name for name in CALLS if name in kinds or name.split()[0] in kinds]
     lines = kept.read_text().splitlines() if kept is not None and kept.exists() else []
     counted = [_read(json.loads(line)) for line in lines[:processes]]
     for number in range(len(counted), processes):
@@ -91,7 +92,7 @@ def pairs(kinds: list[str], processes: int, neighbours: int, kept: Path | None) 
             f"{load:.0f}{f' and {neighbours} busy loops' if number % 2 else ''}",
             flush=True,
         )
-    for kind in kinds:
+    for kind in dict.fromkeys(name.split()[0] for name in names):
         for planted in (False, True):
             for tolerance in (WORK_TOLERANCE, FINER):
                 _judge(kind, names, counted, planted, tolerance)

@@ -33,8 +33,10 @@ from pytest_energy.errors import CountingUnavailable
 # pymalloc of CPython 3.10 and later: pools of 16 KiB, a header of 48 bytes, 32 size classes.
 POOL_BYTES, POOL_HEADER_BYTES, SIZES = 16384, 48, range(16, 513, 16)
 BYTES_HEADER = sys.getsizeof(b"")
-# More holes than this in one size class: another allocator than pymalloc, or not worth the time.
-MOST_HOLES = 100_000
+# More holes in one size class, or more pools with holes, are not worth the time.
+MOST_HOLES, MOST_POOLS, MOST_FILLS = 100_000, 10_000, 50
+# Blocks in a new pool that belong to what runs meanwhile.
+MOST_FOREIGN = 8
 # The first pool of each size class is occupied to an eighth, and by up to so many blocks more: each
 # state has another number of them, so that no loop of fixed length ends where the pool does in all.
 # The room is the same to a few blocks: a block of a new pool takes 7 instructions more.
@@ -53,8 +55,6 @@ TOP_CHUNKS, TOP_CHUNK_BYTES, CHUNK_HEADER_BYTES = 32, MAPPED_FROM - 4096, 16
 # Old pools that one state fills at most, 16 MiB, and between two looks at the C library. What a
 # call allocates beyond them finds the rest.
 MOST_OLD_POOLS, POOLS_AT_ONCE = 1024, 8
-# Of a pool's blocks; a few belong to what runs meanwhile.
-OWN_SHARE = 0.9
 PART = 250  # blocks in a list that `make_room` goes through without allocating
 # From Python 3.13, a type gets no version after 1000 changes, and is slow from there on.
 MOST_RENEWALS = 800
@@ -71,7 +71,7 @@ class MemoryState:
         self._reserve: list[list[object]] = []
         self._occupied: list[list[object]] = []
         self._types: list[type] = []
-        self._pools_known = True
+        self._pools_known = _is_pymalloc()
         self._renewals = 0
         self._last_chunk = 0
         self._c_library = _CLibrary.find()
@@ -147,27 +147,19 @@ class MemoryState:
         return True
 
     def _own_pool(self, size: int) -> list[object] | None:
-        """The blocks of one pool, once no other pool has a hole. None after `MOST_HOLES`."""
+        """The blocks of a new pool, once no other pool has a hole. None after `MOST_FILLS`."""
         capacity = (POOL_BYTES - POOL_HEADER_BYTES) // size
-        own = int(OWN_SHARE * capacity)
-        for _ in range(MOST_HOLES // capacity):
-            # Holes come first, then new pools, from their first block to their last. Without any
-            # holes, two pools' worth of blocks ends in the pool after a whole one.
-            blocks = _blocks(size, 2 * capacity)
-            last, offset = divmod(id(blocks[-1]), POOL_BYTES)
-            index = (offset - POOL_HEADER_BYTES) // size
-            end = len(blocks) - 1 - index
+        for _ in range(MOST_FILLS):
+            blocks = _blocks(size, 1)
+            pools = _pools_with_room(id(blocks[0]), capacity)
+            holes = sum(capacity - pool.count for pool in pools)
+            new = pools[0].count if pools else capacity  # before the next line fills it
+            blocks += _blocks(size, min(holes, MOST_HOLES))
+            if new <= MOST_FOREIGN and holes <= capacity - new + MOST_FOREIGN:
+                own = id(blocks[0]) // POOL_BYTES
+                self._fill.append([each for each in blocks if id(each) // POOL_BYTES != own])
+                return [each for each in blocks if id(each) // POOL_BYTES == own]
             self._fill.append(blocks)
-            while end > own and id(blocks[end - 1]) // POOL_BYTES == last:
-                end -= 1  # the list itself had a block in it for a while
-            pool = blocks[max(0, end - own) : end]
-            if len(pool) == own and (
-                id(pool[0]) // POOL_BYTES == id(pool[-1]) // POOL_BYTES != last
-            ):
-                del blocks[end - own : end]
-                # The last pool is filled, too: freed, it would be one that is not cut off anew.
-                self._fill.append(_blocks(size, capacity - 1 - index))
-                return pool
         return None
 
     def _fill_old_pools(self) -> None:
@@ -225,6 +217,47 @@ class MemoryState:
             chunk = self._last_chunk
             self._last_chunk = ctypes.c_size_t.from_address(chunk).value
             library.free(chunk)
+
+
+class _Pool(ctypes.Structure):
+    """pool_header of CPython's obmalloc."""
+
+    _fields_ = [
+        ("count", ctypes.c_uint),
+        ("free_block", ctypes.c_void_p),
+        ("next", ctypes.c_size_t),
+        ("previous", ctypes.c_size_t),
+        ("numbers", ctypes.c_uint * 4),
+    ]
+
+
+def _pools_with_room(block: int, capacity: int) -> list[_Pool]:
+    """The pools with room of this block's size class, which Python links in a ring.
+
+    Empty if the block's own pool is full: it is not in the ring then.
+    """
+    start = block - block % POOL_BYTES
+    if _Pool.from_address(start).count == capacity:
+        return []
+    pools, at = [], start
+    while len(pools) < MOST_POOLS:
+        pool = _Pool.from_address(at)
+        if at % POOL_BYTES == 0:  # else the head of the ring, which is no pool
+            pools.append(pool)
+        at = pool.next
+        if at == start:
+            break
+    return pools
+
+
+def _is_pymalloc() -> bool:
+    """Whether Python's objects lie in pymalloc's pools, whose headers may be read."""
+    try:
+        name = ctypes.pythonapi._PyMem_GetCurrentAllocatorName
+    except AttributeError:
+        return False
+    name.restype = ctypes.c_char_p
+    return name() == b"pymalloc"
 
 
 class AlignedArenas:
