@@ -44,7 +44,7 @@ FINER = 0.005
 ROOT = Path(__file__).parents[1]
 WORKER = """
 import random, sys
-from pytest_energy.counting.memory_state import AlignedArenas
+from pytest_energy.counting.pymalloc import AlignedArenas
 arenas = AlignedArenas()
 from studies.count_calls import count_all
 count_all(sys.argv[1:])

@@ -49,7 +49,7 @@ spec = importlib.util.spec_from_file_location(
 )
 module = sys.modules["pytest_energy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from pytest_energy.counting.memory_state import AlignedArenas
+from pytest_energy.counting.pymalloc import AlignedArenas
 arenas = AlignedArenas()
 from pytest_energy.plugin.count_worker import main
 main(descriptor, order)
