@@ -14,8 +14,8 @@ Call = Callable[[], object]
 # A plain measurement decides less than a comparison, so it has this share of a comparison's time.
 MEASURE_SHARE = 0.2
 WORK_TOLERANCE = 0.01
-# Counts of equal code in two processes differ by up to this share (docs/counted-work.md), also
-# where those of each process agree. A smaller tolerance needs counts of two processes.
+# Counts of equal code in two processes differ by up to twice this share (docs/counted-work.md):
+# once for each side, also where those of each process agree. Less needs counts of several.
 PROCESS_SPREAD = 0.001
 # The false alarms that a suite may have: see `options.Options.suite_alpha`.
 SUITE_ALPHA = 0.05

@@ -158,7 +158,7 @@ def test_equal_code_counts_the_same_in_every_process(counted):
     (first, again, _), (elsewhere, *_) = counted
     assert first[0].startswith("callgrind 3.")
     instructions = [work[1]["instructions"] for work in (first, again, elsewhere)]
-    assert instructions == pytest.approx([instructions[0]] * 3, rel=PROCESS_SPREAD)
+    assert instructions == pytest.approx([instructions[0]] * 3, rel=2 * PROCESS_SPREAD)
     assert first[2] <= PROCESS_SPREAD
 
 
@@ -166,7 +166,7 @@ def test_equal_code_counts_the_same_in_every_process(counted):
 def test_two_per_cent_more_work_counts_two_per_cent_more(counted):
     (first, _, more), _ = counted
     assert more[1]["instructions"] / first[1]["instructions"] == pytest.approx(
-        1.02, abs=PROCESS_SPREAD
+        1.02, abs=2 * PROCESS_SPREAD
     )
 
 
