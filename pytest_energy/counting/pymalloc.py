@@ -95,7 +95,8 @@ def pools_with_room(block: int, capacity: int) -> list[Pool]:
     start = block - block % POOL_BYTES
     if Pool.from_address(start).count == capacity:
         return []
-    pools, at = [], start
+    pools: list[Pool] = []
+    at = start
     while len(pools) < MOST_POOLS:
         pool = Pool.from_address(at)
         if at % POOL_BYTES == 0:  # else the head of the ring, which is no pool
@@ -113,7 +114,7 @@ def is_pymalloc() -> bool:
     except AttributeError:
         return False
     name.restype = ctypes.c_char_p
-    return name() == b"pymalloc"
+    return bool(name() == b"pymalloc")
 
 
 def blocks_of(size: int, count: int) -> list[object]:

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from types import CodeType, FrameType
+from typing import Any
 
 # Tracing is slow: a call that executes more bytecodes than this is counted in part, and not used.
 MOST_BYTECODES = 20_000_000
@@ -30,10 +31,10 @@ def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
     if sys.gettrace() is not None:
         return {}
     found: dict[int, tuple[CodeType, list[int]]] = {}  # by id: a code object's hash is slow
-    steps: dict[int, Callable[..., object]] = {}
+    steps: dict[int, Callable[..., Any]] = {}
     left = MOST_BYTECODES
 
-    def begin(frame: FrameType, event: str, argument: object) -> object:
+    def begin(frame: FrameType, event: str, argument: object) -> Any:
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         code = frame.f_code
@@ -44,8 +45,8 @@ def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
             step = steps[id(code)] = stepper(tally)
         return step
 
-    def stepper(tally: list[int]) -> Callable[..., object]:
-        def step(frame: FrameType, event: str, argument: object) -> object:
+    def stepper(tally: list[int]) -> Callable[..., Any]:
+        def step(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal left
             if event == "opcode":
                 tally[0] += 1
