@@ -31,9 +31,9 @@ from pytest_energy.counting.pymalloc import (
     POOL_BYTES,
     POOL_HEADER_BYTES,
     SIZES,
+    blocks_in_pools_with_room,
     blocks_of,
     is_pymalloc,
-    pools_with_room,
 )
 
 # More holes in one size class are not worth the time.
@@ -139,10 +139,10 @@ class MemoryState:
         capacity = (POOL_BYTES - POOL_HEADER_BYTES) // size
         for _ in range(MOST_FILLS):
             blocks = blocks_of(size, 1)
-            pools = pools_with_room(id(blocks[0]), capacity)
-            holes = sum(capacity - pool.count for pool in pools)
-            new = pools[0].count if pools else capacity  # before the next line fills it
+            counts = blocks_in_pools_with_room(id(blocks[0]), capacity)
+            holes = sum(max(0, capacity - count) for count in counts)
             blocks += blocks_of(size, min(holes, MOST_HOLES))
+            new = counts[0] if counts else capacity
             if new <= MOST_FOREIGN and holes <= capacity - new + MOST_FOREIGN:
                 own = id(blocks[0]) // POOL_BYTES
                 self._fill.append([each for each in blocks if id(each) // POOL_BYTES != own])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import struct
 import sys
 from itertools import repeat, starmap
+from pathlib import Path
+from typing import BinaryIO
 
 from pytest_energy.counting.client_requests import executable
 from pytest_energy.errors import CountingUnavailable
@@ -14,6 +17,9 @@ from pytest_energy.errors import CountingUnavailable
 POOL_BYTES, POOL_HEADER_BYTES, SIZES = 16384, 48, range(16, 513, 16)
 BYTES_HEADER = sys.getsizeof(b"")
 MOST_POOLS = 10_000  # that are looked at
+# Of obmalloc's pool_header: how many blocks are in use, the next pool with room, the one before.
+POOL_HEADER, NEXT, PREVIOUS = struct.Struct("I12xNN"), 1, 2
+OWN_MEMORY = Path("/proc/self/mem")
 ARENA_BYTES = 1 << 20
 HELD_BYTES = 3 * ARENA_BYTES  # of the interpreter's start, seldom more than one arena is free
 _MEDIUM = 1 << 20  # an int of 28 bytes that Python does not keep
@@ -75,43 +81,44 @@ def _free_arena(library: ctypes.CDLL) -> bytes:
     raise CountingUnavailable(f"no machine code for {platform.machine()}")
 
 
-class Pool(ctypes.Structure):
-    """pool_header of CPython's obmalloc."""
+def blocks_in_pools_with_room(block: int, capacity: int) -> list[int]:
+    """How many blocks each pool with room holds, of this block's size class: its own pool first.
 
-    _fields_ = [
-        ("count", ctypes.c_uint),
-        ("free_block", ctypes.c_void_p),
-        ("next", ctypes.c_size_t),
-        ("previous", ctypes.c_size_t),
-        ("numbers", ctypes.c_uint * 4),
-    ]
-
-
-def pools_with_room(block: int, capacity: int) -> list[Pool]:
-    """The pools with room of this block's size class, which Python links in a ring.
-
-    Empty if the block's own pool is full: it is not in the ring then.
+    Empty if its own pool is full, which is in no list then. The headers are read as a file: what is
+    read allocates, too, so a pool may be gone by the time that its header is read.
     """
-    start = block - block % POOL_BYTES
-    if Pool.from_address(start).count == capacity:
-        return []
-    pools: list[Pool] = []
-    at = start
-    while len(pools) < MOST_POOLS:
-        pool = Pool.from_address(at)
-        if at % POOL_BYTES == 0:  # else the head of the ring, which is no pool
-            pools.append(pool)
-        at = pool.next
-        if at == start:
-            break
-    return pools
+    with OWN_MEMORY.open("rb", buffering=0) as memory:
+        start = block - block % POOL_BYTES
+        first = _read_header(memory, start)
+        if first is None or first[0] == capacity:
+            return []
+        counts, seen = [first[0]], {start}
+        for link in (NEXT, PREVIOUS):  # up to the head of the ring, which is no pool
+            at = first[link]
+            while at % POOL_BYTES == 0 and at not in seen and len(seen) < MOST_POOLS:
+                seen.add(at)
+                header = _read_header(memory, at)
+                if header is None:
+                    break
+                counts.append(header[0])
+                at = header[link]
+    return counts
+
+
+def _read_header(memory: BinaryIO, address: int) -> tuple[int, ...] | None:
+    try:
+        memory.seek(address)
+        return POOL_HEADER.unpack(memory.read(POOL_HEADER.size))
+    except (OSError, ValueError, struct.error):
+        return None
 
 
 def is_pymalloc() -> bool:
     """Whether Python's objects lie in pymalloc's pools, whose headers may be read."""
     try:
         name = ctypes.pythonapi._PyMem_GetCurrentAllocatorName
-    except AttributeError:
+        OWN_MEMORY.open("rb").close()
+    except (AttributeError, OSError):
         return False
     name.restype = ctypes.c_char_p
     return bool(name() == b"pymalloc")

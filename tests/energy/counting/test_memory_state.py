@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 from pytest_energy.counting.memory_state import MemoryState
-from pytest_energy.counting.pymalloc import AlignedArenas, pools_with_room
+from pytest_energy.counting.pymalloc import AlignedArenas, blocks_in_pools_with_room
 arenas = AlignedArenas()
 many = [[bytes(n) for n in range(700)] for _ in range(60)]
 del many[::2]  # holes in every size class
@@ -25,9 +25,9 @@ for number in range(3):
     # Of each size class one pool has room, in every state the same to a few blocks.
     for size in range(128, 512, 64):
         capacity = (16384 - 48) // size
-        pools = pools_with_room(id(bytes(size - 33)), capacity)
-        assert 0.6 * capacity < capacity - pools[0].count < 0.9 * capacity, (size, pools[0].count)
-        assert all(pool.count < 9 for pool in pools[1:]), size  # else new ones
+        counts = blocks_in_pools_with_room(id(bytes(size - 33)), capacity)
+        assert 0.6 * capacity < capacity - counts[0] < 0.9 * capacity, (size, counts)
+        assert all(count < 9 for count in counts[1:]), (size, counts)  # else new ones
 state.release()
 del many
 many = [dict.fromkeys(range(n)) for n in range(3000)]
