@@ -16,7 +16,7 @@ MEASURE_SHARE = 0.2
 WORK_TOLERANCE = 0.01
 # Counts of equal code in two processes differ by up to twice this share (docs/counted-work.md):
 # once for each side, also where those of each process agree. Less needs counts of several.
-PROCESS_SPREAD = 0.001
+PROCESS_SPREAD = 0.0015
 # The false alarms that a suite may have: see `options.Options.suite_alpha`.
 SUITE_ALPHA = 0.05
 

@@ -27,7 +27,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import combinations, permutations
+from dataclasses import replace
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from pytest_energy.counting.callgrind import command_line
 from pytest_energy.counting.process import FIXED_ENVIRONMENT
 from pytest_energy.gate import GREW, work_verdict
 from pytest_energy.model import CountedWork
-from pytest_energy.plan import WORK_TOLERANCE
+from pytest_energy.plan import PROCESS_SPREAD, WORK_TOLERANCE
 from pytest_energy.runs.work_format import work_from_json, work_to_json
 from studies.count_calls import CALLS
 from studies.count_runs import bisect_study, cost_study, suite_study
@@ -109,11 +110,14 @@ def _judge(
     wanted = "regressed" if planted else "unchanged"
     verdicts: Counter[str] = Counter()
     changes, named = [], 0
-    for old, new in permutations(counted, 2) if planted else combinations(counted, 2):
+    for (old, new), (variant, other) in product(
+        permutations(counted, 2) if planted else combinations(counted, 2),
+        [(0, 1)] if planted else [(0, 0), (1, 1)],
+    ):
         for name, before, after in zip(names, old, new, strict=True):
             if not name.startswith(kind):
                 continue
-            baseline, candidate = before[0], after[int(planted)]
+            baseline, candidate = before[variant], after[other]
             verdict = work_verdict(baseline, candidate, tolerance)
             verdicts[verdict.verdict] += 1
             changes.append((candidate.instructions / baseline.instructions - 1, name))
@@ -165,7 +169,11 @@ def count_in_a_process(
 
 
 def _read(found: list[list[dict[str, Any]]]) -> list[tuple[CountedWork, ...]]:
-    return [tuple(map(work_from_json, each)) for each in found]
+    """Kept counts get today's least spread."""
+    return [
+        tuple(replace(work, spread=max(PROCESS_SPREAD, work.spread)) for work in works)
+        for works in (map(work_from_json, each) for each in found)
+    ]
 
 
 @contextmanager
