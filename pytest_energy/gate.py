@@ -30,6 +30,7 @@ from pytest_energy.model import (
 )
 from pytest_energy.plan import WORK_TOLERANCE
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, counter_error, gps_up, window_spread
+from pytest_energy.stats.net import idle_range, net_gps_up
 from pytest_energy.stats.others import share_of_others
 from pytest_energy.stats.per_call import figures, idle_share
 from pytest_energy.stats.si_prefixes import scale_for
@@ -119,6 +120,8 @@ class Gate:
     work_tolerance: float = WORK_TOLERANCE
     alarm_alpha: float | None = None
     """1 - confidence that an alarm requires: see `Plan.as_one_of`. None: that of the intervals."""
+    net: bool = False
+    """Whether the ratio of joules is that of net joules."""
 
     @property
     def asks_nothing(self) -> bool:
@@ -156,6 +159,10 @@ class Gate:
                 spread,
                 alarm=alarm,
             )
+            idle = idle_range(meter, result.measurement.idle) if self.net else None
+            if idle is not None:
+                alphas = 1 - comparison.confidence, self.alarm_alpha
+                ratios = net_gps_up(comparison.blocks, meter, *alphas, idle)
             evidence = (
                 f"baseline {comparison.baseline_name}, {count_blocks(comparison.blocks)} "
                 f"at {100 * comparison.confidence:.4g}%; joules {meter.provenance} by {meter.name}"
@@ -168,7 +175,15 @@ class Gate:
                 )
             of_ratios = self._of_ratios(ratios, meter, evidence, comparison.waiting_share)
             verdicts = [
-                *(_unless_mostly_others(verdict, comparison, result) for verdict in of_ratios),
+                *(
+                    _unless_mostly_others(
+                        _of_net(verdict, idle) if self.net else verdict,
+                        comparison,
+                        result,
+                        self.net,
+                    )
+                    for verdict in of_ratios
+                ),
                 *verdicts,
             ]
         elif self.thresholds is not None:
@@ -383,20 +398,35 @@ def _unstable(verdict: Verdict, reason: str) -> Verdict:
     )
 
 
-def _unless_mostly_others(verdict: Verdict, comparison: Comparison, result: Result) -> Verdict:
+def _of_net(verdict: Verdict, idle: Interval | None) -> Verdict:
+    """The verdict on joules, with what was subtracted."""
+    if verdict.metric != "greenup" or verdict.verdict == "not gated":
+        return verdict
+    if idle is None:
+        reason = "net joules are to be gated, and the machine's idle power is unknown"
+        return Verdict("greenup", "inconclusive", reason)
+    subtracted = f"net of {idle.value:.3g} W idle [{idle.low:.3g}, {idle.high:.3g}]"
+    return Verdict("greenup", verdict.verdict, f"{verdict.reason}; {subtracted}")
+
+
+def _unless_mostly_others(
+    verdict: Verdict, comparison: Comparison, result: Result, net: bool
+) -> Verdict:
     """Joules are not `unchanged` where most of them are not the code's: they hide its change."""
     measured = result.measurement.meter.provenance == "measured"
     if (verdict.metric, verdict.verdict) != ("greenup", "unchanged") or not measured:
         return verdict
     others, idle = share_of_others(comparison.blocks) or 0.0, idle_share(result.measurement) or 0.0
+    if net:
+        idle = 0.0
     if max(others, idle) <= LARGEST_SHARE_OF_OTHERS:
         return verdict
     if others >= idle:
         reason = f"other programs used {others:.0%} of the CPU time, so end them"
     else:
         reason = (
-            f"the machine uses {idle:.0%} of these joules idle, so choose a smaller tolerance, or "
-            "a meter of fewer domains"
+            f"the machine uses {idle:.0%} of these joules idle, so gate net joules (--energy-net), "
+            "or choose a smaller tolerance"
         )
     return Verdict(
         "greenup",

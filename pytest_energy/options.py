@@ -199,6 +199,12 @@ OPTIONS = (
         "Compare the sides of energy.versus in 12 or more fresh processes, and not in this one.",
     ),
     Option(
+        "net",
+        None,
+        False,
+        "Gate live comparisons by net joules, which are gross joules less the idle power.",
+    ),
+    Option(
         "quantisation",
         _quantisation,
         Plan().max_quantisation,
@@ -294,6 +300,8 @@ class Options:
     """Of each thread pool of the code under test; None: as many as its library chooses."""
     fresh_processes: bool = False
     """Whether each value of `versus` is of a process of its own."""
+    net: bool = False
+    """Whether live comparisons are gated by net joules."""
     gate_estimates: bool = False
     quality_tolerance: float | None = None
     """None: the sampling noise of a small test set, see runs/compare.py."""
@@ -336,6 +344,7 @@ class Options:
             count_keep=values["count_keep"],
             threads=values["threads"],
             fresh_processes=values["fresh_processes"],
+            net=values["net"],
             gate_estimates=values["gate_estimates"],
             trust_sensor=values["trust_sensor"],
             quality_tolerance=values["quality_tolerance"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_energy.errors import OptionError
+from pytest_energy.model import Interval
 
 Call = Callable[[], object]
 
@@ -52,6 +53,8 @@ class Plan:
     """1 - confidence that an alarm requires, as one test of a suite. None: `alpha`."""
     tolerance: float = 0.03
     """A ratio between 1/(1 + tolerance) and 1 + tolerance counts as unchanged."""
+    idle_watts: Interval | None = None
+    """The machine's idle power: ratios of joules are then those of net joules."""
     synchronize: Call | None = None
     """Called before each reading: it waits for queued work, as on a GPU."""
     on_step: Callable[[Step], None] = ignore

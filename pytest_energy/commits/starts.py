@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from pytest_energy.clock import now_s
 from pytest_energy.commits.worker_process import Replicate
-from pytest_energy.measuring.paired import Decided, match_calls
+from pytest_energy.measuring.paired import Decided, match_calls, ratios_to_judge
 from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
-from pytest_energy.stats.gps_up import fewest_blocks, gps_up
+from pytest_energy.stats.gps_up import fewest_blocks
 
 # Two forks and their warm-up take about 0.1 s. With 0.2 s of windows each, 16 starts fit into 5 s;
 # a verdict needs 12.
@@ -96,6 +96,6 @@ def fresh_blocks(
         plan.on_step(Step("starts"))
         blocks += take(number)
         enough = number + 1 >= fewest
-        if enough and decided(gps_up(blocks, meter, plan.alpha, plan.alarm_alpha)):
+        if enough and decided(ratios_to_judge(blocks, meter, plan)):
             break
     return blocks

@@ -37,6 +37,7 @@ from pytest_energy.meters import Meter, info, open_meter
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
 from pytest_energy.plan import Call, Plan, Step
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, fewest_blocks, gps_up
+from pytest_energy.stats.net import net_gps_up
 from pytest_energy.stats.others import hit_unequally
 
 # pytest then hides the frames of this module in the traceback of the user's error.
@@ -223,7 +224,7 @@ class PendingComparison:
             return False
         self._next_look = max(self.taken + 1, int(self.taken * LOOK_GROWTH))
         return self.taken >= MOST_BLOCKS or self._decided(
-            gps_up(self.blocks, self._meter, self._plan.alpha, self._plan.alarm_alpha)
+            ratios_to_judge(self.blocks, self._meter, self._plan)
         )
 
     def has_enough(self) -> bool:
@@ -234,6 +235,14 @@ class PendingComparison:
 
 def _time_is_up(spent_s: float, allowed_s: float, pending: PendingComparison) -> bool:
     return spent_s >= (allowed_s if pending.has_enough() else OVERTIME * allowed_s)
+
+
+def ratios_to_judge(blocks: Sequence[Block], meter: MeterInfo, plan: Plan) -> GpsUp:
+    """The ratios that `decided` gets: of net joules, if the plan has the idle power."""
+    alphas = plan.alpha, plan.alarm_alpha
+    if plan.idle_watts is not None:
+        return net_gps_up(blocks, meter, *alphas, plan.idle_watts)
+    return gps_up(blocks, meter, *alphas)
 
 
 def comparison_of(

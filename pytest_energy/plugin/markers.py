@@ -51,7 +51,14 @@ def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) 
         budget = Budget(**values)
     if gps_up is not None:
         thresholds = Thresholds(**_keywords(gps_up, [field.name for field in fields(Thresholds)]))
-    return Gate(budget, thresholds, tolerance, options.gate_estimates, options.count_tolerance)
+    return Gate(
+        budget,
+        thresholds,
+        tolerance,
+        options.gate_estimates,
+        options.count_tolerance,
+        net=options.net,
+    )
 
 
 def _keywords(mark: Mark, allowed: list[str]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from pytest_energy.measuring.window import plain_window
 from pytest_energy.model import Comparison, Counted, Measurement, Quality, Result, Verdict
 from pytest_energy.plan import Plan, collect_void_reasons
 from pytest_energy.plugin.measuring_run import MeasuringRun
+from pytest_energy.stats.net import idle_range
 
 # pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
@@ -191,7 +192,8 @@ class ThisTreeRecorder:
 
     @property
     def _plan(self) -> Plan:
-        return replace(self.run.plan, tolerance=self.gate.tolerance)
+        idle = idle_range(self.run.meter_info, self.run.idle) if self.gate.net else None
+        return replace(self.run.plan, tolerance=self.gate.tolerance, idle_watts=idle)
 
     def _of_candidate(self, comparison: Comparison, void_reasons: list[str]) -> Measurement:
         windows = tuple(
