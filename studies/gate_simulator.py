@@ -30,6 +30,9 @@ CASES = ((0.005, 0.01), (0.03, 0.05))
 # 16 starts fit into the default time. Two memory layouts of equal code differ by 1 % (SD).
 STARTS, BLOCKS_OF_A_START, LAYOUT_SD = 16, 24, 0.01
 TOLERANCE, CHANGE = 0.03, 0.05
+# Layouts of Python's dictionaries, of objects, and with random hash seeds; a start's own noise.
+LAYOUT_SDS, START_SD = (0.006, 0.0095, 0.014), 0.005
+SLOWER = (0.03, 0.035, 0.04, 0.05, 0.06)
 OF_BLOCKS = ("together", "smaller", "by spread", "both")
 OF_STARTS = ("together", "smaller", "quartile", "dropped", "both")
 # `by spread` looks once, after the fewest blocks for a verdict. The mean gap between a side's two
@@ -233,10 +236,30 @@ def print_errors(shares: dict[str, list[np.ndarray]]) -> None:
         print(f"{title:16} " + " ".join(f"{missed:5.2%} {wrong:5.2%}" for missed, wrong in cells))
 
 
+def table_of_two_pairs(comparisons: int) -> None:
+    """How often two pairs of processes call slower code unchanged: each start has one pair's
+    layout."""
+    print("\ntwo pairs of processes: unchanged where the code is slower by")
+    print(f"{'SD of layouts':16}" + "".join(f" {f'+{change:.1%}':>7}" for change in SLOWER))
+    limit = math.log1p(TOLERANCE)
+    for layout_sd in LAYOUT_SDS:
+        rng = np.random.default_rng(SEED)
+        pairs = rng.normal(0, layout_sd, (comparisons, 2))
+        values = rng.normal(0, START_SD, (comparisons, STARTS)) + np.tile(pairs, STARTS // 2)
+        cells = []
+        for change in SLOWER:
+            ratios = {"alone": values + math.log1p(change)}
+            over, _ = sides(ratios, "alone", -limit)
+            _, under = sides(ratios, "alone", limit)
+            cells.append(f" {(over & under).any(axis=1).mean():7.2%}")
+        print(f"{layout_sd:<16.2%}" + "".join(cells))
+
+
 def main() -> None:
     comparisons = int(sys.argv[1]) if len(sys.argv) > 1 else COMPARISONS
     table_of_blocks(comparisons)
     table_of_starts(comparisons)
+    table_of_two_pairs(10 * comparisons)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class Against:
             replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
             decided,
         )
-        first = comparison_of(self.label, blocks, meter, plan.alpha)
+        first = self._comparison(blocks, meter, plan, sizes)
         if not may_be_layout(first, plan.tolerance):
             return first
         self.in_fresh_processes.add(name)
@@ -117,7 +117,13 @@ class Against:
             plan,
             decided,
         )
-        return comparison_of(self.label, fresh, meter, plan.alpha)
+        return self._comparison(fresh, meter, plan, sizes)
+
+    def _comparison(
+        self, blocks: Sequence[Block], meter: MeterInfo, plan: Plan, sizes: WindowSizes
+    ) -> Comparison:
+        comparison = comparison_of(self.label, blocks, meter, plan.alpha)
+        return replace(comparison, waiting_share=sizes.waiting_share)
 
     def _fresh_replicate(
         self, name: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan

@@ -45,7 +45,8 @@ class FreshProcesses:
             raise ReplicateFailed(
                 f"in a fresh process: {error}; leave --energy-fresh-processes out to compare in one"
             ) from None
-        return comparison_of(baseline_name, blocks, meter, plan.alpha)
+        comparison = comparison_of(baseline_name, blocks, meter, plan.alpha)
+        return replace(comparison, waiting_share=sizes.waiting_share)
 
     def _blocks(
         self, test: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan

@@ -7,6 +7,7 @@
 | `PinToCpu` | `Pinned` | the fork |
 | `CountCalls` | `CallsPerWindow` | the fork |
 | `TakeWindow` | `WindowTaken` | the fork |
+| `AskWaits` | `ThreadsWaited` | the fork |
 | `Dismiss` | `ReplicateEnded` | the worker |
 
 Between `StartReplicate` and `Dismiss` the answer may also be `Failed` and then `ReplicateEnded`.
@@ -73,6 +74,11 @@ class TakeWindow(Message):
 
 
 @dataclass(frozen=True)
+class AskWaits(Message):
+    """How much of their time the threads of a pool have waited for a CPU."""
+
+
+@dataclass(frozen=True)
 class Dismiss(Message):
     """End the fork."""
 
@@ -127,6 +133,12 @@ class WindowTaken(Message):
     """CPU seconds of the fork and of all others, if the window has them."""
     gpu: tuple[bool, float] | None
     """As `model.GpuClocks`, if the window has it."""
+
+
+@dataclass(frozen=True)
+class ThreadsWaited(Message):
+    share: float
+    """As `measuring.threads.ThreadWaits.share_of_several`, since the fork stands ready."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 
 from pytest_energy.clock import now_s
 from pytest_energy.commits.worker_process import Replicate
@@ -27,12 +28,19 @@ def shortest_time_s(alpha: float) -> float:
 
 @dataclass
 class WindowSizes:
-    """How each start takes its windows. The first one finds it out."""
+    """How each start takes its windows, which the first one finds out, and how they were."""
 
     calls: dict[str, int] = field(default_factory=dict)
     """Calls per window of each side; empty at first."""
     seconds_per_block: float = 0.0
     """Of an undisturbed block; 0: unknown."""
+    waiting_shares: list[float] = field(default_factory=list)
+    """Of each side in each start: see `Comparison.waiting_share`."""
+
+    @property
+    def waiting_share(self) -> float:
+        """As it is in half of the starts."""
+        return median(self.waiting_shares) if self.waiting_shares else 0.0
 
     def find(self, sides: Mapping[str, Replicate]) -> None:
         """Ask each side how many calls it needs. Raises `ReplicateFailed`."""
@@ -76,6 +84,7 @@ def blocks_of_start(
         blocks += [block(order) for order in orders]
         if now_s() - began_s > REPLICATE_S:
             break  # a busy machine: fewer blocks
+    sizes.waiting_shares += [side.waiting_share() for side in sides.values()]
     return blocks
 
 

@@ -24,6 +24,7 @@ from pytest_energy.commits.layout import pad_heap
 from pytest_energy.commits.loaded_files import loaded_files
 from pytest_energy.commits.orphans import children, kill_children
 from pytest_energy.commits.protocol import (
+    AskWaits,
     CallsPerWindow,
     CountCalls,
     Dismiss,
@@ -34,12 +35,14 @@ from pytest_energy.commits.protocol import (
     ReplicateEnded,
     StartReplicate,
     TakeWindow,
+    ThreadsWaited,
     WindowTaken,
 )
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import fastest_seconds_per_call
 from pytest_energy.measuring.single import calls_per_window, warm_up
+from pytest_energy.measuring.threads import ThreadWaits
 from pytest_energy.measuring.window import take_prepared, take_window
 from pytest_energy.meters import open_meter
 from pytest_energy.meters.machine_cpu import open_clocks
@@ -181,6 +184,7 @@ def serve(
         for side, call in wanted.items():
             seconds[side] = 0.0 if prepared else warm_up(call, recorder.request.warm_up_s)
     channel.send(Ready(_cpu() if one_thread.seen else None, recorder.loaded_files()))
+    waits = ThreadWaits()
     while True:
         request = channel.receive()
         if isinstance(request, PinToCpu):
@@ -210,6 +214,8 @@ def serve(
                     taken.gpu,
                 )
             )
+        elif isinstance(request, AskWaits):
+            channel.send(ThreadsWaited(waits.share_of_several()))
         elif isinstance(request, Dismiss):
             _end_fork()
 

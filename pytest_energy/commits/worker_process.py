@@ -18,6 +18,7 @@ from pytest_energy.commits.git import environment
 from pytest_energy.commits.janitor import Janitor, kill_session
 from pytest_energy.commits.layout import Layout
 from pytest_energy.commits.protocol import (
+    AskWaits,
     CallsPerWindow,
     Collected,
     CountCalls,
@@ -32,6 +33,7 @@ from pytest_energy.commits.protocol import (
     SetUpDone,
     StartReplicate,
     TakeWindow,
+    ThreadsWaited,
     WindowTaken,
 )
 from pytest_energy.commits.worker_arguments import Side
@@ -257,6 +259,10 @@ class Replicate:
 
     def calls_per_window(self) -> CallsPerWindow:
         return self.worker.ask(CountCalls(self.side), CallsPerWindow, WINDOW_LIMIT_S)
+
+    def waiting_share(self) -> float:
+        """The share of its threads' time that they waited for a CPU, if they are a pool."""
+        return self.worker.ask(AskWaits(), ThreadsWaited, WINDOW_LIMIT_S).share
 
     def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
         """A window of so many calls. Raises `ReplicateFailed`."""

@@ -25,6 +25,7 @@ class Clock:
         return SimpleNamespace(
             calls_per_window=lambda: SimpleNamespace(calls=1, seconds_per_call=0.002),
             window=window,
+            waiting_share=lambda: 0.4,
         )
 
 
@@ -41,6 +42,17 @@ def test_each_order_as_often_as_the_other(monkeypatch):
     assert orders[0] == "BAAB"
     assert orders.count("ABBA") == orders.count("BAAB")
     assert {block.replicate for block in blocks} == {3}
+
+
+def test_threads_that_wait_in_half_of_the_starts_are_reported(monkeypatch):
+    sizes = WindowSizes()
+    assert sizes.waiting_share == 0.0
+    clock = Clock(monkeypatch)
+    sides = {letter: clock.side(iter(lambda: 0.05, None)) for letter in "AB"}
+    for number in range(3):
+        blocks_of_start(sides, "ABBA", number, None, sizes, Plan(), random.Random(1))
+    assert sizes.waiting_shares == [0.4] * 6
+    assert sizes.waiting_share == 0.4
 
 
 def test_a_neighbour_in_the_first_block_alone_does_not_make_the_start_short(monkeypatch):
