@@ -32,12 +32,17 @@ def left_s(step: Step, finished_s: Sequence[float], tests_after: int, allowed_s:
 
 def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, width: int) -> str:
     """One line, cut to the terminal's width: how far this test is, and the time left for all."""
+    phase = step.phase.removesuffix("s") if step.done == 1 else step.phase
     state = (
-        step.phase
-        if not step.done
-        else f"{step.done} {step.phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
+        f"{step.done} {phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
+        if step.done
+        else step.phase
     )
-    line = f"energy {number}/{of}, about {duration(remaining_s)} left: {state}; {plain(name)}"
+    line = f"energy {number}/{of}, about {duration(remaining_s)} left: {state}; "
+    test, room = plain(name), width - len(line)
+    if len(test) > room > 1:
+        test = "…" + test[1 - room :]  # tests of one file differ at the end of their names
+    line += test
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -392,6 +392,9 @@ def test_the_progress_line_shows_the_time_left():
         == "energy 1/3, about 1 min 15 s left: 8 blocks, 1.0 of 5.0 s; test_a"
     )
     assert len(live_line(step, "x" * 300, 1, 3, 75.0, 79)) == 79
+    assert live_line(step, f"{'x' * 300}-batch32]", 1, 3, 75.0, 79).endswith("x-batch32]")
+    assert len(live_line(step, "x" * 300, 1, 3, 75.0, 20)) == 20
+    assert ": 1 block, " in live_line(replace(step, done=1), "test_a", 1, 3, 75.0, 200)
 
 
 @pytest.mark.slow
