@@ -131,7 +131,7 @@ def coloured(text: str, picture: Path, columns: int) -> None:
 
     console = Console(record=True, width=columns, file=io.StringIO())
     console.print(Text.from_ansi(text), soft_wrap=False, overflow="fold")
-    shown = console.export_html(MONOKAI, inline_styles=True, code_format="{code}")
+    shown = console.export_html(theme=MONOKAI, inline_styles=True, code_format="{code}")
     height = (shown.count("\n") + 1) * LINE_PX + 2 * 12
     body = TERMINAL.format(font=FONT_PX, line=LINE_PX, text=shown)
     of_text(body, picture, round(columns * LETTER_PX) + 2 * 12, height)
