@@ -1,4 +1,4 @@
-"""Which technique works for which model, and at what price: the table of docs/your-model.md.
+"""Which technique works for which model, and at what price: the table of docs/techniques.md.
 
     python -m studies.compress_table --json table.json     # minutes; goes on where it stopped
     python -m studies.compress_table --from table.json     # the table of saved cells

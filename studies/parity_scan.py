@@ -1,13 +1,19 @@
 """Whether engines compute the same as eager torch, for any number of heads and patches.
 
-    python -m studies.parity_scan --heads 2 4 8 16 --patches 1 2 4 8 16 17
+    python -m studies.parity_scan                             # about 20 CPU minutes
+    python -m studies.parity_scan --from parity-scan.json     # the table of a saved scan
 
-A pair is equal within the tolerance of tsbench.variants.parity, or the variant refuses it.
+A pair is equal within the tolerance of tsbench.variants.parity, or the variant refuses it. Pairs
+with as many heads as patches come first: OpenVINO was wrong there. An interrupted scan resumes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,29 +38,55 @@ def main() -> None:
     parser.add_argument("--heads", type=int, nargs="+", default=list(range(2, 17)))
     parser.add_argument("--patches", type=int, nargs="+", default=list(range(1, 18)))
     parser.add_argument("--variants", nargs="+", default=["onnx_fp32", "openvino_fp32"])
+    parser.add_argument("--json", type=Path, default=Path("parity-scan.json"))
+    parser.add_argument("--from", dest="saved", type=Path, nargs="+", help="print saved scans")
     options = parser.parse_args()
-    worst: dict[str, float] = dict.fromkeys(options.variants, 0.0)
-    refused: list[str] = []
-    wrong: list[str] = []
-    for n_heads in options.heads:
-        for n_patches in options.patches:
-            source = classifier(n_heads, n_patches)
-            for name in options.variants:
-                where = f"{name}, {n_heads} heads, {n_patches} patches"
-                try:
-                    built = variants.get(name).apply(source)
-                except VariantUnavailable as error:
-                    refused.append(f"{where}: {error.reason}")
-                    continue
-                difference = largest_difference(built.call, source.reference, source.calibration)
-                worst[name] = max(worst[name], difference)
-                if not difference <= TOLERANCE:
-                    wrong.append(f"{where}: {difference:.2g}")
-        print(f"{n_heads} heads: {worst}, {len(refused)} refused, {len(wrong)} wrong", flush=True)
-    for line in (*refused, *wrong):
-        print(line)
-    pairs = len(options.heads) * len(options.patches)
-    print(f"{pairs} pairs; largest difference {worst}; refused {len(refused)}; wrong {len(wrong)}")
+    if options.saved:
+        print(summary([cell for path in options.saved for cell in json.loads(path.read_text())]))
+        return
+    cells = json.loads(options.json.read_text()) if options.json.is_file() else []
+    done = {(cell["variant"], cell["heads"], cell["patches"]) for cell in cells}
+    pairs = [(heads, patches) for heads in options.heads for patches in options.patches]
+    for heads, patches in sorted(pairs, key=lambda pair: abs(pair[0] - pair[1])):
+        missing = [name for name in options.variants if (name, heads, patches) not in done]
+        if missing:
+            source = classifier(heads, patches)
+            cells += [measured(name, source, heads, patches) for name in missing]
+            options.json.write_text(json.dumps(cells, indent=1))
+    print(summary(cells))
+
+
+def measured(name: str, source: Source, heads: int, patches: int) -> dict[str, Any]:
+    """The largest difference of one variant from eager torch, or why it is refused."""
+    cell: dict[str, Any] = {"variant": name, "heads": heads, "patches": patches}
+    try:
+        built = variants.get(name).apply(source)
+    except VariantUnavailable as error:
+        return {**cell, "refused": error.reason}
+    difference = largest_difference(built.call, source.reference, source.calibration)
+    return {**cell, "difference": difference}
+
+
+def summary(cells: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a row for each variant, then what was refused or wrong."""
+    lines = [
+        "| variant | pairs | largest difference | refused | wrong |",
+        "|---|---|---|---|---|",
+    ]
+    notes = []
+    for name in dict.fromkeys(cell["variant"] for cell in cells):
+        own = [cell for cell in cells if cell["variant"] == name]
+        built = [cell for cell in own if "difference" in cell]
+        wrong = [cell for cell in built if not cell["difference"] <= TOLERANCE]
+        refused = [cell for cell in own if "refused" in cell]
+        worst = max((cell["difference"] for cell in built), default=0.0)
+        lines.append(f"| `{name}` | {len(own)} | {worst:.1e} | {len(refused)} | {len(wrong)} |")
+        notes += [
+            f"- `{name}`, {cell['heads']} heads, {cell['patches']} patches: "
+            f"{cell.get('refused') or cell['difference']}"
+            for cell in (*refused, *wrong)
+        ]
+    return "\n".join([*lines, *notes])
 
 
 def classifier(n_heads: int, n_patches: int) -> Uncached:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from pytest_energy.errors import RunsIncomparable
+from pytest_energy.gate import Budget, Thresholds
 from pytest_energy.model import Result
 from pytest_energy.plugin.benchmark_bridge import SKIP, skip_option
 from pytest_energy.plugin.command_line import AGAINST
@@ -68,9 +69,12 @@ def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, 
     options = session.config.option
     if options.collectonly or options.show_fixtures_per_test:  # no test is meant to run
         return
-    marked = [item.nodeid for item in session.items if _asks(item)]
-    if marked and not _gated(run, OF_MARKERS, marked):
-        yield "markers", f"{_names(marked)}: {_reasons(run, marked)}"
+    marked = [item for item in session.items if _asks(item)]
+    limited = [item.nodeid for item in marked if _has_limit(item)]
+    names = limited or [item.nodeid for item in marked]
+    # A bare gps_up marker shows ratios without a gate; a floor of the same test is one.
+    if names and not _gated(run, OF_MARKERS, names) and (limited or not _has_floor(run, names)):
+        yield "markers", f"{_names(names)}: {_reasons(run, names)}"
     if session.config.getoption(AGAINST) and session.items:
         yield from _ungated_commits(session, run)
     compared = session.config.stash.get(COMPARED, None)
@@ -113,6 +117,12 @@ def _asks(item: pytest.Item) -> bool:
     return gate is not None and not gate.asks_nothing
 
 
+def _has_limit(item: pytest.Item) -> bool:
+    """Whether the markers of a test that `_asks` give a limit."""
+    gate = item.stash[GATE]
+    return gate.budget != Budget() or gate.thresholds not in (None, Thresholds())
+
+
 def _gated(run: MeasuringRun, metrics: frozenset[str], names: Sequence[str]) -> bool:
     """Whether a verdict on one of these metrics passed or failed a test of these names."""
     return any(
@@ -120,6 +130,11 @@ def _gated(run: MeasuringRun, metrics: frozenset[str], names: Sequence[str]) -> 
         for result in _results_of(run, names)
         for verdict in result.verdicts
     )
+
+
+def _has_floor(run: MeasuringRun, names: Sequence[str]) -> bool:
+    """Whether a quality of one of these tests has a limit."""
+    return any(quality.limits for result in _results_of(run, names) for quality in result.qualities)
 
 
 def _results_of(run: MeasuringRun, names: Sequence[str]) -> Iterator[Result]:

@@ -71,7 +71,7 @@ def test_patch_tst_of_hugging_face():
     from tsbench.compression import Compressed
 
     x, _ = waves(32, seed=0)
-    names = ["bf16", "l1_unstructured", "onnx_fp32", "onnx_int8_static"]
+    names = ["int8_dynamic", "l1_unstructured", "onnx_fp32", "onnx_int8_static"]
     results = tsbench.compress(ForPatchTst(), x[:8], list(x.split(8)), names)
     for name, result in results.items():
         assert isinstance(result, Compressed), f"{name}: {result}"

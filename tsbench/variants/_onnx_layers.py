@@ -10,7 +10,7 @@ ones. In a layer with norms first, three more rewritings save time:
   after the tokens are mixed. That needs no transposed copies of the heads.
 - The last feed-forward's second Linear comes after the mean over tokens.
 
-docs/compress.md has what they save.
+docs/techniques.md has what they save.
 """
 
 from __future__ import annotations

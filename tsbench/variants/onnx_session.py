@@ -29,13 +29,9 @@ def session(path: Path, output: Any) -> Callable[..., Any]:
 
     Outputs that are not numbers, such as class names of scikit-learn, are left out.
     """
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = THREADS
-    options.log_severity_level = 3  # errors: warnings are advice to the authors of exporters
-    loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    loaded = _loaded(path)
     kept = [each for each in loaded.get_outputs() if each.type in NUMPY_TYPES]
     every = (*loaded.get_inputs(), *kept)
     fixed = all(
@@ -52,10 +48,17 @@ def session(path: Path, output: Any) -> Callable[..., Any]:
 
 def outputs_of(path: Path, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs of one call that are numbers."""
+    loaded = _loaded(path)
+    return _unbound(loaded, [o for o in loaded.get_outputs() if o.type in NUMPY_TYPES])(*inputs)
+
+
+def _loaded(path: Path) -> Any:
     import onnxruntime
 
-    loaded = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return _unbound(loaded, [o for o in loaded.get_outputs() if o.type in NUMPY_TYPES])(*inputs)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = THREADS
+    options.log_severity_level = 3  # errors: warnings are advice to the authors of exporters
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _unbound(loaded: Any, kept: Sequence[Any]) -> Callable[..., list[Tensor]]:

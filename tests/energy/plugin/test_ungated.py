@@ -116,6 +116,26 @@ def test_a_marker_without_thresholds(suite):
     nothing_gated(result, "markers", "the gps_up marker has no threshold")
 
 
+@pytest.mark.parametrize(("limit", "code"), [("floor=0.5", 0), ("ceiling=2.0", 0), ("", 4)])
+def test_a_marker_without_thresholds_beside_a_floor(suite, limit, code):
+    """A suite that shows ratios and gates qualities: a slower technique is a result."""
+    suite.makepyfile(
+        WORK + "@pytest.mark.gps_up()\ndef test_it(energy):\n    energy.versus(work, work)\n"
+        f"    energy.quality('accuracy', 0.9, {limit})\n"
+    )
+    assert suite.runpytest(*MEASURED).ret == code
+
+
+def test_a_floor_of_a_bare_marker_replaces_no_limit_of_another(suite):
+    suite.makepyfile(
+        JOULES_ONLY + "@pytest.mark.gps_up()\ndef test_other(energy):\n"
+        "    energy.versus(work, work)\n    energy.quality('accuracy', 0.9, floor=0.5)\n"
+    )
+    result = suite.runpytest(*ESTIMATED)
+    assert result.ret == 4
+    nothing_gated(result, "markers", "test_it")
+
+
 def test_collect_only_asks_for_no_gate(suite):
     suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
     assert suite.runpytest(*MEASURED, "--collect-only").ret == 0
@@ -149,7 +169,7 @@ def test_markers_that_are_added_while_the_test_runs(suite, test):
     suite.makepyfile(WORK + test)
     result = suite.runpytest(*MEASURED, "--energy-max-time=2")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*limit 1e-09 s*"])
+    result.stdout.fnmatch_lines(["*limit 1 ns*"])
 
 
 def test_a_conftest_that_unregisters_the_plugin(suite):
