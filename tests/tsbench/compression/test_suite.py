@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
+import torch._dynamo  # noqa: F401 - torch loads it late; the second inner run could not load it
 
 SUITE = """
 import pytest, torch
 torch.manual_seed(0)
 model, x = torch.nn.Sequential(torch.nn.Linear(6, 32), torch.nn.Linear(32, 3)), torch.randn(8, 6)
-@pytest.mark.compress(model, x, techniques=["bf16", "l1_unstructured"]{more})
+@pytest.mark.compress(model, x, techniques=["int8_dynamic", "l1_unstructured"]{more})
 def test_mine(compressed):
     compressed.gate({gate})
 """
@@ -32,16 +33,19 @@ def run(pytester, inner_pytest):
 def test_each_technique_is_a_benchmark(run):
     result = run(SUITE.format(more="", gate=ACCURACY), "-v")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*test_mine[[]bf16[]] PASSED*", "*[[]l1_unstructured[]] PASSED*"])
+    result.stdout.fnmatch_lines(
+        ["*test_mine[[]int8_dynamic[]] PASSED*", "*[[]l1_unstructured[]] PASSED*"]
+    )
 
 
 def test_joules_and_floors_are_gated_and_a_slower_technique_is_a_result(run):
     options = ("--energy", "--energy-max-time=0.3", "--energy-meter=estimate", "-vv")
     result = run(SUITE.format(more="", gate=ACCURACY), *options)
-    result.assert_outcomes(passed=2)  # both add work to so small a model
+    result.assert_outcomes(passed=2)  # one adds work to so small a model
+    assert result.ret == 0
     result.stdout.fnmatch_lines(["*agreement*"])
     again = SUITE.format(more=", speedup=50.0", gate=ACCURACY)
-    result = run(again, *options)
+    result = run(again, *options, "--energy-max-time=2")  # enough on a busy machine, too
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*energy gate: speedup *, asked at least 50: speedup missed*"])
 
@@ -66,7 +70,7 @@ def test_a_floor_and_the_agreement_fail_without_the_option_too(run):
     ],
 )
 def test_a_wrong_marker_is_one_line(run, arguments, problem):
-    text = SUITE.replace('model, x, techniques=["bf16", "l1_unstructured"]', arguments)
+    text = SUITE.replace('model, x, techniques=["int8_dynamic", "l1_unstructured"]', arguments)
     result = run(text.format(more="", gate=""))
     result.stdout.fnmatch_lines([f"*{problem}*"])
     assert "Traceback" not in result.stdout.str()
