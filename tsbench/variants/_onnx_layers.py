@@ -129,7 +129,8 @@ class _NormFirst(nn.Module):
         x = self.embedding(x) + self.position  # (batch, n_tokens, d_model)
         shape = x.shape
         rows = x.flatten(0, 1)
-        *before, last = self.layers
+        layers: list[Any] = list(self.layers)
+        *before, last = layers
         for layer in before:
             rows = rows + layer.attention(layer.norm1(rows), shape)
             rows = rows + layer.ff2(layer.hidden(rows))
@@ -192,16 +193,18 @@ class _RootMeanSquare(nn.Module):
 class _Embedding(nn.Module):
     """The patches, without the mean over their features, which the first norm subtracts anyway."""
 
+    stem: Any
+    patch: Any
+
     def __init__(self, plain: Any):
         super().__init__()
         self.images = not plain.config.window_stem  # whose only convolution is the patches' product
-        stem, patch = plain.stem, plain.patch
-        self.stem, self.patch = (
-            (_of_images(stem), _of_images(patch)) if self.images else (stem, patch)
-        )
+        self.stem = _of_images(plain.stem) if self.images else plain.stem
+        self.patch = _of_images(plain.patch) if self.images else plain.patch
+        weight, bias = self.patch.weight, self.patch.bias
         with torch.no_grad():
-            self.patch.weight -= self.patch.weight.mean(dim=0)
-            self.patch.bias -= self.patch.bias.mean()
+            weight -= weight.mean(dim=0)
+            bias -= bias.mean()
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, in_channels, timepoints)
         if not self.images:
