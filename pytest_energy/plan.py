@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_energy.errors import OptionError
-from pytest_energy.model import Interval
+
+if TYPE_CHECKING:
+    from pytest_energy.model import Interval
 
 Call = Callable[[], object]
 

@@ -22,7 +22,7 @@ def work(n):
     return sum(range(n))
 
 def test_it(energy):
-    energy.versus(lambda: work(10_000), lambda: work(30_000))
+    energy.versus(lambda: work(10_000), lambda: work(100_000))
 
 def test_plain(energy):
     energy(lambda: work(10_000))
