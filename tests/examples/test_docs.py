@@ -60,6 +60,7 @@ NOT_RUN = {
     ("docs/start.md", "text"): "test_the_output_shown_is_of_the_kind_that_the_example_prints",
     ("docs/failed.md", "text"): "a row of a run: tests/energy/report/test_terminal.py",
     ("docs/reading.md", "text"): "output of make bench, which takes minutes",
+    ("docs/techniques.md", "text"): "printed on one machine: tests/tsbench/compression",
     ("docs/meters.md", "text"): "a warning of a busy machine: tests/energy/measuring",
     ("docs/ci.md", "yaml"): "for another repository: tests/energy/cli/test_workflow.py",
 }

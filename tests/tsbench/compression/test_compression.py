@@ -18,7 +18,7 @@ from tsbench.compression.agreement import agreement
 from tsbench.errors import TsbenchError, UnknownName
 from tsbench.outputs import flat_outputs, like
 from tsbench.training.evaluate import batched_logits
-from tsbench.variants import _inductor, int8_qat
+from tsbench.variants import _inductor, int8_qat, onnx_runtime
 from tsbench.variants._onnx_export import quiet
 from tsbench.variants.parity import largest_difference
 
@@ -141,6 +141,20 @@ def test_static_int8_quantizes_convolutions_and_names_do_not_lie(tmp_path):
         assert results[name].int8_share == 1 and "100 % of FLOPs in int8" in str(results[name])
     assert isinstance(results["int8_dynamic"], Unavailable)
     assert "no nn.Linear" in results["int8_dynamic"].reason
+
+
+@pytest.mark.parametrize(("saturate", "largest"), [(False, 127), (True, 64)])
+def test_weights_have_7_bits_where_products_saturate(saturate, largest, monkeypatch, tmp_path):
+    pytest.importorskip("onnxruntime", reason='not installed: pip install "tsbench[onnx]"')
+    import onnx
+
+    monkeypatch.setattr(onnx_runtime, "products_saturate", lambda: saturate)
+    convolution = seeded(nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU()))
+    built = variants.get("onnx_int8_static").make(source_of(convolution, CNN_X))
+    graph = onnx.load(built.save(tmp_path / "model")).graph
+    stored = [onnx.numpy_helper.to_array(weight) for weight in graph.initializer]
+    (weights,) = (w for w in stored if w.dtype == "int8" and w.ndim == 3)
+    assert abs(weights.astype(int)).max() == largest
 
 
 def test_an_onnx_file(tmp_path):
