@@ -45,15 +45,21 @@ def make_int8_dynamic(source: Source) -> Built:
         from onnxruntime.quantization import quantize_dynamic
 
         with _onnx_export.quiet():
-            quantize_dynamic(fp32, path, op_types_to_quantize=_operators(source, DYNAMIC_OPERATORS))
+            quantize_dynamic(
+                fp32,
+                path,
+                op_types_to_quantize=_operators(source, DYNAMIC_OPERATORS),
+                reduce_range=products_saturate(),
+            )
 
-    return _quantized(source, source.cached("onnx-int8_dynamic", quantize, ".onnx"))
+    name = f"onnx-int8_dynamic{_bits()}"
+    return _quantized(source, source.cached(name, quantize, ".onnx"))
 
 
 def make_int8_static(source: Source) -> Built:
     """The model with int8 weights and activations, its scales from calibration batches."""
     fp32 = _onnx_export.exported(source)
-    name = "onnx-int8_static" + ("-7bit" if products_saturate() else "")
+    name = f"onnx-int8_static{_bits()}"
     path = source.cached(name, lambda path: quantize_static(fp32, path, source), ".onnx")
     return _quantized(source, path)
 
@@ -102,6 +108,10 @@ def products_saturate() -> bool:
 
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return x86 and not torch.cpu._is_vnni_supported()
+
+
+def _bits() -> str:
+    return "-7bit" if products_saturate() else ""
 
 
 def products_of_activations(path: Path) -> list[str]:
