@@ -68,8 +68,11 @@ NO_JOULES = "the counter of {} did not move in some window"
 
 # In the reason of a verdict on a ratio with a threshold of its own.
 ASKED_RATIO = "asked at least"
-# What a person calls the quantity behind a metric.
 SI_UNITS = ("s", "J", "W")
+# A limit is given in the unit of the value beside it where it reads well there: as a number above
+# the first and below the second.
+LIMIT_READS_WELL = 1e-3, 1e4
+# What a person calls the quantity behind a metric.
 QUANTITIES = {
     "speedup": "time",
     "seconds": "time",
@@ -455,18 +458,23 @@ def _unless_a_neighbours(verdict: Verdict, measurement: Measurement, limit: floa
 def _against_limit(metric: str, unit: str, value: Interval, limit: float, evidence: str) -> Verdict:
     per_call = "" if unit == "W" else " per call"
     factor, name = scale_for([value.value], unit) if unit in SI_UNITS else (1.0, unit)
-    asked = f"{limit * factor:g} {name}"
-    if unit in SI_UNITS and not 1e-3 < abs(limit * factor) < 1e4:
-        own_factor, own_name = scale_for([limit], unit)
-        asked = f"{limit * own_factor:g} {own_name}"
     text = (
-        f"{QUANTITIES[metric]} {value.scaled(factor)} {name}{per_call}, limit {asked} ({evidence})"
+        f"{QUANTITIES[metric]} {value.scaled(factor)} {name}{per_call}, "
+        f"limit {_limit_text(limit, unit, factor, name)} ({evidence})"
     )
     if value.high <= limit:
         return Verdict(metric, "met", text)
     if value.low > limit:
         return Verdict(metric, "missed", text)
     return Verdict(metric, "inconclusive", text)
+
+
+def _limit_text(limit: float, unit: str, factor: float, name: str) -> str:
+    """The limit in the unit of the value beside it, or in one of its own."""
+    low, high = LIMIT_READS_WELL
+    if unit in SI_UNITS and not low < abs(limit * factor) < high:
+        factor, name = scale_for([limit], unit)
+    return f"{limit * factor:g} {name}"
 
 
 def _of_quality(quality: Quality) -> Verdict:

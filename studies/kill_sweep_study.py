@@ -3,8 +3,8 @@
     python -m studies.kill_sweep_study [--kills 100] [--seed 0] [--ray]
 
 A sweep of two trainings, builds and measurements runs in a user's repository
-(kill_git_study.py). It is killed with KILL, TERM, INT and HUP in a random order, resuming in
-between, and then ends by itself. These are counted, and each must be 0:
+(kill_git_study.py). It is killed with KILL, TERM, INT and HUP in a random order. After each kill
+the same command resumes it, and after the last one it runs to its end. Each of these must be 0:
 
 - changed: kills after which a byte of the repository, or git's report on it, differs;
 - left: kills after which a process, a temporary folder or the machine's lock is left;

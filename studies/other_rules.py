@@ -60,7 +60,7 @@ class Machine:
     meter: MeterInfo
     window_s: float
     noise: float
-    """SD of a window's log seconds by itself; the joules have as much again of their own."""
+    """SD of the logarithm of a window's seconds. Its joules vary with it, and as much again."""
     max_time_s: float = PLAN.max_time_s
 
     @property

@@ -27,6 +27,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tsbench.sweep import ray_cluster, run_local, run_ray
 from tsbench.sweep.task import Done, Task
@@ -53,7 +54,7 @@ batches = [1]
 max_time_s = 0.5
 meter = "estimate"
 """
-SETTLED = 0.25  # the share of the tasks after which a forecast has seen each kind of task
+SETTLED, LATE = 0.25, 0.9  # of the tasks: forecasts have seen each kind; few tasks are left
 LIMIT_S = 600.0
 NODE_MEMORY = 80 * 2**20
 FINISHED = re.compile(r"\d+/(?P<all>\d+) (?P<task>(train|build|measure) .*), (?P<left>.* left)")
@@ -66,6 +67,15 @@ class Line:
     task: str
     left: str
     at_s: float
+
+
+def cluster_of_head(cpus: int) -> Any:
+    """A cluster on this machine, so far of its head only."""
+    from ray.cluster_utils import Cluster
+
+    return Cluster(
+        initialize_head=True, head_node_args={"num_cpus": cpus, "object_store_memory": NODE_MEMORY}
+    )
 
 
 def sweep(folder: Path, *options: str, spec: str = "spec.toml") -> subprocess.Popen[str]:
@@ -122,8 +132,6 @@ def overlaps(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def same_on_both(folder: Path) -> None:
-    from ray.cluster_utils import Cluster
-
     began_s = time.perf_counter()
     local = sweep(folder, "--out", str(folder / "local"), "--jobs", "2")
     count = len(finished_lines(local))
@@ -133,9 +141,7 @@ def same_on_both(folder: Path) -> None:
         flush=True,
     )
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": NODE_MEMORY}
-    )
+    cluster = cluster_of_head(1)
     lost = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)][1]
     out = folder / "ray"
     began_s = time.perf_counter()
@@ -165,14 +171,10 @@ def same_on_both(folder: Path) -> None:
 
 def measuring_on_boards(folder: Path) -> None:
     """Two of three nodes are boards; the third trains while they measure."""
-    from ray.cluster_utils import Cluster
-
     (folder / "spec.toml").write_text(
         SPEC.replace("epochs = 1", "epochs = 20") + 'devices = ["board"]\n', encoding="utf8"
     )
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": NODE_MEMORY}
-    )
+    cluster = cluster_of_head(1)
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY, resources={"board": 1})
     driver = sweep(folder, "--out", str(folder / "boards"), "--ray", cluster.address)
@@ -183,12 +185,8 @@ def measuring_on_boards(folder: Path) -> None:
 
 def large(folder: Path) -> None:
     """A sweep of 144 tasks, while a node is lost."""
-    from ray.cluster_utils import Cluster
-
     (folder / "large.toml").write_text(LARGE, encoding="utf8")
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": NODE_MEMORY}
-    )
+    cluster = cluster_of_head(1)
     lost = [cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY) for _ in range(2)][1]
     out, errors = folder / "large", folder / "errors"
     errors.unlink(missing_ok=True)
@@ -203,11 +201,12 @@ def large(folder: Path) -> None:
         f"{time.monotonic() - began_s:.0f} s; a node was killed after 20"
     )
     print(f"printed besides: {len(errors.read_bytes())} bytes")
-    settled = lines[int(SETTLED * len(lines)) : int(0.9 * len(lines))]
+    settled = lines[int(SETTLED * len(lines)) : int(LATE * len(lines))]
     ratios = sorted(forecast_ratios([*settled, lines[-1]]))
     near = sum(1 / 1.5 <= ratio <= 1.5 for ratio in ratios)
     print(
-        f"forecasts after {SETTLED:.0%} of the tasks and before 90 %, by the actual time left: "
+        f"forecasts after {SETTLED:.0%} of the tasks and before {LATE:.0%}, by the actual time "
+        "left: "
         f"{ratios[0]:.2f} to {ratios[-1]:.2f}, median {statistics.median(ratios):.2f}, "
         f"{near} of {len(ratios)} within a factor of 1.5"
     )
@@ -246,12 +245,8 @@ def no_inputs(task: Task) -> tuple[bytes, ...]:
 
 
 def overhead() -> None:
-    from ray.cluster_utils import Cluster
-
     print("\n| empty tasks | plain processes, ms each | Ray, 3 nodes, ms each |\n|---|---|---|")
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": NODE_MEMORY}
-    )
+    cluster = cluster_of_head(2)
     for _ in range(2):
         cluster.add_node(num_cpus=2, object_store_memory=NODE_MEMORY)
     ray_cluster.connect(cluster.address)

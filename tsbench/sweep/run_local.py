@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from multiprocessing import get_context
 
-from tsbench.errors import TsbenchError
 from tsbench.sweep import pool_worker
 from tsbench.sweep.task import KINDS, Done, Failed, Task, attempt, too_long, without_input
 
@@ -48,10 +47,7 @@ def _pooled(
 ) -> Iterator[Done | Failed]:
     """The tasks in worker processes, `jobs` at once. Each process that measures is a new one."""
     # The standard library's pool has no limit for a task, and one killed worker ends it.
-    try:
-        from pebble import ProcessExpired, ProcessPool
-    except ModuleNotFoundError:
-        raise TsbenchError("tsbench sweep requires pebble: pip install pebble") from None
+    from pebble import ProcessExpired, ProcessPool
 
     if not tasks:
         return

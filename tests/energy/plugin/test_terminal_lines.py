@@ -1,4 +1,4 @@
-"""What pytest itself prints of ours: the header, and its line FAILED."""
+"""What pytest prints about energy itself: the header, and its line FAILED."""
 
 from __future__ import annotations
 
