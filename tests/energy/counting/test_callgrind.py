@@ -100,6 +100,8 @@ def test_a_counter_needs_a_process_under_callgrind(tmp_path):
 
 PROGRAM = """
 import json, pathlib, sys
+from pytest_energy.counting.pymalloc import AlignedArenas
+arenas = AlignedArenas()  # as a counting worker starts
 from pytest_energy.counting.count import WorkCounter
 from pytest_energy.counting.counter import CallgrindCounter
 junk = [bytes(n) for n in range(int(sys.argv[2])) for _ in range(20)]  # another heap
