@@ -54,6 +54,13 @@ def fingerprint(
     return known | ({"device": device} if device else {})
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _named_cpu(cpuinfo: list[str]) -> str | None:
     fields = {
         key.strip(): value.strip()

@@ -76,8 +76,16 @@ def _alpha(text: str) -> float:
 
 
 def _threads(text: str) -> int:
+    return _one_or_more(text, "threads")
+
+
+def _workers(text: str) -> int:
+    return _one_or_more(text, "workers")
+
+
+def _one_or_more(text: str, things: str) -> int:
     if not (text.strip().isdecimal() and int(text) >= 1):
-        raise ValueError("a number of threads, 1 or more")
+        raise ValueError(f"a number of {things}, 1 or more")
     return int(text)
 
 
@@ -227,6 +235,13 @@ OPTIONS = (
         "SECONDS",
     ),
     Option(
+        "count_workers",
+        _workers,
+        None,
+        "Count tests in so many workers at once (default: one for each CPU).",
+        "NUMBER",
+    ),
+    Option(
         "count_keep",
         str,
         "",
@@ -314,6 +329,8 @@ class Options:
     count: bool = False
     count_tolerance: float = WORK_TOLERANCE
     count_timeout_s: float = 300.0
+    count_workers: int | None = None
+    """None: one for each CPU that this process may use."""
     count_keep: str = ""
 
     @classmethod
@@ -339,6 +356,7 @@ class Options:
             count=values["count"],
             count_tolerance=values["count_tolerance"],
             count_timeout_s=values["count_timeout"],
+            count_workers=values["count_workers"],
             suite_alpha=values["suite_alpha"],
             family_wise=values["family_wise"],
             count_keep=values["count_keep"],

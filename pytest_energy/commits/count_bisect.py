@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_energy.commits.bisect import Culprit, PrintLine, commits_until, split
 from pytest_energy.commits.checkout import check_out
-from pytest_energy.commits.counted import CountSettings, count_side
+from pytest_energy.commits.counted import CountSettings, count_sides
 from pytest_energy.commits.git import find_repo, resolve
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.worker_arguments import CommandLine, commit_side
@@ -49,7 +49,7 @@ class CountBisection:
                 side = commit_side(checkout, commit[:12], self._folder, self._command_line, None)
                 if test:
                     side = replace(side, paths=side.paths or (test.partition("::")[0],))
-                found = count_side(side, [test] if test else [], self._settings, janitor)
+                [found] = count_sides([side], [test] if test else [], self._settings, janitor)
         except CountingUnavailable as error:
             raise OptionError(f"{commit[:12]}: {error}") from None
         self._print_failed(commit, found)

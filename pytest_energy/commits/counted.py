@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.worker_arguments import Side
+from pytest_energy.counting.at_once import count_at_once
 from pytest_energy.counting.count import merge_counts
-from pytest_energy.counting.process import CountOrder, count_tests
+from pytest_energy.counting.process import CountOrder
 from pytest_energy.model import Counted, CountedWork
 from pytest_energy.runs.work_format import work_from_json
 
 # Below this tolerance the spread of two processes (`plan.PROCESS_SPREAD`) leaves too little:
 # the calls are counted in more than one, and how far those differ is the spread.
 FINE_TOLERANCE, PROCESSES_FOR_FINE = 0.005, 3
+# A worker starts in 3 s, or 11 s where it imports torch, and counts a short test in half a second:
+# fewer tests are not worth a worker of their own.
+FEWEST_TESTS_A_WORKER = 6
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class CountSettings:
     """Under Callgrind; else the CPU's own counter counts."""
     keep: Path | None = None
     """Where the dumps are kept for KCachegrind; None: nowhere."""
+    workers: int = 1
+    """How many worker processes count at once."""
 
     @property
     def processes(self) -> int:
@@ -37,13 +43,32 @@ class CountSettings:
         return 1 if self.tolerance >= FINE_TOLERANCE else PROCESSES_FOR_FINE
 
 
-def count_side(
-    side: Side, tests: Sequence[str], settings: CountSettings, janitor: Janitor
-) -> dict[str, Counted]:
-    """The counted work of each of the tests, by node id; without tests, of all that measure.
+def count_sides(
+    sides: Sequence[Side], tests: Sequence[str], settings: CountSettings, janitor: Janitor
+) -> list[dict[str, Counted]]:
+    """Each side's counted work of each of the tests, by node id; without tests, of all that
+    measure. Dumps are kept of the last side.
 
-    Raises `CountingUnavailable` if the side's worker cannot collect them.
+    Raises `CountingUnavailable` if a side's worker cannot collect them.
     """
+    orders = [list(_orders(side, tests, settings, janitor)) for side in sides]
+    for each in orders[:-1]:
+        each[:] = [replace(order, keep=None) for order in each]
+    counted = iter(count_at_once([each for side in orders for each in side], settings.workers))
+    found = []
+    for side in orders:
+        by_name: dict[str, list[Counted]] = {}
+        for _ in side:
+            for name, message in next(counted).items():
+                by_name.setdefault(name, []).append(_counted(message))
+        found.append({name: _merged(each) for name, each in by_name.items()})
+    return found
+
+
+def _orders(
+    side: Side, tests: Sequence[str], settings: CountSettings, janitor: Janitor
+) -> Iterator[CountOrder]:
+    """One side's tests, in parts that are counted at once, each in as many processes as asked."""
     order = CountOrder(
         side.python,
         side.folder,
@@ -52,18 +77,27 @@ def count_side(
         side.import_paths,
         side.tree,
         side.forbidden_tree,
-        tuple(tests),
+        (),
         settings.limit_s,
         janitor.folder,
         settings.simulate,
         settings.keep,
         on_start=janitor.watch,
     )
-    found: dict[str, list[Counted]] = {}
     for seed in range(settings.processes):
-        for name, message in count_tests(replace(order, seed=seed)):
-            found.setdefault(name, []).append(_counted(message))
-    return {name: _merged(each) for name, each in found.items()}
+        for part in parts(tests, settings.workers):
+            yield replace(order, tests=tuple(part), seed=seed)
+
+
+def parts(tests: Sequence[str], workers: int) -> Iterator[Sequence[str]]:
+    """Divide the tests among so many workers or fewer, in their order: neighbours share fixtures.
+
+    >>> list(parts("abcdefghijklmn", 4))
+    ['abcdefg', 'hijklmn']
+    """
+    number = max(1, min(workers, len(tests) // FEWEST_TESTS_A_WORKER))
+    for part in range(number):
+        yield tests[part * len(tests) // number : (part + 1) * len(tests) // number]
 
 
 def _counted(message: Mapping[str, Any]) -> Counted:

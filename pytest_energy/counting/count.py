@@ -46,7 +46,7 @@ class WorkCounter:
     def __init__(self, counter: Counter, seed: int = 0):
         self._counter, self._seed = counter, seed
         self._memory = MemoryState()
-        self.least_dump = Dump({})
+        self.least_dump = Dump(0)
         """Of the last call that was counted, with the cost of counting."""
         self._overheads: dict[int, Dump] = {}
 

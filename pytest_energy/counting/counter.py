@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -65,4 +66,5 @@ class CallgrindCounter:
         try:
             return read_dump(path)
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(path)

@@ -73,7 +73,7 @@ class CpuCounter:
         finally:
             control(descriptor, _DISABLE, 0)
         self._file.check()  # the call may have closed it
-        return Dump({"instructions": int.from_bytes(os.read(descriptor, 8), "little")})
+        return Dump(int.from_bytes(os.read(descriptor, 8), "little"))
 
     def close(self) -> None:
         """Close the counter."""

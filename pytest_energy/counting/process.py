@@ -92,6 +92,8 @@ class CountOrder:
     """Which memory states the worker counts in."""
     on_start: Callable[[int], object] = int
     """Called with the id of each worker process once it has started; it leads a session."""
+    is_cancelled: Callable[[], bool] = bool
+    """Whether to start no further worker."""
 
 
 def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -101,7 +103,7 @@ def count_tests(order: CountOrder) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises `CountingUnavailable` if the worker cannot collect the tests.
     """
     pending: list[str] | None = list(order.tests) or None
-    while pending is None or pending:
+    while (pending is None or pending) and not order.is_cancelled():
         with _worker(order, pending or ()) as worker:
             collected = worker.receive(COLLECT_LIMIT_S)
             if "collected" not in collected:

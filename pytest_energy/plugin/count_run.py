@@ -9,7 +9,7 @@ import pytest
 
 from pytest_energy.commits.against import folder_as_long
 from pytest_energy.commits.checkout import check_out
-from pytest_energy.commits.counted import CountSettings, count_side
+from pytest_energy.commits.counted import CountSettings, count_sides
 from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.worker_arguments import (
@@ -19,6 +19,7 @@ from pytest_energy.commits.worker_arguments import (
 )
 from pytest_energy.counting.available import counting_tool
 from pytest_energy.errors import CountingUnavailable, OptionError
+from pytest_energy.machine import usable_cpus
 from pytest_energy.model import Counted
 from pytest_energy.options import Options
 from pytest_energy.plugin.command_line import AGAINST
@@ -52,7 +53,11 @@ def count_session(
     print_line(f"energy: counting {len(tests)} tests with {tool}")
     keep = options.count_keep and session.config.invocation_params.dir / options.count_keep
     settings = CountSettings(
-        options.count_timeout_s, options.count_tolerance, simulate, keep or None
+        options.count_timeout_s,
+        options.count_tolerance,
+        simulate,
+        keep or None,
+        options.count_workers or usable_cpus(),
     )
     revisions = session.config.getoption(AGAINST) or []
     if len(revisions) > 1:
@@ -60,10 +65,10 @@ def count_session(
     try:
         with Janitor() as janitor:
             if not revisions:
-                return count_side(this_tree(session.config), tests, settings, janitor)
-            before, now = _sides(session.config, revisions[0], janitor)
-            baseline = count_side(before, tests, replace(settings, keep=None), janitor)
-            return _against(count_side(now, tests, settings, janitor), baseline, before.label)
+                return count_sides([this_tree(session.config)], tests, settings, janitor)[0]
+            sides = _sides(session.config, revisions[0], janitor)
+            baseline, counted = count_sides(sides, tests, settings, janitor)
+            return _against(counted, baseline, sides[0].label)
     except (CountingUnavailable, OptionError) as error:
         raise pytest.UsageError(f"--energy-count: {error}") from None
 

@@ -13,6 +13,7 @@ from pytest_energy.commits.fresh import fresh_processes
 from pytest_energy.commits.starts import shortest_time_s
 from pytest_energy.commits.worker_process import CannotCollect
 from pytest_energy.errors import MachineBusy, MeterUnavailable, OptionError, RunError
+from pytest_energy.machine import usable_cpus
 from pytest_energy.measuring.machine_lock import machine_lock
 from pytest_energy.measuring.threads import limit_loaded_pools, pool_variables
 from pytest_energy.meters import open_meter
@@ -97,11 +98,10 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
 
 def _cpus_and_load() -> tuple[int, float | None]:
     """The CPUs that this process may use, and how many programs ran in the last minute."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        return cpus or 1, os.getloadavg()[0]
+        return usable_cpus(), os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows
-        return cpus or 1, None
+        return usable_cpus(), None
 
 
 def share_suite_alpha(session: pytest.Session, run: MeasuringRun) -> None:

@@ -251,7 +251,12 @@ def replay(folder: Path) -> Target:
 
 def callgrind(folder: Path) -> Target:
     """A dump of Callgrind."""
-    return FileTarget(folder / "case", text_maker(CALLGRIND), read_dump, CountingUnavailable)
+
+    def use(path: Path) -> object:
+        dump = read_dump(str(path))
+        return dump.events, dump.functions
+
+    return FileTarget(folder / "case", text_maker(CALLGRIND), use, CountingUnavailable)
 
 
 def worker(folder: Path) -> Target:

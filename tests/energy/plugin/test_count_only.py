@@ -49,11 +49,14 @@ def counts(monkeypatch):
     """What each side's worker counts: {side: {test: Counted}}; 1000 instructions otherwise."""
     canned = {}
 
-    def count_side(side, tests, settings, janitor):
-        found = canned.get("now" if side.label == "this tree" else "before", {})
-        return {name: found.get(name.split("::")[1], Counted(work())) for name in tests}
+    def count_sides(sides, tests, settings, janitor):
+        found = [canned.get("now" if each.label == "this tree" else "before", {}) for each in sides]
+        return [
+            {name: side.get(name.split("::")[1], Counted(work())) for name in tests}
+            for side in found
+        ]
 
-    monkeypatch.setattr(count_run, "count_side", count_side)
+    monkeypatch.setattr(count_run, "count_sides", count_sides)
     monkeypatch.setattr(count_run, "counting_tool", lambda: ("a canned tool", True))
     return canned
 
@@ -197,7 +200,7 @@ def test_a_worker_that_cannot_collect_ends_the_run(counted, monkeypatch):
     def refuse(*given):
         raise CountingUnavailable("the counting worker ended before its first test: exit code 4")
 
-    monkeypatch.setattr(count_run, "count_side", refuse)
+    monkeypatch.setattr(count_run, "count_sides", refuse)
     done = counted()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert "--energy-count: the counting worker ended" in done.stdout.str() + done.stderr.str()

@@ -1,0 +1,101 @@
+"""Several counting workers at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pytest_energy.commits.counted import FEWEST_TESTS_A_WORKER, parts
+from pytest_energy.counting import at_once
+from pytest_energy.counting.process import CountOrder
+from pytest_energy.errors import CountingUnavailable
+
+
+def order_of(*tests):
+    return CountOrder(
+        *("python", Path(), (), (), (), Path(), "", tests, 300.0, Path()),
+    )
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """What a worker does, by its first test; it starts a process that would sleep for ever."""
+    behaviours, ended = {}, []
+
+    def count_tests(order):
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+        )
+        try:
+            order.on_start(process.pid)
+            yield from behaviours.get(order.tests[0], lambda order, process: [])(order, process)
+        finally:
+            process.kill()
+            ended.append((order.tests[0], process.wait()))
+
+    monkeypatch.setattr(at_once, "count_tests", count_tests)
+    return behaviours, ended
+
+
+def test_workers_count_at_once_and_answer_in_the_order_asked(workers):
+    both = threading.Barrier(2, timeout=30)
+
+    def meet(order, process):
+        both.wait()  # neither would come here if they counted one after the other
+        for test in order.tests:
+            yield test, {"number": test}
+
+    workers[0].update(a=meet, c=meet)
+    found = at_once.count_at_once([order_of("a", "b"), order_of("c")], 2)
+    assert found == [{"a": {"number": "a"}, "b": {"number": "b"}}, {"c": {"number": "c"}}]
+
+
+def test_what_one_order_raises_ends_the_other_workers(workers):
+    behaviours, ended = workers
+
+    def refuse(order, process):
+        raise CountingUnavailable("no tests")
+
+    def hang(order, process):
+        process.wait()  # until it is killed
+        yield "b", {}
+
+    behaviours.update(a=refuse, b=hang)
+    with pytest.raises(CountingUnavailable, match="no tests"):
+        at_once.count_at_once([order_of("a"), order_of("b"), order_of("c")], 2)
+    assert ("b", -signal.SIGKILL) in ended
+
+
+def test_ctrl_c_ends_all_workers(workers):
+    behaviours, ended = workers
+
+    def interrupt(order, process):
+        os.kill(os.getpid(), signal.SIGINT)
+        process.wait()
+        yield "a", {}
+
+    behaviours.update(a=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        at_once.count_at_once([order_of("a")], 1)
+    assert ended == [("a", -signal.SIGKILL)]
+
+
+@pytest.mark.parametrize(
+    ("tests", "workers", "sizes"), [(50, 2, [25, 25]), (7, 4, [7]), (0, 2, [0])]
+)
+def test_a_worker_counts_neighbouring_tests(tests, workers, sizes):
+    names = [str(number) for number in range(tests)]
+    found = list(parts(names, workers))
+    assert [len(each) for each in found] == sizes
+    assert [name for part in found for name in part] == names
+
+
+def test_few_tests_are_not_worth_a_worker_more():
+    names = [str(number) for number in range(10 * FEWEST_TESTS_A_WORKER)]
+    assert min(len(part) for part in parts(names, 64)) >= FEWEST_TESTS_A_WORKER
