@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from benchmarks import thresholds
 from tsbench import threads, variants
 from tsbench.data import datasets
 from tsbench.data.prepared import Prepared
@@ -62,6 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder is not None and not folder.is_dir():
         raise pytest.UsageError(f"--tsbench-data {folder}: the folder does not exist")
     config.pluginmanager.register(Progress(config), "tsbench-progress")
+
+
+def pytest_report_header() -> str:
+    """Which machine's thresholds apply."""
+    machine = thresholds.read().machines.get(thresholds.cpu_kind())
+    if machine is None:
+        return "tsbench: no ratios were set for this kind of CPU: they are shown, not gated"
+    return f"tsbench: ratios as set on {machine}"
 
 
 class Progress:

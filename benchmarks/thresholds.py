@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# By the instructions that int8 products take: with VNNI, or AVX2 alone.
+CPU_KINDS = ("vnni", "avx2")
 FILE = Path(__file__).with_name("thresholds.toml")
 
 
@@ -23,15 +26,23 @@ FILE = Path(__file__).with_name("thresholds.toml")
 class Expected:
     """What a variant must reach on one dataset, with one config, at one batch size."""
 
-    accuracy: float  # the floor on the whole test split
-    ratio: float | None  # of Speedup and Greenup alike; None for regressions only
+    accuracy: float
+    """The floor on the whole test split."""
+    ratios: Mapping[str, float]
+    """Of Speedup and Greenup alike, by the kind of CPU; empty for regressions only."""
+
+    @property
+    def ratio(self) -> float | None:
+        """On this machine's CPU; None if none was set for its kind."""
+        return self.ratios.get(cpu_kind())
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """The content of the file. `expected` has keys (dataset, config, variant, batch size)."""
 
-    machine: str
+    machines: Mapping[str, str]
+    """The machine that the ratios were set on, by its kind of CPU."""
     batches: tuple[int, ...]
     core: tuple[str, ...]
     expected: Mapping[tuple[str, str, str, int], Expected]
@@ -48,14 +59,17 @@ def read(path: Path = FILE) -> Thresholds:
         content = tomllib.loads(path.read_text(encoding="utf8"))
     except RecursionError:
         raise ValueError(f"{FILE.name}: tables or lists are nested too deeply") from None
-    top = _table(path.name, content, ("machine", "batches", "core", "models"))
+    top = _table(path.name, content, ("machines", "suite", "models"))
+    machines = _table("machines", top["machines"], CPU_KINDS)
+    suite = _table("suite", top["suite"], ("batches", "core"))
     for key in ("batches", "core"):
-        _require(isinstance(top[key], list), key, "a list")
-    batches = tuple(top["batches"])
-    _require(all(type(b) is int and b > 0 for b in batches), "batches", "whole numbers above 0")
+        _require(isinstance(suite[key], list), f"suite.{key}", "a list")
+    batches = tuple(suite["batches"])
+    whole = all(type(b) is int and b > 0 for b in batches)
+    _require(whole, "suite.batches", "whole numbers above 0")
     known = variants.names()
-    for name in top["core"]:
-        _require(name in known, f"core: {name}", f"one of {', '.join(known)}")
+    for name in suite["core"]:
+        _require(name in known, f"suite.core: {name}", f"one of {', '.join(known)}")
     expected = {}
     for dataset, configs in _anything("models", top["models"]).items():
         for config, rows in _anything(f"models.{dataset}", configs).items():
@@ -65,21 +79,32 @@ def read(path: Path = FILE) -> Thresholds:
                 _require(variant in known, key, f"one of {', '.join(known)}")
                 for batch_cases, each in _expected(key, row, batches).items():
                     expected[dataset, config, variant, batch_cases] = each
-    return Thresholds(str(top["machine"]), batches, tuple(top["core"]), expected)
+    return Thresholds(machines, batches, tuple(suite["core"]), expected)
 
 
 def _expected(key: str, row: object, batches: tuple[int, ...]) -> dict[int, Expected]:
-    found = _table(key, row, ("accuracy",), optional=("ratio",))
-    accuracy = found["accuracy"]
+    found = _table(key, row, ("accuracy",), optional=CPU_KINDS)
+    accuracy = found.pop("accuracy")
     _require(isinstance(accuracy, float) and 0 < accuracy < 1, f"{key}.accuracy", "between 0 and 1")
-    if "ratio" not in found:
-        return {batch_cases: Expected(accuracy, None) for batch_cases in batches}
-    ratios = _table(f"{key}.ratio", found["ratio"], tuple(map(str, batches)))
-    for name, ratio in ratios.items():
-        sound = isinstance(ratio, int | float) and not isinstance(ratio, bool)
-        fits = sound and 0 < ratio <= sys.float_info.max
-        _require(fits, f"{key}.ratio.{name}", "a number above 0")
-    return {int(name): Expected(accuracy, float(ratio)) for name, ratio in ratios.items()}
+    ratios: dict[int, dict[str, float]] = {batch_cases: {} for batch_cases in batches}
+    for kind, row_of_kind in found.items():
+        of_kind = _table(f"{key}.{kind}", row_of_kind, tuple(map(str, batches)))
+        for name, ratio in of_kind.items():
+            sound = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+            fits = sound and 0 < ratio <= sys.float_info.max
+            _require(fits, f"{key}.{kind}.{name}", "a number above 0")
+            ratios[int(name)][kind] = float(ratio)
+    return {batch_cases: Expected(accuracy, each) for batch_cases, each in ratios.items()}
+
+
+@cache
+def cpu_kind() -> str:
+    """This machine's kind of CPU, of `CPU_KINDS`; "" if it is none of them."""
+    import torch
+
+    if torch.cpu._is_vnni_supported():
+        return "vnni"
+    return "avx2" if torch.cpu._is_avx2_supported() else ""
 
 
 def _table(

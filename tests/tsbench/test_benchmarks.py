@@ -122,18 +122,42 @@ def test_the_thresholds_are_those_that_were_set():
     suite = thresholds.read()
     assert suite.models == (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
     assert len(suite.expected) == 2 * 23 * 2
-    assert suite.expected["PLAID", "t1", "fp32", 1] == thresholds.Expected(0.87, None)
+    assert suite.expected["PLAID", "t1", "fp32", 1] == thresholds.Expected(0.87, {})
     student = suite.expected["RefrigerationDevices", "t1", "student", 32]
-    assert student == thresholds.Expected(0.5, 33.0)
-    assert "fp32" in suite.core and "EPYC" in suite.machine
+    assert student.accuracy == 0.5
+    assert student.ratios["vnni"] == 33.0
+    assert "fp32" in suite.core
+    assert all("EPYC" in machine for machine in suite.machines.values())
+
+
+@pytest.mark.parametrize(
+    ("instructions", "kind", "ratio"),
+    [(("avx2", "vnni"), "vnni", 2.0), (("avx2",), "avx2", 1.5), ((), "", None)],
+)
+def test_a_ratio_is_that_of_the_kind_of_cpu(monkeypatch, instructions, kind, ratio):
+    import torch
+
+    from benchmarks import thresholds
+
+    for each in ("avx2", "vnni"):
+        supported = each in instructions
+        monkeypatch.setattr(
+            torch.cpu, f"_is_{each}_supported", lambda supported=supported: supported
+        )
+    monkeypatch.setattr(thresholds, "cpu_kind", thresholds.cpu_kind.__wrapped__)
+    assert thresholds.cpu_kind() == kind
+    assert thresholds.Expected(0.8, {"vnni": 2.0, "avx2": 1.5}).ratio == ratio
 
 
 VALID = """
-machine = "m"
+[machines]
+vnni = "m"
+avx2 = "n"
+[suite]
 batches = [1, 32]
 core = ["fp32"]
 [models.PLAID.t1]
-fp32 = { accuracy = 0.8, ratio = { 1 = 1, 32 = 0.5 } }
+fp32 = { accuracy = 0.8, vnni = { 1 = 1, 32 = 0.5 } }
 """
 
 
@@ -145,19 +169,20 @@ fp32 = { accuracy = 0.8, ratio = { 1 = 1, 32 = 0.5 } }
         ("0.8", "80.0", r"accuracy must be between 0 and 1"),
         ("0.8", '"0.8"', r"accuracy must be between 0 and 1"),
         ("accuracy = 0.8, ", "", r"fp32\.accuracy must be present"),
-        ("32 = 0.5", "16 = 0.5", r"ratio\.32 must be present"),
-        ("32 = 0.5", "32 = 0.5, 64 = 1", r"ratio\.64 must be left out"),
-        ("32 = 0.5", "32 = -1", r"ratio\.32 must be a number above 0"),
-        ("32 = 0.5", "32 = true", r"ratio\.32 must be a number above 0"),
-        ("ratio =", "ratios =", r"fp32\.ratios must be left out"),
+        ("32 = 0.5", "16 = 0.5", r"vnni\.32 must be present"),
+        ("32 = 0.5", "32 = 0.5, 64 = 1", r"vnni\.64 must be left out"),
+        ("32 = 0.5", "32 = -1", r"vnni\.32 must be a number above 0"),
+        ("32 = 0.5", "32 = true", r"vnni\.32 must be a number above 0"),
+        ("vnni = {", "sse = {", r"fp32\.sse must be left out"),
         ('core = ["fp32"]', 'core = ["fp64"]', "core: fp64 must be one of"),
         ("[1, 32]", "[0]", "batches must be whole numbers above 0"),
         ("[1, 32]", "3", "batches must be a list"),
         ('["fp32"]', "true", "core must be a list"),
-        ("32 = 0.5", f"32 = 1{'0' * 400}", r"ratio\.32 must be a number above 0"),
-        ("32 = 0.5", "32 = inf", r"ratio\.32 must be a number above 0"),
-        ("machine", f"deep = {'[' * 10_000}\nmachine", "nested too deeply"),
-        ("machine", "place", "machine must be present"),
+        ("32 = 0.5", f"32 = 1{'0' * 400}", r"vnni\.32 must be a number above 0"),
+        ("32 = 0.5", "32 = inf", r"vnni\.32 must be a number above 0"),
+        ("[machines]", f"deep = {'[' * 10_000}\n[machines]", "nested too deeply"),
+        ("[machines]", "[places]", "machines must be present"),
+        ('avx2 = "n"', "", r"machines\.avx2 must be present"),
     ],
 )
 def test_an_invalid_threshold_is_named(tmp_path, valid, invalid, problem):
