@@ -21,8 +21,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,8 @@ from pytest_energy.runs.json_format import read_run
 from pytest_energy.runs.load import load_runs
 from tests.energy.rigs import clock_meter
 
-CALL_TIMEOUT_S = 120
+CALL_TIMEOUT_S = 300
+CLEAN_UP_LIMIT_S = 30.0
 PLAIN = """
 import pytest
 
@@ -229,6 +232,19 @@ class Sandbox:
             subprocess.run([*git, "commit", "-qm", f"{number}"], check=True)
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder. After a kill, the janitor may still delete files in it."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        ends_s = time.monotonic() + CLEAN_UP_LIMIT_S
+        while folder.exists() and time.monotonic() < ends_s:
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.05 if folder.exists() else 0)
+
+
 def points(calls: list[str], every: int) -> Iterator[tuple[int, Fault]]:
     """Each call with each fault that can hit it."""
     for at, name in enumerate(calls, start=1):
@@ -241,14 +257,15 @@ def points(calls: list[str], every: int) -> Iterator[tuple[int, Fault]]:
 
 def study(name: str, scenario: Scenario, shim: Path, every: int) -> Counter[str]:
     """All points of one scenario; prints each that is not clean."""
-    with tempfile.TemporaryDirectory() as folder:
-        box = Sandbox(Path(folder), scenario, shim)
+    with scratch_folder() as folder:
+        box = Sandbox(folder, scenario, shim)
         box.run()
         calls = box.calls()
+    print(f"{name}: {len(calls)} calls", file=sys.stderr, flush=True)
     seen: Counter[str] = Counter()
     for at, fault in points(calls, every):
-        with tempfile.TemporaryDirectory() as folder:
-            box = Sandbox(Path(folder), scenario, shim)
+        with scratch_folder() as folder:
+            box = Sandbox(folder, scenario, shim)
             done = box.run(**fault.environment(at))
             output = done.stdout + done.stderr
             traceback = "Traceback (most recent call last)" in output or "INTERNALERROR" in output
