@@ -308,7 +308,9 @@ class Archive(Target):
                     name = self._names.changed(dice).decode("utf8", "replace")
                 about = zipfile.ZipInfo(name)
                 about.external_attr = dice.choice((0o100644, 0o120777, 0o040755)) << 16
-                z.writestr(about, self._contents.changed(dice) * dice.choice((1, 1, 1, 5000)))
+                z.writestr(
+                    about, self._contents.changed(dice) * (5000 if dice.random() < 0.02 else 1)
+                )
         content = made.getvalue()
         self._path.write_bytes(bytes_changed(dice, content) if dice.random() < 0.7 else content)
         self._last = self._path.read_bytes()
