@@ -34,10 +34,10 @@ from typing import Any
 
 from pytest_energy.counting.callgrind import command_line
 from pytest_energy.counting.process import FIXED_ENVIRONMENT
-from pytest_energy.gate import GREW, work_verdict
 from pytest_energy.model import CountedWork
 from pytest_energy.plan import PROCESS_SPREAD, WORK_TOLERANCE
 from pytest_energy.runs.work_format import work_from_json, work_to_json
+from pytest_energy.verdicts import GREW, work_verdict
 from studies.count_calls import CALLS
 from studies.count_runs import bisect_study, cost_study, suite_study
 

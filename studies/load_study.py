@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_energy import figures, measure, versus
-from pytest_energy.gate import Gate, against_tolerance
+from pytest_energy.gate import Gate
 from pytest_energy.meters import info
 from pytest_energy.model import Reading
 from pytest_energy.plan import Plan
+from pytest_energy.verdicts import against_tolerance
 from tests.energy.rigs.clock_meter import ClockMeter, VirtualClock
 
 SUITE = """

@@ -30,12 +30,12 @@ from pytest_energy.commits.worker_arguments import (
 )
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.errors import OptionError
-from pytest_energy.gate import count_blocks, joules_not_gated
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import Comparison, Interval, MeterInfo
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan
 from pytest_energy.stats.gps_up import GpsUp
+from pytest_energy.verdicts import count_blocks, joules_not_gated
 
 # An undecided comparison may take this many times the usual time; a decided one stops at once.
 PATIENCE = 4

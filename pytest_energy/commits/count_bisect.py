@@ -18,9 +18,9 @@ from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.worker_arguments import CommandLine, commit_side
 from pytest_energy.counting.available import counting_tool
 from pytest_energy.errors import CountingUnavailable, OptionError
-from pytest_energy.gate import work_ratio
 from pytest_energy.model import Counted, CountedWork
 from pytest_energy.options import Options
+from pytest_energy.verdicts import work_ratio
 
 
 class CountBisection:

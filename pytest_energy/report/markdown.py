@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_energy.gate import NOT_GATED_ESTIMATE
 from pytest_energy.model import Interval
 from pytest_energy.report.compare_table import closing_lines
 from pytest_energy.report.escape import in_markdown
@@ -20,6 +19,7 @@ from pytest_energy.report.terminal import carbon_line
 from pytest_energy.report.units import before_after, with_unit
 from pytest_energy.report.view import ResultView, RunView, State, provenance_text
 from pytest_energy.runs.comparison import RunComparison
+from pytest_energy.verdicts import NOT_GATED_ESTIMATE
 
 MARKER = "<!-- pytest-energy -->"
 # GitHub refuses a longer comment ("Body is too long (maximum is 65536 characters)"). Bytes are

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pytest_energy.gate import count_blocks
 from pytest_energy.model import Comparison, Interval, Measurement, MeterInfo
 from pytest_energy.report.escape import in_html, plain
 from pytest_energy.report.units import bounds
 from pytest_energy.report.view import category_text, provenance_text
 from pytest_energy.stats.per_call import Figures, figures
 from pytest_energy.stats.si_prefixes import scale_for
+from pytest_energy.verdicts import count_blocks
 
 Lines = list[tuple[str, str]]
 NO_JOULES = "unknown: the counter did not move"

@@ -15,13 +15,13 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from pytest_energy.gate import ASKED_RATIO, GREW, NOT_GATED_ESTIMATE
 from pytest_energy.model import NO_METER, Block, Interval, MeterInfo, Result, Verdict
 from pytest_energy.report.escape import plain
 from pytest_energy.runs.comparison import BenchmarkChanges, Change, RunComparison
 from pytest_energy.stats.gps_up import CATEGORIES
 from pytest_energy.stats.per_call import Figures, figures
 from pytest_energy.stats.unpaired import rank_can_tell
+from pytest_energy.verdicts import ASKED_RATIO, GREW, NOT_GATED_ESTIMATE
 
 State = Literal["failed", "inconclusive", "improved", "passed", "not gated"]
 # Failures come first in every table, then what needs more time.

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
-from pytest_energy.gate import against_tolerance, joules_not_gated
 from pytest_energy.model import Interval, Verdict
 from pytest_energy.runs.comparison import Change, CompareOptions
 from pytest_energy.runs.noise import Noise, Quantity
@@ -28,6 +27,7 @@ from pytest_energy.stats.unpaired import (
     t_chance,
     t_shift,
 )
+from pytest_energy.verdicts import against_tolerance, joules_not_gated
 
 METRICS: tuple[tuple[str, Quantity, str], ...] = (
     ("greenup", "joules", "J"),

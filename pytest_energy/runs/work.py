@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_energy.errors import RunsIncomparable
-from pytest_energy.gate import work_ratio, work_verdict
 from pytest_energy.model import CountedWork, Verdict
 from pytest_energy.runs.comparable import require_same_software
 from pytest_energy.runs.comparison import Change, CompareOptions
 from pytest_energy.runs.summary import BenchmarkSummary, RunSummary
+from pytest_energy.verdicts import work_ratio, work_verdict
 
 
 def work_changes(

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_energy.gate import Budget, Gate, Thresholds, count_blocks
+from pytest_energy.gate import Budget, Gate, Thresholds
 from pytest_energy.model import Block, CpuSeconds, Interval, Quality
 from pytest_energy.stats.gps_up import COUNTER_SHARE, GpsUp, gps_up
+from pytest_energy.verdicts import count_blocks
 from tests.energy.rigs.made_up import (
     ESTIMATE,
     SENSOR,

@@ -3,12 +3,13 @@
 import pytest
 
 from pytest_energy.errors import OptionError
-from pytest_energy.gate import NOT_GATED_ATTRIBUTED, Budget, Gate
+from pytest_energy.gate import Budget, Gate
 from pytest_energy.meters import open_meter, virtual
 from pytest_energy.meters.powercap import PowercapMeter
 from pytest_energy.meters.virtual import allowed_cpus, is_virtual
 from pytest_energy.model import Domain, Measurement, MeterInfo, Result, Window
 from pytest_energy.runs.summary import meter_identity
+from pytest_energy.verdicts import NOT_GATED_ATTRIBUTED
 from tests.energy.rigs.powercap_tree import LAYOUTS, Tree
 
 BARE = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme de rdrand\n"
