@@ -9,10 +9,10 @@
 ``pairs`` counts every call of `count_calls.py` in each of ``--processes`` worker processes, as it
 is and with more work in it. Each process begins with junk of its own on the heap, and counts in an
 order of its own. Every two processes are a pair of each call: one is the baseline, the other the
-candidate, and the gate gives the verdict at its default tolerance of 1 %, and at 0.5 %: a change of
-1 % is not surely beyond 1 %. Half of the processes run beside
-``--busy`` busy loops. ``--kinds python,numpy,torch`` or ``--kinds "python scan,numpy add"`` chooses
-the calls.
+candidate, and the gate gives the verdict at its default tolerance of 1 %. At 0.5 % every two groups
+of four are a pair, since the plugin counts in four processes there: a change of 1 % is not surely
+beyond 1 %. Half of the processes run beside ``--busy`` busy loops. ``--kinds python,numpy,torch``
+or ``--kinds "python scan,numpy add"`` chooses the calls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
+from pytest_energy.commits.counted import FINE_TOLERANCE, PROCESSES_FOR_FINE
 from pytest_energy.counting.callgrind import command_line
+from pytest_energy.counting.count import merge_counts
 from pytest_energy.counting.process import FIXED_ENVIRONMENT
 from pytest_energy.model import CountedWork
 from pytest_energy.plan import PROCESS_SPREAD, WORK_TOLERANCE
@@ -76,7 +78,7 @@ def main() -> None:
 
 
 def pairs(kinds: list[str], processes: int, neighbours: int, kept: Path | None) -> None:
-    """Count in each process; then compare every two of them, and print the verdicts."""
+    """Count in each process; then compare every two groups of them, and print the verdicts."""
     names = [name for name in CALLS if name in kinds or name.split()[0] in kinds]
     lines = kept.read_text().splitlines() if kept is not None and kept.exists() else []
     counted = [_read(json.loads(line)) for line in lines[:processes]]
@@ -106,12 +108,13 @@ def _judge(
     planted: bool,
     tolerance: float,
 ) -> None:
-    """Of every two processes, the verdict on each call of this kind."""
+    """Of every two groups of processes, old and new, the verdict on each call of this kind."""
     wanted = "regressed" if planted else "unchanged"
     verdicts: Counter[str] = Counter()
     changes, named = [], 0
+    sides = _merged_counts(counted, PROCESSES_FOR_FINE if tolerance <= FINE_TOLERANCE else 1)
     for (old, new), (variant, other) in product(
-        permutations(counted, 2) if planted else combinations(counted, 2),
+        [(old, new) for (one, old), (two, new) in permutations(sides, 2) if not one & two],
         [(0, 1)] if planted else [(0, 0), (1, 1)],
     ):
         for name, before, after in zip(names, old, new, strict=True):
@@ -134,6 +137,22 @@ def _judge(
         f"{changes[0][0]:+.3%} ({changes[0][1]}) to {changes[-1][0]:+.3%} ({changes[-1][1]})",
         flush=True,
     )
+
+
+def _merged_counts(
+    counted: list[list[tuple[CountedWork, ...]]], processes: int
+) -> list[tuple[frozenset[int], list[tuple[CountedWork, ...]]]]:
+    """Each way to choose so many processes, with the least of their counts, as the plugin does."""
+    return [
+        (
+            frozenset(chosen),
+            [
+                tuple(merge_counts(works) for works in zip(*variants, strict=True))
+                for variants in zip(*(counted[number] for number in chosen), strict=True)
+            ],
+        )
+        for chosen in combinations(range(len(counted)), processes)
+    ]
 
 
 def guilty(kind: str, tries: int) -> None:

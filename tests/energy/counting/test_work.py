@@ -138,5 +138,5 @@ def test_runs_of_other_machines_compare_by_counts_counted_alike():
 
 
 def test_a_fine_tolerance_needs_several_processes():
-    assert CountSettings(300, 0.01).processes == CountSettings(300, 0.005).processes == 1
-    assert CountSettings(300, 0.004).processes == 3
+    assert CountSettings(300, 0.01).processes == CountSettings(300, 0.006).processes == 1
+    assert CountSettings(300, 0.005).processes == CountSettings(300, 0.002).processes == 4
