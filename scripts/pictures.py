@@ -102,12 +102,13 @@ def pages(run: str, folder: Path, names: tuple[str, ...]) -> None:
 
 def terminal(run: str, folder: Path) -> None:
     """The end of a run in pytest's output, at each width."""
+    from pytest_energy.gate import Gate
     from pytest_energy.report.terminal import Look, summary, wrapped
     from pytest_energy.report.view import RunView
     from pytest_energy.runs.json_format import read_run
 
     results = read_run(Path(run)).results
-    view = RunView.of_results(results, results[0].measurement.meter)
+    view = RunView.of_results(results, results[0].measurement.meter, Gate().tolerance)
     for columns in COLUMNS:
         text = wrapped(summary(view, Look(columns, colour=True)), columns)
         title = f"\x1b[1m{' energy ':-^{columns}}\x1b[0m"

@@ -37,6 +37,8 @@ class MeasuringRun:
         self.meter = meter
         self.plan: Plan = replace(options.plan, synchronize=synchronize)
         self.results: list[Result] = []
+        self.measured_tests: set[str] = set()
+        """The node ids of the tests with results; a test has one for each phase."""
         self.idle: tuple[Window, ...] = ()
         self.counted: dict[str, Counted] = {}
         """The counted work of each test, with ``--energy-count``."""

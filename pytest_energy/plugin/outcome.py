@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pytest_energy.model import Result
     from pytest_energy.plugin.recorder import Recorder
 
-# How pytest shortens the failure of a gate, for its line FAILED.
-SAYS_WHO = "Failed: energy gate: "
-
 
 def recorder_of(item: pytest.Item) -> Recorder | None:
     """The recorder of this test, or None without ``--energy``."""
@@ -73,13 +70,6 @@ def test_ended(item: pytest.Item, passed: bool) -> None:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
-def value_first(report: pytest.TestReport) -> None:
-    """Let the value and the limit follow the name in pytest's line FAILED, which may be cut."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None and crash.message.startswith(SAYS_WHO):
-        crash.message = crash.message.removeprefix(SAYS_WHO)
-
-
 def add_result(item: pytest.Item, result: Result) -> None:
     """Add the result to the run, the JUnit report and pytest-benchmark's entries."""
     from pytest_energy.plugin.benchmark_bridge import add_entry
@@ -87,6 +77,7 @@ def add_result(item: pytest.Item, result: Result) -> None:
 
     run = item.config.stash[RUN]
     run.results.append(result)
+    run.measured_tests.add(item.nodeid)
     item.user_properties += properties(result)
     add_entry(item, result)
 

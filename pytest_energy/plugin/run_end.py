@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING
@@ -119,7 +120,8 @@ def print_summary(reporter: TerminalReporter, config: pytest.Config, run: Measur
 
 def run_view(run: MeasuringRun) -> RunView:
     """The results as the terminal, the comment and the annotations show them."""
-    return RunView.of_results(run.results, run.meter_info, run.options.plan.tolerance)
+    view = RunView.of_results(run.results, run.meter_info, run.options.plan.tolerance)
+    return replace(view, n_tests=len(run.measured_tests))
 
 
 def compare_with_baseline(config: pytest.Config, run: MeasuringRun) -> RunComparison | str | None:

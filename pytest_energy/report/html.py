@@ -47,9 +47,7 @@ def page(run: Run, history: History | None = None, comparison: RunComparison | N
     compared = [] if comparison is None else list(closing_lines(comparison, view))
     trend = "" if history is None else multiples_html(history)
     return own_file("page.html").format(
-        csp=CONTENT_SECURITY,
-        css=own_file("page.css"),
-        title=in_html(f"Energy: {view.sentence}"),
+        head=head(view, CONTENT_SECURITY),
         sentence=in_html(view.sentence[:1].upper() + view.sentence[1:]),
         meter=in_html(_meter_line(view)),
         compared=_list(line for line in compared if not line.startswith(OF_METHOD)),
@@ -98,9 +96,7 @@ def _charts_code() -> str:
 
 
 def _meter_line(view: RunView) -> str:
-    count = len(view.rows)
-    tests = f"{count} {'test' if count == 1 else 'tests'}"
-    return f"{tests}; joules {provenance_text(view.meter)}"
+    return f"{view.count_text}; joules {provenance_text(view.meter)}"
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -152,6 +148,13 @@ def _method(run: Run, view: RunView) -> str:
 
 def _css(state: str) -> str:
     return state.replace(" ", "-")
+
+
+def head(view: RunView, content_security: str) -> str:
+    """What a page of this run begins with; its title is the summary sentence."""
+    return own_file("head.html").format(
+        csp=content_security, css=own_file("page.css"), title=in_html(f"Energy: {view.sentence}")
+    )
 
 
 def own_file(name: str) -> str:

@@ -223,8 +223,9 @@ def _cells(row: ResultView, grams_per_kwh: float | None) -> tuple[str, ...]:
         energy = f"{energy} {_change(row.greenup, row)}"
     verdict = row.outcome
     if row.state in ("failed", "inconclusive"):
-        reasons = [_without_change(reason, len(row.reasons) > 1) for reason in row.reasons]
-        verdict += "".join(f"; {reason}" for reason in reasons)
+        limits = {_without_change(reason, False) for reason in row.reasons}
+        reasons = [_without_change(reason, len(limits) > 1) for reason in row.reasons]
+        verdict += "".join(f"; {reason}" for reason in dict.fromkeys(reasons))
     return (
         _before_after(row.seconds_before, row.seconds, "s"),
         _change(row.speedup, row),

@@ -119,7 +119,7 @@ def _columns(view: RunView, rows: Sequence[ResultView], grams: float | None) -> 
     if not view.estimated:
         heading = "greenup" if factors else "energy change"
         columns.append(Column(heading, [_ratio(row.greenup, row, factors) for row in rows], 1))
-        columns.append(Column("watts", [_watts(row) for row in rows], 4))
+        columns.append(Column("watts", [_watts(row) for row in rows], DECORATION))
     per_item = [with_unit(row.joules_per_item, "J") if row.items else "" for row in rows]
     columns.append(Column(f"per item {about}".strip(), per_item, 3))
     if grams is not None:
@@ -142,7 +142,18 @@ def _fitting(columns: list[Column], name_width: int, width: int) -> list[Column]
         used = sum(column.width + cell_len(GAP) for column in kept)
         if column.optional and used + names + MARK_WIDTH > width:
             kept.remove(column)
-    return kept
+    return _one_line_a_row(kept, name_width, width)
+
+
+def _one_line_a_row(columns: list[Column], name_width: int, width: int) -> list[Column]:
+    """Without the joules where the change of energy stands too, if names fit only then."""
+    used = MARK_WIDTH + name_width + sum(column.width + cell_len(GAP) for column in columns)
+    joules = next((column for column in columns if column.heading == "energy"), None)
+    change = any(column.heading in ("energy change", "greenup") for column in columns)
+    if joules is None or not change or used <= width:
+        return columns
+    fits = used - joules.width - cell_len(GAP) <= width
+    return [column for column in columns if column is not joules] if fits else columns
 
 
 def _line(

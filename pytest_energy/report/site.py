@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pytest_energy.report.escape import in_html
-from pytest_energy.report.html import own_file, trend_text
+from pytest_energy.report.html import head, own_file, trend_text
 from pytest_energy.report.small_multiples import multiples_html
 from pytest_energy.report.view import RunView, provenance_text, short_commits
 from pytest_energy.runs.history import History
@@ -15,6 +15,10 @@ from pytest_energy.runs.json_format import Run
 BADGE_SCHEMA = 1
 COLOURS = {"failed": "red", "inconclusive": "yellow", "not gated": "lightgrey"}
 GOOD = "brightgreen"
+# The index has no scripts and no images.
+CONTENT_SECURITY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 INDEX, BADGE, LATEST = "index.html", "badge.json", "latest.html"
 
 
@@ -28,8 +32,7 @@ def site_index(run: Run, history: History) -> str:
     )
     link = f'<p><a href="{LATEST}">All figures of the newest run</a></p>'
     return own_file("site.html").format(
-        title=in_html(f"Energy: {view.sentence}"),
-        css=own_file("page.css"),
+        head=head(view, CONTENT_SECURITY),
         sentence=in_html(view.sentence[:1].upper() + view.sentence[1:]),
         newest=in_html(newest),
         links=link,

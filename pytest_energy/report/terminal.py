@@ -124,8 +124,7 @@ def summary(view: RunView, look: Look = Look()) -> str:
 
 def sentence_lines(view: RunView) -> Iterator[Text]:
     """The number of tests by outcome, and whether the joules are estimated."""
-    count = len(view.rows)
-    sentence = f"{count} {'test' if count == 1 else 'tests'}: {view.sentence}"
+    sentence = f"{view.count_text}: {view.sentence}"
     yield Text(sentence, style="bold red" if view.failed else "bold")
     if view.meter is not None and view.meter.name == NO_METER:
         return  # the lines of counted work follow

@@ -33,11 +33,10 @@ def left_s(step: Step, finished_s: Sequence[float], tests_after: int, allowed_s:
 def live_line(step: Step, name: str, number: int, of: int, remaining_s: float, width: int) -> str:
     """One line, cut to the terminal's width: how far this test is, and the time left for all."""
     phase = step.phase.removesuffix("s") if step.done == 1 else step.phase
-    state = (
-        f"{step.done} {phase}, {step.spent_s:.1f} of {step.allowed_s:.1f} s"
-        if step.done
-        else step.phase
-    )
+    spent = f"{step.spent_s:.1f} s"
+    if step.spent_s <= step.allowed_s:  # else the fewest windows take longer than the time asked
+        spent = f"{step.spent_s:.1f} of {step.allowed_s:.1f} s"
+    state = f"{step.done} {phase}, {spent}" if step.done else step.phase
     line = f"energy {number}/{of}, about {duration(remaining_s)} left: {state}; "
     test, room = plain(name), width - len(line)
     if len(test) > room > 1:

@@ -187,7 +187,9 @@ class ResultView:
         """The words by which the summary sentence counts it; one of `OUTCOMES`."""
         verdicts = {verdict.metric: verdict.verdict for verdict in self.verdicts}
         for word, metric, outcome in _OUTCOME_RULES:
-            if verdicts.get(metric) == word:
+            # Time within its limit does not settle energy that is open.
+            settled = word != "unchanged" or self.state != "inconclusive"
+            if settled and verdicts.get(metric) == word:
                 return outcome
         if self.state == "failed":
             below = any(quality.missed for quality in self.qualities)
@@ -264,6 +266,8 @@ class RunView:
     meter: MeterInfo | None
     results: tuple[Result, ...] = ()
     tolerance: float | None = None
+    n_tests: int | None = None
+    """Fewer than the rows, if tests measured several phases. None: a test for each row."""
 
     @classmethod
     def of_results(
@@ -303,6 +307,13 @@ class RunView:
     def loud_label(self) -> bool:
         """Whether figures of energy need a label: no sensor of this machine counted them."""
         return self.meter is not None and self.meter.provenance != "measured"
+
+    @property
+    def count_text(self) -> str:
+        """``16 tests``, or ``1 test with 3 measurements`` where a test measured phases."""
+        rows, tests = len(self.rows), self.n_tests or len(self.rows)
+        text = f"{tests} {'test' if tests == 1 else 'tests'}"
+        return text if tests >= rows else f"{text} with {rows} measurements"
 
     @cached_property
     def sentence(self) -> str:
