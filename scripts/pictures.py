@@ -34,8 +34,11 @@ COLUMNS = (80, 120)
 FONT_PX, LETTER_PX, LINE_PX = 14, 8.43, 18
 # The text of a comment on GitHub is this wide on a wide screen.
 COMMENT_PX = 830
+MARKS = {"🔴": "#d1242f", "🟡": "#d4a72c", "🟢": "#2da44e", "⚪": "#afb8c1"}
 # Chromium's own window is not narrower than this; a narrower page stands in a frame.
 NARROWEST_WINDOW = 500
+# Few colours make a small file.
+COLOURS = 64
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TERMINAL = """<meta charset="utf8"><style>body{{margin:0;background:#111;color:#ddd}}
 pre{{margin:12px;font:{font}px/{line}px "DejaVu Sans Mono",monospace}}</style><pre>{text}</pre>"""
@@ -78,7 +81,21 @@ def take(page: Path, picture: Path, width: int, height: int, dark: bool) -> None
             check=True,
             capture_output=True,
         )
+    in_few_colours(picture)
     print(f"{picture}: {picture.stat().st_size} bytes")
+
+
+def in_few_colours(picture: Path) -> None:
+    """Make the file a third as large, if Pillow is installed (matplotlib brings it)."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    with Image.open(picture) as image:
+        few = image.convert("RGB").quantize(
+            COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+        )
+    few.save(picture, optimize=True)
 
 
 def of_text(text: str, picture: Path, width: int, height: int, dark: bool = False) -> None:
@@ -143,8 +160,10 @@ def comment(file: str, folder: Path) -> None:
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark").enable("table").render(Path(file).read_text(encoding="utf8"))
+    for mark, colour in MARKS.items():  # without a font for emoji they are empty boxes
+        body = body.replace(mark, f"<span style='color:{colour}'>●</span>")
     text = COMMENT.format(width=COMMENT_PX, body=body)
-    of_text(text, folder / f"{Path(file).stem}.png", COMMENT_PX + 2 * 16, 900)
+    of_text(text, folder / f"{Path(file).stem}.png", COMMENT_PX + 2 * 16, 500)
 
 
 def site(built: str, folder: Path) -> None:

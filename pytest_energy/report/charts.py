@@ -80,7 +80,7 @@ def pareto(quality: str, energy: str) -> Spec:
     x: Spec = {
         "field": "energy",
         "type": "quantitative",
-        "scale": {"type": "log", "padding": 24},
+        "scale": {"type": "log", "nice": False, "padding": 44},
         "title": energy,
         "axis": {"format": "~s", "labelExpr": SI.format("J"), "labelOverlap": True},
     }

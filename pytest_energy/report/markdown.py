@@ -40,6 +40,8 @@ MARKS: dict[State, str] = {
     "not gated": "⚪",
 }
 COMMIT_DIGITS = 8
+# Between the figures of a cell.
+FIGURES = "; "
 
 
 @dataclass(frozen=True)
@@ -162,14 +164,19 @@ def _that_fit(entries: Sequence[Entry], room: int) -> tuple[list[str], int]:
     kept = []
     for entry in entries:
         name = f"<code>{in_markdown(_short(entry.name, LONGEST_CELL))}</code>"
-        *figures, verdict = (in_markdown(_short(cell, LONGEST_CELL)) for cell in entry.cells)
-        unbroken = (cell.replace(" ", "&nbsp;") for cell in figures)
-        row = _row([MARKS[entry.state], name, *unbroken, verdict])
+        *figures, verdict = (_short(cell, LONGEST_CELL) for cell in entry.cells)
+        row = _row([MARKS[entry.state], name, *map(_unbroken, figures), in_markdown(verdict)])
         if _size([row]) > room:
             break
         room -= _size([row])
         kept.append(row)
     return kept, room
+
+
+def _unbroken(cell: str) -> str:
+    """A figure a line: side by side they are wider than a comment."""
+    lines = (in_markdown(line).replace(" ", "&nbsp;") for line in cell.split(FIGURES))
+    return "<br>".join(lines)
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -218,9 +225,9 @@ def _comment(
 def _cells(row: ResultView, grams_per_kwh: float | None) -> tuple[str, ...]:
     energy = _before_after(row.joules_before, row.joules, "J")
     if grams_per_kwh is not None and row.joules is not None:
-        energy += f"; {grams_text(row, grams_per_kwh, True)} CO2e"
+        energy += f"{FIGURES}{grams_text(row, grams_per_kwh, True)} CO2e"
     if row.greenup is not None and not any(v.reason == NOT_GATED_ESTIMATE for v in row.verdicts):
-        energy = f"{energy} {_change(row.greenup, row)}"
+        energy = f"{energy}{FIGURES}{_change(row.greenup, row)}"
     verdict = row.outcome
     if row.state in ("failed", "inconclusive"):
         limits = {_without_change(reason, False) for reason in row.reasons}

@@ -123,6 +123,8 @@ NOT_WALKED = {
     "tests/energy/report/test_page.py makes a page",
     "python -m studies.limits": "tests/tsbench/studies/test_limits.py",
     "python -m studies.paper": "tests/tsbench/studies/test_paper.py",
+    "python -m scripts.sample_run": "tests/docs/test_pictures.py",
+    "python -m scripts.pictures": "pictures of the docs, taken by hand",
     "python -m studies": "a study of minutes, run by hand",
 }
 
