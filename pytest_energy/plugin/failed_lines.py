@@ -34,7 +34,7 @@ def shortened(name: str, message: str) -> str:
 
     >>> shortened("tests/test_speed.py::test_of_a_model[PLAID-t1-l1_structured-batch32]",
     ...           "time +23 % [+22, +24], limit +3 %: speedup regressed")
-    '…[PLAID-t1-l1_structured-batch32]'
+    '…l[PLAID-t1-l1_structured-batch32]'
     """
     room = max(COLUMNS - len(AROUND) - len(message.partition(": ")[0]), LEAST_NAME)
     return name if len(name) <= room else CUT + name[1 - room :]
@@ -60,8 +60,8 @@ class FailedLines:
                 report.nodeid = shortened(report.nodeid, message)
 
     @pytest.hookimpl(specname="pytest_terminal_summary", wrapper=True, tryfirst=True)
-    def restore(self) -> Generator[None, None, None]:
-        """Give other plugins the whole names again."""
+    def pytest_restore_names(self) -> Generator[None, None, None]:
+        """Give other plugins the whole names again. pytest finds hooks by its prefix."""
         try:
             yield
         finally:

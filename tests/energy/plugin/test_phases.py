@@ -33,6 +33,7 @@ def test_each_phase_is_an_entry_of_the_saved_run(suite):
     assert entries["test_pipeline"]["energy"]["items"] == 32
     result.stdout.fnmatch_lines(
         [
+            "1 test with 3 measurements: *",
             "*per item*",
             "*measured once, so there is no interval*",
             "    *J per item, * per correct item",

@@ -27,6 +27,32 @@ def test_the_value_and_the_limit_follow_the_name_in_pytests_line_failed(suite, m
     done.stdout.fnmatch_lines(["energy gate: time * per call, limit 1 ns: seconds missed *"])
 
 
+LONG = """
+import pytest
+
+@pytest.mark.parametrize("n", ["PLAID-t1-l1_structured-batch32"])
+def test_of_a_model_that_has_many_parameters(energy, n):
+    energy.quality("accuracy", 0.4, floor=0.5)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)], ids=["short", "verbose"])
+def test_a_long_name_is_cut_so_that_the_limit_stays_left_of_column_80(suite, monkeypatch, options):
+    """With -v it stays whole, to be copied."""
+    monkeypatch.setenv("COLUMNS", "80")
+    suite.makepyfile(test_a=LONG)
+    done = suite.runpytest(*options)
+    assert done.ret == 1
+    name = "test_of_a_model_that_has_many_parameters[PLAID-t1-l1_structured-batch32]"
+    (line,) = [line for line in done.outlines if line.startswith("FAILED")]
+    if options:
+        assert line.startswith(f"FAILED test_a.py::{name}"), line
+    else:
+        assert line.startswith("FAILED …") and "l1_structured-batch32] - accuracy" in line, line
+        assert "accuracy 0.4, floor 0.5" in line[:80], line
+    assert [each.nodeid for each in done.reprec.getfailures()] == [f"test_a.py::{name}"]
+
+
 def test_other_failures_are_as_pytest_prints_them(pytester):
     pytester.makepyfile(test_a="import pytest\ndef test_it(): pytest.fail('energy: no')")
     done = pytester.runpytest()

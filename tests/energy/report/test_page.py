@@ -83,6 +83,14 @@ addEventListener("load", async () => {
     .map((each) => each.tagName + "#" + each.id + "." + each.className?.baseVal).slice(0, 6);
   seen.wider = root.scrollWidth - root.clientWidth;
   seen.alive = typeof evil;
+  box.value = ""; box.dispatchEvent(new Event("input"));
+  seen.chips = [];
+  for (const chip of document.querySelectorAll(".chip")) {
+    chip.click();
+    seen.chips.push([chip.textContent, chip.getAttribute("aria-pressed"), visible().length]);
+    chip.click();
+  }
+  seen.unfiltered = visible().length;
   const out = document.createElement("pre");
   out.id = "seen";
   out.textContent = JSON.stringify(seen);
@@ -253,6 +261,26 @@ def test_names_are_escaped_and_the_page_fits_a_narrow_window(tmp_path):
     assert any("<script>evil()</script>" in name and "漢字" in name for name in seen["rows"])
     assert seen["points"]["ranked"] == 0 and seen["points"]["pareto"] == 4
     assert seen["wider"] <= 0, seen["widest"]
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_a_chip_shows_only_the_tests_that_came_out_so(tmp_path):
+    outcomes = ["unchanged", "regressed", "unchanged", "inconclusive"]
+    made = [
+        replace(each, verdicts=(Verdict("speedup", outcome, f"time {outcome}"),))
+        for each, outcome in zip(results(), outcomes, strict=True)
+    ]
+    path, page = save(tmp_path / "run.json", made), tmp_path / "page.html"
+    assert cli.main(["report", str(path), "-o", str(page)]) == 0
+    seen = browsed(page, tmp_path)
+    assert seen["errors"] == []
+    assert seen["chips"] == [
+        ["1 slower", "true", 1],
+        ["1 inconclusive", "true", 1],
+        ["2 unchanged", "true", 2],
+    ]
+    assert seen["unfiltered"] == 4
 
 
 @in_a_browser
