@@ -19,7 +19,7 @@ from pytest_energy.gate import Gate
 from pytest_energy.measuring.paired import versus
 from pytest_energy.measuring.single import measure
 from pytest_energy.measuring.stopwatch import PhaseTimes, Stopwatch
-from pytest_energy.model import CpuSeconds, Quality
+from pytest_energy.model import CpuSeconds, Quality, Verdict
 from pytest_energy.options import Options
 from pytest_energy.plan import Plan, Step
 from pytest_energy.report.escape import encodable, plain
@@ -395,6 +395,27 @@ def test_the_progress_line_shows_the_time_left():
     assert live_line(step, f"{'x' * 300}-batch32]", 1, 3, 75.0, 79).endswith("x-batch32]")
     assert len(live_line(step, "x" * 300, 1, 3, 75.0, 20)) == 20
     assert ": 1 block, " in live_line(replace(step, done=1), "test_a", 1, 3, 75.0, 200)
+    over = live_line(replace(step, spent_s=7.2), "test_a", 1, 3, 75.0, 200)
+    assert over.endswith(": 8 blocks, 7.2 s; test_a")
+
+
+def test_time_within_its_limit_does_not_settle_energy_that_is_open():
+    judged = replace(
+        made("a.py::test_a", 1.0, 1.0),
+        verdicts=(
+            Verdict("speedup", "unchanged", "time +0 % [-1, +1], limit +3 %"),
+            Verdict("greenup", "inconclusive", "energy +0 % [-9, +9], limit +3 %"),
+        ),
+    )
+    assert view_of(judged).sentence == "1 inconclusive"
+
+
+def test_a_cell_of_the_comment_has_a_figure_a_line_and_a_limit_once():
+    """Side by side the figures are wider than a comment on GitHub."""
+    text = live_markdown(view_of(made("a.py::test_a", 0.8, 1.0)))
+    (row,) = [line for line in text.splitlines() if line.startswith("| 🔴")]
+    assert row.count("<br>") == 1
+    assert row.endswith("| slower; limit +3 % |")
 
 
 @pytest.mark.slow
