@@ -211,7 +211,7 @@ def unless_a_neighbours(verdict: Verdict, measurement: Measurement, limit: float
 def against_limit(metric: str, unit: str, value: Interval, limit: float, evidence: str) -> Verdict:
     """The verdict on a value per call that must not pass a limit."""
     per_call = "" if unit == "W" else " per call"
-    factor, name = scale_for([value.value], unit) if unit in SI_UNITS else (1.0, unit)
+    factor, name = _scaled_unit(value.value, unit)
     text = (
         f"{QUANTITIES[metric]} {value.scaled(factor)} {name}{per_call}, "
         f"limit {_limit_text(limit, unit, factor, name)} ({evidence})"
@@ -226,9 +226,19 @@ def against_limit(metric: str, unit: str, value: Interval, limit: float, evidenc
 def _limit_text(limit: float, unit: str, factor: float, name: str) -> str:
     """The limit in the unit of the value beside it, or in one of its own."""
     low, high = LIMIT_READS_WELL
-    if unit in SI_UNITS and not low < abs(limit * factor) < high:
-        factor, name = scale_for([limit], unit)
+    if not low < abs(limit * factor) < high:
+        factor, name = _scaled_unit(limit, unit)
     return f"{limit * factor:g} {name}"
+
+
+def _scaled_unit(value: float, unit: str) -> tuple[float, str]:
+    """The factor and the unit's name that suit this value.
+
+    >>> _scaled_unit(1_960_000, "instructions")
+    (1e-06, 'M instructions')
+    """
+    factor, name = scale_for([value], unit if unit in SI_UNITS else f" {unit}")
+    return factor, name.strip()
 
 
 def of_quality(quality: Quality) -> Verdict:

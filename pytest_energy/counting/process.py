@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -40,6 +41,8 @@ OPTION_VARIABLES = ("PYTEST_ADDOPTS", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV
 COLLECT_LIMIT_S = 600.0
 END_LIMIT_S = 10.0
 OUTPUT_TAIL = 2000
+# What valgrind prints of itself in spite of --quiet.
+WARNINGS = re.compile(r"^--\d+-- warning: .*\n?", re.MULTILINE)
 # Loads this package and nothing else of its folder, as commits.worker_process does.
 BOOTSTRAP = """
 import importlib.util, sys
@@ -204,7 +207,7 @@ class _Worker:
 
     def _output_tail(self) -> str:
         self._log.seek(0)
-        return self._log.read()[-OUTPUT_TAIL:].strip() or "it printed nothing"
+        return WARNINGS.sub("", self._log.read())[-OUTPUT_TAIL:].strip() or "it printed nothing"
 
     def end(self) -> None:
         """End the process and all that it started."""

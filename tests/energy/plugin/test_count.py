@@ -92,7 +92,7 @@ def temporary(tmp_path_factory, monkeypatch):
 def test_each_test_is_counted_and_what_cannot_be_says_why(suite, temporary):
     suite.makepyfile(test_it=TESTS)
     done = suite.runpytest_subprocess(
-        *("--energy-count", "--energy-count-timeout=30", "--energy-count-keep=kept"),
+        *("--energy-count", "--energy-count-timeout=90", "--energy-count-keep=kept"),
         "--benchmark-json=run.json",
     )
     done.stdout.fnmatch_lines(["energy: counting 11 tests with valgrind 3*"])
@@ -103,7 +103,7 @@ def test_each_test_is_counted_and_what_cannot_be_says_why(suite, temporary):
             "  test_dies: not counted: the worker ended with exit code 3*",
             "  test_illegal_instruction: not counted: an instruction that valgrind does not know*",
             "  test_forks: *; it starts processes, whose work is not counted",
-            "  test_hangs: not counted: not counted within 30 s*",
+            "  test_hangs: not counted: not counted within 90 s*",
         ]
     )
     run = {

@@ -81,7 +81,7 @@ def test_counting_alone_judges_counts_and_measures_nothing(counted, suite):
     )
     done.stdout.fnmatch_lines_random(
         [
-            "energy gate: counted work 1000 *limit 900 instructions: instructions missed*",
+            "energy gate: counted work 1.00 *limit 0.9 k instructions: instructions missed*",
             "  test_plain: 1.00 k instructions, ± 0.20%",
             "  test_versus: 2.00 k instructions → 1.00 k instructions, ± 0.20%",
         ]
