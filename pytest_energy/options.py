@@ -54,7 +54,9 @@ class Option(NamedTuple):
         if text is None or text == "":
             return self.default
         try:
-            return self.parse(text)
+            if isinstance(text, bool | list | Mapping):  # TOML has more types than an ini file
+                raise ValueError("a text or a number")
+            return self.parse(str(text))
         except ValueError as error:
             raise OptionError(f"{source or self.flag} takes {error}, not {text!r}") from None
 

@@ -96,6 +96,19 @@ def test_command_line_over_ini_over_default(pytester, command_line, ini, expecte
     assert options_of(pytester.parseconfig(*command_line)).plan.tolerance == expected
 
 
+@pytest.mark.parametrize("value", [True, ["3%"], {"share": 0.03}])
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS if option.parse is not None])
+def test_a_toml_value_that_is_neither_text_nor_number_is_refused(name, value):
+    with pytest.raises(OptionError, match="takes a text or a number, not"):
+        Options.of({name: value})
+
+
+def test_a_number_in_a_toml_file_is_as_good_as_its_text():
+    assert Options.of({"max_time": 7, "tolerance": 0.25}) == Options.of(
+        {"max_time": "7", "tolerance": "25%"}
+    )
+
+
 @pytest.mark.parametrize("name", [option.name for option in OPTIONS if option.parse is None])
 def test_switches(pytester, name):
     assert getattr(options_of(pytester.parseconfig()), name) is False
