@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_energy.commits.janitor import Janitor
+from pytest_energy.commits.janitor import Janitor, kill_session
 from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.counting.at_once import count_at_once
 from pytest_energy.counting.count import merge_counts
@@ -84,6 +84,7 @@ def _orders(
         settings.simulate,
         settings.keep,
         on_start=janitor.watch,
+        kill=kill_session,
     )
     for seed in range(settings.processes):
         for part in parts(tests, settings.workers):

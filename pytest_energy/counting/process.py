@@ -95,6 +95,8 @@ class CountOrder:
     """Which memory states the worker counts in."""
     on_start: Callable[[int], object] = int
     """Called with the id of each worker process once it has started; it leads a session."""
+    kill: Callable[[int], object] = int
+    """Called with the same id, before the end: kills what is left in other sessions."""
     is_cancelled: Callable[[], bool] = bool
     """Whether to start no further worker."""
 
@@ -136,6 +138,7 @@ class _Worker:
     def __init__(self, order: CountOrder, tests: Sequence[str], folder: Path):
         self._rest = b""
         self._read, write = os.pipe()
+        self._kill = order.kill
         self._log = (folder / "output").open("w+", errors="backslashreplace")
         request = folder / "order.json"
         request.write_text(
@@ -212,6 +215,7 @@ class _Worker:
     def end(self) -> None:
         """End the process and all that it started."""
         os.close(self._read)
+        self._kill(self._process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_energy.commits.loaded_files import loaded_files
+from pytest_energy.commits.orphans import adopt_orphans, kill_children
 from pytest_energy.commits.protocol import Collect
 from pytest_energy.counting.callgrind import DUMP_NAME
 from pytest_energy.counting.count import WorkCounter
@@ -145,6 +146,7 @@ class CountWorker:
         for name in missing:
             self._send({"end": name, "failed": "it has no such test"})
         sys.stdout.flush()
+        kill_children()
         os._exit(0)
 
     def _count(self, item: pytest.Item, following: pytest.Item | None) -> dict[str, Any]:
@@ -186,6 +188,7 @@ def main(descriptor: int, order_file: str) -> None:
     """Count what the file orders, and write a message a line to the descriptor."""
     order = json.loads(Path(order_file).read_text(encoding="utf8"))
     collect = Collect(**order["collect"])
+    adopt_orphans()
     import_from(collect)
     counter: Counter = CallgrindCounter(Path(order["dumps"])) if order["simulate"] else CpuCounter()
     keep = None if order["keep"] is None else Path(order["keep"])

@@ -26,14 +26,25 @@ class Mark:
 
 def read_gate(item: pytest.Item, options: Options) -> None:
     """Store the gate of a test on it. Raises `pytest.UsageError`."""
-    energy, gps_up = (
-        mark and Mark(mark.name, mark.args, dict(mark.kwargs))
-        for mark in map(item.get_closest_marker, ("energy", "gps_up"))
-    )
     try:
-        item.stash[GATE] = gate_from_marks(energy, gps_up, options)
+        item.stash[GATE] = gate_from_marks(
+            _all_marks(item, "energy"), _all_marks(item, "gps_up"), options
+        )
     except OptionError as error:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _all_marks(item: pytest.Item, name: str) -> Mark | None:
+    """The keywords of all markers of this name: the test's, its class's and its module's.
+
+    The closest marker with a keyword decides its value. With the closest marker alone, a limit of
+    the class gated nothing if the test had another one.
+    """
+    marks = list(item.iter_markers(name))
+    if not marks:
+        return None
+    kwargs = {key: value for mark in reversed(marks) for key, value in mark.kwargs.items()}
+    return Mark(name, tuple(value for mark in marks for value in mark.args), kwargs)
 
 
 def gate_from_marks(energy: Mark | None, gps_up: Mark | None, options: Options) -> Gate:

@@ -67,7 +67,8 @@ def ungated_lines(session: pytest.Session, run: MeasuringRun) -> list[str]:
 
 def _ungated(session: pytest.Session, run: MeasuringRun) -> Iterator[tuple[str, str]]:
     options = session.config.option
-    if options.collectonly or options.show_fixtures_per_test:  # no test is meant to run
+    listed = options.collectonly, options.showfixtures, options.show_fixtures_per_test
+    if any(listed):  # no test is meant to run
         return
     marked = [item for item in session.items if _asks(item)]
     limited = [item.nodeid for item in marked if _has_limit(item)]

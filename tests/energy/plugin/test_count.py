@@ -162,6 +162,27 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_file(suite, temporary, end
     _wait(lambda: list(temporary.iterdir()) == [])
 
 
+@pytest.mark.parametrize("work", ["sum(range(7))", "time.sleep(333)"], ids=["ends", "too long"])
+def test_what_a_counted_test_leaves_behind_is_killed(suite, temporary, work):
+    """In whichever session it is, and if the worker is ended because it takes too long."""
+    suite.makepyfile(
+        f"""
+        import os, subprocess, time
+        COUNTED = os.environ.get("PYTHONHASHSEED") == "0"
+
+        def test_it(energy):
+            if COUNTED:
+                process = subprocess.Popen(["sleep", "321"], start_new_session=True)
+                with open("left", "a") as file:
+                    print(process.pid, file=file)
+            energy(lambda: {work} if COUNTED else None)
+        """
+    )
+    suite.runpytest_subprocess("--energy-count", "--energy-count-timeout=10")
+    for left in (suite.path / "left").read_text().split():
+        _wait(lambda left=left: not Path(f"/proc/{left}").exists())
+
+
 def _wait(holds):
     until = time.monotonic() + 60
     while not holds():

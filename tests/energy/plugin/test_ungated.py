@@ -6,6 +6,7 @@ docs/gate.md has a row for each test here.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -104,9 +105,15 @@ def test_only_estimated_joules_asked(suite):
     assert suite.runpytest(*ESTIMATED).ret == 0
 
 
-def test_estimated_joules_beside_gated_seconds(suite):
-    suite.makepyfile(JOULES_ONLY.replace("max_joules=9", "max_joules=9, max_seconds=9"))
-    assert suite.runpytest(*ESTIMATED, "--energy-max-time=2").ret == 0
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [("max_joules=9", "joules NOT GATED"), ("max_instructions=5", "not counted")],
+)
+def test_a_limit_that_cannot_be_gated_beside_gated_seconds(suite, limit, reason):
+    suite.makepyfile(JOULES_ONLY.replace("max_joules=9", f"{limit}, max_seconds=9"))
+    result = suite.runpytest(*ESTIMATED, "--energy-max-time=2")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"*{reason}*"])
 
 
 def test_a_marker_without_thresholds(suite):
@@ -136,9 +143,54 @@ def test_a_floor_of_a_bare_marker_replaces_no_limit_of_another(suite):
     nothing_gated(result, "markers", "test_it")
 
 
-def test_collect_only_asks_for_no_gate(suite):
+@pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--fixtures-per-test"])
+def test_an_option_that_only_lists_asks_for_no_gate(suite, option):
     suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
-    assert suite.runpytest(*MEASURED, "--collect-only").ret == 0
+    result = suite.runpytest(*MEASURED, option)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*NOTHING GATED*")
+
+
+STACKED = "@pytest.mark.energy(max_watts=1e5)\n@pytest.mark.energy(max_seconds=2e-9)\n"
+OF_A_CLASS = (
+    "@pytest.mark.energy(max_seconds=2e-9)\nclass TestIt:\n"
+    "    @pytest.mark.energy(max_watts=1e5)\n    def test_it(self, energy): energy(work)\n"
+)
+CLOSEST = STACKED.replace("max_watts=1e5", "max_seconds=7") + "def test_it(energy): energy(work)"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        f"{STACKED}def test_it(energy): energy(work)",
+        "\n".join([*reversed(STACKED.splitlines()), "def test_it(energy): energy(work)"]),
+        OF_A_CLASS,
+        f"pytestmark = pytest.mark.energy(max_seconds=2e-9)\n{OF_A_CLASS.splitlines()[1]}\n"
+        + "\n".join(OF_A_CLASS.splitlines()[2:]),
+        CLOSEST,
+    ],
+    ids=["outer and inner", "inner and outer", "class", "module", "closest"],
+)
+def test_the_limits_of_all_markers_of_a_test_are_gated(suite, test):
+    suite.makepyfile(WORK + test)
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["energy gate: time *, limit *: seconds missed *"])
+
+
+def test_the_closest_of_two_limits_is_gated(suite):
+    suite.makepyfile(WORK + OF_A_CLASS.replace("max_watts=1e5", "max_seconds=7"))
+    assert suite.runpytest(*MEASURED, "--energy-max-time=2").ret == 0
+
+
+def test_thresholds_of_two_markers_are_gated(suite):
+    suite.makepyfile(
+        WORK + "@pytest.mark.gps_up(speedup=30)\n@pytest.mark.gps_up()\n"
+        "def test_it(energy): energy.versus(work, work)"
+    )
+    result = suite.runpytest(*MEASURED, "--energy-max-time=2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*asked at least 30*"])
 
 
 def test_markers_that_a_conftest_adds_after_every_plugin(suite):
@@ -202,6 +254,23 @@ def test_pytest_exit_with_0(suite):
     result = suite.runpytest(*MEASURED)
     assert result.ret == 4
     nothing_gated(result, "markers", "test_it")
+
+
+@pytest.mark.parametrize(
+    ("hook", "code"), [("collection_modifyitems", 4), ("sessionstart", 0), ("configure", 0)]
+)
+def test_pytest_exit_with_0_before_any_test(suite, hook, code):
+    """Before the session has started, pytest asks no plugin for the exit code."""
+    suite.makepyfile(BUDGET + "def test_it(energy): energy(work)")
+    suite.makeconftest(f"import pytest\ndef pytest_{hook}(): pytest.exit('no card', returncode=0)")
+    result = suite.runpytest_subprocess(*MEASURED)
+    assert result.ret == code
+    assert "no card" in result.stdout.str() + result.stderr.str()
+
+
+def test_pytest_exit_while_a_module_is_collected(suite):
+    suite.makepyfile("import pytest\npytest.exit('no card', returncode=0)")
+    assert suite.runpytest_subprocess(*MEASURED).ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_os_exit_is_no_pass(suite):
@@ -352,6 +421,15 @@ def test_a_baseline_without_any_of_the_tests(suite):
     nothing_gated(result, "--energy-compare", "nothing to compare: none of the 1 benchmarks")
 
 
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts")
+def test_counts_against_two_commits_are_refused(suite):
+    suite.makepyfile(WORK + "def test_it(energy): energy(work)")
+    options = ("--energy-against=HEAD", "--energy-against=main")
+    result = suite.runpytest("--energy-count", *options)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--energy-count compares with one commit*"])
+
+
 @pytest.mark.slow
 def test_against_a_commit_without_the_tests(suite):
     suite.makepyfile(test_then=WORK + "def test_then(energy): energy(work)")
@@ -401,3 +479,19 @@ def test_without_a_gate_nothing_is_required(suite):
     suite.makepyfile(WORK + "def test_it(): pass")
     assert suite.runpytest(*MEASURED).ret == 0
     assert suite.runpytest(*MEASURED, "--benchmark-skip").ret == 0
+
+
+@pytest.mark.parametrize("marker", ["energy()", "energy(tolerance=0.2)"])
+def test_an_energy_marker_without_limits_asks_for_no_gate(suite, marker):
+    suite.makepyfile(WORK + f"@pytest.mark.{marker}\ndef test_it(energy): energy(work)")
+    result = suite.runpytest(*MEASURED)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["NOT GATED*nothing was asked*"])
+
+
+def test_a_misspelt_marker_is_pytests_own(suite):
+    suite.makepyfile(WORK + "@pytest.mark.energie(max_seconds=3)\ndef test_it(energy): pass")
+    result = suite.runpytest(*MEASURED, "-W", "default")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*PytestUnknownMarkWarning: Unknown pytest.mark.energie*"])
+    assert suite.runpytest(*MEASURED, "--strict-markers").ret != 0
