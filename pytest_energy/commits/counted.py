@@ -19,8 +19,8 @@ from pytest_energy.runs.work_format import work_from_json
 # spread: numpy's and other caches place what they hold by addresses, which an import fixes for a
 # process's life. Equal numpy code counted up to 0.55 % apart in two processes.
 FINE_TOLERANCE, PROCESSES_FOR_FINE = 0.005, 4
-# A worker starts in 3 s, or 11 s where it imports torch, and counts a short test in half a second:
-# fewer tests are not worth a worker of their own.
+# A worker starts in 8 s, or 19 s where it imports torch, and counts a short test in one to two
+# seconds: fewer tests are not worth a worker of their own.
 FEWEST_TESTS_A_WORKER = 6
 
 
