@@ -30,7 +30,7 @@ def workers(monkeypatch):
 
     def count_tests(order):
         process = subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+            [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True
         )
         try:
             order.on_start(process.pid)
@@ -74,6 +74,8 @@ def test_what_one_order_raises_ends_the_other_workers(workers):
 
 def test_ctrl_c_ends_all_workers(workers):
     behaviours, ended = workers
+    # A shell starts a job in the background with this signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt(order, process):
         os.kill(os.getpid(), signal.SIGINT)
@@ -81,8 +83,11 @@ def test_ctrl_c_ends_all_workers(workers):
         yield "a", {}
 
     behaviours.update(a=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        at_once.count_at_once([order_of("a")], 1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            at_once.count_at_once([order_of("a")], 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended == [("a", -signal.SIGKILL)]
 
 
