@@ -1,7 +1,6 @@
 """Pictures of what people see, by headless Chromium.
 
-python -m scripts.pictures page RUN.json             # docs/page-light.png and docs/page-narrow.png
-python -m scripts.pictures all RUN.json FOLDER       # the page in both widths and both colours
+python -m scripts.pictures page RUN.json FOLDER      # the page in both widths and both colours
 python -m scripts.pictures terminal RUN.json FOLDER  # a saved run as pytest prints it
 python -m scripts.pictures recorded FILE FOLDER      # a terminal's output that `script` recorded
 python -m scripts.pictures comment FILE.md FOLDER    # a comment, at GitHub's width
@@ -20,7 +19,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
 # Name, width, height, and whether the system asks for dark colours.
 PAGES = (
     ("page-light", 1280, 1500, False),
@@ -28,7 +26,6 @@ PAGES = (
     ("page-dark", 1280, 1500, True),
     ("page-narrow-light", 390, 1300, False),
 )
-OF_DOCS = ("page-light", "page-narrow")
 COLUMNS = (80, 120)
 # Of Chromium's monospaced letters at this size, in pixels.
 FONT_PX, LETTER_PX, LINE_PX = 14, 8.43, 18
@@ -106,15 +103,14 @@ def of_text(text: str, picture: Path, width: int, height: int, dark: bool = Fals
         take(page, picture, width, height, dark)
 
 
-def pages(run: str, folder: Path, names: tuple[str, ...]) -> None:
+def pages(run: str, folder: Path) -> None:
     """The page of a saved run."""
     with tempfile.TemporaryDirectory() as made:
         page = Path(made) / "page.html"
         command = [sys.executable, "-m", "pytest_energy", "report", run, "-o", str(page)]
         subprocess.run(command, check=True)
         for name, width, height, dark in PAGES:
-            if name in names:
-                take(page, folder / f"{name}.png", width, height, dark)
+            take(page, folder / f"{name}.png", width, height, dark)
 
 
 def terminal(run: str, folder: Path) -> None:
@@ -172,23 +168,27 @@ def site(built: str, folder: Path) -> None:
         take(Path(built) / f"{name}.html", folder / f"site-{name}.png", 1280, 1400, False)
 
 
+MAKERS = {
+    "page": pages,
+    "terminal": terminal,
+    "recorded": recorded,
+    "comment": comment,
+    "site": site,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0],
         epilog=html.unescape("\n".join((__doc__ or "").splitlines()[2:])),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["page", "all", "terminal", "recorded", "comment", "site"])
+    parser.add_argument("what", choices=MAKERS)
     parser.add_argument("source", help="a saved run, such as one of make bench, or a file")
-    parser.add_argument("folder", nargs="?", type=Path, default=DOCS)
+    parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    if options.what in ("page", "all"):
-        names = OF_DOCS if options.what == "page" else tuple(name for name, *_ in PAGES)
-        pages(options.source, options.folder, names)
-    else:
-        make = {"terminal": terminal, "recorded": recorded, "comment": comment, "site": site}
-        make[options.what](options.source, options.folder)
+    MAKERS[options.what](options.source, options.folder)
 
 
 if __name__ == "__main__":

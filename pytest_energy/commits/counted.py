@@ -52,9 +52,13 @@ def count_sides(
 
     Raises `CountingUnavailable` if a side's worker cannot collect them.
     """
-    orders = [list(_orders(side, tests, settings, janitor)) for side in sides]
-    for each in orders[:-1]:
-        each[:] = [replace(order, keep=None) for order in each]
+    # Sides, and the processes of a call, are counted at once too: more parts would only start more.
+    divided = list(parts(tests, settings.workers // (len(sides) * settings.processes)))
+    keeps = [*(None for _ in sides[1:]), settings.keep]
+    orders = [
+        list(_orders(side, divided, replace(settings, keep=keep), janitor))
+        for side, keep in zip(sides, keeps, strict=True)
+    ]
     counted = iter(count_at_once([each for side in orders for each in side], settings.workers))
     found = []
     for side in orders:
@@ -67,9 +71,9 @@ def count_sides(
 
 
 def _orders(
-    side: Side, tests: Sequence[str], settings: CountSettings, janitor: Janitor
+    side: Side, divided: Sequence[Sequence[str]], settings: CountSettings, janitor: Janitor
 ) -> Iterator[CountOrder]:
-    """One side's tests, in parts that are counted at once, each in as many processes as asked."""
+    """One side's tests in these parts, each part in as many processes as asked."""
     order = CountOrder(
         side.python,
         side.folder,
@@ -82,13 +86,13 @@ def _orders(
         settings.limit_s,
         janitor.folder,
         settings.simulate,
-        settings.keep,
         on_start=janitor.watch,
         kill=kill_session,
     )
     for seed in range(settings.processes):
-        for part in parts(tests, settings.workers):
-            yield replace(order, tests=tuple(part), seed=seed)
+        keep = None if seed else settings.keep  # several would write the same files at once
+        for part in divided:
+            yield replace(order, tests=tuple(part), seed=seed, keep=keep)
 
 
 def parts(tests: Sequence[str], workers: int) -> Iterator[Sequence[str]]:

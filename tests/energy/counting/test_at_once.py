@@ -8,10 +8,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pytest_energy.commits.counted import FEWEST_TESTS_A_WORKER, parts
+from pytest_energy.commits import counted
+from pytest_energy.commits.counted import (
+    FEWEST_TESTS_A_WORKER,
+    CountSettings,
+    count_sides,
+    parts,
+)
+from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.counting import at_once
 from pytest_energy.counting.process import CountOrder
 from pytest_energy.errors import CountingUnavailable
@@ -99,6 +107,32 @@ def test_a_worker_counts_neighbouring_tests(tests, workers, sizes):
     found = list(parts(names, workers))
     assert [len(each) for each in found] == sizes
     assert [name for part in found for name in part] == names
+
+
+@pytest.mark.parametrize(
+    ("workers", "tolerance", "orders"), [(1, 0.01, 2), (2, 0.01, 2), (4, 0.01, 4), (8, 0.005, 8)]
+)
+def test_sides_and_processes_share_the_workers(monkeypatch, workers, tolerance, orders):
+    """No more workers than can count at once, and one that keeps the dumps of a test."""
+    asked = []
+
+    def count_at_once(orders, workers):
+        asked.extend(orders)
+        return [{test: {"failed": "canned"} for test in order.tests} for order in orders]
+
+    monkeypatch.setattr(counted, "count_at_once", count_at_once)
+    sides = [
+        Side(name, "python", Path(name), (), (), (), Path(name), "") for name in ("old", "new")
+    ]
+    names = [str(number) for number in range(24)]
+    settings = CountSettings(300.0, tolerance, keep=Path("kept"), workers=workers)
+    janitor = SimpleNamespace(folder=Path(), watch=int)
+    found = count_sides(sides, names, settings, janitor)
+    assert [list(side) for side in found] == [names, names]
+    assert len(asked) == orders
+    keeping = [order for order in asked if order.keep]
+    assert sorted((test for order in keeping for test in order.tests), key=int) == names
+    assert {order.folder for order in keeping} == {Path("new")}
 
 
 def test_few_tests_are_not_worth_a_worker_more():
