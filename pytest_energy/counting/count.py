@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from pytest_energy.plan import PROCESS_SPREAD
 FIRST_CALLS = 3
 # The interpreter specialises a code object in its first calls, which do 2 % more work, and again
 # after the types' versions change. So many uncounted calls come before a count then; fewer of a
-# call whose calls would execute more than the instructions, which take valgrind 0.3 s. No clock
-# decides: a busy machine must not change a count.
+# call whose calls would execute more than the instructions, which take valgrind 0.3 s. A call that
+# waits, for a process, a disk or a clock, takes time instead, so that the fewest come before it. No
+# clock decides: a busy machine must not change a count.
 MOST_WARM_UP_CALLS, FEWEST_WARM_UP_CALLS, WARM_UP_INSTRUCTIONS = 30, 2, 100_000_000
 # Counts go on until the two least agree this closely, or there are MOST_COUNTS of them.
 AGREED, MOST_COUNTS = 1e-3, 10
@@ -35,6 +36,16 @@ FEWEST_INSTRUCTIONS, REPEATS_BASE, MOST_REPEATS = 200_000, 8, 512
 # Where the kernel lists a process's open files and threads.
 PROCESS_FILES, PROCESS_THREADS = Path("/proc/self/fd"), Path("/proc/self/task")
 GPU_DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/render")
+
+
+@dataclass(frozen=True)
+class _FirstCalls:
+    """What the uncounted first calls showed."""
+
+    notes: tuple[str, ...]
+    """What the counts leave out, or why they may vary."""
+    waits: bool
+    """Each call waited for a process, a disk or a clock."""
 
 
 class WorkCounter:
@@ -53,17 +64,17 @@ class WorkCounter:
     def count(self, call: Callable[[], object]) -> CountedWork:
         """Count ``call`` a few times and keep the least. Raises what ``call`` raises."""
         with self._undisturbed():
-            notes = self._first_calls(repeat(call))
-            first = self._draw(repeat(_repeated(call, 1)), 0, FEWEST_WARM_UP_CALLS)
-            repeats = _repeats(first.instructions)
-            known = () if repeats > 1 else (first,)
-            return self._work(repeat(_repeated(call, repeats)), repeats, notes, known)
+            first = _first_calls(repeat(call))
+            dump = self._draw(repeat(_repeated(call, 1)), 0, FEWEST_WARM_UP_CALLS)
+            repeats = 1 if first.waits else _repeats(dump.instructions)
+            known = () if repeats > 1 else (dump,)
+            return self._work(repeat(_repeated(call, repeats)), repeats, first, known)
 
     def count_prepared(self, calls: Iterator[Callable[[], object]]) -> CountedWork:
         """As `count`, with a fresh call for each: ``calls`` may prepare it uncounted."""
         with self._undisturbed():
-            notes = self._first_calls(calls)
-            return self._work((_repeated(call, 1) for call in calls), 1, notes)
+            first = _first_calls(calls)
+            return self._work((_repeated(call, 1) for call in calls), 1, first)
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -78,21 +89,16 @@ class WorkCounter:
             if was_on:
                 gc.enable()
 
-    def _first_calls(self, calls: Iterator[Callable[[], object]]) -> tuple[str, ...]:
-        """The uncounted first calls; returns notes on what they start and open."""
-        children = _ended_children()
-        _warm_up(calls, FIRST_CALLS)
-        return _notes(children)
-
     def _work(
         self,
         calls: Iterator[Callable[[], object]],
         repeats: int,
-        notes: tuple[str, ...],
+        first: _FirstCalls,
         known: tuple[Dump, ...] = (),
     ) -> CountedWork:
         overhead = self._overhead(repeats)
-        least, counts = self._least(calls, known)
+        most = FEWEST_WARM_UP_CALLS if first.waits else MOST_WARM_UP_CALLS
+        least, counts = self._least(calls, known, most)
         self.least_dump = least
         net = max(1, counts[0] - overhead.instructions)
         events = {
@@ -111,7 +117,7 @@ class WorkCounter:
             spread,
             len(counts),
             functions,
-            notes=notes,
+            notes=first.notes,
             conditions=dict(self._counter.conditions),
         )
 
@@ -123,14 +129,17 @@ class WorkCounter:
         return self._overheads[repeats]
 
     def _least(
-        self, calls: Iterator[Callable[[], object]], known: Sequence[Dump] = ()
+        self,
+        calls: Iterator[Callable[[], object]],
+        known: Sequence[Dump] = (),
+        most_warm_up_calls: int = MOST_WARM_UP_CALLS,
     ) -> tuple[Dump, list[int]]:
         """The dump with the fewest instructions, and the instructions of every count."""
         dumps = list(known)
         counts = sorted(dump.instructions for dump in dumps)
         while len(dumps) < MOST_COUNTS:
             warm_up = _warm_up_calls(counts[0]) if counts else FEWEST_WARM_UP_CALLS
-            dumps.append(self._draw(calls, len(dumps), warm_up))
+            dumps.append(self._draw(calls, len(dumps), min(warm_up, most_warm_up_calls)))
             counts = sorted(dump.instructions for dump in dumps)
             near = AGREED * max(counts[0], FEWEST_INSTRUCTIONS)
             if len(counts) > 1 and counts[1] - counts[0] <= near:
@@ -160,6 +169,17 @@ def merge_counts(works: Sequence[CountedWork]) -> CountedWork:
         counts=sum(work.counts for work in works),
         processes=len(works),
     )
+
+
+def _first_calls(calls: Iterator[Callable[[], object]]) -> _FirstCalls:
+    children = _ended_children()
+    waits = []
+    for call in islice(calls, FIRST_CALLS):
+        before = _waits()
+        call()
+        waits.append(_waits() - before)
+    # A computing call may wait once, when a page comes from the disk.
+    return _FirstCalls(_notes(children), min(waits, default=0) > 0)
 
 
 def _warm_up(calls: Iterator[Callable[[], object]], number: int) -> None:
@@ -199,6 +219,15 @@ def _notes(children_before: tuple[int, ...]) -> tuple[str, ...]:
     if _open_gpus():
         notes.append("a GPU is in use, whose work is not counted")
     return tuple(notes)
+
+
+def _waits() -> int:
+    """How often this process gave up the CPU of its own accord."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def _ended_children() -> tuple[int, ...]:

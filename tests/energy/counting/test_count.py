@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from itertools import chain, repeat
 from pathlib import Path
 from typing import ClassVar
@@ -107,6 +108,17 @@ def test_the_work_decides_how_many_calls_come_first_and_no_clock(instructions, w
     counter_of(instructions).count(lambda: calls.append(1))
     first = count.FIRST_CALLS + FEWEST_WARM_UP_CALLS + 1
     assert len(calls) == first + warm_up_calls + 1
+
+
+def test_a_call_that_waits_is_called_seldom_however_few_instructions_it_takes():
+    calls = []
+
+    def wait():
+        calls.append(1)
+        time.sleep(0.001)
+
+    counter_of(FEWEST_INSTRUCTIONS // 100).count(wait)
+    assert len(calls) == count.FIRST_CALLS + 2 * (FEWEST_WARM_UP_CALLS + 1)
 
 
 def test_the_collector_is_off_in_a_count_and_on_again_after_it():
