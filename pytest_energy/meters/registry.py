@@ -23,6 +23,10 @@ AUTO = "auto"
 # watts (hwmon:gpus): without ticks, the windows of the CPU's counter would be eight times as long.
 AUTO_SENSORS = (("powercap", "perf", "emi"), ("nvml",), ("hwmon:counting-gpus",))
 AUTO_FALLBACK = "estimate"
+NONE_INSTALLED = (
+    "no meter is installed: meters are found by pytest-energy's package metadata, which is not on "
+    "sys.path; install the package instead of adding its folder to PYTHONPATH"
+)
 
 
 def installed() -> dict[str, MeterFactory]:
@@ -100,6 +104,8 @@ def _open_auto(factories: dict[str, MeterFactory], settings: MeterSettings) -> M
                 opened.callback(found[-1].close)
                 break
         opened.pop_all()
+    if not found and AUTO_FALLBACK not in factories:
+        raise MeterUnavailable(NONE_INSTALLED)
     if not found:
         return factories[AUTO_FALLBACK](settings, None)
     return _best_provenance(found)

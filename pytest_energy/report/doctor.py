@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pytest_energy.meters import MeterCheck
+from pytest_energy.meters.registry import NONE_INSTALLED
 from pytest_energy.model import Domain, MeterInfo
 from pytest_energy.report.escape import plain
 from pytest_energy.report.units import digits
@@ -29,6 +30,8 @@ NO_SENSOR = (
     "No sensor counts joules here. Joules are ESTIMATED and do not pass or fail a gate; time and "
     "qualities do."
 )
+
+NO_METER = f"Nothing can be measured: {NONE_INSTALLED}."
 
 
 def doctor_report(
@@ -78,6 +81,8 @@ def noise_report(noise: Noise, meter_name: str, path: str) -> str:
 
 
 def _verdict(checks: Sequence[MeterCheck]) -> str:
+    if not checks:
+        return NO_METER
     for provenance, sentence in VERDICTS:
         names = [
             check.name

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo, Window
-from pytest_energy.runs.json_values import number, of_type
+from pytest_energy.runs.json_values import number, of_type, shown
 from pytest_energy.runs.packed_blocks import pack_blocks, unpack_blocks
-from pytest_energy.runs.window_format import interval_to_json, rounded_window, window_from_json
+from pytest_energy.runs.window_format import interval_to_json, rounded_window, windows_from_json
 from pytest_energy.stats.gps_up import gps_up
 
 # A real sensor's comparison has some 12 blocks: these are plain, more are packed.
 MOST_PLAIN_BLOCKS = 16
+# Of a block: its order, its windows, and the number of its two processes where there are several.
+FEWEST_VALUES, MOST_VALUES = 2, 3
 
 
 def comparison_to_json(comparison: Comparison | None) -> dict[str, Any] | None:
@@ -34,8 +36,11 @@ def comparison_from_json(saved: Mapping[str, Any] | None, meter: MeterInfo) -> C
     """The comparison, with ratios that are computed from its blocks."""
     if saved is None:
         return None
-    plain = unpack_blocks(saved["blocks"]) if isinstance(saved["blocks"], str) else saved["blocks"]
-    blocks = tuple(_block_from_json(meter, *block) for block in plain)
+    of_type(dict, saved)
+    plain = saved["blocks"]
+    if isinstance(plain, str):
+        plain = list(unpack_blocks(plain))
+    blocks = tuple(_block_from_json(meter, block) for block in of_type(list, plain))
     confidence = number(saved["confidence"])
     if not blocks or not 0 < confidence < 1:
         raise ValueError(f"a comparison of {len(blocks)} blocks at a confidence of {confidence!r}")
@@ -74,13 +79,16 @@ def _block_to_json(block: Block) -> list[Any]:
     return saved if block.replicate is None else [*saved, block.replicate]
 
 
-def _block_from_json(meter: MeterInfo, order: Any, windows: Any, replicate: Any = None) -> Block:
-    if of_type(str, order) not in ORDERS or len(windows) != len(order):
+def _block_from_json(meter: MeterInfo, saved: Any) -> Block:
+    if not FEWEST_VALUES <= len(of_type(list, saved)) <= MOST_VALUES:
+        raise ValueError(f"a block {shown(saved)}, without an order and windows")
+    order, windows, replicate = [*saved, None][:MOST_VALUES]
+    if of_type(str, order) not in ORDERS or len(of_type(list, windows)) != len(order):
         raise ValueError(f"a block {order!r} of {len(windows)} windows")
     if replicate is not None:
         of_type(int, replicate)
     return Block(
         order,
-        tuple(window_from_json(window, meter, fewest_calls=1) for window in windows),
+        windows_from_json(windows, meter, fewest_calls=1),
         replicate,
     )

@@ -36,14 +36,23 @@ from pytest_energy.runs.comparison_format import (
     comparison_from_json,
     comparison_to_json,
 )
-from pytest_energy.runs.json_values import UNREADABLE, finite, number, of_type, one_of, shown
+from pytest_energy.runs.json_values import (
+    UNREADABLE,
+    finite,
+    number,
+    objects,
+    of_type,
+    one_of,
+    shown,
+    texts,
+)
 from pytest_energy.runs.software import DISTRIBUTIONS, PYTHON, software
 from pytest_energy.runs.window_format import (
     LARGEST,
     interval_to_json,
     is_readable,
     rounded_window,
-    window_from_json,
+    windows_from_json,
 )
 from pytest_energy.runs.work_format import counted_from_json, counted_to_json
 from pytest_energy.stats.per_call import figures
@@ -170,17 +179,17 @@ def read_run(path: str | Path) -> Run:
     if "energy" not in document:
         raise RunWithoutJoules(f"{path}: no joules: the run was saved without --energy")
     try:
-        ours = document["energy"]
+        ours = of_type(dict, document["energy"])
         if ours["schema"] not in READABLE_SCHEMAS:
             raise RunUnreadable(
                 f"{path}: schema {shown(ours['schema'])}; this version of pytest-energy reads "
                 f"{' and '.join(map(str, READABLE_SCHEMAS))}"
             )
-        meters = {meter.name: meter for meter in map(_meter_from_json, ours["meters"])}
+        meters = {meter.name: meter for meter in map(_meter_from_json, objects(ours["meters"]))}
         saved_idle = ours.get("idle", [])
         results = tuple(
             _result_from_json(benchmark, meters, saved_idle)
-            for benchmark in document["benchmarks"]
+            for benchmark in objects(document["benchmarks"])
             if benchmark.get("energy") is not None
         )
         return Run(
@@ -198,9 +207,9 @@ def read_run(path: str | Path) -> Run:
 
 
 def _result_from_json(
-    benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: list[Any]
+    benchmark: Mapping[str, Any], meters: Mapping[str, MeterInfo], saved_idle: Any
 ) -> Result:
-    ours, name = benchmark["energy"], of_type(str, benchmark["fullname"])
+    ours, name = of_type(dict, benchmark["energy"]), of_type(str, benchmark["fullname"])
     if ours["meter"] not in meters:
         raise ValueError(
             f"{name} was measured by {shown(ours['meter'])}, "
@@ -212,12 +221,12 @@ def _result_from_json(
             f"{name} is {ours['provenance']!r}, but its meter {meter.name} is {meter.provenance!r}"
         )
     comparison = comparison_from_json(ours["versus"], meter)
-    windows = tuple(window_from_json(window, meter, fewest_calls=1) for window in ours["windows"])
+    windows = windows_from_json(ours["windows"], meter, fewest_calls=1)
     if not windows and comparison is not None:
         windows = candidate_windows(comparison)
     if not windows:
         raise ValueError(f"{name} has no windows")
-    idle = tuple(window_from_json(window, meter, fewest_calls=0) for window in saved_idle)
+    idle = windows_from_json(saved_idle, meter, fewest_calls=0)
     return Result(
         name,
         Measurement(
@@ -225,11 +234,14 @@ def _result_from_json(
             meter,
             windows,
             idle,
-            tuple(of_type(str, warning) for warning in ours["warnings"]),
+            texts(ours["warnings"]),
         ),
         comparison,
-        tuple(_quality_from_json(name, saved) for name, saved in ours["quality"].items()),
-        tuple(_verdict_from_json(saved) for saved in ours["verdicts"]),
+        tuple(
+            _quality_from_json(name, of_type(dict, saved))
+            for name, saved in of_type(dict, ours["quality"]).items()
+        ),
+        tuple(map(_verdict_from_json, objects(ours["verdicts"]))),
         of_type((str, type(None)), benchmark.get("group")),
         counted_from_json(ours.get("work")),
         _items_from_json(ours.get("items")),
@@ -250,10 +262,12 @@ def _meter_to_json(meter: MeterInfo) -> dict[str, Any]:
 
 
 def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
+    if len(of_type(list, saved["band"])) != 2:
+        raise ValueError(f"{shown(saved['band'])} is not a band of two numbers")
     low, high = saved["band"]
     domains = tuple(
         Domain(of_type(str, domain["name"]), of_type((str, type(None)), domain["parent"]))
-        for domain in saved["domains"]
+        for domain in objects(saved["domains"])
     )
     if all(domain.parent is not None for domain in domains):
         raise ValueError(f"every domain of the meter {saved['name']!r} is inside another")
@@ -264,7 +278,7 @@ def _meter_from_json(saved: Mapping[str, Any]) -> MeterInfo:
         number(saved["update_interval_s"], 0, LARGEST),
         number(saved["resolution_joules"], 0, LARGEST),
         (number(low, 0, LARGEST), number(high, 0, LARGEST)),
-        tuple(of_type(str, note) for note in saved["notes"]),
+        texts(saved["notes"]),
         of_type(bool, saved["ticks"]),
     )
 

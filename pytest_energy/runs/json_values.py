@@ -10,14 +10,33 @@ from typing import Any
 MAX_FLOAT = sys.float_info.max
 # What code raises that reads a value of another type or size.
 UNREADABLE = (TypeError, ValueError, AttributeError, ArithmeticError)
+# What JSON calls Python's types.
+NAMES = {dict: "object", list: "array", type(None): "null"}
 
 
 def of_type(kind: type | tuple[type, ...], value: Any) -> Any:
     """The value, if it is of this type."""
     if not isinstance(value, kind):
-        expected = getattr(kind, "__name__", "str or null")
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        expected = " or ".join(NAMES.get(each, each.__name__) for each in kinds)
         raise TypeError(f"{shown(value)} is not a value of type {expected}")
     return value
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The value, if it is a list of JSON objects."""
+    return [of_type(dict, each) for each in of_type(list, value)]
+
+
+def numbers(value: Any) -> dict[str, int]:
+    """The value, if it is an object of numbers from 0, which become whole."""
+    items = of_type(dict, value).items()
+    return {of_type(str, name): int(number(each, 0)) for name, each in items}
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """The value, if it is a list of strings."""
+    return tuple(of_type(str, each) for each in of_type(list, value))
 
 
 def one_of(allowed: Sequence[str], value: Any) -> Any:

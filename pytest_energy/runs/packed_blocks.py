@@ -52,11 +52,12 @@ def unpack_blocks(text: str) -> Iterator[list[Any]]:
 
     Raises `ValueError` or `TypeError` for other texts. The caller checks the windows.
     """
-    columns = json.loads(_decompress(text))
+    columns = of_type(dict, json.loads(_decompress(text)))
     orders, replicates = of_type(str, columns["orders"]), columns["replicates"]
     calls = of_type(list, columns["calls"])
     seconds = _values(columns["seconds"])
-    joules = {domain: _values(column) for domain, column in columns["joules"].items()}
+    joules = of_type(dict, columns["joules"])
+    joules = {domain: _values(column) for domain, column in joules.items()}
     cpu = [_values(column) for column in of_type(list, columns.get("cpu", []))]
     for column in (calls, seconds, *joules.values(), *cpu):
         if len(column) != WINDOWS_PER_BLOCK * len(orders):

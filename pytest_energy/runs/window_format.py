@@ -15,6 +15,7 @@ SMALLEST, LARGEST = 1e-30, 1e30
 SECONDS_DIGITS, JOULES_DIGITS = 9, 7
 # Decimals of CPU seconds: the kernel counts the machine's in ticks of 10 ms.
 CPU_DIGITS = 3
+FEWEST_VALUES = 3  # of a window: seconds, joules, calls
 
 
 def window_to_json(window: Window) -> list[Any]:
@@ -23,10 +24,17 @@ def window_to_json(window: Window) -> list[Any]:
     return saved if window.cpu is None else [*saved, [round(s, CPU_DIGITS) for s in window.cpu]]
 
 
+def windows_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> tuple[Window, ...]:
+    """Each window of the list, see `window_from_json`."""
+    return tuple(window_from_json(window, meter, fewest_calls) for window in of_type(list, saved))
+
+
 def window_from_json(saved: Any, meter: MeterInfo, fewest_calls: int) -> Window:
     """The window, if a machine with this meter can have measured it."""
+    if len(of_type(list, saved)) < FEWEST_VALUES:
+        raise ValueError(f"a window {shown(saved)}, without seconds, joules and calls")
     seconds, joules, calls, *cpu = saved
-    if joules.keys() != {domain.name for domain in meter.domains}:
+    if of_type(dict, joules).keys() != {domain.name for domain in meter.domains}:
         raise ValueError(
             f"a window has joules of {shown(sorted(joules))}, "
             f"but the meter counts {[domain.name for domain in meter.domains]}"
@@ -47,7 +55,9 @@ def _cpu_from_json(saved: Sequence[Any]) -> CpuSeconds | None:
         return None
     if len(saved) > 1:
         raise ValueError(f"a window with {len(saved)} values after its calls, such as {saved[1]}")
-    own, others = of_type(list, saved[0])
+    if len(of_type(list, saved[0])) != len(CpuSeconds._fields):
+        raise ValueError(f"a window with the CPU seconds {shown(saved[0])}")
+    own, others = saved[0]
     return CpuSeconds(number(own, -LARGEST, LARGEST), number(others, -LARGEST, LARGEST))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_energy.model import Counted, CountedWork
-from pytest_energy.runs.json_values import number, of_type
+from pytest_energy.runs.json_values import number, numbers, of_type, texts
 
 # The functions that a saved run keeps: those that do the most work.
 MOST_FUNCTIONS = 20
@@ -26,7 +26,7 @@ def counted_from_json(saved: Mapping[str, Any] | None) -> Counted | None:
     """The counted work of a benchmark, or None. Raises what `json_values` raises."""
     if saved is None:
         return None
-    baseline = saved.get("baseline")
+    baseline = of_type(dict, saved).get("baseline")
     return Counted(
         work_from_json(saved["candidate"]), None if baseline is None else work_from_json(baseline)
     )
@@ -49,14 +49,13 @@ def work_to_json(work: CountedWork) -> dict[str, Any]:
 
 def work_from_json(saved: Mapping[str, Any]) -> CountedWork:
     """The counted work of one side. Raises what `json_values` raises."""
-    events = {of_type(str, name): int(number(count, 0)) for name, count in saved["events"].items()}
+    of_type(dict, saved)
+    events = numbers(saved["events"])
     if events.get("instructions", 0) <= 0:
         raise ValueError(f"counted work of {events.get('instructions')!r} instructions")
-    functions, bytecodes = (
-        {of_type(str, name): int(number(count, 0)) for name, count in saved[key].items()}
-        for key in ("functions", "bytecodes")
-    )
+    functions, bytecodes = numbers(saved["functions"]), numbers(saved["bytecodes"])
     spread, counts = number(saved["spread"], 0), int(number(saved["counts"], 1))
+    conditions = of_type(dict, saved.get("conditions", {}))
     return CountedWork(
         of_type(str, saved["tool"]),
         events,
@@ -65,9 +64,9 @@ def work_from_json(saved: Mapping[str, Any]) -> CountedWork:
         functions,
         bytecodes,
         # An earlier version saved none of these.
-        tuple(of_type(str, note) for note in saved.get("notes", [])),
+        texts(saved.get("notes", [])),
         int(number(saved.get("processes", 1), 1)),
-        {name: of_type(str, value) for name, value in saved.get("conditions", {}).items()},
+        {name: of_type(str, value) for name, value in conditions.items()},
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from pytest_energy.errors import MeterFailed, MeterUnavailable, OptionError
 from pytest_energy.meters import CombinedMeter, Meter, info, installed, open_meter, split_root
 from pytest_energy.model import Domain, Reading
+from pytest_energy.report.doctor import doctor_report
 
 
 class Board(Meter):
@@ -130,6 +131,13 @@ def test_auto_opens_one_sensor_per_kind_or_else_the_estimate(only):
     assert open_meter() is cpu
     only(powercap=absent, perf=absent, nvml=absent, estimate=guess)
     assert open_meter() is guess
+
+
+def test_without_the_packages_metadata_the_error_says_so(only):
+    only()
+    with pytest.raises(MeterUnavailable, match="no meter is installed: .*; install the package"):
+        open_meter()
+    assert doctor_report([]).startswith("Nothing can be measured: no meter is installed")
 
 
 def test_an_unknown_name_lists_the_installed_meters(only):

@@ -235,10 +235,10 @@ def test_cpu_seconds_of_windows_are_read_as_they_were_saved(tmp_path, count):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ([[0.1]], "unpack"),
+        ([[0.1]], "CPU seconds [0.1]"),
         ([[0.1, math.nan]], "nan is not a finite number"),
         ([[0.1, "0.2"]], "'0.2' is not a finite number"),
-        (["ab"], "'ab' is not a value of type list"),
+        (["ab"], "'ab' is not a value of type array"),
         ([[0.1, 0.2], 3], "2 values after its calls"),
     ],
 )
@@ -393,7 +393,7 @@ BROKEN = [
     ("energy.schema", 3, "schema 3; this version of pytest-energy reads 1 and 2"),
     ("energy.schema", ..., "the key 'schema' is missing"),
     ("energy.meters", ..., "the key 'meters' is missing"),
-    ("energy.meters", None, "NoneType"),
+    ("energy.meters", None, "None is not a value of type array"),
     ("energy.meters", [], "which is not one of the meters []"),
     ("energy.meters.0.name", "other", "'made-up', which is not one of the meters ['other']"),
     ("energy.meters.0.provenance", "felt", "'felt' is not one of measured, attributed, estimated"),
@@ -405,7 +405,7 @@ BROKEN = [
     ("energy.meters.0.domains", [], "every domain of the meter 'made-up' is inside another"),
     ("energy.meters.0.domains.0.name", "package-1", "a window has joules of"),
     ("energy.meters.0.domains.0.name", 1, "1 is not a value of type str"),
-    ("energy.meters.0.band", [1.0], "unpack"),
+    ("energy.meters.0.band", [1.0], "[1.0] is not a band"),
     ("energy.meters.0.update_interval_s", -1, "-1 is not a finite number"),
     ("energy.meters.0.resolution_joules", "fine", "'fine' is not a finite number"),
     ("energy.meters.0.notes", [1], "1 is not a value of type str"),
@@ -413,15 +413,15 @@ BROKEN = [
     ("energy.idle.0.2", -1, "-1 is not a finite number of 0 or more"),
     ("energy.machine.cores", math.inf, "inf is not a finite number"),
     ("energy.machine.cores", [2], "[2] is not a finite number"),
-    ("energy.machine", "laptop", "'laptop' is not a value of type dict"),
+    ("energy.machine", "laptop", "'laptop' is not a value of type object"),
     ("energy.software", ..., "the key 'software' is missing"),
     ("energy.software.python", 3.12, "3.12 is not a value of type str"),
-    ("energy.software.distributions", [], "[] is not a value of type dict"),
+    ("energy.software.distributions", [], "[] is not a value of type object"),
     ("energy.extra", 1, None),
     ("benchmarks.0.fullname", ..., "the key 'fullname' is missing"),
     (f"{ENTRY}.meter", ..., "the key 'meter' is missing"),
     (f"{ENTRY}.windows", ..., "the key 'windows' is missing"),
-    (WINDOW, [0.1, {}], "unpack"),
+    (WINDOW, [0.1, {}], "without seconds, joules and calls"),
     (f"{WINDOW}.0", 0, "a window of 0 s"),
     (f"{WINDOW}.0", -0.5, "-0.5 is not a finite number"),
     (f"{WINDOW}.0", math.nan, "nan is not a finite number"),
@@ -613,6 +613,30 @@ def test_any_mutation_is_read_or_refused_with_the_files_name(tmp_path, made, dat
     for result_read in run.results:  # what was let in can be used
         figures(result_read.measurement)
         Gate(Budget(1.0, 1.0, 1.0), gate_estimates=True).judge(result_read)
+
+
+OTHER_TYPES = (None, True, 7, 0.5, "seven", [], [7], [[7]], {}, {"seven": 7})
+
+
+def test_no_error_of_python_reaches_the_user(tmp_path, document):
+    """Such as "'int' object is not iterable", where a value is of another type."""
+    work = {"tool": "t", "events": {"instructions": 9}, "spread": 0.0, "counts": 1}
+    work |= {"functions": {}, "bytecodes": {}, "notes": [], "conditions": {}}
+    document["benchmarks"][0]["energy"]["work"] = {"candidate": work}
+    ours = {key: document[key] for key in ("energy", "benchmarks")}
+    firsts = [place for place in places(ours) if not any(type(i) is int and i for i in place)]
+    for place in firsts:
+        for other in OTHER_TYPES:
+            changed = copy.deepcopy(document)
+            inner = changed
+            for step in place[:-1]:
+                inner = inner[step]
+            inner[place[-1]] = other
+            try:
+                read(tmp_path, changed)
+            except RunUnreadable as error:
+                for word in ("' object ", "unpack", "indices", "iterable", "argument"):
+                    assert word not in str(error), (place, other)
 
 
 json_texts = st.recursive(st.none() | st.booleans() | st.floats() | texts, st.lists).map(json.dumps)
