@@ -116,6 +116,15 @@ def test_a_limit_that_cannot_be_gated_beside_gated_seconds(suite, limit, reason)
     result.stdout.fnmatch_lines([f"*{reason}*"])
 
 
+@pytest.mark.parametrize(("strict", "code"), [((), 0), (("--energy-strict",), 1)])
+def test_net_joules_where_all_power_is_idle_power(suite, strict, code):
+    """The meter counts as much while the process sleeps."""
+    suite.makepyfile(WORK + "def test_it(energy): energy.versus(work, work)\n")
+    result = suite.runpytest(*MEASURED, "--energy-net", *strict)
+    assert result.ret == code
+    result.stdout.fnmatch_lines(["*1 inconclusive*", "* net of * W idle *"])
+
+
 def test_a_marker_without_thresholds(suite):
     suite.makepyfile(WORK + "@pytest.mark.gps_up()\ndef test_it(energy): energy.versus(work, work)")
     result = suite.runpytest(*MEASURED)
