@@ -20,7 +20,7 @@ def block(words):
 
 def run_tests(pytester, text, *arguments):
     pytester.makepyfile(test_mine=text)
-    options = ("-q", "-p", "tsbench.plugin", "-p", "no:cacheprovider")
+    options = ("-p", "tsbench.plugin", "-p", "no:cacheprovider")
     return pytester.runpytest_subprocess(*options, *arguments)
 
 
