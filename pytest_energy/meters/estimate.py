@@ -70,7 +70,7 @@ class EstimateMeter(Meter):
             (
                 "estimated, no sensor: from the CPU seconds of this process tree, at "
                 f"{model.idle_watts:.3g} W idle and {model.full_watts:.3g} W "
-                f"with all {cpus} CPUs busy ({model.source})"
+                f"with {f'all {cpus} CPUs' if cpus > 1 else 'its CPU'} busy ({model.source})"
             ),
             *more_notes,
         )

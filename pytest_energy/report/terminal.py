@@ -96,8 +96,12 @@ def machine_line(cpus: int, load: float | None, threads: int | None) -> str:
 
     >>> machine_line(2, 0.25, None)
     'energy: 2 CPUs, load 0.2; thread pools as their libraries choose'
+    >>> machine_line(1, None, 1)
+    'energy: 1 CPU; thread pools of 1 thread'
     """
-    line = f"energy: {cpus} CPUs" + ("" if load is None else f", load {load:.1f}")
+    line = f"energy: {cpus} CPU{'s' if cpus > 1 else ''}" + (
+        "" if load is None else f", load {load:.1f}"
+    )
     if threads is not None:
         return f"{line}; thread pools of {threads} thread{'s' if threads > 1 else ''}"
     if load is not None and load > cpus * BUSY_SHARE:
