@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from tsbench import checkpoints
     from tsbench.data import datasets
     from tsbench.model import parameter_count
+    from tsbench.threads import one_thread
     from tsbench.training.evaluate import accuracy, batched_logits
     from tsbench.training.load_or_train import (
         about_training,
@@ -119,7 +120,9 @@ def run(options: argparse.Namespace) -> int:
         # Whoever chooses a recipe must not see the test accuracy.
         console.print(f"validation accuracy {result.validation_accuracy:.4f}", highlight=False)
     else:
-        test_accuracy = accuracy(batched_logits(result.model, data.test_x), data.test_y)
+        with one_thread():  # beside other programs, torch's pool waits for a CPU at each operator
+            logits = batched_logits(result.model, data.test_x)
+        test_accuracy = accuracy(logits, data.test_y)
         console.print(f"test accuracy {test_accuracy:.4f}", highlight=False)
     console.print(str(cached_path(data, config, recipe)), highlight=False, soft_wrap=True)
     if options.output is not None:
