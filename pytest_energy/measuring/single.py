@@ -30,7 +30,7 @@ T = TypeVar("T")
 __tracebackhide__ = True
 
 # A scheduler's time slice is 3 to 4 ms. Windows well within one are mostly undisturbed; a window of
-# 10 ms always holds part of a neighbour's slice. docs/gate.md, "How long a window should be".
+# 10 ms always holds part of a neighbour's slice (docs/gate.md).
 SHORTEST_WINDOW_S = 0.001
 # Windows up to this long start with a fresh time slice (sched_yield, under a microsecond on an idle
 # machine). Longer ones must not: all of one length would end on the same side of the slice's end,
