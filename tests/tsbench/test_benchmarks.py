@@ -120,8 +120,9 @@ def test_the_thresholds_are_those_that_were_set():
     from benchmarks import thresholds
 
     suite = thresholds.read()
-    assert suite.models == (("PLAID", "t1"), ("RefrigerationDevices", "t1"))
-    assert len(suite.expected) == 2 * 23 * 2
+    sets = ("PLAID", "RefrigerationDevices", "ElectricDevices")
+    assert suite.models == tuple((name, "t1") for name in sets)
+    assert len(suite.expected) == len(sets) * 23 * 2
     assert suite.expected["PLAID", "t1", "fp32", 1] == thresholds.Expected(0.87, {})
     student = suite.expected["RefrigerationDevices", "t1", "student", 32]
     assert student.accuracy == 0.5

@@ -45,6 +45,7 @@ ALWAYS_UNPACKED_BYTES = 2**20  # however well it is compressed
 # The archive publishes no checksums (its zips hold CRCs, which are checked). These are the
 # fingerprints of the datasets that the shipped models were trained on.
 KNOWN_FINGERPRINTS = {
+    "ElectricDevices": "4250f7f500ea74952be4bea3b4bdb172f4c070806d8bda7f54d02b20cf17d6db",
     "PLAID": "6204a52cbf3bcc6962e0a5b4d91e307ea580472b4964750bb93e16d1505e6fe8",
     "RefrigerationDevices": "1fe909c36462f55ba7f74f0ed727555f3b04d5cc305bb212d7fb74dab7d03639",
 }
