@@ -201,7 +201,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Prints the datasets' notes."""
-    for note in dict.fromkeys(config.stash.get(NOTES, [])):
+    notes: list[str] = config.stash.get(NOTES, [])
+    for note in dict.fromkeys(notes):
         terminalreporter.write_line(f"tsbench: {note}")
 
 

@@ -56,7 +56,7 @@ class Plan:
     recipe: Recipe = field(default_factory=lambda: DEFAULT_RECIPE)  # of configs without their own
     own: Mapping[str, Recipe] = field(default_factory=dict)  # by config
     compact: str = "student"  # the config that the variant `student` uses
-    teacher: str = ""  # the config whose model teaches the compact one; empty for none
+    teachers: Mapping[str, str] = field(default_factory=dict)  # by config: its teacher's config
     resampled: bool = False  # see prepare
     with_level: bool | None = None  # see prepare
 
@@ -67,7 +67,7 @@ class Plan:
 
     def teacher_for(self, config: str) -> str:
         """The config of its teacher, or an empty string."""
-        return self.teacher if config.lower() == self.compact else ""
+        return self.teachers.get(config.lower(), "")
 
 
 # Comments give accuracies on held-out cases. Differences of two points are chance.
@@ -90,6 +90,7 @@ PLANS = {
             "t1_half": Recipe(epochs=24, splice=1.0, validation_block=5),
         },
         compact="statistics",
+        teachers={"t1_half": "t1"},
         # Its level is constant. The shipped models were trained with it, and are not without it.
         with_level=True,
     ),
