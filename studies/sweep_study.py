@@ -80,7 +80,7 @@ def cluster_of_head(cpus: int) -> Any:
 
 def sweep(folder: Path, *options: str, spec: str = "spec.toml") -> subprocess.Popen[str]:
     """The command, as a user runs it. What it prints about errors goes to a file."""
-    command = [sys.executable, "-m", "tsbench.cli", "sweep", str(folder / spec), *options]
+    command = [sys.executable, "-m", "tsbench", "sweep", str(folder / spec), *options]
     # A cache of its own: on Ray the workers have the cluster's, and train anew.
     environment = {
         **os.environ,

@@ -1,8 +1,8 @@
 """A verdict for each claim of the paper and each of its datasets: confirmed, contradicted, or open.
 
-    python -m studies.verdicts docs/data/paper.csv
+    python -m studies.verdicts docs/data/paper.csv docs/data/paper-electricdevices.csv
 
-The file is one that `python -m studies.paper RUN.json --csv FILE` writes. A claim is confirmed
+Each file is one that `python -m studies.paper RUN.json --csv FILE` writes. A claim is confirmed
 where the whole interval is beyond it, contradicted where the whole interval falls short, and
 otherwise it cannot be said.
 """
@@ -61,9 +61,11 @@ def table(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m studies.verdicts")
-    parser.add_argument("file", type=Path, metavar="FILE.csv")
-    with parser.parse_args(arguments).file.open(encoding="utf8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    parser.add_argument("files", type=Path, metavar="FILE.csv", nargs="+")
+    rows: list[Row] = []
+    for path in parser.parse_args(arguments).files:
+        with path.open(encoding="utf8", newline="") as file:
+            rows += csv.DictReader(file)
     print_table(("the paper's claim", "variant", *PAPER_SETS), table(rows))
     return 0
 

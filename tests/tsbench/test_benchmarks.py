@@ -122,7 +122,7 @@ def test_the_thresholds_are_those_that_were_set():
     suite = thresholds.read()
     sets = ("PLAID", "RefrigerationDevices", "ElectricDevices")
     assert suite.models == tuple((name, "t1") for name in sets)
-    assert len(suite.expected) == len(sets) * 23 * 2
+    assert len(suite.expected) == (23 + 23 + 20) * 2  # ElectricDevices: none in bf16
     assert suite.expected["PLAID", "t1", "fp32", 1] == thresholds.Expected(0.87, {})
     student = suite.expected["RefrigerationDevices", "t1", "student", 32]
     assert student.accuracy == 0.5
