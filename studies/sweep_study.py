@@ -49,7 +49,7 @@ datasets = ["synthetic:timepoints=64,cases=30", "synthetic:timepoints=96,cases=3
 configs = ["student", "statistics"]
 seeds = [0, 1, 2]
 epochs = 1
-variants = ["fp32", "int8_dynamic", "bf16", "onnx_fp32"]
+variants = ["fp32", "int8_dynamic", "onnx_int8_dynamic", "onnx_fp32"]
 batches = [1]
 max_time_s = 0.5
 meter = "estimate"
