@@ -253,15 +253,19 @@ class Block:
 
     def least_seconds_per_call(self, letter: str) -> float:
         """Seconds per call in the faster window of one side."""
-        return min(
-            window.seconds_per_call
-            for which, window in zip(self.order, self.windows, strict=True)
-            if which == letter
-        )
+        return self._least[letter]
+
+    @cached_property
+    def _least(self) -> dict[str, float]:
+        least: dict[str, float] = {}
+        for letter, window in zip(self.order, self.windows, strict=True):
+            seconds = window.seconds_per_call
+            least[letter] = min(seconds, least.get(letter, seconds))
+        return least
 
     @cached_property
     def _sides(self) -> dict[str, Window]:
-        # Added up once: each look at a comparison needs the sides of all its blocks.
+        # Once: each look at a comparison needs the sides of all its blocks.
         return {
             letter: add_windows(
                 w for which, w in zip(self.order, self.windows, strict=True) if which == letter

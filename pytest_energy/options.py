@@ -350,6 +350,7 @@ class Options:
             max_quantisation=values["quantisation"],
             alpha=values["alpha"],
             tolerance=values["tolerance"],
+            gate_estimates=values["gate_estimates"],
         )
         return cls(
             meter=values["meter"],

@@ -55,6 +55,8 @@ class Plan:
     """1 - confidence that an alarm requires, as one test of a suite. None: `alpha`."""
     tolerance: float = 0.03
     """A ratio between 1/(1 + tolerance) and 1 + tolerance counts as unchanged."""
+    gate_estimates: bool = False
+    """Whether estimated joules decide too: windows are then as long as theirs need."""
     idle_watts: Interval | None = None
     """The machine's idle power: ratios of joules are then those of net joules."""
     synchronize: Call | None = None

@@ -36,8 +36,8 @@ SHORTEST_WINDOW_S = 0.001
 # machine). Longer ones must not: all of one length would end on the same side of the slice's end,
 # and those of a candidate that takes 1 % more on the other side.
 TIME_SLICE_S = 0.0025
-# A batch of the warm-up.
-BATCH_S = 0.005
+# A batch of the warm-up: within a time slice, or batches never agree beside busy programs.
+BATCH_S = 0.001
 # A live domain draws at least 1 % of this many joules, which is more than its counter's step.
 CLEARLY_MOVED_J = 0.1
 # Warm-up ends when this many batches in a row agree within SETTLED, or its share of the time ends.
@@ -205,6 +205,7 @@ def calls_per_window(
     call: Call,
     seconds_per_call: float,
     plan: Plan,
+    shortest_window_s: float = SHORTEST_WINDOW_S,
 ) -> int:
     """Calls per window that keep the counter's own error within ``plan.max_quantisation``."""
     about = info(meter)
@@ -216,9 +217,9 @@ def calls_per_window(
     elif not about.ticks:
         # Sampled watts would need windows of 2 to 10 s. Take enough windows, and warn that they
         # are short (find_warnings).
-        shortest_s = max(SHORTEST_WINDOW_S, min(shortest_s, plan.max_time_s / LONGEST_UNTICKED))
+        shortest_s = max(shortest_window_s, min(shortest_s, plan.max_time_s / LONGEST_UNTICKED))
     else:
-        shortest_s = max(SHORTEST_WINDOW_S, shortest_s)
+        shortest_s = max(shortest_window_s, shortest_s)
     calls = max(1, math.ceil(shortest_s / max(seconds_per_call, 1e-9)))
     if about.windows_end_on_ticks:
         return calls

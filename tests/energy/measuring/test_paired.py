@@ -3,6 +3,7 @@
 import itertools
 import random
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pytest_energy import versus
 from pytest_energy.errors import OptionError
 from pytest_energy.measuring.paired import (
-    SHORTEST_WINDOW_S,
+    SHORTEST_PAIRED_WINDOW_S,
     comparison_of,
     match_calls,
     never,
@@ -150,12 +151,24 @@ def clock(monkeypatch):
     return clock
 
 
-def test_windows_of_a_comparison_fit_into_one_time_slice(clock):
+@pytest.mark.parametrize("tolerance", [0.03, 0.005])
+def test_windows_are_short_where_time_alone_decides(tolerance, clock):
+    """So that little of what changes with time differs between them."""
     meter = ClockMeter(update_interval_s=1e-6, clock=clock)
-    comparison = versus(clock.work, clock.work, 0.0001, meter=meter, plan=SHORT)
+    meter.provenance = "estimated"
+    plan = replace(SHORT, tolerance=tolerance)
+    comparison = versus(clock.work, clock.work, 0.00002, meter=meter, plan=plan)
     lengths = [window.seconds for block in comparison.blocks for window in block.windows]
-    assert min(lengths) >= SHORTEST_WINDOW_S
-    assert max(lengths) < 1.5 * SHORTEST_WINDOW_S
+    assert min(lengths) >= SHORTEST_PAIRED_WINDOW_S
+    assert max(lengths) < 1.5 * SHORTEST_PAIRED_WINDOW_S
+
+
+def test_windows_are_longer_where_estimated_joules_decide_too(clock):
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    meter.provenance = "estimated"
+    plan = replace(SHORT, tolerance=0.005, gate_estimates=True)
+    comparison = versus(clock.work, clock.work, 0.00002, meter=meter, plan=plan)
+    assert counter_error(comparison.blocks, info(meter)) < 0.005 * COUNTER_SHARE
 
 
 @pytest.mark.parametrize(
@@ -185,7 +198,8 @@ def test_a_disturbed_warm_up_does_not_change_the_calls_per_window(clock, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("seconds", "yields"), [(0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)]
+    ("seconds", "yields"),
+    [(0.0004, False), (0.0015, True), (0.0022, True), (0.0024, False), (0.01, False)],
 )
 def test_either_all_windows_yield_the_cpu_first_or_none(seconds, yields, clock, monkeypatch):
     yielded_at_s = []
