@@ -94,6 +94,8 @@ gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md
 	@$(RUN) studies.other_rules
 	@if test -e "$(RAPL_RUNS)"; then $(RUN) studies.saved_runs_study "$(RAPL_RUNS)"; \
 	else echo "the study of saved runs is left out: make gate-study RAPL_RUNS=FILE"; fi
+	@$(RUN) studies.live_verdicts --neighbours bursts
+	@$(RUN) studies.live_verdicts --neighbours 4 --tolerance 0.5 --more 0 1 2
 	@$(RUN) studies.gate_live
 	@$(RUN) studies.gate_live windows
 	@$(RUN) studies.live_runs_study

@@ -19,8 +19,6 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -29,7 +27,7 @@ from time import perf_counter
 import numpy as np
 
 from pytest_energy.gate import Gate
-from pytest_energy.measuring.paired import TIME_SLICE_S
+from pytest_energy.measuring.paired import TIME_SLICE_S, WINDOWS_OF_A_BLOCK
 from pytest_energy.measuring.window import take_window
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import ORDERS, Block
@@ -39,13 +37,15 @@ from pytest_energy.plugin.fixtures import EnergyFixture
 from pytest_energy.plugin.measuring_run import MeasuringRun
 from pytest_energy.plugin.recorder import ThisTreeRecorder
 from pytest_energy.stats.gps_up import fewest_blocks, gps_up
+from studies.live_verdicts import neighbours
 
 SEED = 20250704
 PAIRS = 40
 REPEATS, MORE_REPEATS = 100, 105
+# Of a call for the study of windows: 0.2 ms, so that windows may be as short.
+SHORT, MORE_SHORT = 20, 21
 NUMBERS = np.random.default_rng(SEED).random(8000)
 ROOTS = np.empty_like(NUMBERS)
-NEIGHBOUR = "while True: sum(range(20_000))"
 
 
 def work(repeats: int) -> None:
@@ -55,16 +55,6 @@ def work(repeats: int) -> None:
 
 baseline = partial(work, REPEATS)
 slower = partial(work, MORE_REPEATS)
-
-
-@contextmanager
-def busy_neighbour() -> Iterator[None]:
-    neighbour = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
-    try:
-        yield
-    finally:
-        neighbour.kill()
-        neighbour.wait()
 
 
 def seconds_of(call) -> float:
@@ -111,10 +101,8 @@ def through_ours(pairs: int) -> None:
 
 
 PYTEST_BENCHMARK_TEST = """
-import sys
 import pytest
-sys.path.insert(0, {folder!r})
-from gate_live import baseline, slower
+from studies.gate_live import baseline, slower
 
 # The two batches of a pair, one right after the other.
 KINDS, SIDES = ("unchanged", "slower"), ("old", "new")
@@ -130,7 +118,7 @@ def through_pytest_benchmark(pairs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         test, run = Path(folder, "test_it.py"), Path(folder, "run.json")
         test.write_text(
-            PYTEST_BENCHMARK_TEST.format(pairs=pairs, folder=str(Path(__file__).parent)),
+            PYTEST_BENCHMARK_TEST.format(pairs=pairs),
             encoding="utf8",
         )
         began = perf_counter()
@@ -152,6 +140,7 @@ def through_pytest_benchmark(pairs: int) -> None:
             check=True,
             capture_output=True,
             cwd=folder,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
         )
         took_s = perf_counter() - began
         means = {
@@ -176,21 +165,20 @@ def through_pytest_benchmark(pairs: int) -> None:
 
 def windows_study(seconds: float) -> None:
     """For several window lengths in random order: the spread of a block, the time to a verdict."""
-    calls, call_s = (1, 2, 3, 5, 10, 20), seconds_of(slower)
+    base, more = partial(work, SHORT), partial(work, MORE_SHORT)
+    calls, call_s = (1, 2, 5, 10, 20, 50), seconds_of(more)
     blocks: dict[int, list[Block]] = {count: [] for count in calls}
     spent: dict[int, list[float]] = {count: [] for count in calls}
     coin, plan, meter = random.Random(SEED), Plan(), open_meter()
     ends = perf_counter() + seconds
     while perf_counter() < ends:
         count = coin.choice(calls)
-        for _ in range(max(1, 40 // count)):
+        for _ in range(max(1, 100 // count)):
             order, windows, began = coin.choice(ORDERS), [], perf_counter()
             for letter in order:
-                if count * call_s <= TIME_SLICE_S:
+                if TIME_SLICE_S / WINDOWS_OF_A_BLOCK < count * call_s <= TIME_SLICE_S:
                     os.sched_yield()  # as measuring/paired.py does
-                windows.append(
-                    take_window(meter, slower if letter == "B" else baseline, count, plan)
-                )
+                windows.append(take_window(meter, more if letter == "B" else base, count, plan))
             blocks[count].append(Block(order, tuple(windows)))
             spent[count].append(perf_counter() - began)
     gate, known = Gate(tolerance=plan.tolerance), info(meter)
@@ -201,7 +189,7 @@ def windows_study(seconds: float) -> None:
     )
     for count, made in blocks.items():
         lengths = spent[count]
-        truth = math.log(REPEATS / MORE_REPEATS)
+        truth = math.log(SHORT / MORE_SHORT)
         off = sorted(abs(math.log(b.side("A").seconds / b.side("B").seconds) - truth) for b in made)
         times = []
         for start in range(0, len(made) - fewest_blocks(plan.alpha), max(1, len(made) // 40)):
@@ -227,7 +215,7 @@ def windows_study(seconds: float) -> None:
 
 def main() -> None:
     argument = sys.argv[1] if len(sys.argv) > 1 else str(PAIRS)
-    with busy_neighbour():
+    with neighbours("1"):
         print(
             f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} "
             "repeats; one busy neighbour process"

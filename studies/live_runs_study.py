@@ -31,7 +31,7 @@ from pytest_energy.runs.comparison import CompareOptions
 from pytest_energy.runs.load import load_runs
 from pytest_energy.runs.noise import DEFAULT_NOISE, Noise
 from pytest_energy.runs.summary import RunSummary
-from studies.gate_live import busy_neighbour
+from studies.live_verdicts import neighbours
 from studies.saved_runs_study import MEAN_RULE
 
 BENCHMARKS = """
@@ -54,7 +54,7 @@ def test_json(energy): energy(lambda: json.loads(json.dumps(RECORDS)))
 
 def take_run(folder: Path, number: int, seconds: float, busy: bool) -> RunSummary:
     file = folder / f"{number:04}_run.json"
-    with busy_neighbour() if busy else nullcontext():
+    with neighbours("1") if busy else nullcontext():
         subprocess.run(
             [
                 sys.executable,
