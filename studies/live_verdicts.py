@@ -54,7 +54,7 @@ import subprocess, sys
 program = [sys.executable, "-c", sys.argv[1]]
 print(subprocess.Popen(program, stdout=subprocess.DEVNULL).pid)
 """
-# One turn of the loop is 1 % of a call, and a call takes about 0.1 ms.
+# Of the loop in a call, which then takes about 0.1 ms.
 TURNS = 100
 
 
@@ -100,14 +100,14 @@ def neighbours(kind: str) -> Iterator[None]:
             os.kill(pid, signal.SIGKILL)
 
 
-def compare(kind: str, more: float, plan: Plan) -> tuple[str, float]:
+def compare(kind: str, turns: int, more: float, plan: Plan) -> tuple[str, float]:
     """The verdict on time, and the seconds that it took."""
     gate, work = Gate(tolerance=plan.tolerance), KINDS[kind]
     with open_meter("estimate") as meter:
         about, began_s = info(meter), time.perf_counter()
         compared = versus(
-            partial(work, TURNS),
-            partial(work, round(TURNS * (1 + more / 100))),
+            partial(work, turns),
+            partial(work, round(turns * (1 + more / 100))),
             meter=meter,
             plan=plan,
             decided=lambda ratios: gate.decided(ratios, about),
@@ -131,6 +131,7 @@ def main() -> int:
     parser.add_argument("--more", type=float, nargs="+", default=[0.0, 5.0], help="per cent")
     parser.add_argument("--tolerance", type=float, default=3.0, help="per cent")
     parser.add_argument("--comparisons", type=int, default=100, help="of each --more")
+    parser.add_argument("--turns", type=int, default=TURNS, help="of the loop in a call")
     parser.add_argument("--max-time", type=float, default=5.0, dest="max_time_s")
     options = parser.parse_args()
     plan = Plan(tolerance=options.tolerance / 100, max_time_s=options.max_time_s)
@@ -144,7 +145,7 @@ def main() -> int:
     loads = []
     with neighbours(options.neighbours):
         for more, kind in todo:
-            found[more].append((kind, *compare(kind, more, plan)))
+            found[more].append((kind, *compare(kind, options.turns, more, plan)))
             loads.append(os.getloadavg()[0])
     print(
         f"neighbours {options.neighbours}, load {min(loads):.1f} to {max(loads):.1f}, tolerance "
