@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,9 @@ from tsbench.sweep.task import KINDS
 if TYPE_CHECKING:
     from tsbench.sweep.task import Task
 
+# A sweep shows its pace once so many tasks per CPU have finished: those that are under way
+# then matter little.
+PACE_TASKS = 4
 NAMES = {"train": "trainings", "build": "builds", "measure": "measurements"}
 
 
@@ -56,12 +60,19 @@ class TimeLeft:
     def __init__(self, left: Iterable[Task], durations: Durations, capacity: Capacity):
         self._durations, self._capacity = durations, capacity
         self._left = Counter(_keys(asdict(task)) for task in left)
+        self._began_s = time.monotonic()
+        self._finished, self._finished_s = 0, {"work": 0.0, "measuring": 0.0}
 
     def finish(self, task: Task, record: Mapping[str, Any] | None = None) -> None:
         """One task less. The record of one that did not fail improves the estimate."""
         self._left[_keys(asdict(task))] -= 1
         if record and "task" in record:
             self._durations.add(record)
+            started_s, ended_s = record.get("started_s"), record.get("ended_s")
+            if started_s is not None and ended_s is not None:
+                what = "measuring" if task.kind == "measure" else "work"
+                self._finished_s[what] += ended_s - started_s
+                self._finished += 1
 
     def seconds(self) -> tuple[float, int]:
         """The time of those that are like a finished one, and the number of the others."""
@@ -74,9 +85,20 @@ class TimeLeft:
                 measuring += count * each
             else:
                 work += count * each
+        return self._at_once(work, measuring) * self._pace(), unknown
+
+    def _at_once(self, work: float, measuring: float) -> float:
+        """The time that tasks of so many seconds take if no CPU ever waits."""
         c = self._capacity
         # Where some nodes do not measure, they train meanwhile.
-        return max((work + measuring * c.cpus_of_node) / c.cpus, measuring / c.nodes), unknown
+        return max((work + measuring * c.cpus_of_node) / c.cpus, measuring / c.nodes)
+
+    def _pace(self) -> float:
+        """How many times that the finished ones took: processes start, and nodes are lost."""
+        expected_s = self._at_once(**self._finished_s)
+        if self._finished < PACE_TASKS * self._capacity.cpus or expected_s <= 0:
+            return 1.0
+        return max(1.0, (time.monotonic() - self._began_s) / expected_s)
 
     def __str__(self) -> str:
         seconds, unknown = self.seconds()

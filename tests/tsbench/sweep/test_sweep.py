@@ -409,6 +409,20 @@ def test_a_forecast_lists_measured_and_estimated_joules_apart():
     )
 
 
+def test_the_time_left_follows_the_pace_of_the_finished_tasks(monkeypatch):
+    """Starting a task takes time too, and a node may be lost."""
+    clock_s = [0.0]
+    monkeypatch.setattr(
+        "tsbench.sweep.forecast.time", SimpleNamespace(monotonic=lambda: clock_s[0])
+    )
+    time_left = TimeLeft([TRAINING] * 20, Durations([]), Capacity(2))
+    for number in range(1, 9):
+        assert time_left.seconds()[0] == pytest.approx((21 - number) * 5 if number > 1 else 0)
+        clock_s[0] = number * 10.0  # on two CPUs, tasks of 10 s should take 5 s each
+        time_left.finish(TRAINING, finished(TRAINING, 10.0))
+    assert time_left.seconds() == (pytest.approx(12 * 10.0), 0)
+
+
 def test_the_time_left_is_that_of_similar_tasks_at_once():
     other = replace(TRAINING, dataset="b")
     left = [TRAINING, TRAINING, other, *built(), MEASUREMENT]
