@@ -57,7 +57,8 @@ WINDOW_ERROR = 4 / 3
 
 # The shorter the windows, the less of what changes with time differs between a block's four. In 2 s
 # on a virtual machine, windows of 0.1 ms gave intervals of 0.06 %, of 1 ms 1.4 %. The readings
-# around a window take 0.06 ms.
+# around a window take 0.06 ms. Beyond a factor of 2 between the sides no verdict needs that, and
+# the cheap side would pay for the cache that the other one filled: 67 times came out as 23.
 SHORTEST_PAIRED_WINDOW_S = 0.0001
 # Of five timings of half a millisecond one is undisturbed, even if three programs share each CPU.
 TIMINGS = 5
@@ -303,9 +304,11 @@ def _window_takers(
     }
     seconds = {side: fastest_seconds_per_call(call, warm_s[side]) for side, call in sides.items()}
     plan.on_step(Step("calibration"))
+    similar = max(seconds.values()) <= SIMILAR_FACTOR * min(seconds.values())
+    shortest_s = SHORTEST_PAIRED_WINDOW_S if similar else SHORTEST_WINDOW_S
     calls = match_calls(
         {
-            side: calls_per_window(meter, call, seconds[side], finer, SHORTEST_PAIRED_WINDOW_S)
+            side: calls_per_window(meter, call, seconds[side], finer, shortest_s)
             for side, call in sides.items()
         },
         seconds,

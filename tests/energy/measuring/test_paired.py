@@ -12,6 +12,7 @@ from pytest_energy import versus
 from pytest_energy.errors import OptionError
 from pytest_energy.measuring.paired import (
     SHORTEST_PAIRED_WINDOW_S,
+    SHORTEST_WINDOW_S,
     comparison_of,
     match_calls,
     never,
@@ -161,6 +162,15 @@ def test_windows_are_short_where_time_alone_decides(tolerance, clock):
     lengths = [window.seconds for block in comparison.blocks for window in block.windows]
     assert min(lengths) >= SHORTEST_PAIRED_WINDOW_S
     assert max(lengths) < 1.5 * SHORTEST_PAIRED_WINDOW_S
+
+
+def test_windows_are_longer_where_one_side_is_far_cheaper(clock):
+    """After each window of the other side, its first call finds cold caches."""
+    meter = ClockMeter(update_interval_s=1e-6, clock=clock)
+    meter.provenance = "estimated"
+    cheap, dear = partial(clock.work, 0.00002), partial(clock.work, 0.002)
+    comparison = versus(dear, cheap, meter=meter, plan=SHORT)
+    assert min(block.side("B").seconds / 2 for block in comparison.blocks) > 0.9 * SHORTEST_WINDOW_S
 
 
 def test_windows_are_longer_where_estimated_joules_decide_too(clock):
