@@ -58,7 +58,7 @@ WINDOW_ERROR = 4 / 3
 # The shorter the windows, the less of what changes with time differs between a block's four. In 2 s
 # on a virtual machine, windows of 0.1 ms gave intervals of 0.06 %, of 1 ms 1.4 %. The readings
 # around a window take 0.06 ms. Beyond a factor of 2 between the sides no verdict needs that, and
-# the cheap side would pay for the cache that the other one filled: 67 times came out as 23.
+# the cheap side would pay for the cache that the other one filled: 33 times came out as 23.
 SHORTEST_PAIRED_WINDOW_S = 0.0001
 # Of five timings of half a millisecond one is undisturbed, even if three programs share each CPU.
 TIMINGS = 5
