@@ -65,7 +65,7 @@ def test_every_option():
     assert options == Options(
         meter="powercap,nvml",
         watts=(8.0, 65.5),
-        plan=Plan(2.5, max_quantisation=0.02, alpha=0.05, tolerance=0.05),
+        plan=Plan(2.5, max_quantisation=0.02, alpha=0.05, tolerance=0.05, gate_estimates=True),
         suite_alpha=0.02,
         family_wise=True,
         gate_estimates=True,
