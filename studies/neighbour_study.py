@@ -1,6 +1,6 @@
 """Verdicts on the joules of equal code beside a neighbour of 20 W. Run by hand::
 
-    python -m studies.neighbour_study [--comparisons 200]
+    python -m studies.neighbour_study [--comparisons 200] [--change 0.1] [--max-time 10]
 
 The machine is simulated (tests/energy/rigs/shared_machine.py): a powercap tree that is driven by
 CPU time, and a /proc/stat in ticks of 10 ms. The measuring, the meter and the gate are the real
@@ -48,7 +48,7 @@ def neighbours(chance: random.Random) -> dict[str, Schedule]:
     }
 
 
-def compare(name: str, seed: int, change: float) -> tuple[str, float, list[str]]:
+def compare(name: str, seed: int, change: float, plan: Plan) -> tuple[str, float, list[str]]:
     """The verdict on joules, the seconds that it took, and the warnings."""
     chance, gate = random.Random(seed), Gate()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def compare(name: str, seed: int, change: float) -> tuple[str, float, list[str]]
                 machine.call(CALL_S),
                 machine.call(CALL_S * (1 + change)),
                 meter=machine.meter,
-                plan=Plan(),
+                plan=plan,
                 decided=lambda ratios: gate.decided(ratios, meter),
                 coin=chance,
             )
@@ -85,9 +85,11 @@ def joules_as_counted(blocks, total):
     return [(total(block.side("A")), total(block.side("B"))) for block in blocks]
 
 
-def row(name: str, comparisons: int, change: float, rule: bool) -> tuple[Counter[str], float, list]:
+def row(
+    name: str, comparisons: int, change: float, plan: Plan, rule: bool
+) -> tuple[Counter[str], float, list]:
     with nullcontext() if rule else without_rules():
-        found = [compare(name, seed, change) for seed in range(comparisons)]
+        found = [compare(name, seed, change, plan) for seed in range(comparisons)]
     warnings = [warning for _, _, each in found[:1] for warning in each]
     return (
         Counter(verdict for verdict, _, _ in found),
@@ -100,8 +102,10 @@ def main() -> int:
     """Print the table. Exit code 1 if equal code got a false verdict."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--max-time", type=float, default=Plan().max_time_s, dest="max_time_s")
     parser.add_argument("--change", type=float, default=0.0, help="more work of the candidate")
     options = parser.parse_args()
+    plan = Plan(max_time_s=options.max_time_s)
     print(
         f"{options.comparisons} comparisons a row, candidate {options.change:+.0%}: verdicts on "
         "joules at the default 3 %, and the median seconds of one"
@@ -113,7 +117,7 @@ def main() -> int:
     for name in neighbours(random.Random(0)):
         for rule in (True, False):
             count = options.comparisons if rule else options.comparisons // 4
-            verdicts, seconds, warnings = row(name, count, options.change, rule)
+            verdicts, seconds, warnings = row(name, count, options.change, plan, rule)
             counts = "".join(
                 f"{verdicts[verdict]:>10}"
                 for verdict in ("unchanged", "inconclusive", "regressed", "improved")
