@@ -27,7 +27,8 @@ from time import perf_counter
 import numpy as np
 
 from pytest_energy.gate import Gate
-from pytest_energy.measuring.paired import TIME_SLICE_S, WINDOWS_OF_A_BLOCK
+from pytest_energy.measuring.paired import need_fresh_slices
+from pytest_energy.measuring.single import yield_cpu
 from pytest_energy.measuring.window import take_window
 from pytest_energy.meters import info, open_meter
 from pytest_energy.model import ORDERS, Block
@@ -176,13 +177,17 @@ def windows_study(seconds: float) -> None:
         for _ in range(max(1, 100 // count)):
             order, windows, began = coin.choice(ORDERS), [], perf_counter()
             for letter in order:
-                if TIME_SLICE_S / WINDOWS_OF_A_BLOCK < count * call_s <= TIME_SLICE_S:
-                    os.sched_yield()  # as measuring/paired.py does
+                if need_fresh_slices(count * call_s):
+                    yield_cpu()
                 windows.append(take_window(meter, more if letter == "B" else base, count, plan))
             blocks[count].append(Block(order, tuple(windows)))
             spent[count].append(perf_counter() - began)
     gate, known = Gate(tolerance=plan.tolerance), info(meter)
     meter.close()
+    print(
+        f"a call takes {1e3 * call_s:.2f} ms; {SHORT} against {MORE_SHORT} repeats; one busy "
+        "neighbour process"
+    )
     print(
         "calls a window, ms a block (median), log-ratio off by (half of the blocks, 9 in 10), "
         "seconds to verdict (half, 9 in 10), inconclusive"
@@ -216,13 +221,13 @@ def windows_study(seconds: float) -> None:
 def main() -> None:
     argument = sys.argv[1] if len(sys.argv) > 1 else str(PAIRS)
     with neighbours("1"):
-        print(
-            f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against {MORE_REPEATS} "
-            "repeats; one busy neighbour process"
-        )
         if argument == "windows":
             windows_study(90.0)
         else:
+            print(
+                f"a call takes {1e3 * seconds_of(baseline):.2f} ms; {REPEATS} against "
+                f"{MORE_REPEATS} repeats; one busy neighbour process"
+            )
             through_ours(int(argument))
             through_pytest_benchmark(int(argument))
 

@@ -2,7 +2,7 @@
 
 Run by hand, with nothing else running::
 
-    python -m studies.live_verdicts --neighbours 3 --tolerance 0.5 --more 0 1 2 --comparisons 100
+    python -m studies.live_verdicts --neighbours 4 --tolerance 0.5 --more 0 1 2 --comparisons 100
     python -m studies.live_verdicts --neighbours bursts --more 0 5 --comparisons 100
 
 The two sides run the same function on the same memory, the candidate some per cent more turns of
@@ -92,8 +92,10 @@ def neighbours(kind: str) -> Iterator[None]:
     They are no descendants of this process: the estimate would count their CPU seconds.
     """
     code, count = (BURSTS, BURSTING) if kind == "bursts" else (BUSY, int(kind))
-    pids = [int(subprocess.check_output([sys.executable, "-c", START, code])) for _ in range(count)]
+    pids: list[int] = []
     try:
+        for _ in range(count):
+            pids.append(int(subprocess.check_output([sys.executable, "-c", START, code])))
         yield
     finally:
         for pid in pids:
@@ -119,7 +121,7 @@ def compare(kind: str, turns: int, more: float, plan: Plan) -> tuple[str, float]
 
 
 def is_wrong(verdict: str, more: float, tolerance: float) -> bool:
-    """Whether the word contradicts the truth. At the tolerance itself, no word does."""
+    """Whether the word contradicts the truth. At the tolerance itself only `improved` does."""
     if more > tolerance:
         return verdict in ("unchanged", "improved")
     return verdict == "improved" or (verdict == "regressed" and more < tolerance)

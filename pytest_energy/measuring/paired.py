@@ -43,7 +43,8 @@ from pytest_energy.stats.others import hit_unequally
 # pytest then hides the frames of this module in the traceback of the user's error.
 __tracebackhide__ = True
 
-# More blocks narrow the interval by less than the machine's bias between two equal functions.
+# More blocks narrow the interval by less than the machine's bias between two equal functions. So
+# many of the shortest ones take 2 s.
 MOST_BLOCKS = 2000
 # The intervals hold at every look. From some hundred blocks on, computing them takes as long as a
 # short block, so looks become rarer: a verdict comes at most 10 % later than it could.
@@ -55,10 +56,12 @@ SIMILAR_FACTOR = 2.0
 # windows that turn out shorter than planned. RAPL's windows are 75 ms: 16 blocks fit into 5 s.
 WINDOW_ERROR = 4 / 3
 
-# The shorter the windows, the less of what changes with time differs between a block's four. In 2 s
-# on a virtual machine, windows of 0.1 ms gave intervals of 0.06 %, of 1 ms 1.4 %. The readings
-# around a window take 0.06 ms. Beyond a factor of 2 between the sides no verdict needs that, and
-# the cheap side would pay for the cache that the other one filled: 33 times came out as 23.
+# The shorter the windows, the less of what changes with time differs between a block's four. +5 %
+# was told after 0.02 s with windows of 0.2 ms, and after 0.39 s with 1 ms (docs/gate.md). The
+# readings around a window take 0.06 ms. Between sides further apart than a factor of 2 no verdict
+# needs that, and the cheap side's first call pays for the cache that the other one filled: T1
+# against t1_half came out as 32 with windows of 1 ms, and as 19 to 24 with 0.1 ms (five times each,
+# in turns).
 SHORTEST_PAIRED_WINDOW_S = 0.0001
 # Of five timings of half a millisecond one is undisturbed, even if three programs share each CPU.
 TIMINGS = 5
@@ -314,10 +317,8 @@ def _window_takers(
         seconds,
     )
 
-    # All sides or none: a fresh time slice is an advantage. Shorter windows, of which several fit
-    # into one, are rarely interrupted anyway; beside busy programs each fresh slice costs a wait.
-    longest_s = max(calls[side] * seconds[side] for side in sides)
-    yields_first = TIME_SLICE_S / WINDOWS_OF_A_BLOCK < longest_s <= TIME_SLICE_S
+    # All sides or none: a fresh time slice is an advantage.
+    yields_first = need_fresh_slices(max(calls[side] * seconds[side] for side in sides))
 
     def taker(side: Side) -> Callable[[], Window]:
         def take() -> Window:
@@ -328,6 +329,15 @@ def _window_takers(
         return take
 
     return {side: taker(side) for side in sides}
+
+
+def need_fresh_slices(longest_window_s: float) -> bool:
+    """Whether each window of a comparison starts with a fresh time slice.
+
+    Where a whole block fits into a slice, its windows are rarely interrupted anyway, and beside
+    busy programs each fresh slice costs a wait.
+    """
+    return TIME_SLICE_S / WINDOWS_OF_A_BLOCK < longest_window_s <= TIME_SLICE_S
 
 
 @untraced()

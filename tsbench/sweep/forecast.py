@@ -40,11 +40,11 @@ class Durations:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts a finished task."""
-        started_s, ended_s = record.get("started_s"), record.get("ended_s")
-        if started_s is None or ended_s is None:
+        seconds = _seconds(record)
+        if seconds is None:
             return
         for key in _keys(record["task"]):
-            insort(self._seconds[key], ended_s - started_s)
+            insort(self._seconds[key], seconds)
 
     def of(self, keys: Sequence[Hashable]) -> float | None:
         """The median of the most similar ones, or None without any of this kind."""
@@ -68,10 +68,9 @@ class TimeLeft:
         self._left[_keys(asdict(task))] -= 1
         if record and "task" in record:
             self._durations.add(record)
-            started_s, ended_s = record.get("started_s"), record.get("ended_s")
-            if started_s is not None and ended_s is not None:
-                what = "measuring" if task.kind == "measure" else "work"
-                self._finished_s[what] += ended_s - started_s
+            seconds = _seconds(record)
+            if seconds is not None:
+                self._finished_s["measuring" if task.kind == "measure" else "work"] += seconds
                 self._finished += 1
 
     def seconds(self) -> tuple[float, int]:
@@ -94,7 +93,10 @@ class TimeLeft:
         return max((work + measuring * c.cpus_of_node) / c.cpus, measuring / c.nodes)
 
     def _pace(self) -> float:
-        """How many times that the finished ones took: processes start, and nodes are lost."""
+        """The time since the start, in multiples of what the finished tasks should have taken.
+
+        Processes take time to start, and nodes are lost.
+        """
         expected_s = self._at_once(**self._finished_s)
         if self._finished < PACE_TASKS * self._capacity.cpus or expected_s <= 0:
             return 1.0
@@ -105,6 +107,12 @@ class TimeLeft:
         if not unknown:
             return f"about {duration(seconds)} left"
         return f"{duration(seconds)} and the time of {unknown} tasks left"
+
+
+def _seconds(record: Mapping[str, Any]) -> float | None:
+    """The time that a finished task took, if its record has it."""
+    started_s, ended_s = record.get("started_s"), record.get("ended_s")
+    return None if started_s is None or ended_s is None else ended_s - started_s
 
 
 def _keys(task: Mapping[str, Any]) -> tuple[Hashable, ...]:
