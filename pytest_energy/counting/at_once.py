@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,8 +20,13 @@ def count_at_once(orders: Sequence[CountOrder], workers: int) -> list[dict[str, 
     What one order raises, or Ctrl-C, ends all workers.
     """
     cancelled, running = threading.Event(), set[int]()
+    # The pool would not wait for a thread if Ctrl-C came while it is starting that thread.
+    all_submitted = threading.Event()
 
     def count(order: CountOrder) -> dict[str, Mapping[str, Any]]:
+        all_submitted.wait()
+        if cancelled.is_set():
+            return {}
         started: list[int] = []
 
         def on_start(process: int) -> None:
@@ -39,12 +44,15 @@ def count_at_once(orders: Sequence[CountOrder], workers: int) -> list[dict[str, 
         finally:
             running.difference_update(started)
 
+    futures: list[Future[dict[str, Mapping[str, Any]]]] = []
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(count, order) for order in orders]
         try:
+            futures += (pool.submit(count, order) for order in orders)
+            all_submitted.set()
             return [future.result() for future in futures]
         except BaseException:
             cancelled.set()
+            all_submitted.set()
             for future in futures:
                 future.cancel()
             for process in running.copy():

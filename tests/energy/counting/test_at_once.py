@@ -80,6 +80,22 @@ def test_what_one_order_raises_ends_the_other_workers(workers):
     assert ("b", -signal.SIGKILL) in ended
 
 
+def test_ctrl_c_before_all_workers_have_begun_starts_none(workers, monkeypatch):
+    behaviours, ended = workers
+    submit, begun = at_once.ThreadPoolExecutor.submit, []
+
+    def submit_one(pool, *args):
+        if begun:
+            raise KeyboardInterrupt
+        begun.append(submit(pool, *args))
+        return begun[0]
+
+    monkeypatch.setattr(at_once.ThreadPoolExecutor, "submit", submit_one)
+    with pytest.raises(KeyboardInterrupt):
+        at_once.count_at_once([order_of("a"), order_of("b")], 2)
+    assert begun and ended == []
+
+
 def test_ctrl_c_ends_all_workers(workers):
     behaviours, ended = workers
     # A shell starts a job in the background with this signal ignored.
