@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_energy.counting.callgrind import Dump
 from pytest_energy.counting.counter import Counter
-from pytest_energy.counting.memory_state import MemoryState, settle_collector
+from pytest_energy.counting.memory_state import MemoryState, settle_collector, without_collector
 from pytest_energy.model import CountedWork
 from pytest_energy.plan import PROCESS_SPREAD
 
@@ -78,16 +78,12 @@ class WorkCounter:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Without Python's collector: a collection belongs to no call, and comes when it likes."""
-        was_on = gc.isenabled()
-        gc.disable()
-        settle_collector()
-        try:
-            yield
-        finally:
-            self._memory.release()
-            if was_on:
-                gc.enable()
+        with without_collector():
+            settle_collector()
+            try:
+                yield
+            finally:
+                self._memory.release()
 
     def _work(
         self,

@@ -21,7 +21,8 @@ import ctypes
 import gc
 import random
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import repeat
 from operator import itemgetter
 
@@ -163,6 +164,18 @@ class MemoryState:
             self._fill.append(blocks)
             if new_arena:
                 return
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Without Python's collector: a collection belongs to no call, and comes when it likes."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def settle_collector() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+from pytest_energy.counting.memory_state import without_collector
+
 # Tracing is slow: a call that executes more bytecodes than this is counted in part, and not used.
 MOST_BYTECODES = 20_000_000
 
@@ -57,13 +59,14 @@ def bytecodes_by_function(call: Callable[[], object]) -> dict[str, int]:
 
         return step
 
-    sys.settrace(begin)
-    try:
-        call()
-    except _TooMany:
-        return {}
-    finally:
-        sys.settrace(None)
+    with without_collector():  # its callbacks would be counted
+        sys.settrace(begin)
+        try:
+            call()
+        except _TooMany:
+            return {}
+        finally:
+            sys.settrace(None)
     counts: Counter[str] = Counter()
     for code, (bytecodes,) in found.values():
         name = getattr(code, "co_qualname", code.co_name)  # Python 3.10 has no qualified one

@@ -22,12 +22,15 @@ def sudden_exit_is_no_pass(config: pytest.Config) -> Iterator[None]:
     Child processes do as they like. An exit from C is not noticed.
     """
     capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     run, real = os.getpid(), {name: getattr(os, name) for name in ("_exit", "execv", "execve")}
 
     def exit_now(status: int) -> None:
         if status == 0 and os.getpid() == run:
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 print_line(config, f"\n{ENDED}")
+                if reporter is not None:
+                    reporter.flush()  # it has a buffer of its own
             sys.stdout.flush()
             status = pytest.ExitCode.USAGE_ERROR
         real["_exit"](status)

@@ -66,11 +66,14 @@ def test_workers_count_at_once_and_answer_in_the_order_asked(workers):
 
 def test_what_one_order_raises_ends_the_other_workers(workers):
     behaviours, ended = workers
+    hangs = threading.Event()
 
     def refuse(order, process):
+        hangs.wait()
         raise CountingUnavailable("no tests")
 
     def hang(order, process):
+        hangs.set()
         process.wait()  # until it is killed
         yield "b", {}
 
@@ -81,7 +84,7 @@ def test_what_one_order_raises_ends_the_other_workers(workers):
 
 
 def test_ctrl_c_before_all_workers_have_begun_starts_none(workers, monkeypatch):
-    behaviours, ended = workers
+    _, ended = workers
     submit, begun = at_once.ThreadPoolExecutor.submit, []
 
     def submit_one(pool, *args):

@@ -227,6 +227,23 @@ def test_bytecodes_are_the_same_each_time_and_leave_no_tracer():
 
 
 @pytest.mark.usefixtures("untraced")
+def test_bytecodes_leave_out_the_collector():
+    def callback(phase, info):
+        outer(3)
+
+    gc.callbacks.append(callback)
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        counted = bytecodes_by_function(lambda: [[] for _ in range(100)])
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(callback)
+    assert not any("callback" in function for function in counted)
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("untraced")
 def test_a_call_of_too_many_bytecodes_is_given_up(monkeypatch):
     monkeypatch.setattr(python_functions, "MOST_BYTECODES", 100)
     assert bytecodes_by_function(lambda: outer(1000)) == {}

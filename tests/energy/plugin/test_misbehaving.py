@@ -545,7 +545,9 @@ def test_deleted(energy, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 @pytest.mark.parametrize(("limit", "value"), [("NOFILE", 5), ("FSIZE", 100)])
-def test_code_that_lowers_a_limit(suite, limit, value):
+def test_code_that_lowers_a_limit(suite, limit, value, monkeypatch):
+    # Without any plugin, pytest fails where its own output is a buffered file of limited size.
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     done = run(
         suite,
         f"""

@@ -282,7 +282,9 @@ def test_pytest_exit_while_a_module_is_collected(suite):
     assert suite.runpytest_subprocess(*MEASURED).ret == pytest.ExitCode.INTERRUPTED
 
 
-def test_os_exit_is_no_pass(suite):
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_os_exit_is_no_pass(suite, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     suite.makepyfile(
         BUDGET + "def test_it(energy):\n    energy(work)\n    __import__('os')._exit(0)\n"
     )
