@@ -19,7 +19,7 @@ from pathlib import Path
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
-from pytest_energy.commits.layout import SEEDS, Layout
+from pytest_energy.commits.kept_workers import KeptWorkers, Workers, start_workers
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.names import Names, pair_names
 from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks, shortest_time_s
@@ -30,18 +30,16 @@ from pytest_energy.commits.worker_arguments import (
     commit_side,
     this_tree_side,
 )
-from pytest_energy.commits.worker_process import Replicate, ReplicateFailed, WorkerProcess
+from pytest_energy.commits.worker_process import Replicate, ReplicateFailed
 from pytest_energy.measuring.paired import Decided, comparison_of, take_blocks
 from pytest_energy.model import ORDERS, Block, Comparison, Interval, MeterInfo
 from pytest_energy.plan import Plan, Step
+from pytest_energy.stats.gps_up import GpsUp, fewest_blocks
 
 PAIRS = 2
 # Memory layouts change equal code by up to 13 % (docs/gate.md). A larger factor is the code's.
 LARGEST_OF_LAYOUT = 1.5
 LONGEST_NAME = 255  # of most file systems
-
-
-Pair = Mapping[str, WorkerProcess]
 
 
 class Against:
@@ -60,10 +58,11 @@ class Against:
         """Generated files that the other commit's checkout has from this tree."""
         self._sides, self._janitor = sides, janitor
         self._loaded_files = loaded_files
-        self.in_fresh_processes: set[str] = set()
+        self.differed_at_first: set[str] = set()
         """Tests that differed by more than the tolerance at first, and were measured again."""
         self._coin = random.Random()
-        self._pairs: Iterator[Pair] = iter(())
+        self._pairs: Iterator[Workers] = iter(())
+        self._fresh = KeptWorkers(sides, janitor, self._coin)
 
     @property
     def revision(self) -> str:
@@ -74,7 +73,10 @@ class Against:
     def started(self) -> Iterator[Against]:
         """Start the first workers, all at once: nothing is measured yet. Raises `OptionError`."""
         with ExitStack() as stack:
-            pairs = [self._start_pair(stack) for _ in range(PAIRS)]
+            pairs = [
+                start_workers(self._sides, self._janitor, self._coin, stack) for _ in range(PAIRS)
+            ]
+            stack.callback(self._fresh.close)
             for pair in pairs:
                 for worker in pair.values():
                     worker.wait_until_collected()
@@ -82,35 +84,19 @@ class Against:
             self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
             yield self
 
-    def _start_pair(self, stack: ExitStack, test: str = "") -> dict[str, WorkerProcess]:
-        """A worker of each side, each with a memory layout of its own, for all tests or one."""
-        hash_seed = self._coin.randrange(SEEDS)
-        pair = {}
-        for letter, every in self._sides.items():
-            side = every.of_test(test) if test else every
-            worker = WorkerProcess(side, Layout.draw(hash_seed, self._coin), self._janitor)
-            stack.callback(worker.close)
-            pair[letter] = worker
-        return pair
-
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
         """Compare one test until ``decided`` or the time is up. Raises `ReplicateFailed`.
 
         A difference beyond the tolerance may come from the memory layouts of a few processes. The
-        test is then measured again in fresh processes, and only those blocks count.
+        test is then measured again in fresh processes, and only those blocks count. If another test
+        has started enough of them, they are the first.
         """
         sizes = WindowSizes()
-        numbers = count()
-        blocks = take_blocks(
-            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, sizes, plan),
-            meter,
-            replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
-            decided,
-        )
-        first = self._comparison(blocks, meter, plan, sizes)
-        if not may_be_layout(first, plan.tolerance):
-            return first
-        self.in_fresh_processes.add(name)
+        if self._fresh.kept_for(name) < fewest_blocks(plan.alpha):
+            first = self._in_first_processes(name, meter, sizes, plan, decided)
+            if not may_be_layout(first, plan.tolerance):
+                return first
+            self.differed_at_first.add(name)
         fresh = fresh_blocks(
             lambda number: self._fresh_replicate(name, number, meter, sizes, plan),
             meter,
@@ -118,6 +104,19 @@ class Against:
             decided,
         )
         return self._comparison(fresh, meter, plan, sizes)
+
+    def _in_first_processes(
+        self, name: str, meter: MeterInfo, sizes: WindowSizes, plan: Plan, decided: Decided
+    ) -> Comparison:
+        """The comparison by the pairs that all tests share."""
+        numbers = count()
+        blocks = take_blocks(
+            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, sizes, plan),
+            meter,
+            replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
+            lambda ratios: decided(ratios) or may_be_layout(ratios, plan.tolerance),
+        )
+        return self._comparison(blocks, meter, plan, sizes)
 
     def _comparison(
         self, blocks: Sequence[Block], meter: MeterInfo, plan: Plan, sizes: WindowSizes
@@ -128,16 +127,13 @@ class Against:
     def _fresh_replicate(
         self, name: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan
     ) -> list[Block]:
-        """The blocks of a fork of each side of a fresh pair."""
-        with ExitStack() as stack:
-            pair = self._start_pair(stack, name)
-            for worker in pair.values():
-                worker.wait_until_collected_again()
+        """The blocks of a fork of each side of the fresh pair with this number."""
+        with self._fresh.of(name, number) as pair:
             return self._replicate(pair, name, number, meter, sizes, plan)
 
     def _replicate(
         self,
-        pair: Pair,
+        pair: Workers,
         name: str,
         number: int,
         meter: MeterInfo,
@@ -148,12 +144,10 @@ class Against:
         first = self._coin.choice(ORDERS)
         plan.on_step(Step("starts"))
         with ExitStack() as stack:
-            forks = {
-                letter: stack.enter_context(
-                    pair[letter].replicate(name, report_files=not sizes.calls)
-                )
-                for letter in first[:2]
-            }
+            for letter in first[:2]:
+                stack.enter_context(pair[letter].forked(name, report_files=not sizes.calls))
+            # Both warm up at the same time.
+            forks = {letter: pair[letter].when_ready() for letter in first[:2]}
             self._check_files(forks)
             _pin_to_one_cpu(list(forks.values()))
             return blocks_of_start(forks, first, number, meter, sizes, plan, self._coin)
@@ -167,7 +161,7 @@ class Against:
             raise ReplicateFailed(reason)
 
 
-def may_be_layout(comparison: Comparison, tolerance: float) -> bool:
+def may_be_layout(comparison: Comparison | GpsUp, tolerance: float) -> bool:
     """Whether a ratio is beyond the tolerance, and not beyond what memory layouts explain."""
     ratios = [ratio for ratio in (comparison.speedup, comparison.greenup) if ratio is not None]
     return any(_beyond(ratio, 1 + tolerance) for ratio in ratios) and not all(

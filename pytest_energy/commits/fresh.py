@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
 from pytest_energy.commits.janitor import Janitor
-from pytest_energy.commits.layout import SEEDS, Layout
+from pytest_energy.commits.kept_workers import KeptWorkers
 from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks
 from pytest_energy.commits.worker_arguments import Side
-from pytest_energy.commits.worker_process import ReplicateFailed, WorkerProcess
+from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.measuring.paired import Decided, comparison_of
 from pytest_energy.model import ORDERS, Block, Comparison, MeterInfo
 from pytest_energy.plan import Plan
@@ -27,8 +27,8 @@ class FreshProcesses:
     """Starts processes of this tree, and compares the two sides of a test in each."""
 
     def __init__(self, side: Side, janitor: Janitor):
-        self._side, self._janitor = side, janitor
         self._coin = random.Random()
+        self._workers = KeptWorkers({"B": side}, janitor, self._coin)
 
     def compare(
         self, test: str, baseline_name: str, meter: MeterInfo, plan: Plan, decided: Decided
@@ -51,20 +51,21 @@ class FreshProcesses:
     def _blocks(
         self, test: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan
     ) -> list[Block]:
-        layout = Layout.draw(self._coin.randrange(SEEDS), self._coin)
-        worker = WorkerProcess(self._side.of_test(test), layout, self._janitor)
-        try:
-            worker.wait_until_collected_again()
-            with worker.replicate(test, sides="AB") as fork:
-                sides = {letter: replace(fork, side=letter) for letter in "AB"}
-                first = self._coin.choice(ORDERS)
-                return blocks_of_start(sides, first, number, meter, sizes, plan, self._coin)
-        finally:
-            worker.close()
+        with (
+            self._workers.of(test, number) as workers,
+            workers["B"].replicate(test, sides="AB") as fork,
+        ):
+            sides = {letter: replace(fork, side=letter) for letter in "AB"}
+            first = self._coin.choice(ORDERS)
+            return blocks_of_start(sides, first, number, meter, sizes, plan, self._coin)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._workers.close()
 
 
 @contextmanager
 def fresh_processes(side: Side) -> Iterator[FreshProcesses]:
-    """Ready to start; what is left of the processes ends with the context."""
-    with Janitor() as janitor:
-        yield FreshProcesses(side, janitor)
+    """Ready to start; the processes end with the context."""
+    with Janitor() as janitor, closing(FreshProcesses(side, janitor)) as processes:
+        yield processes

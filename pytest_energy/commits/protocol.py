@@ -71,6 +71,8 @@ class CountCalls(Message):
 class TakeWindow(Message):
     calls: int
     side: str = "B"
+    warms_up: bool = False
+    """Whether as many calls come before the window."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from statistics import median
 from pytest_energy.clock import now_s
 from pytest_energy.commits.worker_process import Replicate
 from pytest_energy.measuring.paired import Decided, match_calls, ratios_to_judge
+from pytest_energy.measuring.single import SHORTEST_WINDOW_S
 from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
 from pytest_energy.stats.gps_up import fewest_blocks
 
-# Two forks and their warm-up take about 0.1 s. With 0.2 s of windows each, 16 starts fit into 5 s;
-# a verdict needs 12.
-REPLICATE_S, START_S = 0.2, 0.1
+# Two forks and their warm-up take about 0.1 s. With 0.1 s of windows each, 25 starts fit into 5 s;
+# a verdict needs 12, and 18 as one test of a suite of 50.
+REPLICATE_S, START_S = 0.1, 0.07
 # Fresh processes that a comparison may take, in multiples of the fewest for a verdict.
 MOST_FRESH = 2
 
@@ -34,6 +35,8 @@ class WindowSizes:
     """Calls per window of each side; empty at first."""
     seconds_per_block: float = 0.0
     """Of an undisturbed block; 0: unknown."""
+    warms_each: bool = False
+    """Whether as many calls as a window has come before it, unmeasured."""
     waiting_shares: list[float] = field(default_factory=list)
     """Of each side in each start: see `Comparison.waiting_share`."""
 
@@ -48,7 +51,11 @@ class WindowSizes:
         needed = {letter: each.calls for letter, each in found.items()}
         seconds = {letter: each.seconds_per_call for letter, each in found.items()}
         self.calls = match_calls(needed, seconds)
-        self.seconds_per_block = 2 * sum(self.calls[letter] * seconds[letter] for letter in sides)
+        window_s = {letter: self.calls[letter] * seconds[letter] for letter in sides}
+        # Another process ran before each window and left cold caches. In a longer one it does not
+        # matter. All sides or none: it is an advantage.
+        self.warms_each = max(window_s.values()) < SHORTEST_WINDOW_S
+        self.seconds_per_block = 2 * sum(window_s.values()) * (1 + self.warms_each)
 
 
 def blocks_of_start(
@@ -70,7 +77,10 @@ def blocks_of_start(
     plan.on_step(Step("blocks"))
 
     def block(order: str) -> Block:
-        windows = tuple(sides[letter].window(sizes.calls[letter], meter, plan) for letter in order)
+        windows = tuple(
+            sides[letter].window(sizes.calls[letter], meter, plan, sizes.warms_each)
+            for letter in order
+        )
         return Block(order, windows, number)
 
     began_s = now_s()
@@ -100,8 +110,8 @@ def fresh_blocks(
     ``take`` starts the processes with this number.
     """
     blocks: list[Block] = []
-    fewest = fewest_blocks(plan.least_alpha)
-    for number in range(fewest * MOST_FRESH):
+    fewest = fewest_blocks(plan.alpha)
+    for number in range(fewest_blocks(plan.least_alpha) * MOST_FRESH):
         plan.on_step(Step("starts"))
         blocks += take(number)
         enough = number + 1 >= fewest

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import repeat
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,10 +41,10 @@ from pytest_energy.commits.protocol import (
 )
 from pytest_energy.errors import FixtureMisuse
 from pytest_energy.gate import Gate
-from pytest_energy.measuring.paired import fastest_seconds_per_call
+from pytest_energy.measuring.paired import SHORTEST_PAIRED_WINDOW_S, fastest_seconds_per_call
 from pytest_energy.measuring.single import calls_per_window, warm_up
 from pytest_energy.measuring.threads import ThreadWaits
-from pytest_energy.measuring.window import take_prepared, take_window
+from pytest_energy.measuring.window import take_prepared, take_window, untraced
 from pytest_energy.meters import open_meter
 from pytest_energy.meters.machine_cpu import open_clocks
 from pytest_energy.model import Quality, Result
@@ -196,12 +197,17 @@ def serve(
                 # A neighbour makes the warm-up slower for one side: the two sides of equal code
                 # had unequal windows in 5 of 44 runs.
                 seconds[request.side] = fastest_seconds_per_call(call, seconds[request.side])
-                count = calls_per_window(meter, call, seconds[request.side], plan)
+                count = calls_per_window(
+                    meter, call, seconds[request.side], plan, SHORTEST_PAIRED_WINDOW_S
+                )
             channel.send(CallsPerWindow(count, seconds[request.side]))
         elif isinstance(request, TakeWindow):
             void_reasons.clear()
             if prepared is None:
-                taken = take_window(meter, wanted[request.side], request.calls, plan)
+                call = wanted[request.side]
+                if request.warms_up:
+                    call_again(call, request.calls)
+                taken = take_window(meter, call, request.calls, plan)
             else:
                 taken = take_prepared(meter, prepared, plan)
             channel.send(
@@ -218,6 +224,13 @@ def serve(
             channel.send(ThreadsWaited(waits.share_of_several()))
         elif isinstance(request, Dismiss):
             _end_fork()
+
+
+@untraced()
+def call_again(call: Callable[[], object], times: int) -> None:
+    """Fill the caches, unmeasured."""
+    for _ in repeat(None, times):
+        call()
 
 
 class _OneThread:

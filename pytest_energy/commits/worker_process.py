@@ -43,7 +43,7 @@ from pytest_energy.plan import Plan
 
 # Workers import this copy of the package, whichever one their environment has.
 PACKAGE = Path(__file__).parents[1]
-WARM_UP_S = 0.03
+WARM_UP_S = 0.02
 # Collecting imports the code; setting up may train or compile; a window lasts tens of
 # milliseconds, or one call.
 COLLECT_LIMIT_S = 300.0
@@ -98,7 +98,7 @@ class WorkerProcess:
         self._start()
 
     def _start(self) -> None:
-        self._forked = False
+        self._forked = self._is_ready = False
         self._killed = False
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
@@ -122,6 +122,10 @@ class WorkerProcess:
     def _command(self, descriptor: int) -> list[str]:
         given = (PACKAGE, descriptor, self._layout.heap_seed)
         return [self.side.python, "-c", BOOTSTRAP, *map(str, given)]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_until_collected(self) -> None:
         """Raises `CannotCollect` if the worker cannot collect, or collects the wrong code."""
@@ -158,19 +162,33 @@ class WorkerProcess:
 
         ``sides``: as in `StartReplicate`.
         """
+        with self.forked(test, report_files, sides):
+            yield self.when_ready()
+
+    @contextmanager
+    def forked(self, test: str, report_files: bool = False, sides: str = "B") -> Iterator[None]:
+        """As `replicate`, for a fork that is not yet `when_ready`: other workers may fork too."""
         if self._killed or self._channel.is_lost:
             self._start_again()
         request = StartReplicate(test, WARM_UP_S, report_files, sides)
         self.ask(request, SetUpDone, SET_UP_LIMIT_S)
-        ready = self._answer(Ready, READY_LIMIT_S)
-        self._forked = True
+        self._forked, self._is_ready = True, False
         try:
-            yield Replicate(self, ready.cpu, ready.loaded_files)
+            yield
         finally:
-            # Also if the other side failed: the answer would be taken for the next test's.
+            # Also if the other side failed: the answers would be taken for the next test's.
+            if self._forked and not self._is_ready:
+                with contextlib.suppress(ReplicateFailed):
+                    self.when_ready()
             if self._forked:
                 self.ask(Dismiss(), ReplicateEnded, WINDOW_LIMIT_S)
                 self._forked = False
+
+    def when_ready(self) -> Replicate:
+        """The fork, as soon as it stands at the test's measurement. Raises `ReplicateFailed`."""
+        ready = self._answer(Ready, READY_LIMIT_S)
+        self._is_ready = True
+        return Replicate(self, ready.cpu, ready.loaded_files)
 
     def ask(self, request: Message, answer: type[Answer], limit_s: float) -> Answer:
         """Send the request and wait for its answer. Raises `ReplicateFailed`; the fork is gone."""
@@ -264,9 +282,9 @@ class Replicate:
         """The share of its threads' time that they waited for a CPU, if they are a pool."""
         return self.worker.ask(AskWaits(), ThreadsWaited, WINDOW_LIMIT_S).share
 
-    def window(self, calls: int, meter: MeterInfo, plan: Plan) -> Window:
-        """A window of so many calls. Raises `ReplicateFailed`."""
-        taken = self.worker.ask(TakeWindow(calls, self.side), WindowTaken, WINDOW_LIMIT_S)
+    def window(self, calls: int, meter: MeterInfo, plan: Plan, warms_up: bool = False) -> Window:
+        """A window of so many calls, after as many if it ``warms_up``. Raises `ReplicateFailed`."""
+        taken = self.worker.ask(TakeWindow(calls, self.side, warms_up), WindowTaken, WINDOW_LIMIT_S)
         for reason in taken.void_reasons:
             plan.on_void_window(reason)
         domains = {domain.name for domain in meter.domains}

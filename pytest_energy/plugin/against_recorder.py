@@ -91,7 +91,7 @@ class AgainstRecorder(ThisTreeRecorder):
     def _of_layout(self, against: Against, result: Result) -> list[Verdict]:
         """Why a difference of the first processes is not called a regression."""
         undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
-        if self.name not in against.in_fresh_processes or not undecided:
+        if self.name not in against.differed_at_first or not undecided:
             return []
         reason = (
             "layout: the first processes of the two sides differed by more than the tolerance, "

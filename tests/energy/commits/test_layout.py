@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +22,37 @@ METER = MeterInfo("clock", "measured", (Domain("package-0"),), 0.001, 1e-6)
 SECONDS_PER_WINDOW = 0.0001
 
 
+class PretendedPairs:
+    """Fresh pairs, each with a ratio drawn for it."""
+
+    def __init__(self, ratios, kept=0):
+        self.ratios = ratios
+        self.pairs = [{"ratio": next(ratios)} for _ in range(kept)]
+
+    def kept_for(self, test):
+        return len(self.pairs)
+
+    @contextmanager
+    def of(self, test, number):
+        if number == len(self.pairs):
+            self.pairs.append({"ratio": next(self.ratios)})
+        yield self.pairs[number]
+
+
 class Pretended(Against):
     """Sides whose ratio is drawn for each process: no process is started."""
 
-    def __init__(self, first, fresh):
+    def __init__(self, first, fresh, kept=0):
         super().__init__("then", {}, None)
         self._pairs = itertools.cycle([{"ratio": ratio} for ratio in first])
-        self._fresh = iter(fresh)
-        self.fresh_pairs = 0
+        self._fresh = PretendedPairs(iter(fresh), kept)
 
-    def _start_pair(self, stack: ExitStack, test: str = ""):
-        self.fresh_pairs += 1
-        self.ratio_of_fresh = next(self._fresh)
-        return {}
+    @property
+    def fresh_pairs(self):
+        return len(self._fresh.pairs)
 
     def _replicate(self, pair, name, number, meter, calls, plan):
-        ratio = pair.get("ratio") or self.ratio_of_fresh
+        ratio = pair["ratio"]
 
         def window(letter):
             seconds = SECONDS_PER_WINDOW * (ratio if letter == "A" else 1.0)
@@ -46,8 +61,8 @@ class Pretended(Against):
         return [Block("ABBA", tuple(map(window, "ABBA")), number)]
 
 
-def compare(first, fresh):
-    against = Pretended(first, fresh)
+def compare(first, fresh, kept=0):
+    against = Pretended(first, fresh, kept)
     gate = Gate()
     plan = replace(Plan(max_time_s=0.2), tolerance=0.03)
     comparison = against.compare("t", METER, plan, lambda ratios: gate.decided(ratios, METER))
@@ -62,7 +77,7 @@ def around(middle, sd, seed):
 def test_a_difference_of_two_processes_alone_is_no_regression():
     comparison, against = compare([0.95, 0.96], around(1.0, 0.01, 4))
     assert comparison.speedup.low > 1 / 1.03
-    assert against.in_fresh_processes == {"t"}
+    assert against.differed_at_first == {"t"}
     assert {block.replicate for block in comparison.blocks} == set(range(against.fresh_pairs))
 
 
@@ -70,6 +85,16 @@ def test_a_difference_in_all_processes_is_a_regression():
     comparison, against = compare([0.93, 0.94], around(0.935, 0.01, 5))
     assert comparison.speedup.high < 1 / 1.03
     assert 12 <= against.fresh_pairs <= 24
+
+
+def test_fresh_processes_that_another_test_has_started_come_first():
+    """Then nothing differs at first, and nothing was not confirmed."""
+    comparison, against = compare([], around(0.935, 0.01, 5), kept=12)
+    assert comparison.speedup.high < 1 / 1.03
+    assert not against.differed_at_first
+    assert len({block.replicate for block in comparison.blocks}) == 12
+    _, against = compare([0.93, 0.94], around(1.0, 0.001, 5), kept=11)
+    assert against.differed_at_first == {"t"}, "too few for a verdict"
 
 
 @pytest.mark.parametrize("ratios", [[1.0, 1.01], [0.5, 0.52], [0.9, 1.1]])

@@ -17,7 +17,7 @@ class Clock:
         monkeypatch.setattr(starts, "now_s", lambda: self.now_s)
 
     def side(self, seconds_of_window):
-        def window(calls, meter, plan):
+        def window(calls, meter, plan, warms_up):
             seconds = next(seconds_of_window)
             self.now_s += seconds
             return Window(seconds, {}, calls)
