@@ -37,7 +37,7 @@ def take(monkeypatch, seconds_of_window):
 
 def test_each_order_as_often_as_the_other(monkeypatch):
     blocks = take(monkeypatch, iter(lambda: 0.002, None))
-    assert len(blocks) == pytest.approx(0.2 / 0.008, abs=2)
+    assert len(blocks) == pytest.approx(starts.REPLICATE_S / 0.008, abs=2)
     orders = [block.order for block in blocks]
     assert orders[0] == "BAAB"
     assert orders.count("ABBA") == orders.count("BAAB")
