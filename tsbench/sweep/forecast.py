@@ -15,8 +15,8 @@ from tsbench.sweep.task import KINDS
 if TYPE_CHECKING:
     from tsbench.sweep.task import Task
 
-# A sweep shows its pace once so many tasks per CPU have finished: those that are under way
-# then matter little.
+# The latest tasks show the pace, if they are so many per CPU: those that are under way then matter
+# little.
 PACE_TASKS = 4
 NAMES = {"train": "trainings", "build": "builds", "measure": "measurements"}
 
@@ -60,8 +60,8 @@ class TimeLeft:
     def __init__(self, left: Iterable[Task], durations: Durations, capacity: Capacity):
         self._durations, self._capacity = durations, capacity
         self._left = Counter(_keys(asdict(task)) for task in left)
-        self._began_s = time.monotonic()
-        self._finished, self._finished_s = 0, {"work": 0.0, "measuring": 0.0}
+        # Of each finished task: when, and its seconds of work and of measuring.
+        self._finished = [(time.monotonic(), 0.0, 0.0)]
 
     def finish(self, task: Task, record: Mapping[str, Any] | None = None) -> None:
         """One task less. The record of one that did not fail improves the estimate."""
@@ -70,8 +70,8 @@ class TimeLeft:
             self._durations.add(record)
             seconds = _seconds(record)
             if seconds is not None:
-                self._finished_s["measuring" if task.kind == "measure" else "work"] += seconds
-                self._finished += 1
+                of_kind = (0.0, seconds) if task.kind == "measure" else (seconds, 0.0)
+                self._finished.append((time.monotonic(), *of_kind))
 
     def seconds(self) -> tuple[float, int]:
         """The time of those that are like a finished one, and the number of the others."""
@@ -93,14 +93,16 @@ class TimeLeft:
         return max((work + measuring * c.cpus_of_node) / c.cpus, measuring / c.nodes)
 
     def _pace(self) -> float:
-        """The time since the start, in multiples of what the finished tasks should have taken.
+        """The time of the later half of the finished tasks, in multiples of what they should take.
 
-        Processes take time to start, and nodes are lost.
+        Processes take time to start, and nodes are lost: the first half knows nothing of that.
         """
-        expected_s = self._at_once(**self._finished_s)
-        if self._finished < PACE_TASKS * self._capacity.cpus or expected_s <= 0:
+        half = self._finished[len(self._finished) // 2 :]
+        (began_s, *_), *latest = half
+        expected_s = self._at_once(sum(w for _, w, _ in latest), sum(m for _, _, m in latest))
+        if len(latest) < PACE_TASKS * self._capacity.cpus or expected_s <= 0:
             return 1.0
-        return max(1.0, (time.monotonic() - self._began_s) / expected_s)
+        return max(1.0, (time.monotonic() - began_s) / expected_s)
 
     def __str__(self) -> str:
         seconds, unknown = self.seconds()

@@ -415,12 +415,19 @@ def test_the_time_left_follows_the_pace_of_the_finished_tasks(monkeypatch):
     monkeypatch.setattr(
         "tsbench.sweep.forecast.time", SimpleNamespace(monotonic=lambda: clock_s[0])
     )
-    time_left = TimeLeft([TRAINING] * 20, Durations([]), Capacity(2))
-    for number in range(1, 9):
-        assert time_left.seconds()[0] == pytest.approx((21 - number) * 5 if number > 1 else 0)
-        clock_s[0] = number * 10.0  # on two CPUs, tasks of 10 s should take 5 s each
-        time_left.finish(TRAINING, finished(TRAINING, 10.0))
-    assert time_left.seconds() == (pytest.approx(12 * 10.0), 0)
+    time_left = TimeLeft([TRAINING] * 60, Durations([]), Capacity(2))
+
+    def finish(times, seconds_apart):
+        for _ in range(times):
+            clock_s[0] += seconds_apart
+            time_left.finish(TRAINING, finished(TRAINING, 10.0))
+
+    finish(14, 10.0)  # on two CPUs, tasks of 10 s should take 5 s each
+    assert time_left.seconds() == (pytest.approx(46 * 5.0), 0), "too few show no pace"
+    finish(2, 10.0)
+    assert time_left.seconds() == (pytest.approx(44 * 10.0), 0)
+    finish(16, 20.0)  # after the loss of a node, only the later half counts
+    assert time_left.seconds() == (pytest.approx(28 * 20.0), 0)
 
 
 def test_the_time_left_is_that_of_similar_tasks_at_once():
