@@ -102,6 +102,8 @@ gate-study: $(INSTALLED)  ## how often the gate errs: the tables of docs/gate.md
 	@$(RUN) studies.against_study --max-time 20
 	@$(RUN) studies.bisect_study
 	@$(RUN) studies.layout_study
+	@$(RUN) studies.suite_study
+	@$(RUN) studies.suite_study --changed 10 --runs 5
 	@$(RUN) studies.unstable_study
 
 setup: $(INSTALLED)  ## install into .venv

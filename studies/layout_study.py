@@ -1,12 +1,12 @@
-"""What ``--energy-against`` says of edits that only move memory, and of 5 and 6 % more work.
+"""What ``--energy-against`` says of edits that only move memory, and of a little more work.
 
 Run by hand, alone on a machine (two minutes a run; needs torch, numpy and git)::
 
-    python -m studies.layout_study [--runs 20]
+    python -m studies.layout_study [--runs 20] [--tolerance 3] [--more 5 6]
 
 Three kinds of code (Python's own objects, numpy, torch), each with three edits that change no work:
 an unused array, a longer name, another order of imports. Each run compares them with the commit
-before, as one suite at the default options, and beside them Python and numpy code with more work.
+before, as one suite, and beside them Python and numpy code with so many per cent more work.
 Prints the verdicts on time, and how often the 99 % interval holds the truth.
 """
 
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from studies.git_repo import git
@@ -67,14 +68,16 @@ UNUSED = {
 }
 BASE_AMOUNT = 100
 NO_OP = ("an unused array", "a longer name", "another order of imports")
-# Per run: with 20 runs, 100 of each.
-MORE_WORK = {"python": {5: 2, 6: 2}, "numpy": {5: 3, 6: 3}, "torch": {}}
+# Tests of each amount of more work in a run: 20 runs have 100.
+MORE_TESTS = {"python": 2, "numpy": 3, "torch": 0}
 
 
-def edits_of(kind: str) -> list[str]:
+def edits_of(kind: str, more: Sequence[int]) -> list[str]:
     """The edit of each test of a kind of code."""
-    more = [f"{percent} % more work" for percent, n in MORE_WORK[kind].items() for _ in range(n)]
-    return [*NO_OP, *more]
+    return [
+        *NO_OP,
+        *(f"{percent} % more work" for percent in more for _ in range(MORE_TESTS[kind])),
+    ]
 
 
 def truth_of(edit: str) -> float:
@@ -96,12 +99,12 @@ def library(kind: str, edit: str) -> str:
     return IMPORTS + code
 
 
-def make_repo(repo: Path) -> dict[str, str]:
+def make_repo(repo: Path, more: Sequence[int]) -> dict[str, str]:
     """A repository with a commit before the edits, and the edits; returns each test's edit."""
     edits = {}
     for kind in CODE:
         tests = ""
-        for number, edit in enumerate(edits_of(kind)):
+        for number, edit in enumerate(edits_of(kind, more)):
             name = f"{kind}_{number}"
             tests += f"import {name}\n\ndef test_{name}(energy):\n    energy({name}.work)\n\n\n"
             (repo / f"{name}.py").write_text(library(kind, ""), encoding="utf8")
@@ -117,7 +120,7 @@ def make_repo(repo: Path) -> dict[str, str]:
     return edits
 
 
-def run(repo: Path) -> list[dict]:
+def run(repo: Path, tolerance: float) -> list[dict]:
     """The saved benchmarks of one run."""
     saved = repo.parent / "run.json"
     saved.unlink(missing_ok=True)
@@ -125,7 +128,7 @@ def run(repo: Path) -> list[dict]:
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *("--energy", "--energy-meter=estimate", "--energy-against", "HEAD"),
-            f"--benchmark-json={saved}",
+            *(f"--energy-tolerance={tolerance}%", f"--benchmark-json={saved}"),
         ],
         cwd=repo,
         env=os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
@@ -155,16 +158,18 @@ def show(seen: dict[tuple[str, str], list[tuple[str, bool, float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--tolerance", type=float, default=3.0, help="in %%")
+    parser.add_argument("--more", type=int, nargs="*", default=[5, 6], help="more work, in %%")
     options = parser.parse_args()
     seen: dict[tuple[str, str], list[tuple[str, bool, float]]] = defaultdict(list)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         repo = Path(folder) / "repo"
         repo.mkdir()
-        edits = make_repo(repo)
+        edits = make_repo(repo, options.more)
         for number in range(1, options.runs + 1):
             began_s = time.perf_counter()
-            for benchmark in run(repo):
+            for benchmark in run(repo, options.tolerance):
                 name, ours = benchmark["name"], benchmark["energy"]
                 kind, edit = name.split("_")[1], edits[name]
                 (word,) = [v["verdict"] for v in ours["verdicts"] if v["metric"] == "speedup"]

@@ -15,15 +15,15 @@ from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
 from pytest_energy.stats.gps_up import fewest_blocks
 
-# Two forks and their warm-up take about 0.1 s. With 0.1 s of windows each, 25 starts fit into 5 s;
-# a verdict needs 12, and 18 as one test of a suite of 50.
+# Two forks, which warm up at once, take 0.07 s. With 0.1 s of windows each, 29 starts fit into 5 s;
+# a verdict needs 12, and 15 as one test of a suite of 50.
 REPLICATE_S, START_S = 0.1, 0.07
 # Fresh processes that a comparison may take, in multiples of the fewest for a verdict.
 MOST_FRESH = 2
 
 
 def shortest_time_s(alpha: float) -> float:
-    """The time in which the fewest starts for a verdict fit: 3.6 s at 1 %."""
+    """The time in which the fewest starts for a verdict fit: 2 s at 1 %."""
     return fewest_blocks(alpha) * (REPLICATE_S + START_S)
 
 
