@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,16 +16,20 @@ from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
 from pytest_energy.stats.gps_up import fewest_blocks
 
-# Two forks, which warm up at once, take 0.07 s. With 0.1 s of windows each, 29 starts fit into 5 s;
-# a verdict needs 12, and 15 as one test of a suite of 50.
-REPLICATE_S, START_S = 0.1, 0.07
+# Two forks, which warm up at once, take 0.07 s. Their windows take from 0.05 s on, until the median
+# of the blocks is known to a sixth of the tolerance, and 0.3 s at most: calls of 1 ms beside noisy
+# neighbours need the time, and others need not wait.
+START_S, SHORTEST_S, LONGEST_S = 0.07, 0.05, 0.3
+KNOWN_SHARE = 1 / 6
+# The standard error of a median, in median absolute deviations over the root of the number.
+ERROR_OF_MEDIAN = 1.4826 * 1.2533
 # Fresh processes that a comparison may take, in multiples of the fewest for a verdict.
 MOST_FRESH = 2
 
 
 def shortest_time_s(alpha: float) -> float:
-    """The time in which the fewest starts for a verdict fit: 2 s at 1 %."""
-    return fewest_blocks(alpha) * (REPLICATE_S + START_S)
+    """The time in which the fewest starts for a verdict fit: 4.4 s at 1 %, if all take long."""
+    return fewest_blocks(alpha) * (START_S + LONGEST_S)
 
 
 @dataclass
@@ -87,16 +92,32 @@ def blocks_of_start(
     seconds_per_block = sizes.seconds_per_block or sum(w.seconds for w in blocks[0].windows)
     # Each order as often as the other: the second of two windows in a row has warm caches and is
     # up to 8 % faster.
-    pairs = int(REPLICATE_S / seconds_per_block / len(ORDERS))
+    pairs = int(LONGEST_S / seconds_per_block / len(ORDERS))
     if pairs:
         blocks.append(block(_other(first)))
     began_s = now_s()  # not before: a neighbour in the first block would leave no time for others
     for _ in range(pairs - 1):
         blocks += [block(order) for order in coin.sample(ORDERS, len(ORDERS))]
-        if now_s() - began_s > REPLICATE_S:
-            break  # a busy machine: fewer blocks
+        spent_s = now_s() - began_s
+        if spent_s > LONGEST_S or (spent_s > SHORTEST_S and is_known(blocks, plan.tolerance)):
+            break
     sizes.waiting_shares += [side.waiting_share() for side in sides.values()]
     return blocks
+
+
+def is_known(blocks: Sequence[Block], tolerance: float) -> bool:
+    """Whether the median ratio of time of a start is known well enough.
+
+    By how far the blocks differ from each other, which is the same whichever side is slower: the
+    start then still errs up as often as down.
+    """
+    logs = [
+        math.log(block.least_seconds_per_call("A") / block.least_seconds_per_call("B"))
+        for block in blocks
+    ]
+    middle = median(logs)
+    deviation = median(abs(each - middle) for each in logs)
+    return ERROR_OF_MEDIAN * deviation <= KNOWN_SHARE * tolerance * math.sqrt(len(logs))
 
 
 def _other(order: str) -> str:

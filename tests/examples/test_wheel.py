@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 PROJECTS = {"pytest_energy": ROOT, "tsbench": ROOT / "tsbench"}
 # The goal is 250 kB, and it is missed: the limit only makes growth visible. The split wheel had
 # 206 kB. Counted work, attributed joules, recovery of meters, memory layouts, the gates' exit
-# codes, phases, notebooks, the site of pages, other programs' CPU time, GPU clocks and Windows's
-# meter came later. Comments and docstrings are 88 kB of it, the zip's own entries 24 kB.
-MAX_PYTEST_ENERGY_BYTES = 400_000
+# codes, phases, notebooks, the site of pages, other programs' CPU time, GPU clocks, Windows's meter
+# and processes kept for a suite came later. Comments and docstrings are 88 kB of it, the zip's own
+# entries 24 kB.
+MAX_PYTEST_ENERGY_BYTES = 405_000
 MAX_TSBENCH_BYTES = 9_500_000  # 8.6 MB of it are models, of three sets
 
 

@@ -1,6 +1,7 @@
 """What one start of the processes gives: how many blocks, in which orders."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +38,7 @@ def take(monkeypatch, seconds_of_window):
 
 def test_each_order_as_often_as_the_other(monkeypatch):
     blocks = take(monkeypatch, iter(lambda: 0.002, None))
-    assert len(blocks) == pytest.approx(starts.REPLICATE_S / 0.008, abs=2)
+    assert len(blocks) == pytest.approx(2 + starts.SHORTEST_S / 0.008, abs=2)
     orders = [block.order for block in blocks]
     assert orders[0] == "BAAB"
     assert orders.count("ABBA") == orders.count("BAAB")
@@ -59,7 +60,24 @@ def test_a_neighbour_in_the_first_block_alone_does_not_make_the_start_short(monk
     """0.1 s for that block once left one block of 24."""
     first = iter([0.025] * 4)
     blocks = take(monkeypatch, iter(lambda: next(first, 0.002), None))
-    assert len(blocks) >= 12
+    assert len(blocks) >= 2 + starts.SHORTEST_S / 0.008
+
+
+@pytest.mark.parametrize("seconds", [{"A": 0.002, "B": 0.001}, {"A": 0.001, "B": 0.002}])
+def test_a_start_lasts_until_its_median_is_known_whichever_side_is_slower(monkeypatch, seconds):
+    coin, clock = random.Random(2), Clock(monkeypatch)
+
+    def noisy(usual_s):
+        return clock.side(iter(lambda: usual_s * coin.uniform(1.0, 1.3), None))
+
+    sides = {letter: noisy(usual_s) for letter, usual_s in seconds.items()}
+
+    def spent_s(tolerance):
+        plan = replace(Plan(), tolerance=tolerance)
+        blocks = blocks_of_start(sides, "ABBA", 0, None, WindowSizes(), plan, random.Random(1))
+        return sum(window.seconds for block in blocks for window in block.windows)
+
+    assert spent_s(0.4) < 0.1 < spent_s(0.11) < 0.23 < spent_s(0.001) < 0.35
 
 
 def test_a_busy_machine_gives_fewer_blocks_in_the_same_time(monkeypatch):
