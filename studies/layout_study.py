@@ -1,4 +1,4 @@
-"""What ``--energy-against`` says of edits that only move memory, and of a little more work.
+"""The verdicts of ``--energy-against`` on edits that only move memory, and on a little more work.
 
 Run by hand, alone on a machine (two minutes a run; needs torch, numpy and git)::
 

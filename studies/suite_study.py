@@ -23,6 +23,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from studies.git_repo import git
@@ -49,28 +50,26 @@ def unpack(folder: Path) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
+def parts(source: str) -> Iterator[tuple[str, str]]:
+    """The parts of a test file: the name of a test, or "", and the text."""
+    for part in ast.parse(source).body:
+        is_test = isinstance(part, ast.FunctionDef) and part.name.startswith("test_")
+        yield part.name if is_test else "", ast.get_source_segment(source, part) or ""
+
+
 def first_tests(source: str, number: int) -> tuple[str, list[str]]:
     """The test file with its first so many tests that make 100 calls each, and their names."""
-    kept, names = [], []
-    for part in ast.parse(source).body:
-        text = ast.get_source_segment(source, part) or ""
-        if isinstance(part, ast.FunctionDef) and part.name.startswith("test_"):
-            if CALLS not in text or len(names) == number:
-                continue
-            names.append(part.name)
-        kept.append(text)
-    return "\n\n\n".join(kept) + "\n", names
+    wanted = [name for name, text in parts(source) if name and CALLS in text][:number]
+    kept = [text for name, text in parts(source) if not name or name in wanted]
+    return "\n\n\n".join(kept) + "\n", wanted
 
 
 def with_more_work(source: str, changed: set[str]) -> str:
     """The test file with 5 % more calls in each of these tests."""
-    parts = []
-    for part in ast.parse(source).body:
-        text = ast.get_source_segment(source, part) or ""
-        if isinstance(part, ast.FunctionDef) and part.name in changed:
-            text = text.replace(CALLS, MORE_CALLS)
-        parts.append(text)
-    return "\n\n\n".join(parts) + "\n"
+    edited = (
+        text.replace(CALLS, MORE_CALLS) if name in changed else text for name, text in parts(source)
+    )
+    return "\n\n\n".join(edited) + "\n"
 
 
 def make_repo(repo: Path, source: Path) -> tuple[str, list[str]]:

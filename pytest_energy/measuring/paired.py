@@ -56,8 +56,8 @@ SIMILAR_FACTOR = 2.0
 # windows that turn out shorter than planned. RAPL's windows are 75 ms: 16 blocks fit into 5 s.
 WINDOW_ERROR = 4 / 3
 
-# The shorter the windows, the less of what changes with time differs between a block's four. +5 %
-# was told after 0.02 s with windows of 0.2 ms, and after 0.39 s with 1 ms (docs/gate.md). The
+# The shorter the windows, the less of what changes with time differs between a block's four. With
+# 5 % more work a verdict took 0.02 s with windows of 0.2 ms, 0.39 s with 1 ms (docs/gate.md). The
 # readings around a window take 0.06 ms. Between sides further apart than a factor of 2 no verdict
 # needs that, and the cheap side's first call pays for the cache that the other one filled: T1
 # against t1_half came out as 32 with windows of 1 ms, and as 19 to 24 with 0.1 ms (five times each,
