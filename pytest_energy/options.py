@@ -206,7 +206,7 @@ OPTIONS = (
         "fresh_processes",
         None,
         False,
-        "Compare the sides of energy.versus in 12 or more fresh processes, and not in this one.",
+        "Compare the sides of energy.versus in 11 or more fresh processes, and not in this one.",
     ),
     Option(
         "net",

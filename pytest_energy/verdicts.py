@@ -15,6 +15,7 @@ from pytest_energy.model import (
     Result,
     Verdict,
 )
+from pytest_energy.stats.gps_up import starts_of
 from pytest_energy.stats.others import share_of_others
 from pytest_energy.stats.per_call import idle_share
 from pytest_energy.stats.si_prefixes import scale_for
@@ -251,5 +252,5 @@ def of_quality(quality: Quality) -> Verdict:
 
 def count_blocks(blocks: Sequence[Block]) -> str:
     """``12 blocks``, or ``313 blocks of 16 starts`` where processes were started."""
-    starts = {block.replicate for block in blocks} - {None}
+    starts = starts_of(blocks)
     return f"{len(blocks)} blocks of {len(starts)} starts" if starts else f"{len(blocks)} blocks"

@@ -7,10 +7,13 @@ Run by hand::
 
 The noise of the windows does not know the coin. First a comparison in one process, of up to 400
 blocks: the blocks (median) until equal code is unchanged, and slower code regressed. Then one
-across processes, of 16 starts of 24 blocks: the shares in which that happens. Last, of either:
+across processes, of up to 33 starts of 24 blocks: the shares in which that happens, and the starts
+until then (medians). Of either:
 
 - how often the interval ever excludes the truth (1 % allowed);
 - how often code that is slower by exactly the tolerance is regressed (0.5 % allowed).
+
+Last, pairs of processes that take turns.
 """
 
 from __future__ import annotations
@@ -21,17 +24,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pytest_energy.stats.order_statistics import _rejected_ends
+from pytest_energy.commits.starts import looks
+from pytest_energy.stats.gps_up import LOOKS_AT_STARTS
+from pytest_energy.stats.order_statistics import _rejected_ends, _rejected_rank_sum
 
 SEED, COMPARISONS, ALPHA = 20251127, 2000, 0.01
 BLOCKS = 400
 # A tolerance, and a change to be found beyond it.
 CASES = ((0.005, 0.01), (0.03, 0.05))
-# 16 starts fit into the default time. Two memory layouts of equal code differ by 1 % (SD).
-STARTS, BLOCKS_OF_A_START, LAYOUT_SD = 16, 24, 0.01
+# Two memory layouts of equal code differ by 1 % (SD).
+LOOKS, BLOCKS_OF_A_START, LAYOUT_SD = looks(ALPHA, ALPHA), 24, 0.01
+STARTS = LOOKS[-1]
 TOLERANCE, CHANGE = 0.03, 0.05
 # Layouts of Python's dictionaries, of objects, and with random hash seeds; a start's own noise.
-LAYOUT_SDS, START_SD = (0.006, 0.0095, 0.014), 0.005
+LAYOUT_SDS, START_SD, TURNS = (0.006, 0.0095, 0.014), 0.0075, 3
 SLOWER = (0.03, 0.035, 0.04, 0.05, 0.06)
 OF_BLOCKS = ("together", "smaller", "by spread", "both")
 OF_STARTS = ("together", "smaller", "quartile", "dropped", "both")
@@ -150,10 +156,29 @@ def bounds(values: np.ndarray, limit: float, alpha: float) -> tuple[np.ndarray, 
     return above, below
 
 
-def sides(ratios: Ratios, statistic: str, limit: float) -> tuple[np.ndarray, np.ndarray]:
+def bounds_of_starts(
+    values: np.ndarray, limit: float, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the signed-rank interval lies wholly above the limit, or below, at each look."""
+    above, below = [], []
+    for look in LOOKS:
+        least = _rejected_rank_sum(look, alpha / LOOKS_AT_STARTS)
+        over = values[:, :look] - limit
+        ranks = np.abs(over).argsort(axis=1).argsort(axis=1) + 1
+        above.append((ranks * (over < 0)).sum(axis=1) <= least)
+        below.append((ranks * (over > 0)).sum(axis=1) <= least)
+    return np.stack(above, axis=1), np.stack(below, axis=1)
+
+
+Bounds = Callable[[np.ndarray, float, float], tuple[np.ndarray, np.ndarray]]
+
+
+def sides(
+    ratios: Ratios, statistic: str, limit: float, of: Bounds = bounds
+) -> tuple[np.ndarray, np.ndarray]:
     if statistic != "both":
-        return bounds(ratios[statistic], limit, ALPHA)
-    halves = [bounds(ratios[name], limit, ALPHA / 2) for name in ("together", "smaller")]
+        return of(ratios[statistic], limit, ALPHA)
+    halves = [of(ratios[name], limit, ALPHA / 2) for name in ("together", "smaller")]
     return halves[0][0] | halves[1][0], halves[0][1] | halves[1][1]
 
 
@@ -163,28 +188,37 @@ def blocks_to(decided: np.ndarray) -> str:
     return f"{median:5.0f}" if median <= BLOCKS else f" >{BLOCKS}"
 
 
-def errors(ratios: Ratios, statistic: str) -> np.ndarray:
+def starts_to(decided: np.ndarray) -> str:
+    """The share that is decided, and after how many starts half of the comparisons are."""
+    share = decided.any(axis=1).mean()
+    if share <= 0.5:
+        return f"{share:5.0%}   -"
+    look = int((decided.cumsum(axis=1) > 0).mean(axis=0).searchsorted(0.5))
+    return f"{share:5.0%} {LOOKS[look]:3}"
+
+
+def errors(ratios: Ratios, statistic: str, of: Bounds = bounds) -> np.ndarray:
     """The shares of comparisons that miss the truth, and that call the tolerance regressed.
 
     In terms of baseline over candidate less the truth, the tolerance is at 0.
     """
-    above, below = sides(ratios, statistic, 0.0)
+    above, below = sides(ratios, statistic, 0.0, of)
     return np.array([(above | below).any(axis=1).mean(), below.any(axis=1).mean()])
 
 
 def unchanged_and_found(
-    ratios: Ratios, statistic: str, tolerance: float, change: float
+    ratios: Ratios, statistic: str, tolerance: float, change: float, of: Bounds = bounds
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether equal code is unchanged, and slower code regressed, after each value."""
     limit = math.log1p(tolerance)
-    over, _ = sides(ratios, statistic, -limit)
-    _, under = sides(ratios, statistic, limit)
-    _, found = sides(ratios, statistic, math.log1p(change) - limit)
+    over, _ = sides(ratios, statistic, -limit, of)
+    _, under = sides(ratios, statistic, limit, of)
+    _, found = sides(ratios, statistic, math.log1p(change) - limit, of)
     return over & under, found
 
 
-def head(title: str, names: tuple[str, ...]) -> None:
-    print(f"{title:16}" + "".join(f" {name:>11}" for name in names))
+def head(title: str, names: tuple[str, ...], width: int = 11) -> None:
+    print(f"{title:16}" + "".join(f" {name:>{width}}" for name in names))
 
 
 def table_of_blocks(comparisons: int) -> None:
@@ -211,7 +245,7 @@ def balanced(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def table_of_starts(comparisons: int) -> None:
-    head(f"\n{TOLERANCE:.0%}: 0, +{CHANGE:.0%}", OF_STARTS)
+    head(f"\n{TOLERANCE:.0%}: 0, +{CHANGE:.0%}", OF_STARTS, 19)
     shares: dict[str, list[np.ndarray]] = {statistic: [] for statistic in OF_STARTS}
     for name, noise in NOISES.items():
         rng = np.random.default_rng(SEED)
@@ -222,36 +256,36 @@ def table_of_starts(comparisons: int) -> None:
         ratios = {statistic: values + layout for statistic, values in ratios.items()}
         cells = []
         for statistic in OF_STARTS:
-            shares[statistic].append(errors(ratios, statistic))
-            decided = unchanged_and_found(ratios, statistic, TOLERANCE, CHANGE)
-            cells.append(" ".join(f"{each.any(axis=1).mean():5.0%}" for each in decided))
+            shares[statistic].append(errors(ratios, statistic, bounds_of_starts))
+            decided = unchanged_and_found(ratios, statistic, TOLERANCE, CHANGE, bounds_of_starts)
+            cells.append(" ".join(map(starts_to, decided)))
         print(f"{name:16} " + " ".join(cells), flush=True)
-    print_errors(shares)
+    print_errors(shares, 19)
 
 
-def print_errors(shares: dict[str, list[np.ndarray]]) -> None:
+def print_errors(shares: dict[str, list[np.ndarray]], width: int = 11) -> None:
     """Missed and wrong: the most of a row, and of all rows."""
     for title, of_rows in (("most errors", np.max), ("all rows", np.mean)):
         cells = [of_rows(np.array(rows), axis=0) for rows in shares.values()]
-        print(f"{title:16} " + " ".join(f"{missed:5.2%} {wrong:5.2%}" for missed, wrong in cells))
+        texts = (f"{missed:5.2%} {wrong:5.2%}" for missed, wrong in cells)
+        print(f"{title:16}" + "".join(f" {text:>{width}}" for text in texts))
 
 
-def table_of_two_pairs(comparisons: int) -> None:
-    """How often two pairs of processes call slower code unchanged: each start has one pair's
+def table_of_turns(comparisons: int) -> None:
+    """How often three pairs that take turns call slower code unchanged: each start has one pair's
     layout."""
-    print("\ntwo pairs of processes: unchanged where the code is slower by")
+    print(f"\n{TURNS} pairs in turns: unchanged where the code is slower by")
     print(f"{'SD of layouts':16}" + "".join(f" {f'+{change:.1%}':>7}" for change in SLOWER))
-    limit = math.log1p(TOLERANCE)
     for layout_sd in LAYOUT_SDS:
         rng = np.random.default_rng(SEED)
-        pairs = rng.normal(0, layout_sd, (comparisons, 2))
-        values = rng.normal(0, START_SD, (comparisons, STARTS)) + np.tile(pairs, STARTS // 2)
+        pairs = rng.normal(0, layout_sd, (comparisons, TURNS))
+        noise = rng.normal(0, START_SD, (comparisons, STARTS))
+        values = noise + np.tile(pairs, math.ceil(STARTS / TURNS))[:, :STARTS]
         cells = []
         for change in SLOWER:
             ratios = {"alone": values + math.log1p(change)}
-            over, _ = sides(ratios, "alone", -limit)
-            _, under = sides(ratios, "alone", limit)
-            cells.append(f" {(over & under).any(axis=1).mean():7.2%}")
+            unchanged, _ = unchanged_and_found(ratios, "alone", TOLERANCE, CHANGE, bounds_of_starts)
+            cells.append(f" {unchanged.any(axis=1).mean():7.2%}")
         print(f"{layout_sd:<16.2%}" + "".join(cells))
 
 
@@ -259,7 +293,7 @@ def main() -> None:
     comparisons = int(sys.argv[1]) if len(sys.argv) > 1 else COMPARISONS
     table_of_blocks(comparisons)
     table_of_starts(comparisons)
-    table_of_two_pairs(10 * comparisons)
+    table_of_turns(10 * comparisons)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def ours(
     now_s, slot = 0.0, 0
     gate = Gate(tolerance=PLAN.tolerance)
 
-    def take() -> list[Block]:
+    def take() -> Block:
         nonlocal now_s, slot
         order, windows = coin.choice(ORDERS), []
         for letter in order:
@@ -119,7 +119,7 @@ def ours(
                 Window(took_s, {"package": WATTS * took_s * float(joules_noise[slot])}, 1)
             )
             now_s, slot = now_s + took_s, (slot + 1) % len(seconds)
-        return [Block(order, tuple(windows))]
+        return Block(order, tuple(windows))
 
     plan = replace(PLAN, max_time_s=machine.max_time_s)
     blocks = take_blocks(

@@ -1,28 +1,29 @@
 """This tree against another commit, live: ``--energy-against REV``.
 
 Each side runs in worker processes of its own (worker.py), the commit's side in a checkout
-(checkout.py). A replicate forks one worker of each side. The two forks take short windows in turns,
-in ABBA or BAAB blocks, and the median of the blocks counts as one value. Two pairs of workers take
-turns, so that the memory layout of one process does not decide.
+(checkout.py). A start forks one worker of each side. The two forks take short windows in turns, in
+ABBA or BAAB blocks, and the median of the blocks counts as one value. Each start has a pair of
+workers of its own, so that the memory layout of one process does not decide.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from itertools import count, cycle
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_energy.clock import now_s
 from pytest_energy.commits.checkout import check_out
 from pytest_energy.commits.git import find_repo
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.kept_workers import KeptWorkers, Workers, start_workers
 from pytest_energy.commits.loaded_files import LoadedFilesCheck
 from pytest_energy.commits.names import Names, pair_names
-from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks, shortest_time_s
+from pytest_energy.commits.starts import WindowSizes, blocks_of_start, take_starts
 from pytest_energy.commits.version_files import copy_missing, version_files
 from pytest_energy.commits.worker_arguments import (
     CommandLine,
@@ -31,15 +32,36 @@ from pytest_energy.commits.worker_arguments import (
     this_tree_side,
 )
 from pytest_energy.commits.worker_process import Replicate, ReplicateFailed
-from pytest_energy.measuring.paired import Decided, comparison_of, take_blocks
+from pytest_energy.measuring.paired import Decided, comparison_of
 from pytest_energy.model import ORDERS, Block, Comparison, Interval, MeterInfo
-from pytest_energy.plan import Plan, Step
-from pytest_energy.stats.gps_up import GpsUp, fewest_blocks
+from pytest_energy.plan import Plan
+from pytest_energy.stats.gps_up import GpsUp, fewest_starts
 
-PAIRS = 2
+# These start with the run and collect all tests.
+FIRST_PAIRS = 2
+# Pairs of plain Python or numpy start in about a second, and a file's tests share them. Where torch
+# is imported or a model built, pairs for all starts would take longer than this, and the tests of a
+# suite minutes each.
+AFFORDABLE_S = 15.0
 # Memory layouts change equal code by up to 13 % (docs/gate.md). A larger factor is the code's.
 LARGEST_OF_LAYOUT = 1.5
 LONGEST_NAME = 255  # of most file systems
+
+
+@dataclass
+class Starts:
+    """The starts of one test's comparison."""
+
+    name: str
+    meter: MeterInfo
+    plan: Plan
+    sizes: WindowSizes = field(default_factory=WindowSizes)
+    pairs: int | None = None
+    """How many pairs take turns; None: each start has its own."""
+
+    @property
+    def take_turns(self) -> bool:
+        return self.pairs is not None
 
 
 class Against:
@@ -61,7 +83,7 @@ class Against:
         self.differed_at_first: set[str] = set()
         """Tests that differed by more than the tolerance at first, and were measured again."""
         self._coin = random.Random()
-        self._pairs: Iterator[Workers] = iter(())
+        self._first: list[Workers] = []
         self._fresh = KeptWorkers(sides, janitor, self._coin)
 
     @property
@@ -73,84 +95,91 @@ class Against:
     def started(self) -> Iterator[Against]:
         """Start the first workers, all at once: nothing is measured yet. Raises `OptionError`."""
         with ExitStack() as stack:
-            pairs = [
-                start_workers(self._sides, self._janitor, self._coin, stack) for _ in range(PAIRS)
+            self._first = [
+                start_workers(self._sides, self._janitor, self._coin, stack)
+                for _ in range(FIRST_PAIRS)
             ]
             stack.callback(self._fresh.close)
-            for pair in pairs:
+            for pair in self._first:
                 for worker in pair.values():
                     worker.wait_until_collected()
-            self._pairs = cycle(pairs)
-            self.names = pair_names(pairs[0]["A"].collected, pairs[0]["B"].collected)
+            first = self._first[0]
+            self.names = pair_names(first["A"].collected, first["B"].collected)
             yield self
 
     def compare(self, name: str, meter: MeterInfo, plan: Plan, decided: Decided) -> Comparison:
         """Compare one test until ``decided`` or the time is up. Raises `ReplicateFailed`.
 
-        A difference beyond the tolerance may come from the memory layouts of a few processes. The
-        test is then measured again in fresh processes, and only those blocks count. If another test
-        has started enough of them, they are the first.
+        Where processes start soon, each start has a pair of its own. Otherwise a few pairs take
+        turns. Then a difference beyond the tolerance may come from their memory layouts, so it is
+        measured again with a pair for each start, and only those blocks count.
         """
-        sizes = WindowSizes()
-        if self._fresh.kept_for(name) < fewest_blocks(plan.alpha):
-            first = self._in_first_processes(name, meter, sizes, plan, decided)
-            if not may_be_layout(first, plan.tolerance):
-                return first
+        starts = Starts(name, meter, plan)
+        comparison = self._comparison(starts, decided, AFFORDABLE_S)
+        if starts.take_turns and may_be_layout(comparison, plan.tolerance):
             self.differed_at_first.add(name)
-        fresh = fresh_blocks(
-            lambda number: self._fresh_replicate(name, number, meter, sizes, plan),
-            meter,
-            plan,
-            decided,
-        )
-        return self._comparison(fresh, meter, plan, sizes)
+            comparison = self._comparison(Starts(name, meter, plan), decided, math.inf)
+        return comparison
 
-    def _in_first_processes(
-        self, name: str, meter: MeterInfo, sizes: WindowSizes, plan: Plan, decided: Decided
-    ) -> Comparison:
-        """The comparison by the pairs that all tests share."""
-        numbers = count()
-        blocks = take_blocks(
-            lambda: self._replicate(next(self._pairs), name, next(numbers), meter, sizes, plan),
-            meter,
-            replace(plan, max_time_s=max(plan.max_time_s, shortest_time_s(plan.alpha))),
-            lambda ratios: decided(ratios) or may_be_layout(ratios, plan.tolerance),
-        )
-        return self._comparison(blocks, meter, plan, sizes)
+    def _comparison(self, starts: Starts, decided: Decided, affordable_s: float) -> Comparison:
+        """``affordable_s``: what the pairs for the fewest starts may take to start."""
+        meter, plan = starts.meter, starts.plan
 
-    def _comparison(
-        self, blocks: Sequence[Block], meter: MeterInfo, plan: Plan, sizes: WindowSizes
-    ) -> Comparison:
+        def enough(ratios: GpsUp) -> bool:
+            in_doubt = starts.take_turns and may_be_layout(ratios, plan.tolerance)
+            return in_doubt or decided(ratios)
+
+        blocks = take_starts(
+            lambda number: self._blocks(starts, number, affordable_s), meter, plan, enough
+        )
         comparison = comparison_of(self.label, blocks, meter, plan.alpha)
-        return replace(comparison, waiting_share=sizes.waiting_share)
+        return replace(comparison, waiting_share=starts.sizes.waiting_share)
 
-    def _fresh_replicate(
-        self, name: str, number: int, meter: MeterInfo, sizes: WindowSizes, plan: Plan
-    ) -> list[Block]:
-        """The blocks of a fork of each side of the fresh pair with this number."""
-        with self._fresh.of(name, number) as pair:
-            return self._replicate(pair, name, number, meter, sizes, plan)
+    def _blocks(self, starts: Starts, number: int, affordable_s: float) -> list[Block]:
+        """The blocks of the start with this number, by a pair of its own or the next in turn."""
+        which = number if starts.pairs is None else number % starts.pairs
+        blocks, ready_s = self._start(starts, number, which)
+        if number == FIRST_PAIRS:
+            more = fewest_starts(starts.plan.alpha) - number - 1
+            if more * ready_s > affordable_s:
+                starts.pairs = FIRST_PAIRS + self._fresh.kept_for(starts.name)
+        return blocks
 
-    def _replicate(
-        self,
-        pair: Workers,
-        name: str,
-        number: int,
-        meter: MeterInfo,
-        sizes: WindowSizes,
-        plan: Plan,
-    ) -> list[Block]:
-        """The blocks of one fork of each side of a pair."""
+    def _start(self, starts: Starts, number: int, which: int) -> tuple[list[Block], float]:
+        """The blocks of one fork of each side of a pair, and the seconds until these were ready."""
         first = self._coin.choice(ORDERS)
-        plan.on_step(Step("starts"))
+        began_s = now_s()
+        with (
+            self._pair(starts.name, which) as pair,
+            self._forks(pair, first[:2], starts) as forks,
+        ):
+            ready_s = now_s() - began_s
+            blocks = blocks_of_start(
+                forks, first, number, starts.meter, starts.sizes, starts.plan, self._coin
+            )
+        return blocks, ready_s
+
+    @contextmanager
+    def _pair(self, name: str, which: int) -> Iterator[Workers]:
+        """The pair with this number: one of the first, which have all tests, or of a file's own."""
+        if which < FIRST_PAIRS:
+            yield self._first[which]
+            return
+        with self._fresh.of(name, which - FIRST_PAIRS) as pair:
+            yield pair
+
+    @contextmanager
+    def _forks(self, pair: Workers, letters: str, starts: Starts) -> Iterator[dict[str, Replicate]]:
+        """A fork of each side of a pair, in this order, at the test's measurement."""
         with ExitStack() as stack:
-            for letter in first[:2]:
-                stack.enter_context(pair[letter].forked(name, report_files=not sizes.calls))
+            for letter in letters:
+                fork = pair[letter].forked(starts.name, report_files=not starts.sizes.calls)
+                stack.enter_context(fork)
             # Both warm up at the same time.
-            forks = {letter: pair[letter].when_ready() for letter in first[:2]}
+            forks = {letter: pair[letter].when_ready() for letter in letters}
             self._check_files(forks)
-            _pin_to_one_cpu(list(forks.values()))
-            return blocks_of_start(forks, first, number, meter, sizes, plan, self._coin)
+            with _on_one_cpu(list(forks.values())):
+                yield forks
 
     def _check_files(self, forks: Mapping[str, Replicate]) -> None:
         """Raises `ReplicateFailed` if the sides loaded files that cannot be compared."""
@@ -174,16 +203,26 @@ def _beyond(ratio: Interval, factor: float) -> bool:
     return ratio.high < 1 / factor or ratio.low > factor
 
 
-def _pin_to_one_cpu(forks: Sequence[Replicate]) -> None:
-    """Run all sides on one CPU, if each is the work of one thread.
+@contextmanager
+def _on_one_cpu(forks: Sequence[Replicate]) -> Iterator[None]:
+    """Run all sides, and this thread, on one CPU, if each is the work of one thread.
 
     On two CPUs, the side with the busier neighbour is slower throughout: the ratios of 24 starts of
     the same code had an SD of 25 %, and 2 % on one CPU. The system picked that CPU as an idle one.
+    A message to another CPU takes 0.4 ms, as that has to wake up, and 0.15 ms on the same.
     """
     cpus = [fork.cpu for fork in forks if fork.cpu is not None]
-    if len(cpus) == len(forks):
-        for fork in forks:
-            fork.pin_to_cpu(cpus[-1])
+    if len(cpus) < len(forks):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    for fork in forks:
+        fork.pin_to_cpu(cpus[-1])
+    os.sched_setaffinity(0, {cpus[-1]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from functools import partial
 
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.kept_workers import KeptWorkers
-from pytest_energy.commits.starts import WindowSizes, blocks_of_start, fresh_blocks
+from pytest_energy.commits.starts import WindowSizes, blocks_of_start, take_starts
 from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.commits.worker_process import ReplicateFailed
 from pytest_energy.measuring.paired import Decided, comparison_of
@@ -33,14 +33,14 @@ class FreshProcesses:
     def compare(
         self, test: str, baseline_name: str, meter: MeterInfo, plan: Plan, decided: Decided
     ) -> Comparison:
-        """Compare in 12 processes at an alpha of 1 %, or up to 24 if that decides.
+        """Compare in 11 processes at an alpha of 1 %, or up to 33 if that decides.
 
-        ``plan.max_time_s`` ends nothing here. Raises `ReplicateFailed`.
+        Raises `ReplicateFailed`.
         """
         sizes = WindowSizes()
         take = partial(self._blocks, test, meter=meter, sizes=sizes, plan=plan)
         try:
-            blocks = fresh_blocks(take, meter, plan, decided)
+            blocks = take_starts(take, meter, plan, decided)
         except ReplicateFailed as error:
             raise ReplicateFailed(
                 f"in a fresh process: {error}; leave --energy-fresh-processes out to compare in one"

@@ -1,4 +1,4 @@
-"""What one start of the processes gives: some blocks, which count as one value together."""
+"""Starts of processes: the blocks of each, which count as one value together, and how many."""
 
 from __future__ import annotations
 
@@ -14,23 +14,37 @@ from pytest_energy.measuring.paired import Decided, match_calls, ratios_to_judge
 from pytest_energy.measuring.single import SHORTEST_WINDOW_S
 from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
-from pytest_energy.stats.gps_up import fewest_blocks
+from pytest_energy.stats.gps_up import LOOKS_AT_STARTS, fewest_starts
 
-# Two forks, which warm up at once, take 0.07 s. Their windows take from 0.05 s on, until the median
-# of the blocks is known to a sixth of the tolerance, and 0.3 s at most: calls of 1 ms beside noisy
-# neighbours need the time, and others need not wait.
-START_S, SHORTEST_S, LONGEST_S = 0.07, 0.05, 0.3
+# The windows of a start take from 0.05 s on, until the median of the blocks is known to a sixth of
+# the tolerance, and 0.15 s at most: the most starts then fit into the default time.
+SHORTEST_S, LONGEST_S = 0.03, 0.15
 # At 3 % this is 0.5 %: half of what memory layouts add, so more would narrow little.
-KNOWN_SHARE = 1 / 6
+KNOWN_SHARE = 1 / 4
 # The standard error of a median, in median absolute deviations over the root of the number.
 ERROR_OF_MEDIAN = 1.4826 * 1.2533
-# Fresh processes that a comparison may take, in multiples of the fewest for a verdict.
-MOST_FRESH = 2
+# The numbers of starts after which to look, in multiples of the fewest: the early looks of those
+# that `unchanged` needs, the late ones of those that an alarm needs.
+EARLY_LOOKS, LATE_LOOKS = (1, 1.4), (2, 3)
+assert len(EARLY_LOOKS + LATE_LOOKS) == LOOKS_AT_STARTS
+
+
+def looks(alpha: float, alarm_alpha: float) -> list[int]:
+    """After how many starts to look at the intervals.
+
+    >>> looks(0.01, 0.01), looks(0.01, 0.001)
+    ([11, 16, 22, 33], [11, 16, 28, 42])
+    """
+    return [
+        math.ceil(share * fewest_starts(level))
+        for level, shares in ((alpha, EARLY_LOOKS), (alarm_alpha, LATE_LOOKS))
+        for share in shares
+    ]
 
 
 def shortest_time_s(alpha: float) -> float:
-    """The time in which the fewest starts for a verdict fit: 4.4 s at 1 %, if all take long."""
-    return fewest_blocks(alpha) * (START_S + LONGEST_S)
+    """The time in which the fewest starts for a verdict fit: 1.65 s at 1 %, if all take long."""
+    return fewest_starts(alpha) * LONGEST_S
 
 
 @dataclass
@@ -125,19 +139,23 @@ def _other(order: str) -> str:
     return ORDERS[1 - ORDERS.index(order)]
 
 
-def fresh_blocks(
+def take_starts(
     take: Callable[[int], list[Block]], meter: MeterInfo, plan: Plan, decided: Decided
 ) -> list[Block]:
-    """The blocks of as many fresh processes as a verdict needs, and of some more if that helps.
+    """The blocks of as many starts as a verdict needs, looked at after each number of `looks`.
 
-    ``take`` starts the processes with this number.
+    ``take`` starts processes for the start with this number. ``plan.max_time_s`` is of the windows.
+    It ends the comparison at a look, after as many starts as an alarm needs.
     """
     blocks: list[Block] = []
-    fewest = fewest_blocks(plan.alpha)
-    for number in range(fewest_blocks(plan.least_alpha) * MOST_FRESH):
-        plan.on_step(Step("starts"))
-        blocks += take(number)
-        enough = number + 1 >= fewest
-        if enough and decided(ratios_to_judge(blocks, meter, plan)):
+    number = 0
+    for look in looks(plan.alpha, plan.least_alpha):
+        while number < look:
+            plan.on_step(Step("starts"))
+            blocks += take(number)
+            number += 1
+        spent_s = sum(window.seconds for block in blocks for window in block.windows)
+        late = spent_s >= plan.max_time_s and number >= fewest_starts(plan.least_alpha)
+        if late or decided(ratios_to_judge(blocks, meter, plan)):
             break
     return blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_energy.model import Block, MeterInfo, Window, add_windows
-from pytest_energy.stats.gps_up import fewest_blocks
+from pytest_energy.stats.gps_up import fewest_blocks, fewest_starts, starts_of
 from pytest_energy.stats.others import (
     follow_a_side,
     hit_unequally,
@@ -41,7 +41,7 @@ def beside_blocks(meter: MeterInfo, blocks: Sequence[Block], alpha: float) -> It
         )
         return
     kept = [block for block in blocks if not hit_unequally(block)]
-    out, enough = len(blocks) - len(kept), _replicates(kept) >= fewest_blocks(alpha)
+    out, enough = len(blocks) - len(kept), _enough(kept, alpha)
     unusual = out > UNUSUAL_BLOCKS * len(blocks)
     if unusual or share >= LARGE_SHARE:
         left_out = (
@@ -61,8 +61,7 @@ def _counted(meter: MeterInfo, share: float) -> str:
     )
 
 
-def _replicates(blocks: Sequence[Block]) -> int:
-    """How many values the blocks give: one per start of the processes, or one per block."""
-    return len(
-        {place if b.replicate is None else -1 - b.replicate for place, b in enumerate(blocks)}
-    )
+def _enough(blocks: Sequence[Block], alpha: float) -> bool:
+    """Whether the blocks give finite intervals."""
+    starts = starts_of(blocks)
+    return len(starts) >= fewest_starts(alpha) if starts else len(blocks) >= fewest_blocks(alpha)

@@ -106,9 +106,9 @@ def versus(
 
     coin = coin or random.Random()
 
-    def take() -> list[Block]:
+    def take() -> Block:
         order = coin.choice(ORDERS)
-        return [Block(order, tuple(take_window_of[letter]() for letter in order))]
+        return Block(order, tuple(take_window_of[letter]() for letter in order))
 
     waits = ThreadWaits()
     blocks = take_blocks(take, info(meter), plan, decided)
@@ -164,7 +164,7 @@ def versus_many(
         half = coin.sample([None, *waiting], len(waiting) + 1)
         windows = [(name, take_window_of[name]()) for name in half + half[::-1]]
         for name in waiting:
-            pending[name].add([_block_of(name, windows)])
+            pending[name].add(_block_of(name, windows))
         spent_s = now_s() - began
         waiting = [
             name
@@ -189,16 +189,15 @@ def _block_of(name: str, windows: Sequence[tuple[str | None, Window]]) -> Block:
 
 
 def take_blocks(
-    take: Callable[[], Sequence[Block]],
+    take: Callable[[], Block],
     meter: MeterInfo,
     plan: Plan,
     decided: Decided,
     clock: Callable[[], float] | None = None,
 ) -> tuple[Block, ...]:
-    """Blocks, one replicate per ``take``, until ``decided`` or the time ends.
+    """Blocks until ``decided`` or the time ends.
 
-    Takes at least the replicates that a finite interval needs, for at most four times the time
-    allowed.
+    Takes at least those that a finite interval needs, for at most four times the time allowed.
     """
     pending = PendingComparison(meter, plan, decided)
     plan.on_step(Step("blocks", allowed_s=plan.max_time_s))
@@ -217,30 +216,29 @@ class PendingComparison:
 
     def __init__(self, meter: MeterInfo, plan: Plan, decided: Decided):
         self.blocks: list[Block] = []
-        self.taken = 0  # replicates
         self.usable = 0  # those that other processes did not hit unequally
         self.needed = fewest_blocks(plan.least_alpha)
         self._next_look = fewest_blocks(plan.alpha)
         self._meter, self._plan, self._decided = meter, plan, decided
 
-    def add(self, replicate: Sequence[Block]) -> None:
-        self.blocks += replicate
-        self.taken += 1
-        self.usable += not all(map(hit_unequally, replicate))
+    def add(self, block: Block) -> None:
+        self.blocks.append(block)
+        self.usable += not hit_unequally(block)
 
     def settled(self) -> bool:
-        """Whether to stop; call it after each replicate."""
-        if self.taken < self._next_look:
+        """Whether to stop; call it after each block."""
+        taken = len(self.blocks)
+        if taken < self._next_look:
             return False
-        self._next_look = max(self.taken + 1, int(self.taken * LOOK_GROWTH))
-        return self.taken >= MOST_BLOCKS or self._decided(
+        self._next_look = max(taken + 1, int(taken * LOOK_GROWTH))
+        return taken >= MOST_BLOCKS or self._decided(
             ratios_to_judge(self.blocks, self._meter, self._plan)
         )
 
     def has_enough(self) -> bool:
         """Whether the intervals are finite, or could not become so in `OVERTIME`."""
         few = self.usable < self.needed <= self.usable * OVERTIME
-        return self.taken >= self.needed and not few
+        return len(self.blocks) >= self.needed and not few
 
 
 def _time_is_up(spent_s: float, allowed_s: float, pending: PendingComparison) -> bool:

@@ -89,13 +89,13 @@ class AgainstRecorder(ThisTreeRecorder):
         return replace(result, verdicts=(*result.verdicts, *added))
 
     def _of_layout(self, against: Against, result: Result) -> list[Verdict]:
-        """Why a difference of the first processes is not called a regression."""
+        """Why a difference of processes that took turns is not called a regression."""
         undecided = any(verdict.verdict == "inconclusive" for verdict in result.verdicts)
         if self.name not in against.differed_at_first or not undecided:
             return []
         reason = (
-            "layout: the first processes of the two sides differed by more than the tolerance, "
-            "and fresh processes, each with its memory elsewhere, did not confirm it"
+            "layout: the few processes that took turns differed by more than the tolerance, and "
+            "a pair for each start, with its memory elsewhere, did not confirm it"
         )
         return [Verdict("layout", "inconclusive", reason)]
 

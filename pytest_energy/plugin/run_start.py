@@ -37,7 +37,7 @@ from pytest_energy.plugin.worker_options import this_tree, worker_command_line
 from pytest_energy.report.escape import plain
 from pytest_energy.report.terminal import header, machine_line, wrapped
 from pytest_energy.runs.load import load_runs
-from pytest_energy.stats.gps_up import fewest_blocks
+from pytest_energy.stats.gps_up import fewest_starts
 
 
 def open_run(config: pytest.Config, options: Options) -> MeasuringRun:
@@ -86,7 +86,7 @@ def header_lines(config: pytest.Config, run: MeasuringRun) -> list[str]:
     if config.getoption(AGAINST) and run.plan.max_time_s < shortest_s:
         lines.append(
             f"energy: --energy-max-time {run.plan.max_time_s:g} is raised to {shortest_s:.2g}: "
-            f"--energy-against needs {fewest_blocks(run.plan.alpha)} starts for a verdict"
+            f"--energy-against needs {fewest_starts(run.plan.alpha)} starts for a verdict"
         )
     lines += unfinished_lines(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")

@@ -19,7 +19,13 @@ from itertools import compress
 from statistics import median
 
 from pytest_energy.model import Block, Interval, MeterInfo
-from pytest_energy.stats.order_statistics import blocks_needed, exp_interval, median_sequence
+from pytest_energy.stats.order_statistics import (
+    blocks_needed,
+    exp_interval,
+    median_sequence,
+    signed_rank_interval,
+    values_needed,
+)
 from pytest_energy.stats.others import (
     follow_a_side,
     hit_unequally,
@@ -29,6 +35,10 @@ from pytest_energy.stats.others import (
 # A counter decides nothing if its own error exceeds this share of the tolerance. Its steps are a
 # grid for the ratios: rounding to a third moves neither 0 % past a tolerance nor 5 % inside 3 %.
 COUNTER_SHARE = 1 / 3
+
+# Blocks are looked at whenever one is added. Starts of processes are dear, so they are looked at
+# after four numbers of them, each with a quarter of alpha.
+LOOKS_AT_STARTS = 4
 
 # "Same power" in a category: the powerup's interval lies within 1/1.03 and 1.03, the default
 # tolerance. A powerup of 1.002 [1.001, 1.003] is the same power, however certain it is.
@@ -71,12 +81,13 @@ class GpsUp:
 def gps_up(
     blocks: Sequence[Block], meter: MeterInfo, alpha: float, alarm_alpha: float | None = None
 ) -> GpsUp:
-    """The medians of the replicates' ratios, with intervals that hold at any stopping time.
+    """The middle of the replicates' ratios, with intervals that hold at any stopping time.
 
     With ``alarm_alpha`` also at that level. A replicate is a block, or the median of the blocks
-    that share a replicate's number. Ratios are per call, so the sides may have different numbers of
-    calls. Greenup and powerup are as if others had been as busy beside both sides, and of the
-    blocks that need no large correction; without any such block, bounds are unknown.
+    that share a replicate's number: one start of processes, see `LOOKS_AT_STARTS`. Ratios are per
+    call, so the sides may have different numbers of calls. Greenup and powerup are as if others had
+    been as busy beside both sides, and of the blocks that need no large correction; without any
+    such block, bounds are unknown.
     """
     log_speedups: list[float] = []
     log_least_speedups: list[float] = []
@@ -103,19 +114,16 @@ def gps_up(
     def joules_sequence(log_ratios: Sequence[float], alpha: float) -> Interval:
         if not any(equal):
             return Interval(math.exp(median(log_ratios)), 0.0, math.inf)
-        kept = _by_replicate(list(compress(blocks, equal)), list(compress(log_ratios, equal)))
-        return exp_interval(median_sequence(kept, alpha))
+        kept = list(compress(blocks, equal))
+        return exp_interval(_middle(kept, list(compress(log_ratios, equal)), alpha))
 
     def ratios(alpha: float) -> tuple[Interval, Interval | None, Interval | None]:
         # A preempted window spoils the sum of a side's two windows, and not the smaller one, which
         # in turn needs 1.4 times the blocks on a quiet machine. Both at half of alpha lose 5 % to
         # the better one (docs/gate.md). The smaller window's joules would be those of the coarser
         # steps.
-        sequences = [
-            median_sequence(_by_replicate(blocks, logs), alpha / 2)
-            for logs in (log_speedups, log_least_speedups)
-        ]
-        speedup = exp_interval(_both_hold(*sequences))
+        speedups = [_middle(blocks, logs, alpha / 2) for logs in (log_speedups, log_least_speedups)]
+        speedup = exp_interval(_both_hold(*speedups))
         if not moved:
             return speedup, None, None
         log_powerups = [s - g for s, g in zip(log_speedups, log_greenups, strict=True)]
@@ -131,8 +139,25 @@ def gps_up(
 
 
 def fewest_blocks(alpha: float) -> int:
-    """The fewest blocks, or replicates, for a finite interval of every ratio: 12 at 1 %."""
+    """The fewest blocks for a finite interval of every ratio: 12 at 1 %."""
     return blocks_needed(alpha / 2)
+
+
+def fewest_starts(alpha: float) -> int:
+    """The fewest starts of processes for a finite interval of every ratio: 11 at 1 %."""
+    return values_needed(alpha / 2 / LOOKS_AT_STARTS)
+
+
+def starts_of(blocks: Sequence[Block]) -> set[int]:
+    """The numbers of the starts of processes that the blocks are of; none within one process."""
+    return {block.replicate for block in blocks if block.replicate is not None}
+
+
+def _middle(blocks: Sequence[Block], values: Sequence[float], alpha: float) -> Interval:
+    """The middle of the blocks' or the starts' values, as often as they are looked at."""
+    if not starts_of(blocks):
+        return median_sequence(values, alpha)
+    return signed_rank_interval(_by_start(blocks, values), alpha / LOOKS_AT_STARTS)
 
 
 def _both_hold(one: Interval, other: Interval) -> Interval:
@@ -147,13 +172,11 @@ def _both_hold(one: Interval, other: Interval) -> Interval:
     return Interval(min(max(narrow.value, low), high), low, high)
 
 
-def _by_replicate(blocks: Sequence[Block], values: Sequence[float]) -> list[float]:
-    """One value per replicate: the median of its blocks' values."""
-    groups: dict[object, list[float]] = {}
-    for place, (block, value) in enumerate(zip(blocks, values, strict=True)):
-        groups.setdefault(
-            ("alone", place) if block.replicate is None else block.replicate, []
-        ).append(value)
+def _by_start(blocks: Sequence[Block], values: Sequence[float]) -> list[float]:
+    """One value per start: the median of its blocks' values."""
+    groups: dict[int | None, list[float]] = {}
+    for block, value in zip(blocks, values, strict=True):
+        groups.setdefault(block.replicate, []).append(value)
     return [median(group) for group in groups.values()]
 
 

@@ -1,68 +1,58 @@
 """What memory layouts do to a comparison, and what ``--energy-against`` does about it."""
 
-import itertools
 import random
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pytest_energy.commits.against import Against, folder_as_long, may_be_layout
+from pytest_energy.commits.against import FIRST_PAIRS, Against, folder_as_long, may_be_layout
 from pytest_energy.commits.layout import Layout
 from pytest_energy.gate import Gate
 from pytest_energy.model import Block, Comparison, Domain, Interval, MeterInfo, Window
 from pytest_energy.plan import Plan
+from pytest_energy.stats.gps_up import fewest_starts
 from tests.energy.commits.test_against import git, nothing_left, repo, run  # noqa: F401 - a fixture
 
 METER = MeterInfo("clock", "measured", (Domain("package-0"),), 0.001, 1e-6)
 SECONDS_PER_WINDOW = 0.0001
 
 
-class PretendedPairs:
-    """Fresh pairs, each with a ratio drawn for it."""
-
-    def __init__(self, ratios, kept=0):
-        self.ratios = ratios
-        self.pairs = [{"ratio": next(ratios)} for _ in range(kept)]
-
-    def kept_for(self, test):
-        return len(self.pairs)
-
-    @contextmanager
-    def of(self, test, number):
-        if number == len(self.pairs):
-            self.pairs.append({"ratio": next(self.ratios)})
-        yield self.pairs[number]
-
-
 class Pretended(Against):
-    """Sides whose ratio is drawn for each process: no process is started."""
+    """Each pair of processes has a ratio of its own: ``first``, then ``fresh``. No process starts.
 
-    def __init__(self, first, fresh, kept=0):
+    A pair pretends to take ``ready_s`` to start.
+    """
+
+    def __init__(self, first, fresh, ready_s=0.1):
         super().__init__("then", {}, None)
-        self._pairs = itertools.cycle([{"ratio": ratio} for ratio in first])
-        self._fresh = PretendedPairs(iter(fresh), kept)
+        self._more = chain(first, fresh)
+        self._ratios = [next(self._more) for _ in range(FIRST_PAIRS)]
+        self._ready_s = ready_s
+        self._fresh = SimpleNamespace(kept_for=lambda name: len(self._ratios) - FIRST_PAIRS)
 
     @property
-    def fresh_pairs(self):
-        return len(self._fresh.pairs)
+    def pairs(self):
+        return len(self._ratios)
 
-    def _replicate(self, pair, name, number, meter, calls, plan):
-        ratio = pair["ratio"]
+    def _start(self, starts, number, which):
+        if which == len(self._ratios):
+            self._ratios.append(next(self._more))
+        ratio = self._ratios[which]
 
         def window(letter):
             seconds = SECONDS_PER_WINDOW * (ratio if letter == "A" else 1.0)
             return Window(seconds, {"package-0": 20 * seconds}, 1)
 
-        return [Block("ABBA", tuple(map(window, "ABBA")), number)]
+        return [Block("ABBA", tuple(map(window, "ABBA")), number)], self._ready_s
 
 
-def compare(first, fresh, kept=0):
-    against = Pretended(first, fresh, kept)
+def compare(first, fresh, ready_s=0.1):
+    against = Pretended(first, fresh, ready_s)
     gate = Gate()
     plan = replace(Plan(max_time_s=0.2), tolerance=0.03)
     comparison = against.compare("t", METER, plan, lambda ratios: gate.decided(ratios, METER))
@@ -74,33 +64,52 @@ def around(middle, sd, seed):
     return iter(lambda: coin.gauss(middle, sd), None)
 
 
-def test_a_difference_of_two_processes_alone_is_no_regression():
-    comparison, against = compare([0.95, 0.96], around(1.0, 0.01, 4))
+SLOW_S = 60.0
+"""A pair takes so long to start that only an alarm pays for more of them."""
+
+
+def starts_of(comparison):
+    return {block.replicate for block in comparison.blocks}
+
+
+def test_each_start_has_its_own_pair_of_processes():
+    comparison, against = compare([], around(1.0, 0.01, 4))
+    assert starts_of(comparison) == set(range(11))
+    assert against.pairs == 11
+    assert not against.differed_at_first
+
+
+def test_bad_luck_of_a_pair_is_one_value_of_many():
+    comparison, against = compare([0.9, 0.9], around(1.0, 0.005, 4))
+    assert 0.97 < comparison.speedup.low < 1.0 < comparison.speedup.high < 1.03
+    assert against.pairs > 11
+
+
+def test_pairs_that_start_slowly_take_turns():
+    comparison, against = compare([1.0, 1.001], around(1.0, 0.001, 4), SLOW_S)
+    assert against.pairs == 3
+    assert starts_of(comparison) == set(range(11))
+    assert not against.differed_at_first
+
+
+def test_a_difference_of_processes_that_took_turns_is_no_regression():
+    comparison, against = compare([0.95, 0.96, 0.95], around(1.0, 0.01, 4), SLOW_S)
     assert comparison.speedup.low > 1 / 1.03
     assert against.differed_at_first == {"t"}
-    assert {block.replicate for block in comparison.blocks} == set(range(against.fresh_pairs))
+    assert starts_of(comparison) == set(range(against.pairs))
 
 
-def test_a_difference_in_all_processes_is_a_regression():
-    comparison, against = compare([0.93, 0.94], around(0.935, 0.01, 5))
+@pytest.mark.parametrize("ready_s", [0.1, SLOW_S])
+def test_a_difference_in_all_processes_is_a_regression(ready_s):
+    comparison, against = compare([], around(0.935, 0.01, 5), ready_s)
     assert comparison.speedup.high < 1 / 1.03
-    assert 12 <= against.fresh_pairs <= 24
+    assert 11 <= against.pairs <= 33
 
 
-def test_fresh_processes_that_another_test_has_started_come_first():
-    """Then nothing differs at first, and nothing was not confirmed."""
-    comparison, against = compare([], around(0.935, 0.01, 5), kept=12)
-    assert comparison.speedup.high < 1 / 1.03
-    assert not against.differed_at_first
-    assert len({block.replicate for block in comparison.blocks}) == 12
-    _, against = compare([0.93, 0.94], around(1.0, 0.001, 5), kept=11)
-    assert against.differed_at_first == {"t"}, "too few for a verdict"
-
-
-@pytest.mark.parametrize("ratios", [[1.0, 1.01], [0.5, 0.52], [0.9, 1.1]])
-def test_what_no_layout_explains_takes_no_fresh_processes(ratios):
-    _, against = compare(ratios, [])
-    assert against.fresh_pairs == 0
+@pytest.mark.parametrize("ratios", [[1.0, 1.01, 1.0], [0.5, 0.52, 0.51], [0.9, 1.1, 1.0]])
+def test_what_no_layout_explains_takes_no_more_processes(ratios):
+    _, against = compare(ratios, iter(()), SLOW_S)
+    assert against.pairs == 3
 
 
 @pytest.mark.parametrize(
@@ -182,16 +191,20 @@ def test_bad_luck_of_the_first_processes_is_not_called_regressed(pytester, repo,
     nothing_left(repo)
 
 
-def test_a_time_too_short_for_a_verdict_is_raised():
-    """--energy-max-time=0.01 would end with too few starts in any case."""
-    against = Pretended([1.0, 1.001], [])
-    replicate = against._replicate
+def test_the_maximum_time_ends_a_comparison_at_a_look():
+    def starts_within(max_time_s):
+        against = Pretended([], around(1.03, 0.02, 1))
+        plan = Plan(max_time_s=max_time_s)
+        return len(against.compare("t", METER, plan, lambda ratios: False).blocks)
 
-    def slow_start(*given):
-        time.sleep(0.01)
-        return replicate(*given)
+    a_start_s = 4 * SECONDS_PER_WINDOW
+    assert starts_within(a_start_s) == 11
+    assert starts_within(15 * a_start_s) == 16
+    assert starts_within(60.0) == 33
 
-    against._replicate = slow_start
-    comparison = against.compare("t", METER, Plan(max_time_s=0.01), lambda ratios: True)
-    assert len(comparison.blocks) == 12
-    assert 0.96 < comparison.speedup.low <= comparison.speedup.high < 1.04
+
+def test_a_short_time_has_enough_starts_for_an_alarm():
+    against = Pretended([], around(0.9, 0.001, 1))
+    plan = Plan(max_time_s=1e-6).as_one_of(50, 0.05)
+    comparison = against.compare("t", METER, plan, lambda ratios: False)
+    assert len(comparison.blocks) == 16 >= fewest_starts(0.001)

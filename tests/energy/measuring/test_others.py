@@ -145,5 +145,5 @@ def test_overtime_is_spent_only_where_it_can_give_bounds(usable, unequal, enough
     pending = PendingComparison(SENSOR, Plan(), never)
     assert pending.needed == fewest_blocks(0.01) == 12
     for block in [of(0.0, 0.0)] * usable + [of(0.0, 0.15)] * unequal:
-        pending.add([replace(block)])
+        pending.add(replace(block))
     assert pending.has_enough() is enough

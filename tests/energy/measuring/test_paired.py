@@ -98,7 +98,7 @@ def blocks_within(clock, plan, window_s):
 
     def take():
         clock.work(4 * window_s)
-        return [block(window(window_s, 1.0), window(window_s, 1.0))]
+        return block(window(window_s, 1.0), window(window_s, 1.0))
 
     return take_blocks(take, SENSOR, plan, never, clock)
 
@@ -247,7 +247,7 @@ def test_later_blocks_are_judged_less_often():
     seconds = itertools.count()
     alike = block(window(1.0, 1.0), window(1.0, 1.0))
     plan = Plan(max_time_s=400.0)
-    blocks = take_blocks(lambda: [alike], SENSOR, plan, decided, clock=lambda: float(next(seconds)))
+    blocks = take_blocks(lambda: alike, SENSOR, plan, decided, clock=lambda: float(next(seconds)))
     assert len(blocks) == 400
     assert len(looks) < 100
 

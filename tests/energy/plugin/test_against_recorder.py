@@ -1,6 +1,7 @@
 """This tree against several commits in one run: ``--energy-against A --energy-against B``."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,9 +26,10 @@ class Commit(Pretended):
         paired = frozenset({NAME}) if has_the_test else frozenset()
         self.names = Names(paired, (), (), ())
 
-    def _replicate(self, *given):
-        (block,) = super()._replicate(*given)
-        return [block.__class__(block.order, tuple(map(self._of_package, block.windows)), given[2])]
+    def _start(self, starts, number, which):
+        (block,), ready_s = super()._start(starts, number, which)
+        windows = tuple(map(self._of_package, block.windows))
+        return [replace(block, windows=windows)], ready_s
 
     @staticmethod
     def _of_package(window):

@@ -51,6 +51,6 @@ def test_a_time_in_which_no_verdict_fits_is_raised_and_said(suite, seconds, rais
     run = suite.runpytest_inprocess(
         "--energy", "--energy-against=HEAD", f"--energy-max-time={seconds}", "--collect-only"
     )
-    line = "energy: --energy-max-time 1 is raised to 4.4: --energy-against needs 12 starts*"
+    line = "energy: --energy-max-time 1 is raised to 1.6: --energy-against needs 11 starts*"
     lines = run.stdout.fnmatch_lines if raised else run.stdout.no_fnmatch_line
     lines([line] if raised else line)

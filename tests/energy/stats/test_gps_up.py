@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 import random
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -13,7 +14,13 @@ from hypothesis import strategies as st
 
 import pytest_energy.stats.gps_up as gps_up_module
 from pytest_energy.model import ORDERS, Block, Domain, Interval, MeterInfo, Window
-from pytest_energy.stats.gps_up import CATEGORIES, category, fewest_blocks, gps_up
+from pytest_energy.stats.gps_up import (
+    CATEGORIES,
+    category,
+    fewest_blocks,
+    fewest_starts,
+    gps_up,
+)
 from tests.energy.rigs.made_up import ESTIMATE, SENSOR, UNKNOWN, block, seconds, window
 
 ALPHA = 0.05
@@ -215,7 +222,7 @@ def test_blocks_of_one_start_count_as_their_median(ratios_by_start):
     grouped = [
         made(ratio, number) for number, ratios in enumerate(ratios_by_start) for ratio in ratios
     ]
-    alone = [made(median(ratios), None) for ratios in ratios_by_start]
+    alone = [made(median(ratios), number) for number, ratios in enumerate(ratios_by_start)]
     together, apart = (gps_up(blocks, SENSOR, ALPHA).speedup for blocks in (grouped, alone))
     # For an even count, one median is a mean of two logarithms and the other of two ratios.
     if all(len(ratios) % 2 for ratios in ratios_by_start):
@@ -246,6 +253,36 @@ def test_two_statistics_that_differ_bound_the_interval():
     ]
     speedup = gps_up(made, SENSOR, ALPHA).speedup
     assert (speedup.low, speedup.high) == pytest.approx((0.5, 1.0))
+
+
+@given(blocks)
+def test_starts_have_finite_bounds_from_the_fewest_on(blocks):
+    fewest = fewest_starts(ALPHA)
+    many = [
+        replace(block, replicate=number) for number, block in enumerate((blocks * fewest)[:fewest])
+    ]
+    assert math.isfinite(gps_up(many, SENSOR, ALPHA).speedup.high)
+    assert not math.isfinite(gps_up(many[1:], SENSOR, ALPHA).speedup.high)
+
+
+@pytest.mark.parametrize("tail", ["normal", "bimodal", "heavy"])
+def test_starts_hold_the_truth_after_every_look(tail):
+    """Each start has a layout's error, symmetric around the truth."""
+    rng, runs, missed = random.Random(11), 150, 0
+
+    def error():
+        if tail == "bimodal":
+            return rng.choice((-1, 1)) * 0.02 + rng.gauss(0, 0.004)
+        return rng.gauss(0, 0.01) / (rng.random() + 0.01 if tail == "heavy" else 1.0)
+
+    for _ in range(runs):
+        made = [
+            Block("ABBA", tuple(window(s, 1.0) for s in (a, 1.0, 1.0, a)), number)
+            for number, a in enumerate(math.exp(error()) * 1.2 for _ in range(33))
+        ]
+        looks = [gps_up(made[:n], SENSOR, 0.2).speedup for n in (7, 11, 14, 21)]
+        missed += any(not seen.low <= 1.2 <= seen.high for seen in looks)
+    assert missed <= 0.2 * runs
 
 
 @given(blocks)

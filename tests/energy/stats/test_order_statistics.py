@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaln
-from scipy.stats import binom
+from scipy.stats import binom, wilcoxon
 
 from pytest_energy.model import Interval
 from pytest_energy.stats.order_statistics import (
@@ -19,6 +19,8 @@ from pytest_energy.stats.order_statistics import (
     median_interval,
     median_sequence,
     positive,
+    signed_rank_interval,
+    values_needed,
 )
 
 both = pytest.mark.parametrize("interval_of", [median_interval, median_sequence])
@@ -62,6 +64,41 @@ def test_sequence_agrees_with_scipys_beta(alpha):
             if n * math.log(2) + betaln(k + 1, n - k + 1) >= -math.log(alpha)
         ]
         assert rejected_ends(median_sequence, n, alpha) == max(rejected, default=-1), n
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.001])
+@pytest.mark.parametrize("n", [5, 8, 11, 12, 17, 22, 33, 42])
+def test_the_signed_rank_interval_holds_what_scipys_test_does_not_reject(n, alpha):
+    rng = random.Random(n)
+    taken = [rng.gauss(1.0, 0.02) for _ in range(n)]
+    interval = signed_rank_interval(taken, alpha)
+
+    def rejects(middle):
+        return wilcoxon([value - middle for value in taken], method="exact").pvalue <= alpha
+
+    if n < values_needed(alpha):
+        assert math.isinf(interval.low) and math.isinf(interval.high)
+        return
+    for bound, outward in ((interval.low, -1e-9), (interval.high, 1e-9)):
+        assert rejects(bound + outward) and not rejects(bound - outward)
+    averages = [(one + other) / 2 for i, one in enumerate(taken) for other in taken[i:]]
+    assert interval.value == pytest.approx(median(averages))
+
+
+def test_too_many_values_to_rank_have_an_interval_of_their_order():
+    many = [float(n) for n in range(1000)]
+    assert signed_rank_interval(many, 0.01) == median_interval(many, 0.01)
+
+
+def test_symmetric_values_have_a_narrower_signed_rank_interval():
+    rng = random.Random(5)
+
+    def width(interval):
+        return interval.high - interval.low
+
+    draws = [[rng.gauss(0.0, 1.0) for _ in range(33)] for _ in range(40)]
+    narrow = sum(width(signed_rank_interval(taken, 0.01)) for taken in draws)
+    assert narrow < 0.9 * sum(width(median_interval(taken, 0.01)) for taken in draws)
 
 
 def chance_of_ever_missing(interval_of, alpha: float, looks: int) -> float:
