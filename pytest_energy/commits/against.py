@@ -8,7 +8,6 @@ workers of its own, so that the memory layout of one process does not decide.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,10 +38,9 @@ from pytest_energy.stats.gps_up import GpsUp, fewest_starts
 
 # These start with the run and collect all tests.
 FIRST_PAIRS = 2
-# Pairs of plain Python or numpy start in about a second, and a file's tests share them. Where torch
-# is imported or a model built, pairs for all starts would take longer than this, and the tests of a
-# suite minutes each.
-AFFORDABLE_S = 15.0
+# A file's tests share its pairs, so these may take this long to start: a second each for plain
+# Python or numpy, four for torch. But a test is set up in each, and a suite has many tests.
+LONGEST_STARTS_S, LONGEST_SET_UPS_S = 60.0, 10.0
 # Memory layouts change equal code by up to 13 % (docs/gate.md). A larger factor is the code's.
 LARGEST_OF_LAYOUT = 1.5
 LONGEST_NAME = 255  # of most file systems
@@ -55,6 +53,8 @@ class Starts:
     name: str
     meter: MeterInfo
     plan: Plan
+    may_take_turns: bool = True
+    """Whether a few pairs may do where more take long to start."""
     sizes: WindowSizes = field(default_factory=WindowSizes)
     pairs: int | None = None
     """How many pairs take turns; None: each start has its own."""
@@ -115,49 +115,46 @@ class Against:
         measured again with a pair for each start, and only those blocks count.
         """
         starts = Starts(name, meter, plan)
-        comparison = self._comparison(starts, decided, AFFORDABLE_S)
+        comparison = self._comparison(starts, decided)
         if starts.take_turns and may_be_layout(comparison, plan.tolerance):
             self.differed_at_first.add(name)
-            comparison = self._comparison(Starts(name, meter, plan), decided, math.inf)
+            comparison = self._comparison(Starts(name, meter, plan, False), decided)
         return comparison
 
-    def _comparison(self, starts: Starts, decided: Decided, affordable_s: float) -> Comparison:
-        """``affordable_s``: what the pairs for the fewest starts may take to start."""
+    def _comparison(self, starts: Starts, decided: Decided) -> Comparison:
         meter, plan = starts.meter, starts.plan
 
         def enough(ratios: GpsUp) -> bool:
             in_doubt = starts.take_turns and may_be_layout(ratios, plan.tolerance)
             return in_doubt or decided(ratios)
 
-        blocks = take_starts(
-            lambda number: self._blocks(starts, number, affordable_s), meter, plan, enough
-        )
+        blocks = take_starts(lambda number: self._blocks(starts, number), meter, plan, enough)
         comparison = comparison_of(self.label, blocks, meter, plan.alpha)
         return replace(comparison, waiting_share=starts.sizes.waiting_share)
 
-    def _blocks(self, starts: Starts, number: int, affordable_s: float) -> list[Block]:
+    def _blocks(self, starts: Starts, number: int) -> list[Block]:
         """The blocks of the start with this number, by a pair of its own or the next in turn."""
         which = number if starts.pairs is None else number % starts.pairs
-        blocks, ready_s = self._start(starts, number, which)
-        if number == FIRST_PAIRS:
-            more = fewest_starts(starts.plan.alpha) - number - 1
-            if more * ready_s > affordable_s:
-                starts.pairs = FIRST_PAIRS + self._fresh.kept_for(starts.name)
+        blocks, set_up_s = self._start(starts, number, which)
+        if starts.may_take_turns and number == FIRST_PAIRS:
+            there = FIRST_PAIRS + self._fresh.kept_for(starts.name)
+            fewest = fewest_starts(starts.plan.alpha)
+            starts_s = max(0, fewest - there) * self._fresh.start_s
+            if starts_s > LONGEST_STARTS_S or fewest * set_up_s > LONGEST_SET_UPS_S:
+                starts.pairs = there
         return blocks
 
     def _start(self, starts: Starts, number: int, which: int) -> tuple[list[Block], float]:
-        """The blocks of one fork of each side of a pair, and the seconds until these were ready."""
+        """The blocks of one fork of each side of a pair, and the seconds to set up the test."""
         first = self._coin.choice(ORDERS)
-        began_s = now_s()
-        with (
-            self._pair(starts.name, which) as pair,
-            self._forks(pair, first[:2], starts) as forks,
-        ):
-            ready_s = now_s() - began_s
-            blocks = blocks_of_start(
-                forks, first, number, starts.meter, starts.sizes, starts.plan, self._coin
-            )
-        return blocks, ready_s
+        with self._pair(starts.name, which) as pair:
+            began_s = now_s()
+            with self._forks(pair, first[:2], starts) as forks:
+                set_up_s = now_s() - began_s
+                blocks = blocks_of_start(
+                    forks, first, number, starts.meter, starts.sizes, starts.plan, self._coin
+                )
+        return blocks, set_up_s
 
     @contextmanager
     def _pair(self, name: str, which: int) -> Iterator[Workers]:

@@ -1,8 +1,8 @@
-"""Workers in fresh processes, kept for the next test of the same file.
+"""Workers in processes of their own, kept for the next test of the same file.
 
-Where memory lies changes the time of equal code, so a comparison may need a dozen processes and
-more (docs/gate.md). Each takes about a second to start, and a tenth to measure a test. A suite
-shares the starts.
+Where memory lies changes the time of equal code, so a comparison needs a dozen processes and more
+(docs/gate.md). Each takes a second or more to start, and a tenth to measure a test. A suite shares
+the starts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pytest_energy.clock import now_s
 from pytest_energy.commits.janitor import Janitor
 from pytest_energy.commits.layout import SEEDS, Layout
 from pytest_energy.commits.worker_arguments import Side
 from pytest_energy.commits.worker_process import WorkerProcess
 
-# Workers of plain Python have 20 to 30 MB each, those of torch ten times as much. Beyond this sum a
-# worker ends with its test.
-KEPT_BYTES = 2 << 30
+# Workers of plain Python have 20 to 30 MB each, those of torch ten times as much. Beyond this share
+# of the machine's memory a worker ends with its test.
+KEPT_SHARE = 1 / 3
 
 Workers = Mapping[str, WorkerProcess]
 """One of each side, by its letter."""
@@ -31,6 +32,8 @@ class KeptWorkers:
 
     def __init__(self, sides: Mapping[str, Side], janitor: Janitor, coin: random.Random):
         self._sides, self._janitor, self._coin = sides, janitor, coin
+        self.start_s = 0.0
+        """Seconds that the last workers took to start."""
         self._file = ""
         self._kept: list[Workers] = []
         self._stack = ExitStack()
@@ -48,6 +51,7 @@ class KeptWorkers:
             yield self._kept[number]
             return
         with ExitStack() as stack:
+            began_s = now_s()
             workers = start_workers(
                 {letter: side.of_test(test) for letter, side in self._sides.items()},
                 self._janitor,
@@ -56,6 +60,7 @@ class KeptWorkers:
             )
             for worker in workers.values():
                 worker.wait_until_collected_again()
+            self.start_s = now_s() - began_s
             yield workers
             if number == len(self._kept) and self._fit(workers):
                 self._kept.append(workers)
@@ -66,9 +71,10 @@ class KeptWorkers:
         return len(self._kept) if _file_of(test) == self._file else 0
 
     def _fit(self, more: Workers) -> bool:
-        """Whether the memory of all kept workers and of these stays within `KEPT_BYTES`."""
+        """Whether the memory of all kept workers and of these stays within `KEPT_SHARE`."""
         every = [worker for workers in (*self._kept, more) for worker in workers.values()]
-        return sum(own_bytes(worker.pid) for worker in every) <= KEPT_BYTES
+        machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return sum(own_bytes(worker.pid) for worker in every) <= KEPT_SHARE * machine_bytes
 
     def close(self) -> None:
         """End all kept workers."""

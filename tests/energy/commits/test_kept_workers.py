@@ -67,7 +67,7 @@ def test_another_file_ends_them(kept):
 
 
 def test_what_takes_too_much_memory_ends_with_its_test(kept, monkeypatch):
-    monkeypatch.setattr(kept_workers, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(kept_workers, "KEPT_SHARE", 1e-9)
     first = process_of(kept, ONE, 0)
     assert not lives(first)
     assert kept.kept_for(ONE) == 0

@@ -25,15 +25,17 @@ SECONDS_PER_WINDOW = 0.0001
 class Pretended(Against):
     """Each pair of processes has a ratio of its own: ``first``, then ``fresh``. No process starts.
 
-    A pair pretends to take ``ready_s`` to start.
+    A pair pretends to take ``start_s`` to start, and ``set_up_s`` to set the test up.
     """
 
-    def __init__(self, first, fresh, ready_s=0.1):
+    def __init__(self, first, fresh, start_s=1.0, set_up_s=0.1):
         super().__init__("then", {}, None)
         self._more = chain(first, fresh)
         self._ratios = [next(self._more) for _ in range(FIRST_PAIRS)]
-        self._ready_s = ready_s
-        self._fresh = SimpleNamespace(kept_for=lambda name: len(self._ratios) - FIRST_PAIRS)
+        self._set_up_s = set_up_s
+        self._fresh = SimpleNamespace(
+            kept_for=lambda name: len(self._ratios) - FIRST_PAIRS, start_s=start_s
+        )
 
     @property
     def pairs(self):
@@ -48,11 +50,11 @@ class Pretended(Against):
             seconds = SECONDS_PER_WINDOW * (ratio if letter == "A" else 1.0)
             return Window(seconds, {"package-0": 20 * seconds}, 1)
 
-        return [Block("ABBA", tuple(map(window, "ABBA")), number)], self._ready_s
+        return [Block("ABBA", tuple(map(window, "ABBA")), number)], self._set_up_s
 
 
-def compare(first, fresh, ready_s=0.1):
-    against = Pretended(first, fresh, ready_s)
+def compare(first, fresh, **seconds):
+    against = Pretended(first, fresh, **seconds)
     gate = Gate()
     plan = replace(Plan(max_time_s=0.2), tolerance=0.03)
     comparison = against.compare("t", METER, plan, lambda ratios: gate.decided(ratios, METER))
@@ -64,8 +66,8 @@ def around(middle, sd, seed):
     return iter(lambda: coin.gauss(middle, sd), None)
 
 
-SLOW_S = 60.0
-"""A pair takes so long to start that only an alarm pays for more of them."""
+SLOW = {"start_s": 10.0}
+"""Pairs take so long to start that only an alarm pays for more of them."""
 
 
 def starts_of(comparison):
@@ -85,30 +87,31 @@ def test_bad_luck_of_a_pair_is_one_value_of_many():
     assert against.pairs > 11
 
 
-def test_pairs_that_start_slowly_take_turns():
-    comparison, against = compare([1.0, 1.001], around(1.0, 0.001, 4), SLOW_S)
+@pytest.mark.parametrize("slow", [SLOW, {"set_up_s": 2.0}])
+def test_pairs_that_start_slowly_take_turns(slow):
+    comparison, against = compare([1.0, 1.001], around(1.0, 0.001, 4), **slow)
     assert against.pairs == 3
     assert starts_of(comparison) == set(range(11))
     assert not against.differed_at_first
 
 
 def test_a_difference_of_processes_that_took_turns_is_no_regression():
-    comparison, against = compare([0.95, 0.96, 0.95], around(1.0, 0.01, 4), SLOW_S)
+    comparison, against = compare([0.95, 0.96, 0.95], around(1.0, 0.01, 4), **SLOW)
     assert comparison.speedup.low > 1 / 1.03
     assert against.differed_at_first == {"t"}
     assert starts_of(comparison) == set(range(against.pairs))
 
 
-@pytest.mark.parametrize("ready_s", [0.1, SLOW_S])
-def test_a_difference_in_all_processes_is_a_regression(ready_s):
-    comparison, against = compare([], around(0.935, 0.01, 5), ready_s)
+@pytest.mark.parametrize("seconds", [{}, SLOW])
+def test_a_difference_in_all_processes_is_a_regression(seconds):
+    comparison, against = compare([], around(0.935, 0.01, 5), **seconds)
     assert comparison.speedup.high < 1 / 1.03
     assert 11 <= against.pairs <= 33
 
 
 @pytest.mark.parametrize("ratios", [[1.0, 1.01, 1.0], [0.5, 0.52, 0.51], [0.9, 1.1, 1.0]])
 def test_what_no_layout_explains_takes_no_more_processes(ratios):
-    _, against = compare(ratios, iter(()), SLOW_S)
+    _, against = compare(ratios, iter(()), **SLOW)
     assert against.pairs == 3
 
 

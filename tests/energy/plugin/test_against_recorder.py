@@ -27,9 +27,9 @@ class Commit(Pretended):
         self.names = Names(paired, (), (), ())
 
     def _start(self, starts, number, which):
-        (block,), ready_s = super()._start(starts, number, which)
+        (block,), set_up_s = super()._start(starts, number, which)
         windows = tuple(map(self._of_package, block.windows))
-        return [replace(block, windows=windows)], ready_s
+        return [replace(block, windows=windows)], set_up_s
 
     @staticmethod
     def _of_package(window):
