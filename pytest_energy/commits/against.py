@@ -141,7 +141,7 @@ class Against:
             fewest = fewest_starts(starts.plan.alpha)
             starts_s = max(0, fewest - there) * self._fresh.start_s
             if starts_s > LONGEST_STARTS_S or fewest * set_up_s > LONGEST_SET_UPS_S:
-                starts.pairs = there
+                starts.pairs = min(there, number + 1)
         return blocks
 
     def _start(self, starts: Starts, number: int, which: int) -> tuple[list[Block], float]:

@@ -95,6 +95,19 @@ def test_pairs_that_start_slowly_take_turns(slow):
     assert not against.differed_at_first
 
 
+def test_a_test_that_is_set_up_slowly_takes_three_of_the_pairs_that_another_has_started():
+    against = Pretended([], around(1.0, 0.001, 4))
+    assert len(starts_of(against.compare("t", METER, Plan(), bool))) == 11
+    taken, against._set_up_s = [], 2.0
+    start = against._start
+    against._start = lambda starts, number, which: (
+        taken.append(which),
+        start(starts, number, which),
+    )[1]
+    against.compare("u", METER, Plan(), bool)
+    assert set(taken) == {0, 1, 2}
+
+
 def test_a_difference_of_processes_that_took_turns_is_no_regression():
     comparison, against = compare([0.95, 0.96, 0.95], around(1.0, 0.01, 4), **SLOW)
     assert comparison.speedup.low > 1 / 1.03
