@@ -16,10 +16,10 @@ from pytest_energy.model import ORDERS, Block, MeterInfo
 from pytest_energy.plan import Plan, Step
 from pytest_energy.stats.gps_up import LOOKS_AT_STARTS, fewest_starts
 
-# The windows of a start take from 0.05 s on, until the median of the blocks is known to a sixth of
-# the tolerance, and 0.15 s at most: the most starts then fit into the default time.
+# The windows of a start take 0.03 s and more, until the median of the blocks is known to a quarter
+# of the tolerance, and 0.15 s at most: the most starts then fit into the default time.
 SHORTEST_S, LONGEST_S = 0.03, 0.15
-# At 3 % this is 0.5 %: half of what memory layouts add, so more would narrow little.
+# At 3 % this is 0.75 %: less than what memory layouts add, so more time would narrow little.
 KNOWN_SHARE = 1 / 4
 # The standard error of a median, in median absolute deviations over the root of the number.
 ERROR_OF_MEDIAN = 1.4826 * 1.2533

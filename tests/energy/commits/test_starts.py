@@ -79,7 +79,7 @@ def test_a_start_lasts_until_its_median_is_known_whichever_side_is_slower(monkey
             blocks_of_start(sides, "ABBA", 0, None, WindowSizes(), plan, random.Random(1))
         return (clock.now_s - began_s) / 20
 
-    assert spent_s(0.4) < 0.08 < spent_s(0.15) < 0.115 < spent_s(0.001) < 0.13
+    assert spent_s(0.4) < 0.06 < spent_s(0.12) < 0.1 < spent_s(0.001) < 0.13
 
 
 def test_a_busy_machine_gives_fewer_blocks_in_the_same_time(monkeypatch):
