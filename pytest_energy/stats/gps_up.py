@@ -154,7 +154,7 @@ def starts_of(blocks: Sequence[Block]) -> set[int]:
 
 
 def _middle(blocks: Sequence[Block], values: Sequence[float], alpha: float) -> Interval:
-    """The middle of the blocks' or the starts' values, as often as they are looked at."""
+    """The middle of the blocks' values or of the starts', however often each is looked at."""
     if not starts_of(blocks):
         return median_sequence(values, alpha)
     return signed_rank_interval(_by_start(blocks, values), alpha / LOOKS_AT_STARTS)

@@ -48,8 +48,8 @@ def signed_rank_interval(values: Sequence[float], alpha: float) -> Interval:
     """The Hodges-Lehmann estimate of ``values`` with a 1 - alpha interval, for a fixed number.
 
     The values left in the interval are those that Wilcoxon's signed-rank test does not reject. It
-    assumes that the values lie symmetrically around the middle. Then it is exact, and as narrow as
-    a t interval from half of the values that `median_interval` takes. The bounds are infinite if
+    assumes that the values lie symmetrically around the middle. Then it is exact, and of normal
+    values it needs two thirds of those that `median_interval` needs. The bounds are infinite if
     there are too few values. More than `MOST_RANKED` have a `median_interval`.
     Source: Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3rd ed., section 3.3.
     """

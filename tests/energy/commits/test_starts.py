@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_energy.commits import starts
-from pytest_energy.commits.starts import WindowSizes, blocks_of_start
+from pytest_energy.commits.starts import WindowSizes, blocks_of_start, looks
 from pytest_energy.model import Window
 from pytest_energy.plan import Plan
 
@@ -34,6 +34,11 @@ def take(monkeypatch, seconds_of_window):
     clock = Clock(monkeypatch)
     sides = {letter: clock.side(seconds_of_window) for letter in "AB"}
     return blocks_of_start(sides, "BAAB", 3, None, WindowSizes(), Plan(), random.Random(1))
+
+
+def test_an_alarm_of_a_large_suite_needs_more_starts():
+    assert looks(0.01, 0.01) == [11, 16, 22, 33]
+    assert looks(0.01, 0.001) == [11, 16, 28, 42]
 
 
 def test_each_order_as_often_as_the_other(monkeypatch):
