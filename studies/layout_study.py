@@ -1,6 +1,6 @@
 """The verdicts of ``--energy-against`` on edits that only move memory, and on a little more work.
 
-Run by hand, alone on a machine (two minutes a run; needs torch, numpy and git)::
+Run by hand, alone on a machine (three to four minutes a run; needs torch, numpy and git)::
 
     python -m studies.layout_study [--runs 20] [--tolerance 3] [--more 5 6]
 
